@@ -1,0 +1,78 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#
+# A thin front for CMake. Everything that a target needs is installed by scripts/setup.sh first.
+
+TORCH_VERSION ?= 2.15.0
+PREFIX ?= /usr/local
+JOBS ?= 2
+PRESET = release
+BUILD = build
+ifneq ($(TORCH_VERSION),2.15.0)
+BUILD = build/torch-$(TORCH_VERSION)
+endif
+CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION)
+# The user's own LibTorch comes first; then none is fetched.
+ifneq ($(Torch_DIR)$(CMAKE_PREFIX_PATH),)
+NO_TORCH = --no-torch
+endif
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup tools train test test-asan test-tsan bench tidy format check-format install clean
+
+all: setup ## build the command, build/bin/neap
+	@$(CONFIGURE) > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target neap_command
+
+help: ## this list
+	@echo "make TARGET [TORCH_VERSION=2.11.0] [PREFIX=DIR] [JOBS=2]"
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+setup: ## install what building needs: Debian packages, and LibTorch below build/deps
+	@scripts/setup.sh --torch $(TORCH_VERSION) $(NO_TORCH)
+
+tools: ## as setup, and what tests and formatting need
+	@scripts/setup.sh --torch $(TORCH_VERSION) $(NO_TORCH) --tools
+
+train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memory, and prove equal bits
+	$(BUILD)/bin/neap verify --model resnet --budget 30% --steps 3
+	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% --epochs 1
+
+test: tools check-format ## build and run every test
+	@$(CONFIGURE) -DNEAP_TESTS=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure
+
+test-asan: tools ## the tests under address, undefined-behaviour and leak sanitizers
+	cmake --preset asan -DNEAP_TORCH_VERSION=$(TORCH_VERSION) > /dev/null
+	cmake --build --preset asan -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0 ctest --test-dir build/asan -L sanitize --output-on-failure
+
+test-tsan: tools ## the threaded tests under the thread sanitizer
+	cmake --preset tsan -DNEAP_TORCH_VERSION=$(TORCH_VERSION) > /dev/null
+	cmake --build --preset tsan -j $(JOBS)
+	ctest --test-dir build/tsan -L threads --output-on-failure
+
+bench: tools ## measure against plain LibTorch; writes bench/README.md
+	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
+	bench/run.sh $(BUILD)/bin/neap_bench
+
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')
+
+tidy: tools ## clang-tidy over all own code
+	@$(CONFIGURE) -DNEAP_TESTS=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS)
+	run-clang-tidy -quiet -j $(JOBS) -p $(BUILD) '^$(CURDIR)/(src|apps)/'
+
+format: ## format all own code
+	clang-format -i $(SOURCES)
+
+check-format:
+	@clang-format --dry-run -Werror $(SOURCES)
+
+install: all ## install the library and the command below PREFIX
+	cmake --build $(BUILD) -j $(JOBS) --target neap
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## remove what was built; what was downloaded stays
+	find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} +

@@ -1,0 +1,10 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap/neap.h: all that a training program needs. The models and the trainer have headers of their own.
+#pragma once
+
+#include <neap/base.h>
+#include <neap/checkpoint.h>
+#include <neap/engine.h>
+#include <neap/intercept.h>
+#include <neap/memory.h>

@@ -1,0 +1,368 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/call.cpp: one operator on its way through the engine. Engine::call lists the steps.
+// Hot: once per operator. Guarded by bench/micro.
+#include "engine/engine.h"
+#include "intercept/autograd_phase.h"
+#include "intercept/storage_access.h"
+
+#include <chrono>
+
+namespace neap::engine {
+namespace {
+
+using intercept::OperatorTraits;
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Dense CPU tensors, and the keys that say no more than autograd and lazy conjugates do. Everything else (sparse,
+// quantized, nested, opaque, meta, subclasses, functorch's wrappers) is left alone.
+bool is_plain(const c10::TensorImpl& tensor) {
+  static const std::uint64_t allowed =
+      (c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
+                            c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::Conjugate,
+                            c10::DispatchKey::Negative, c10::DispatchKey::AutocastCPU}))
+          .raw_repr();
+  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
+}
+
+// Writing the tensor writes each byte of its storage.
+bool covers_storage(const c10::TensorImpl& tensor) {
+  return tensor.is_non_overlapping_and_dense() &&
+         static_cast<std::size_t>(tensor.numel()) * tensor.itemsize() ==
+             tensor.unsafe_storage().nbytes();
+}
+
+constexpr std::uint16_t kLongestChain =
+    64;  // a block that is written in place more often is pinned
+
+}  // namespace
+
+void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
+                  torch::jit::Stack* stack) {
+  const OperatorTraits& traits = intercept::traits_of(op);
+  if (traits.decompose) return intercept::decompose(op, keys, stack);
+  if (!owner_here()) return intercept::redispatch(op, keys, stack);
+  run(traits, op, keys, stack);
+  if (evicted_ == 0) detach_if_idle();
+}
+
+void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
+                 c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  ++stats_.operators;
+  const std::int64_t replayed = stats_.replay_ns;
+  const std::int64_t entered = now_ns();
+  const Busy busy(*this);
+  if (request_.load(std::memory_order_relaxed) > 0) serve_requests();
+  if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
+
+  Call call{traits, stack, stack->size() - traits.arguments, {}, {}, {}, {}, {}, {}};
+  Locks locks(*this);
+  scan(call);
+  bring_operands(call, locks);
+  protect_overwritten(call);
+  encode_call(call);
+  const std::int64_t replayed_by_then = stats_.replay_ns;
+  const std::int64_t prepared = now_ns();
+  run_kernel(call, op, keys);
+  const std::int64_t ran = now_ns();
+  call.elapsed_ns = ran - prepared;
+  record_results(call);
+  locks.release();
+  if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
+  stats_.bookkeeping_ns += (prepared - entered) + (now_ns() - ran) - (replayed_by_then - replayed);
+}
+
+void Engine::scan(Call& call) {
+  const auto arguments = call.arguments();
+  const bool once = intercept::updates_once(call.traits, arguments);
+  call.once = once;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const c10::IValue& value = arguments[i];
+    if (value.isTensor()) {
+      if (value.toTensor().defined()) scan_tensor(call, value.toTensor(), i);
+    } else if (value.isTensorList() || value.isOptionalTensorList()) {
+      for (const c10::IValue& element : value.toListRef()) {
+        if (element.isTensor() && element.toTensor().defined()) {
+          scan_tensor(call, element.toTensor(), i);
+        }
+      }
+    } else if (value.isGenerator() && call.traits.random) {
+      if (!intercept::GeneratorState::is_supported(value.toGenerator())) call.foreign = true;
+    }
+  }
+  choose_references(call);
+}
+
+void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument) {
+  c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
+  if (!is_plain(impl)) {
+    call.foreign = true;
+    return;
+  }
+  c10::StorageImpl* const storage = impl.unsafe_storage().unsafeGetStorageImpl();
+  if (storage == nullptr) {
+    call.foreign = true;
+    return;
+  }
+  call.storages.push_back(storage);
+  const std::uint64_t bit = std::uint64_t{1} << argument;
+  Use use = Use::Read;
+  if (call.once && (call.traits.once & bit) != 0) {
+    use = Use::Once;
+  } else if ((call.traits.writes & bit) != 0) {
+    use = Use::Write;
+  } else if ((call.traits.unread & bit) != 0) {
+    use = Use::Unread;
+  }
+  Block* block = nullptr;
+  if (storage->nbytes() == 0) {
+    use = Use::None;
+  } else {
+    block = find(*storage);
+    if (block == nullptr && use != Use::Unread && !call.traits.view && recording()) {
+      block = follow(tensor, *storage);
+      if (block == nullptr) call.foreign = true;
+    }
+    if (block != nullptr && block->storage != nullptr && block->storage != storage) {
+      hold_storage(*block, *storage);  // the program moved the memory to another storage
+    }
+  }
+  call.operands.push_back({&impl, block, 0, static_cast<std::uint8_t>(argument), use});
+}
+
+// Numbers reads and writes. A block that is written counts as written only: its node holds it through its chain.
+void Engine::choose_references(Call& call) {
+  const auto add = [](auto& blocks, Block* block) {
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (blocks[i] == block) return static_cast<std::uint16_t>(i);
+    }
+    blocks.push_back(block);
+    return static_cast<std::uint16_t>(blocks.size() - 1);
+  };
+  for (Operand& operand : call.operands) {
+    if (operand.block == nullptr) continue;
+    if (operand.use == Use::Write) operand.reference = add(call.writes, operand.block);
+    if (operand.use == Use::Once) add(call.once_writes, operand.block);
+  }
+  bool overlap = false;
+  const Operand* written = nullptr;
+  for (Operand& operand : call.operands) {
+    if (operand.block == nullptr) continue;
+    if (operand.use == Use::Write) written = &operand;
+    if (operand.use != Use::Read) continue;
+    for (std::size_t i = 0; i < call.writes.size(); ++i) {
+      if (call.writes[i] != operand.block) continue;
+      operand.use = Use::Write;
+      operand.reference = static_cast<std::uint16_t>(i);
+      overlap = true;
+    }
+    if (operand.use == Use::Read) operand.reference = add(call.reads, operand.block);
+  }
+  call.whole = call.traits.overwrites && call.writes.size() == 1 && !overlap &&
+               written != nullptr && covers_storage(*written->tensor);
+}
+
+void Engine::bring_operands(Call& call, Locks& locks) {
+  if (call.traits.view) return;
+  c10::SmallVector<Block*, 8> absent;
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr) continue;
+    locks.add(*operand.block);
+    if (operand.use == Use::Unread) continue;
+    operand.block->last_use = clock_;
+    if (operand.block->residence == Residence::Evicted) absent.push_back(operand.block);
+  }
+  if (!absent.empty()) materialize(absent);
+}
+
+void Engine::protect_overwritten(Call& call) {
+  for (Block* const block : call.writes) {
+    if (!block->replayable() && block->reader_count > 0) protect_readers(*block);
+  }
+  for (Block* const block : call.once_writes) {
+    if (block->reader_count > 0) protect_readers(*block);
+  }
+}
+
+void Engine::encode_call(Call& call) {
+  const OperatorTraits& traits = call.traits;
+  if (!traits.replayable || traits.view || traits.empty || call.foreign) return;
+  if (call.writes.empty()) {
+    if (!recording() || traits.factory) return;
+    // Note [Gradients]
+    // To bring a gradient back would take the backward that made it, and all it read: the activations that die as the backward
+    // goes on. No budget is saved by that, so what a backward makes is given, and the recorder has no work there.
+    call.gradient = intercept::in_plain_backward();
+    if (call.gradient) return;
+  } else {
+    // An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The
+    // same holds for running averages and counters, and all are written with grad mode off.
+    if (call.writes.size() != 1 || !c10::GradMode::is_enabled()) return;
+    const Block& block = *call.writes[0];
+    if (!block.replayable() && !(block.given == Given::Empty && call.whole)) return;
+  }
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr && (operand.use == Use::Read || operand.use == Use::Write)) {
+      return;  // not followed: outside of a region, or not LibTorch's memory
+    }
+  }
+  code_.clear();
+  const auto arguments = call.arguments();
+  if (!encode({arguments.data(), arguments.size()}, {call.operands.data(), call.operands.size()},
+              code_)) {
+    return;
+  }
+  call.encoded = true;
+  call.state = states_.intern(intercept::ExecutionState::current());
+  if (!traits.random) return;
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  for (const c10::IValue& value : arguments) {
+    if (value.isGenerator()) generator = value.toGenerator();
+  }
+  if (!last_generator_ || last_generator_->generator != generator ||
+      !last_generator_->is_current()) {
+    last_generator_ = intercept::GeneratorState::save(generator);
+  }
+  call.generator = last_generator_;
+}
+
+void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
+  const OperatorTraits* const outer = running_;
+  running_ = &call.traits;
+  try {
+    const KernelPhase phase(*this);
+    intercept::redispatch(op, keys, call.stack);
+  } catch (...) {
+    running_ = outer;
+    failed(call);
+    throw;
+  }
+  running_ = outer;
+}
+
+// What a kernel that threw has written nobody knows.
+void Engine::failed(Call& call) {
+  for (Block* const block : call.writes) {
+    ++block->version;
+    if (block->chain != nullptr) block->opaque = true;
+    update_evictable(*block);
+  }
+  for (Block* const block : call.once_writes) ++block->version;
+}
+
+void Engine::record_results(Call& call) {
+  clock_ += static_cast<double>(call.elapsed_ns);
+  if (scopes_ > 0 && current_run_.prefix.size() < (std::size_t{1} << 20)) {
+    const std::uint64_t last = current_run_.prefix.empty() ? 0 : current_run_.prefix.back();
+    std::uint64_t hash = last ^ reinterpret_cast<std::uintptr_t>(&call.traits);
+    for (const Operand& operand : call.operands) {
+      hash = hash * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(operand.tensor->numel());
+    }
+    current_run_.prefix.push_back(hash * 0x9E3779B97F4A7C15ULL);
+  }
+
+  // New storages among the results, each once, with the number of the first tensor on it.
+  c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;
+  if (recording() && !call.traits.view) {
+    std::uint16_t number = 0;
+    const auto look = [&](const c10::IValue& value) {
+      const std::uint16_t mine = number++;
+      const at::Tensor& tensor = value.toTensor();
+      if (!tensor.defined() || !is_plain(*tensor.unsafeGetTensorImpl())) return;
+      c10::StorageImpl* const storage =
+          tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+      if (storage == nullptr || storage->nbytes() == 0) return;
+      const c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
+      if (pointer.get_deleter() != own_deleter_ || pointer.get_context() == nullptr) return;
+      if (memory::header_of(pointer.get_context())->record != nullptr) return;
+      for (const c10::StorageImpl* const operand : call.storages) {
+        if (operand == storage) return;
+      }
+      for (const auto& [known, first] : made) {
+        if (known == storage) return;
+      }
+      made.emplace_back(storage, mine);
+    };
+    for (std::size_t i = call.first_argument; i < call.stack->size(); ++i) {
+      const c10::IValue& value = (*call.stack)[i];
+      if (value.isTensor()) {
+        look(value);
+      } else if (value.isTensorList()) {
+        for (const c10::IValue& element : value.toListRef()) look(element);
+      }
+    }
+  }
+
+  for (Block* const block : call.once_writes) ++block->version;
+  if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
+  if (made.empty()) return;
+  Given given = Given::No;
+  if (!call.encoded || !call.writes.empty()) {
+    given = call.traits.empty                               ? Given::Empty
+            : call.foreign                                  ? Given::Foreign
+            : call.gradient                                 ? Given::Gradient
+            : call.traits.factory && call.traits.replayable ? Given::Factory
+                                                            : Given::NotReplayable;
+  }
+  c10::SmallVector<Recipes::NewWrite, 4> writes;
+  for (const auto& [storage, result] : made) {
+    Block* const block = create(*storage, given);
+    block->maker = &call.traits;
+    writes.push_back({block, 0, result, true});
+  }
+  if (given != Given::No) return;
+  Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
+                                          {writes.data(), writes.size()}, code_);
+  node->cost_ns = static_cast<float>(call.elapsed_ns);
+  node->generator = std::move(call.generator);
+  node->state = call.state;
+  node->once = call.once;
+  for (const Recipes::NewWrite& write : writes) {
+    write.block->cost_ns = node->cost_ns;
+    update_evictable(*write.block);
+  }
+}
+
+void Engine::record_writes(Call& call, bool makes_blocks) {
+  if (!call.encoded || makes_blocks || call.traits.moves) {
+    for (Block* const block : call.writes) {
+      ++block->version;
+      if (block->chain != nullptr) block->opaque = true;
+      if (block->given == Given::Empty && call.whole) block->given = Given::NotReplayable;
+      update_evictable(*block);
+    }
+    return;
+  }
+  Block& block = *call.writes[0];
+  ++block.version;
+  const Recipes::NewWrite write{&block, block.version, 0, call.whole};
+  Node* const node =
+      recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()}, {&write, 1}, code_);
+  node->mutation = true;
+  node->cost_ns = static_cast<float>(call.elapsed_ns);
+  node->generator = std::move(call.generator);
+  node->state = call.state;
+  block.given = Given::No;
+  if (call.whole) {
+    block.cost_ns = 0;
+    block.maker = &call.traits;
+    if (block.reader_count == 0) recipes_.forget_older_writes(block);
+  }
+  block.cost_ns += node->cost_ns;
+  if (block.chain_length > kLongestChain) block.opaque = true;
+  if (block.storage == nullptr) {
+    for (const Operand& operand : call.operands) {
+      if (operand.block == &block) {
+        hold_storage(block, *operand.tensor->unsafe_storage().unsafeGetStorageImpl());
+      }
+    }
+  }
+  update_evictable(block);
+}
+
+}  // namespace neap::engine

@@ -1,0 +1,250 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/engine.h: the one engine below autograd. It records operators, evicts storages and brings them back.
+//
+// One engine a process, owned by one thread at a time: the one that has a scope, a region, or storages that a region
+// evicted. Other threads meet it in three ways only: their allocations may ask it to evict, the deaths of storages are
+// queued for it, and an access to an evicted storage throws.
+//
+// Note [Phases]
+// `User`: the owner is in the program's code or in the engine. `Kernel`: it is inside a kernel, and the engine's records are
+// whole: whoever allocates may evict, the owner or, taking the phase to `Evicting`, another thread. A request of another
+// thread that comes in phase `User` waits for the owner's next operator.
+//
+// Note [Modes]
+// With a budget every operator is recorded, and recipes live as long as they can be of use. Without one, only the
+// operators inside regions are, and after its region a block that is back is final: its recipe goes at once. That makes
+// two promises exact: each operator runs again at most once, and bytes go as soon as nothing is left that needs them.
+#pragma once
+
+#include "engine/call_codec.h"
+#include "engine/policy.h"
+#include "engine/recipes.h"
+#include "intercept/dispatch.h"
+#include "intercept/execution_state.h"
+#include "memory/allocator.h"
+
+#include <neap/engine.h>
+
+#include <c10/util/SmallVector.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+namespace neap::engine {
+
+struct Call;
+class Materialization;
+
+class Engine final : private intercept::Handler, private memory::Reclaimer, private Recipes::Owner {
+ public:
+  static Engine& instance();
+
+  // REQUIRES: before the first scope. The engine never asks a policy without one.
+  void set_policy(std::unique_ptr<Policy> policy);
+
+  // Scopes. Throw as documented at neap::Scope.
+  void open_scope(std::optional<std::int64_t> budget);
+  void close_scope(bool completed);   // may throw BudgetExceeded; the scope stays open then
+  void abandon_scope() noexcept;      // never throws: what does not fit stays evicted
+  [[nodiscard]] Stats stats() const;  // since the process started
+
+  // Regions. Blocks made since `open_region` are evicted by `close_region`, but those that were kept.
+  std::size_t open_region();
+  void keep(const at::Tensor& output);
+  void close_region(std::size_t start);
+  void abandon_region() noexcept;
+
+  void pin(const at::Tensor& tensor);
+  void unpin(const at::Tensor& tensor);
+
+  [[nodiscard]] std::int64_t budget_bytes() const { return budget_.value_or(0); }
+  // For tests: throws when an invariant does not hold.
+  void validate();
+  [[nodiscard]] std::int64_t recorder_bytes() const { return recipes_.bytes(); }
+
+ private:
+  friend class Materialization;
+  enum class Phase : int { User, Kernel, Evicting };
+  class KernelPhase;
+  class Locks;
+  class Busy;
+
+  Engine();
+
+  // intercept::Handler. The steps of one operator, in this order; each is a method below.
+  void call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
+            torch::jit::Stack* stack) override;
+  void run(const intercept::OperatorTraits& traits, const c10::OperatorHandle& op,
+           c10::DispatchKeySet keys, torch::jit::Stack* stack);
+  void scan(Call& call);
+  void scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument);
+  void choose_references(Call& call);
+  void bring_operands(Call& call, Locks& locks);
+  void protect_overwritten(Call& call);
+  void encode_call(Call& call);
+  void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
+  void record_results(Call& call);
+  void record_writes(Call& call, bool makes_blocks);
+  void failed(Call& call);
+
+  // Blocks.
+  Block* find(c10::StorageImpl& storage);  // null: not followed
+  Block* follow(const at::Tensor& tensor,
+                c10::StorageImpl& storage);  // a given block; null: foreign
+  Block* create(c10::StorageImpl& storage, Given given);
+  void hold_storage(Block& block, c10::StorageImpl& storage);
+  void drop_storage(Block& block) noexcept;
+  void forget(Block& block) noexcept override;
+  void free_data(Block& block) noexcept;
+  void update_evictable(Block& block);
+  [[nodiscard]] std::string describe(const Block& block) const;
+  [[nodiscard]] std::string why_pinned(const Block& block) const;
+  void make_given(Block& block, Given why);
+  void finish(Block& block);  // see Note [Modes]
+  [[nodiscard]] bool recording() const { return budget_.has_value() || region_depth_ > 0; }
+  [[nodiscard]] bool final_when_back() const { return !budget_ && region_depth_ == 0; }
+
+  // Going and coming back.
+  std::int64_t evict(Block& block);     // bytes given to the cache; 0: it could not go
+  bool put_into_storage(Block& block);  // false: the program let go of it meanwhile
+  void materialize(std::span<Block* const> targets);
+  bool protect_readers(Block& block, bool may_materialize = true);
+  std::int64_t reclaim(std::int64_t bytes) override;
+  std::int64_t evict_bytes(std::int64_t bytes);
+  std::int64_t release_retained();
+  [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
+  [[nodiscard]] std::int64_t smallest_feasible(std::int64_t budget) const;
+
+  // Deaths and threads.
+  static bool on_death(void* record, void* data) noexcept;
+  static void on_evicted_death(void* record) noexcept;
+  static void on_unseen_death(void* data) noexcept;
+  void queue_death(Block& block) noexcept;
+  void process_deaths();
+  void bury(Block& block);
+  void serve_requests();
+  [[nodiscard]] bool owner_here() const noexcept;
+  [[nodiscard]] bool idle_here() const noexcept;
+  void attach();
+  void detach_if_idle();
+  void forget_all() noexcept;
+  void bring_all_back();
+
+  Recipes recipes_;
+  std::unique_ptr<Policy> policy_;
+  intercept::ExecutionStates states_;
+  std::shared_ptr<const intercept::GeneratorState> last_generator_;
+  std::vector<Block*> evictable_;
+  std::vector<Block*> region_blocks_;
+  std::vector<std::uint8_t> code_;  // the call under way, encoded
+  std::unordered_map<void*, std::pair<Block*, std::int64_t>> unseen_;
+  std::mutex unseen_mutex_;
+
+  std::atomic<const void*> owner_{nullptr};  // names a thread; null: none
+  std::mutex owner_mutex_;                   // for changes of owner_
+  int scopes_ = 0;
+  int region_depth_ = 0;
+  std::int64_t evicted_ = 0;  // blocks in residence Evicted
+  std::optional<std::int64_t> budget_;
+
+  std::atomic<Phase> phase_{Phase::User};
+  bool busy_ = false;           // inside the engine: deaths are queued
+  bool materializing_ = false;  // nodes must not go
+  std::atomic<Block*> deaths_{nullptr};
+  std::mutex deaths_mutex_;
+  std::mutex request_mutex_;  // one other thread at a time
+  std::mutex request_wait_;
+  std::condition_variable request_served_;
+  std::atomic<std::int64_t> request_{0};
+  std::int64_t served_bytes_ = 0;
+
+  const intercept::OperatorTraits* running_ = nullptr;  // for messages
+  Stats stats_;
+  double clock_ = 0;  // ns of operators
+  c10::DeleterFnPtr own_deleter_;
+
+  // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran.
+  struct Run {
+    std::vector<std::uint64_t> prefix;
+    std::int64_t feasible = 0;
+  };
+  Run current_run_;
+  std::vector<Run> known_runs_;
+};
+
+// One operator on its way through the engine.
+struct Call {
+  const intercept::OperatorTraits& traits;
+  torch::jit::Stack* stack;
+  std::size_t first_argument;
+  c10::SmallVector<Operand, 8> operands;
+  c10::SmallVector<Block*, 8> reads;
+  c10::SmallVector<Block*, 4> writes;
+  c10::SmallVector<Block*, 2> once_writes;
+  c10::SmallVector<c10::StorageImpl*, 8> storages;  // of all operands
+  std::shared_ptr<const intercept::GeneratorState> generator;
+  std::int64_t elapsed_ns = 0;
+  std::uint16_t state = 0;
+  bool foreign =
+      false;  // reads memory that is not LibTorch's own, or tensors that are no plain dense ones
+  bool whole = false;  // writes its one block whole
+  bool once = false;
+  bool gradient = false;  // see Note [Gradients]
+  bool encoded = false;   // may become a node
+
+  c10::ArrayRef<c10::IValue> arguments() const {
+    return c10::ArrayRef<c10::IValue>(*stack).slice(first_argument);
+  }
+};
+
+// The engine is at work while this lives: deaths are queued.
+class Engine::Busy {
+ public:
+  explicit Busy(Engine& engine) noexcept
+      : engine_(engine), before_(std::exchange(engine.busy_, true)) {}
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() { engine_.busy_ = before_; }
+
+ private:
+  Engine& engine_;
+  bool before_;
+};
+
+// A kernel runs while this lives. See Note [Phases].
+class Engine::KernelPhase {
+ public:
+  explicit KernelPhase(Engine& engine) noexcept;
+  KernelPhase(const KernelPhase&) = delete;
+  KernelPhase& operator=(const KernelPhase&) = delete;
+  ~KernelPhase();
+
+ private:
+  Engine& engine_;
+  Phase before_;
+};
+
+// Keeps blocks where they are.
+class Engine::Locks {
+ public:
+  explicit Locks(Engine& engine) : engine_(engine) {}
+  Locks(const Locks&) = delete;
+  Locks& operator=(const Locks&) = delete;
+  ~Locks() { release(); }
+  void add(Block& block) {
+    blocks_.push_back(&block);
+    ++block.locks;
+  }
+  void release() noexcept;
+
+ private:
+  Engine& engine_;
+  c10::SmallVector<Block*, 12> blocks_;
+};
+
+}  // namespace neap::engine

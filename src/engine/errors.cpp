@@ -1,0 +1,12 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include <neap/engine.h>
+
+namespace neap {
+
+ScopeConflict::ScopeConflict(const std::string& text) : Error(text) {}
+ScopeConflict::~ScopeConflict() = default;
+
+ReplayError::ReplayError(const std::string& text) : Error(text) {}
+ReplayError::~ReplayError() = default;
+
+}  // namespace neap

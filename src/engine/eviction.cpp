@@ -1,0 +1,315 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/eviction.cpp: how storages go, what must come back before a storage is overwritten, and what happens when the
+// budget is full.
+#include "engine/engine.h"
+#include "intercept/storage_access.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace neap::engine {
+namespace {
+
+constexpr std::int64_t kSmallest =
+    512;  // bytes; evicting less costs more memory for the recipe than it gives
+constexpr std::chrono::seconds kOtherThreadWaits{2};
+
+}  // namespace
+
+// A block is in the list of what can go exactly when its data is in its storage and can be made again.
+void Engine::update_evictable(Block& block) {
+  const bool can = block.residence == Residence::Resident && block.alive && block.replayable() &&
+                   block.storage != nullptr && block.bytes >= kSmallest;
+  if (can == (block.evictable >= 0)) return;
+  if (can) {
+    block.evictable = static_cast<std::int32_t>(evictable_.size());
+    evictable_.push_back(&block);
+    return;
+  }
+  Block* const last = evictable_.back();
+  evictable_[static_cast<std::size_t>(block.evictable)] = last;
+  last->evictable = block.evictable;
+  evictable_.pop_back();
+  block.evictable = -1;
+}
+
+std::int64_t Engine::evict(Block& block) {
+  c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage);
+  if (storage == nullptr) return 0;
+  const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
+  c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
+  // The program may have moved the memory, or shared it copy on write: then it is not ours to take.
+  if (pointer.get_deleter() != own_deleter_ || pointer.get_context() != block.data ||
+      intercept::has_materializer(*storage)) {
+    return 0;
+  }
+  std::string message = "neap has evicted this storage: " + describe(block) +
+                        ". An operator brings it back; raw access does not. Keep it in memory "
+                        "with neap::pin(tensor) before taking its pointer";
+  void* const data = pointer.release_context();
+  const std::int64_t taken = memory::header_of(data)->taken;
+  intercept::put_absent(*storage, &block, &Engine::on_evicted_death, std::move(message));
+  memory::header_of(data)->record = nullptr;
+  memory::release(data);
+  block.data = nullptr;
+  block.residence = Residence::Evicted;
+  ++evicted_;
+  update_evictable(block);
+  policy_->went(block);
+  ++stats_.evictions;
+  stats_.evicted_bytes += taken;
+  return taken;
+}
+
+bool Engine::put_into_storage(Block& block) {
+  c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage);
+  if (storage == nullptr) return false;
+  const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
+  c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
+  if (pointer.get_context() != &block) return false;
+  pointer.release_context();  // or replacing it would report the block's death
+  intercept::put_back(*storage, c10::DataPtr(block.data, block.data, own_deleter_,
+                                             c10::Device(c10::DeviceType::CPU)));
+  memory::header_of(block.data)->record = &block;
+  block.residence = Residence::Resident;
+  block.last_use = clock_;
+  update_evictable(block);
+  policy_->came_back(block);
+  return true;
+}
+
+void Engine::make_given(Block& block, Given why) {
+  recipes_.make_given(block, why);
+  update_evictable(block);
+}
+
+void Engine::finish(Block& block) {
+  if (!final_when_back() || block.chain == nullptr || !block.has_data()) return;
+  for (const Read* read = block.readers; read != nullptr; read = read->next) {
+    if (read->version != block.version) return;  // they still need the chain
+  }
+  ++block.locks;  // what goes with its recipe may have been the last that read it
+  make_given(block, Given::Final);
+  --block.locks;
+}
+
+// `block` is about to lose a content that cannot be made again. Whatever depends on it, also through dead
+// ancestors, is brought back and becomes given. First the search, then what may throw, then the changes.
+bool Engine::protect_readers(Block& overwritten, bool may_materialize) {
+  std::vector<Node*> lost;
+  std::vector<Block*> affected;
+  const auto lose_readers = [&](Block& block, bool all) {
+    for (Read* read = block.readers; read != nullptr; read = read->next) {
+      Node* const node = read->node();
+      if ((all || read->version != block.version) && !node->marked) {
+        node->marked = true;
+        lost.push_back(node);
+      }
+    }
+  };
+  lose_readers(overwritten, true);
+  for (std::size_t i = 0; i < lost.size(); ++i) {
+    for (const Write& write : lost[i]->writes()) {
+      Block* const block = write.block;
+      if (block == nullptr || block->marked) continue;
+      block->marked = true;
+      affected.push_back(block);
+      lose_readers(*block, block->residence == Residence::Gone);
+    }
+  }
+  for (Node* const node : lost) node->marked = false;
+  for (Block* const block : affected) block->marked = false;
+
+  Locks locks(*this);
+  std::vector<Block*> absent;
+  for (Block* const block : affected) {
+    locks.add(*block);
+    if (block->residence == Residence::Evicted) absent.push_back(block);
+  }
+  if (!absent.empty()) {
+    if (!may_materialize) return false;
+    materialize(absent);
+  }
+  for (Block* const block : affected) {
+    // An opaque block's current content needs no recipe, only its older versions did.
+    if (block->residence != Residence::Gone) make_given(*block, Given::Overwritten);
+  }
+  return true;
+}
+
+std::int64_t Engine::evict_bytes(std::int64_t bytes) {
+  std::int64_t freed = 0;
+  while (freed < bytes) {
+    Block* const victim = policy_->choose(evictable_, clock_);
+    if (victim == nullptr) break;
+    const std::int64_t got = evict(*victim);
+    if (got == 0) {  // not ours to take, now and later
+      victim->opaque = true;
+      update_evictable(*victim);
+    }
+    freed += got;
+  }
+  return freed;
+}
+
+// The last resort: bytes of storages that the program let go of, kept only so that others could be made again.
+// Those others are pinned instead.
+std::int64_t Engine::release_retained() {
+  for (Block* const block : recipes_.blocks()) {
+    if (block->residence != Residence::Retained || block->locks > 0) continue;
+    const std::int64_t before = memory::usage().live;
+    ++block->locks;  // protect_readers ends the lives of its readers
+    const bool released = protect_readers(*block, /*may_materialize=*/false);
+    --block->locks;
+    if (!released) continue;
+    recipes_.release_if_unused(*block);
+    return std::max<std::int64_t>(0, before - memory::usage().live);
+  }
+  return 0;
+}
+
+std::int64_t Engine::reclaim(std::int64_t bytes) {
+  if (!owner_here()) {
+    // Another thread. See Note [Phases].
+    if (owner_.load() == nullptr) return 0;
+    const std::lock_guard one_at_a_time(request_mutex_);
+    const auto deadline = std::chrono::steady_clock::now() + kOtherThreadWaits;
+    for (;;) {
+      Phase expected = Phase::Kernel;
+      if (phase_.compare_exchange_strong(expected, Phase::Evicting)) {
+        const std::int64_t freed = evict_bytes(bytes);
+        phase_.store(Phase::Kernel);
+        return freed;
+      }
+      std::unique_lock lock(request_wait_);
+      if (owner_.load() == nullptr) return 0;
+      served_bytes_ = 0;
+      request_.store(bytes);
+      const bool served = request_served_.wait_until(
+          lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(5)),
+          [&] { return request_.load() == 0; });
+      if (served) return served_bytes_;
+      request_.store(0);
+      if (std::chrono::steady_clock::now() >= deadline) return 0;
+    }
+  }
+  const Busy busy(*this);
+  Phase before = phase_.load();
+  if (before == Phase::Kernel || before == Phase::Evicting) {
+    for (before = Phase::Kernel; !phase_.compare_exchange_weak(before, Phase::Evicting);) {
+      before = Phase::Kernel;
+      std::this_thread::yield();
+    }
+  }
+  std::int64_t freed = 0;
+  if (!materializing_ && deaths_.load() != nullptr) {
+    const std::int64_t before_burial = memory::usage().live;
+    process_deaths();
+    freed = std::max<std::int64_t>(0, before_burial - memory::usage().live);
+  }
+  if (freed < bytes) freed += evict_bytes(bytes - freed);
+  if (freed == 0 && !materializing_) freed = release_retained();
+  phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
+  return freed;
+}
+
+void Engine::serve_requests() {
+  const std::lock_guard lock(request_wait_);
+  const std::int64_t bytes = request_.load();
+  if (bytes == 0) return;
+  served_bytes_ = evict_bytes(bytes);
+  request_.store(0);
+  request_served_.notify_all();
+}
+
+std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
+  std::int64_t smallest = 0;
+  const std::size_t ran = current_run_.prefix.size();
+  for (const Run& run : known_runs_) {
+    const bool same =
+        run.prefix.size() > ran && (ran == 0 || run.prefix[ran - 1] == current_run_.prefix.back());
+    if (same && run.feasible > budget && (smallest == 0 || run.feasible < smallest)) {
+      smallest = run.feasible;
+    }
+  }
+  return smallest;
+}
+
+void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
+  std::string text = "budget of " + Bytes(budget).text() + " exceeded: ";
+  std::int64_t feasible = 0;
+  if (!owner_here()) {
+    text += "another thread than the scope's needs " + Bytes(need).text() + ", " +
+            Bytes(in_use).text() +
+            " are in use and nothing else can go\n  give the budget room "
+            "for it, or let that thread hold less";
+    throw BudgetExceeded(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(0));
+  }
+  text += (running_ != nullptr ? running_->op.schema().name() : std::string("an allocation")) +
+          " needs " + Bytes(need).text() + ", " + Bytes(in_use).text() +
+          " are in use and nothing else can go";
+  std::vector<const Block*> pinned;
+  for (const Block* const block : recipes_.blocks()) {
+    if (block->has_data()) pinned.push_back(block);
+  }
+  const std::size_t shown = std::min<std::size_t>(3, pinned.size());
+  std::ranges::partial_sort(pinned, pinned.begin() + static_cast<std::ptrdiff_t>(shown),
+                            std::ranges::greater{}, &Block::bytes);
+  for (std::size_t i = 0; i < shown; ++i) {
+    text += (i == 0 ? "\n  largest pinned: " : "; ") + describe(*pinned[i]) + " (" +
+            why_pinned(*pinned[i]) + ")";
+  }
+  feasible = smallest_feasible(budget);
+  text += feasible > 0
+              ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
+                    " (" + std::to_string(feasible) + " bytes): try that, or a smaller batch"
+              : "\n  no budget is known to work for this step yet: try a larger one, or a "
+                "smaller batch";
+  throw BudgetExceeded(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
+}
+
+std::string Engine::describe(const Block& block) const {
+  std::string what;
+  if (block.maker != nullptr) {
+    what = "output of " + block.maker->op.schema().name();
+  } else if (block.given == Given::Parameter) {
+    what = "a parameter";
+  } else {
+    what = "a tensor";
+  }
+  return what + ", " + Bytes(block.bytes).text();
+}
+
+std::string Engine::why_pinned(const Block& block) const {
+  if (block.pins > 0) return "neap::pin";
+  if (block.locks > 0) return "operand of what runs now";
+  if (block.residence == Residence::Retained) return "kept to make others again";
+  if (block.opaque) return "written in a way that cannot be replayed";
+  switch (block.given) {
+    case Given::No:
+      return block.bytes < kSmallest ? "too small" : "needed now";
+    case Given::Parameter:
+      return "parameter";
+    case Given::Outside:
+      return "made outside of the scope";
+    case Given::Factory:
+      return "made from no tensor, so the program may have written it by hand";
+    case Given::Empty:
+      return "made empty, so the program may have written it by hand";
+    case Given::NotReplayable:
+      return block.maker != nullptr && *block.maker->reason != '\0' ? block.maker->reason
+                                                                    : "not replayable";
+    case Given::Foreign:
+      return "made from memory or tensors that are not LibTorch's own dense ones";
+    case Given::Gradient:
+      return "gradient";
+    case Given::Overwritten:
+      return "what it was made from has been overwritten";
+    case Given::Final:
+      return "its region is over";
+  }
+  return "";
+}
+
+}  // namespace neap::engine

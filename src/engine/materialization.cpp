@@ -1,0 +1,311 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "engine/materialization.h"
+
+#include "intercept/storage_access.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace neap::engine {
+
+bool Materialization::at_hand(const Block& block, std::uint32_t version) {
+  return (block.residence == Residence::Resident || block.residence == Residence::Retained) &&
+         block.version == version;
+}
+
+// Stable while the materialization lives: a block without work was at hand when it was collected.
+bool Materialization::is_boundary(const Read& read) const {
+  const Block& block = *read.block;
+  if (block.work < 0) return true;
+  return works_[static_cast<std::size_t>(block.work)].shadow && read.version == block.version;
+}
+
+void Materialization::need(Block& block, std::uint32_t version) {
+  if (at_hand(block, version)) {
+    ++block.locks;
+    return;
+  }
+  if (block.work < 0) {
+    block.work = static_cast<std::int32_t>(works_.size());
+    works_.push_back({&block});
+    works_.back().shadow = block.has_data();
+  }
+  ++works_[static_cast<std::size_t>(block.work)].uses;
+  bool complete = false;
+  bool newest = true;
+  for (Write* write = block.chain; write != nullptr && !complete; write = write->previous) {
+    if (write->version > version) continue;
+    if (newest && write->version != version) break;
+    newest = false;
+    complete = write->whole;
+    Node* const node = write->node();
+    if (node->marked) continue;
+    node->marked = true;
+    nodes_.push_back(node);
+    search_.push_back(node);
+  }
+  if (!complete) lost_ = &block;
+}
+
+void Materialization::collect(std::span<Block* const> targets) {
+  for (Block* const block : targets) {
+    if (block->residence == Residence::Evicted) need(*block, block->version);
+  }
+  while (!search_.empty()) {
+    Node& node = *search_.back();
+    search_.pop_back();
+    for (Read& read : node.reads()) need(*read.block, read.version);
+  }
+  if (lost_ != nullptr) {
+    throw ReplayError("neap lost the recipe of " + engine_.describe(*lost_) +
+                      "; this is a bug in neap: please report the model and the operator");
+  }
+  std::ranges::sort(nodes_, {}, &Node::sequence);
+}
+
+void Materialization::run(std::span<Block* const> targets) {
+  collect(targets);
+  for (; done_ < nodes_.size(); ++done_) {
+    Node& node = *nodes_[done_];
+    replay(node);
+    node.marked = false;
+    account(node);
+    finish_published();  // may end the node's life
+    nodes_[done_] = nullptr;
+  }
+  for (Work& work : works_) {
+    if (work.uses > 0) retire(work);
+  }
+}
+
+Materialization::~Materialization() {
+  // After run() nothing is left to do here; after an exception, the rest is put back.
+  for (std::size_t i = done_; i < nodes_.size(); ++i) {
+    Node& node = *nodes_[i];
+    node.marked = false;
+    for (Read& read : node.reads()) {
+      if (is_boundary(read)) --read.block->locks;
+    }
+  }
+  for (Work& work : works_) {
+    if (work.block != nullptr) retire(work);
+  }
+  finish_published();
+}
+
+void Materialization::replay(Node& node) {
+  const auto start = std::chrono::steady_clock::now();
+  running_ = &node;
+  const intercept::OperatorTraits* const outer = engine_.running_;
+  engine_.running_ = node.traits;
+  torch::jit::Stack stack;
+  {
+    const Engine::KernelPhase phase(engine_);
+    const intercept::BelowAll below;
+    const intercept::ExecutionStateGuard state(engine_.states_[node.state]);
+    const intercept::GeneratorStateGuard generator(node.generator.get());
+    try {
+      if (node.mutation) allocate_for(node);
+      decode(node.code(), node.traits->arguments, *this, stack);
+      node.traits->op.callBoxed(&stack);
+    } catch (...) {
+      engine_.running_ = outer;
+      throw;
+    }
+  }
+  engine_.running_ = outer;
+  publish(node, stack);
+  ++node.replays;
+  ++engine_.stats_.replays;
+  engine_.stats_.replay_ns +=
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
+          .count();
+}
+
+// The first write of a chain that starts with an overwriting operator needs memory to write into.
+void Materialization::allocate_for(Node& node) {
+  Write& write = node.writes()[0];
+  Block& block = *write.block;
+  Work& work = works_[static_cast<std::size_t>(block.work)];
+  if (work.reached != kNothing) return;
+  c10::DataPtr memory = memory::allocator().allocate(static_cast<std::size_t>(block.bytes));
+  void* const data = memory.release_context();
+  if (work.shadow) {
+    work.shadow_data = data;
+  } else {
+    block.data = data;
+    if (block.residence == Residence::Evicted) --engine_.evicted_;
+    block.residence = Residence::Working;
+  }
+}
+
+c10::Storage Materialization::storage(Use use, std::uint16_t reference) {
+  void* data = nullptr;
+  std::int64_t bytes = 0;
+  if (use == Use::Read || use == Use::Write) {
+    const Block* block = nullptr;
+    bool shadow = false;
+    if (use == Use::Read) {
+      const Read& read = running_->reads()[reference];
+      block = read.block;
+      shadow = !is_boundary(read);
+    } else {
+      block = running_->writes()[reference].block;
+      shadow = true;
+    }
+    const Work* const work = shadow ? &works_[static_cast<std::size_t>(block->work)] : nullptr;
+    data = work != nullptr && work->shadow ? work->shadow_data : block->data;
+    bytes = block->bytes;
+  }
+  // Not owning: the block, or the work, keeps the memory for longer than the operator runs.
+  return c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), bytes,
+      c10::DataPtr(data, c10::Device(c10::DeviceType::CPU)), nullptr, false);
+}
+
+at::Generator Materialization::generator() const {
+  return running_->generator ? running_->generator->generator : at::Generator();
+}
+
+void Materialization::publish(Node& node, const torch::jit::Stack& results) {
+  if (node.mutation) {
+    Write& write = node.writes()[0];
+    advance(*write.block, write.version);
+    return;
+  }
+  std::uint16_t number = 0;
+  std::size_t next = 0;
+  const std::span<Write> writes = node.writes();
+  const auto look = [&](const c10::IValue& value) {
+    const std::uint16_t mine = number++;
+    if (next >= writes.size() || writes[next].result != mine) return;
+    Write& write = writes[next++];
+    if (write.block == nullptr) return;
+    c10::StorageImpl& made =
+        *value.toTensor().unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+    c10::DataPtr& memory = intercept::data_ptr_of(made);
+    if (memory.get_deleter() != memory::deleter() ||
+        static_cast<std::int64_t>(made.nbytes()) != write.block->bytes) {
+      throw ReplayError(node.traits->op.schema().name() + ": replayed, result " +
+                        std::to_string(mine) + " has " + std::to_string(made.nbytes()) +
+                        " bytes, recorded were " + std::to_string(write.block->bytes) +
+                        "; an operator that is declared replayable must do the same each time");
+    }
+    take(write, std::move(memory));
+  };
+  for (const c10::IValue& value : results) {
+    if (value.isTensor()) {
+      look(value);
+    } else if (value.isTensorList()) {
+      for (const c10::IValue& element : value.toListRef()) look(element);
+    }
+  }
+}
+
+// The memory that a maker has just made for one of its blocks.
+void Materialization::take(Write& write, c10::DataPtr memory) {
+  Block& block = *write.block;
+  const bool bonus =
+      block.work < 0 && block.residence == Residence::Evicted && block.version == write.version;
+  if (block.work < 0 && !bonus) return;  // not asked for, and there already or of no use
+  void* const data = memory.release_context();
+  if (!bonus && works_[static_cast<std::size_t>(block.work)].shadow) {
+    works_[static_cast<std::size_t>(block.work)].shadow_data = data;
+  } else {
+    if (block.residence == Residence::Evicted) --engine_.evicted_;
+    block.data = data;
+    block.residence = Residence::Working;
+  }
+  if (bonus) {
+    // It costs no more to take it along, and saves a replay later.
+    if (engine_.put_into_storage(block)) {
+      publish_later(block);
+    } else {
+      discard(block);
+    }
+  } else {
+    advance(block, write.version);
+  }
+}
+
+void Materialization::advance(Block& block, std::uint32_t version) {
+  Work& work = works_[static_cast<std::size_t>(block.work)];
+  work.reached = version;
+  if (work.shadow || !block.alive || version != block.version) return;
+  if (!engine_.put_into_storage(block)) return;
+  work.locked = true;
+  ++block.locks;
+  ++block.replays;
+  publish_later(block);
+}
+
+void Materialization::discard(Block& block) {
+  engine_.free_data(block);
+  block.residence = block.alive ? Residence::Evicted : Residence::Gone;
+  if (block.alive) ++engine_.evicted_;
+}
+
+// Not at once: it may end the life of the node that is running, and of other blocks in the list.
+void Materialization::publish_later(Block& block) {
+  ++block.locks;
+  published_.push_back(&block);
+}
+
+// The node has run: what it read may go, unless a later one reads it too.
+void Materialization::account(Node& node) {
+  for (Read& read : node.reads()) {
+    Block& block = *read.block;
+    if (is_boundary(read)) {
+      --block.locks;
+      engine_.recipes_.release_if_unused(block);
+      continue;
+    }
+    Work& work = works_[static_cast<std::size_t>(block.work)];
+    if (--work.uses == 0) retire(work);
+  }
+}
+
+void Materialization::retire(Work& work) {
+  Block& block = *work.block;
+  work.block = nullptr;
+  work.uses = 0;
+  block.work = -1;
+  if (work.shadow) {
+    if (work.shadow_data != nullptr) memory::release(work.shadow_data);
+    return;
+  }
+  if (work.locked) {
+    --block.locks;
+    return;
+  }
+  if (block.residence != Residence::Working) return;  // it was never started
+  if (!block.alive && engine_.final_when_back() && work.reached == block.version) {
+    // Operators that have not been asked for read it too: it stays for them, so that nothing runs twice.
+    block.residence = Residence::Retained;
+    publish_later(block);
+    return;
+  }
+  discard(block);
+}
+
+void Materialization::finish_published() {
+  for (Block* const block : published_) {
+    --block->locks;
+    engine_.finish(*block);
+    engine_.recipes_.release_if_unused(*block);
+  }
+  published_.clear();
+}
+
+void Engine::materialize(std::span<Block* const> targets) {
+  const bool outer = std::exchange(materializing_, true);
+  try {
+    Materialization(*this).run(targets);
+  } catch (...) {
+    materializing_ = outer;
+    throw;
+  }
+  materializing_ = outer;
+}
+
+}  // namespace neap::engine

@@ -1,0 +1,71 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/materialization.h: brings storages back by running, in their original order, the operators that are needed.
+//
+// Guarantees: each operator runs at most once, so it ends: the number of replays is at most the number of living nodes. What
+// later operators of the same materialization read stays locked until the last of them ran, and goes then. When
+// something throws (BudgetExceeded, mostly), everything is as before but for what had come back already.
+// Cost: O(n log n) for n operators to replay, whatever the size of the graph.
+#pragma once
+
+#include "engine/engine.h"
+
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace neap::engine {
+
+class Materialization final : private StorageSource {
+ public:
+  explicit Materialization(Engine& engine) : engine_(engine) {}
+  Materialization(const Materialization&) = delete;
+  Materialization& operator=(const Materialization&) = delete;
+  ~Materialization();
+
+  // REQUIRES: the targets are Evicted, and locked by the caller.
+  void run(std::span<Block* const> targets);
+
+ private:
+  // A block that is being made again. A shadow is an older version of a block that has data of a newer one.
+  struct Work {
+    Block* block;
+    void* shadow_data = nullptr;
+    std::uint32_t reached = kNothing;
+    std::uint32_t uses = 0;  // reads by operators that have not run yet, and one for a target
+    bool shadow = false;
+    bool locked = false;  // it is back in its storage, and we keep it there
+  };
+  static constexpr std::uint32_t kNothing = std::numeric_limits<std::uint32_t>::max();
+
+  // The version is there already, where the program put it.
+  static bool at_hand(const Block& block, std::uint32_t version);
+  bool is_boundary(const Read& read) const;
+  void need(Block& block, std::uint32_t version);
+  void collect(std::span<Block* const> targets);
+  void replay(Node& node);
+  void allocate_for(Node& node);
+  void publish(Node& node, const torch::jit::Stack& results);
+  void take(Write& write, c10::DataPtr memory);
+  void advance(Block& block, std::uint32_t version);
+  void discard(Block& block);
+  void publish_later(Block& block);
+  void account(Node& node);
+  void retire(Work& work);
+  void finish_published();
+
+  // StorageSource, for the node that runs now.
+  c10::Storage storage(Use use, std::uint16_t reference) override;
+  [[nodiscard]] at::Generator generator() const override;
+
+  Engine& engine_;
+  std::vector<Work> works_;
+  std::vector<Node*> nodes_;   // to replay; in original order after collect()
+  std::vector<Node*> search_;  // whose reads have not been looked at
+  std::vector<Block*> published_;
+  std::size_t done_ = 0;
+  Node* running_ = nullptr;
+  Block* lost_ = nullptr;
+};
+
+}  // namespace neap::engine

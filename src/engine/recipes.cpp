@@ -1,0 +1,273 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "engine/recipes.h"
+
+#include <sys/mman.h>
+
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <unordered_set>
+
+namespace neap::engine {
+namespace {
+
+// Pages straight from the system, so that records and tensors never share a heap.
+class Pages final : public std::pmr::memory_resource {
+ private:
+  static std::size_t whole_pages(std::size_t bytes) { return (bytes + 4095) & ~std::size_t{4095}; }
+
+  void* do_allocate(std::size_t bytes, std::size_t /*alignment*/) override {
+    void* const memory = ::mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    return memory;
+  }
+  void do_deallocate(void* memory, std::size_t bytes, std::size_t /*alignment*/) override {
+    ::munmap(memory, whole_pages(bytes));
+  }
+  [[nodiscard]] bool do_is_equal(const memory_resource& other) const noexcept override {
+    return this == &other;
+  }
+};
+
+constexpr std::pmr::pool_options kPool{.max_blocks_per_chunk = 512,
+                                       .largest_required_pool_block = 4096};
+
+}  // namespace
+
+Recipes::Recipes() : pages_(std::make_unique<Pages>()), pool_(kPool, pages_.get()) {}
+Recipes::~Recipes() { clear(); }
+
+Block* Recipes::create_block(void* data, std::int64_t bytes) {
+  blocks_.reserve(blocks_.size() + 1);  // so that nothing below can throw
+  void* const memory = pool_.allocate(sizeof(Block), alignof(Block));
+  auto* const block = new (memory) Block{};
+  block->data = data;
+  block->bytes = bytes;
+  block->alive = true;
+  block->residence = Residence::Resident;
+  block->evictable = -1;
+  block->in_region = -1;
+  block->work = -1;
+  block->index = static_cast<std::uint32_t>(blocks_.size());
+  blocks_.push_back(block);
+  bytes_ += static_cast<std::int64_t>(sizeof(Block));
+  return block;
+}
+
+Node* Recipes::create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
+                           std::span<const NewWrite> writes, std::span<const std::uint8_t> code) {
+  const std::size_t size = Node::size(reads.size(), writes.size(), code.size());
+  void* const memory = pool_.allocate(size, alignof(Node));
+  bytes_ += static_cast<std::int64_t>(size);
+  ++node_count_;
+  auto* const node = new (memory) Node{};
+  node->traits = &traits;
+  node->sequence = sequence_++;
+  node->read_count = static_cast<std::uint16_t>(reads.size());
+  node->write_count = static_cast<std::uint16_t>(writes.size());
+  node->attached = node->write_count;
+  node->code_bytes = static_cast<std::uint32_t>(code.size());
+  const auto distance = [node](const void* part) {
+    return static_cast<std::uint32_t>(static_cast<const char*>(part) -
+                                      reinterpret_cast<const char*>(node));
+  };
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    Read& read = node->reads()[i];
+    Block& block = *reads[i];
+    read = Read{&block, block.readers, nullptr, block.version, distance(&read)};
+    if (block.readers != nullptr) block.readers->previous = &read;
+    block.readers = &read;
+    ++block.reader_count;
+  }
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    Write& write = node->writes()[i];
+    Block& block = *writes[i].block;
+    write = Write{&block,           block.chain,      writes[i].version,
+                  distance(&write), writes[i].result, writes[i].whole};
+    block.chain = &write;
+    ++block.chain_length;
+  }
+  std::copy(code.begin(), code.end(), node->code().begin());
+  return node;
+}
+
+void Recipes::detach(Write& write) {
+  Node* const node = write.node();
+  write.block = nullptr;
+  if (--node->attached == 0) doomed_nodes_.push_back(node);
+}
+
+void Recipes::make_given(Block& block, Given why) {
+  for (Write* write = block.chain; write != nullptr;) {
+    Write* const older = write->previous;
+    detach(*write);
+    write = older;
+  }
+  block.chain = nullptr;
+  block.chain_length = 0;
+  block.opaque = false;
+  block.given = why;
+  drain();
+}
+
+void Recipes::forget_older_writes(Block& block) {
+  Write* write = block.chain->previous;
+  block.chain->previous = nullptr;
+  block.chain_length = 1;
+  while (write != nullptr) {
+    Write* const older = write->previous;
+    detach(*write);
+    write = older;
+  }
+  drain();
+}
+
+void Recipes::release_if_unused(Block& block) {
+  if (block.alive || block.locks > 0) return;
+  if (block.reader_count > 0) {
+    drop_unread_writes(block);
+  } else {
+    doomed_blocks_.push_back(&block);
+  }
+  drain();
+}
+
+void Recipes::drop_unread_writes(Block& block) {
+  if (block.version == 0 || block.work >= 0) return;
+  std::uint32_t newest = 0;
+  for (const Read* read = block.readers; read != nullptr; read = read->next) {
+    newest = std::max(newest, read->version);
+  }
+  if (newest == block.version) return;
+  if (owner_ != nullptr) owner_->forget(block);  // data of a version that nobody asks for
+  while (block.chain != nullptr && block.chain->version > newest) {
+    Write& write = *block.chain;
+    block.chain = write.previous;
+    --block.chain_length;
+    detach(write);
+  }
+  block.version = newest;
+  block.opaque = false;
+}
+
+void Recipes::drain() {
+  if (draining_) return;
+  draining_ = true;
+  while (!doomed_nodes_.empty() || !doomed_blocks_.empty()) {
+    if (!doomed_nodes_.empty()) {
+      Node* const node = doomed_nodes_.back();
+      doomed_nodes_.pop_back();
+      destroy_node(node);
+    } else {
+      Block* const block = doomed_blocks_.back();
+      doomed_blocks_.pop_back();
+      destroy_block(block);
+    }
+  }
+  draining_ = false;
+}
+
+void Recipes::destroy_node(Node* node) {
+  for (Read& read : node->reads()) {
+    Block& block = *read.block;
+    (read.previous != nullptr ? read.previous->next : block.readers) = read.next;
+    if (read.next != nullptr) read.next->previous = read.previous;
+    --block.reader_count;
+    if (block.alive || block.locks > 0) continue;
+    if (block.reader_count == 0) {
+      doomed_blocks_.push_back(&block);
+    } else {
+      drop_unread_writes(block);
+    }
+  }
+  const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
+  node->~Node();
+  pool_.deallocate(node, size, alignof(Node));
+  bytes_ -= static_cast<std::int64_t>(size);
+  --node_count_;
+}
+
+void Recipes::destroy_block(Block* block) {
+  if (owner_ != nullptr) owner_->forget(*block);
+  for (Write* write = block->chain; write != nullptr;) {
+    Write* const older = write->previous;
+    detach(*write);
+    write = older;
+  }
+  Block* const last = blocks_.back();
+  blocks_[block->index] = last;
+  last->index = block->index;
+  blocks_.pop_back();
+  pool_.deallocate(block, sizeof(Block), alignof(Block));
+  bytes_ -= static_cast<std::int64_t>(sizeof(Block));
+}
+
+void Recipes::clear() {
+  std::unordered_set<Node*> nodes;
+  for (Block* const block : blocks_) {
+    for (Write* write = block->chain; write != nullptr; write = write->previous) {
+      nodes.insert(write->node());
+    }
+    if (owner_ != nullptr) owner_->forget(*block);
+  }
+  for (Node* const node : nodes) {
+    const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
+    node->~Node();
+    pool_.deallocate(node, size, alignof(Node));
+  }
+  for (Block* const block : blocks_) pool_.deallocate(block, sizeof(Block), alignof(Block));
+  blocks_.clear();
+  bytes_ = 0;
+  node_count_ = 0;
+}
+
+void Recipes::validate() const {
+  const auto require = [](bool holds, const char* equation) {
+    if (!holds) throw std::logic_error(std::string("recipes: ") + equation);
+  };
+  std::unordered_set<Node*> nodes;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = *blocks_[i];
+    require(block.index == i, "block.index is its place in the list");
+    require(block.alive || block.reader_count > 0 || block.dying, "an unused block is gone");
+    require(block.residence != Residence::Evicted || block.alive, "Evicted implies alive");
+    require(block.has_data() == (block.data != nullptr) || block.bytes == 0,
+            "data is there exactly in the residences that have it");
+    std::uint32_t readers = 0;
+    std::uint32_t newest_read = 0;
+    for (Read* read = block.readers; read != nullptr; read = read->next) {
+      require(read->block == &block, "a reader reads the block that lists it");
+      require(read->version <= block.version, "nobody reads the future");
+      require(read->next == nullptr || read->next->previous == read,
+              "readers are linked both ways");
+      nodes.insert(read->node());
+      newest_read = std::max(newest_read, read->version);
+      ++readers;
+    }
+    require(readers == block.reader_count, "reader_count is the number of readers");
+    std::uint32_t length = 0;
+    for (Write* write = block.chain; write != nullptr; write = write->previous, ++length) {
+      require(write->block == &block, "a chain's writes belong to the block");
+      require(write->previous == nullptr || write->previous->version < write->version,
+              "versions fall along the chain");
+      nodes.insert(write->node());
+    }
+    require(length == block.chain_length, "chain_length is the number of writes");
+    require(block.alive || block.locks > 0 || block.work >= 0 || block.dying ||
+                block.version == newest_read,
+            "a dead block's version is the newest that somebody reads");
+    require(block.chain == nullptr || block.opaque || block.chain->version == block.version,
+            "the newest write made the current version");
+  }
+  require(static_cast<std::int64_t>(nodes.size()) == node_count_, "each node is reachable");
+  for (Node* const node : nodes) {
+    std::uint16_t attached = 0;
+    for (const Write& write : node->writes()) {
+      if (write.block != nullptr) ++attached;
+    }
+    require(attached == node->attached && attached > 0, "attached is the number of writes in use");
+  }
+}
+
+}  // namespace neap::engine

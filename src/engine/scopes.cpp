@@ -1,0 +1,201 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/scopes.cpp: scopes, regions and pins.
+#include "engine/engine.h"
+#include "intercept/storage_access.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+
+namespace neap::engine {
+namespace {
+
+constexpr std::size_t kKnownRuns = 8;
+
+c10::StorageImpl* storage_of(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.unsafeGetTensorImpl()->has_storage()) return nullptr;
+  return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+}
+
+}  // namespace
+
+void Engine::open_scope(std::optional<std::int64_t> budget) {
+  if (!memory::installed()) {
+    throw Error("neap::Scope: call neap::install() once, before the first tensor");
+  }
+  attach();
+  if (scopes_ > 0) {
+    if (budget && budget != budget_) {
+      throw ScopeConflict("a scope of another budget is open: " +
+                          (budget_ ? Bytes(*budget_).text() : std::string("none")) + " there, " +
+                          Bytes(*budget).text() +
+                          " asked for; the budget is the process's: end the outer scope first, or "
+                          "name none in the inner one");
+    }
+    ++scopes_;
+    return;
+  }
+  if (region_depth_ > 0) {
+    throw ScopeConflict("a scope cannot open inside checkpoint(): open it around the checkpoint");
+  }
+  if (budget) {
+    try {
+      memory::set_budget(budget);
+    } catch (...) {
+      detach_if_idle();
+      throw;
+    }
+  }
+  budget_ = budget;
+  memory::reset_watermark();
+  current_run_ = {};
+  scopes_ = 1;
+}
+
+void Engine::close_scope(bool completed) {
+  if (scopes_ > 1) {
+    --scopes_;
+    return;
+  }
+  if (region_depth_ > 0) {
+    throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
+  }
+  process_deaths();
+  bring_all_back();
+  // Who ran to its end is known to fit: without a budget in what it took, else in its budget.
+  current_run_.feasible = budget_.value_or(memory::watermark());
+  if (completed && !current_run_.prefix.empty()) {
+    if (known_runs_.size() == kKnownRuns) known_runs_.erase(known_runs_.begin());
+    known_runs_.push_back(std::move(current_run_));
+  }
+  abandon_scope();
+}
+
+void Engine::abandon_scope() noexcept {
+  if (scopes_ > 1) {
+    --scopes_;
+    return;
+  }
+  scopes_ = 0;
+  current_run_ = {};
+  {
+    const Busy busy(*this);
+    forget_all();
+  }
+  if (std::exchange(budget_, std::nullopt)) memory::set_budget(std::nullopt);
+  detach_if_idle();
+}
+
+void Engine::bring_all_back() {
+  const Busy busy(*this);
+  std::vector<Block*> evicted;
+  Locks locks(*this);  // of what is there too: nothing may go to make room
+  for (Block* const block : recipes_.blocks()) {
+    if (block->alive) locks.add(*block);
+    if (block->residence == Residence::Evicted) evicted.push_back(block);
+  }
+  // Oldest first: later ones are made from earlier ones.
+  std::ranges::sort(evicted, {}, [](const Block* block) { return block->chain->node()->sequence; });
+  for (Block* const block : evicted) {
+    if (block->residence == Residence::Evicted) materialize({&block, 1});
+  }
+}
+
+Stats Engine::stats() const {
+  Stats stats = stats_;
+  stats.peak_bytes = memory::watermark();
+  stats.budget_bytes = budget_.value_or(0);
+  stats.recorder_bytes = recipes_.bytes();
+  stats.pinned_bytes = 0;
+  for (const Block* const block : recipes_.blocks()) {
+    if (block->has_data() && (!block->replayable() || block->pins > 0)) {
+      stats.pinned_bytes += block->bytes;
+    }
+  }
+  return stats;
+}
+
+std::size_t Engine::open_region() {
+  if (!memory::installed()) {
+    throw Error("neap::checkpoint: call neap::install() once, before the first tensor");
+  }
+  attach();
+  ++region_depth_;
+  return region_blocks_.size();
+}
+
+void Engine::keep(const at::Tensor& output) {
+  if (c10::StorageImpl* const storage = storage_of(output)) {
+    if (Block* const block = find(*storage)) block->kept = true;
+  }
+}
+
+void Engine::close_region(std::size_t start) {
+  const Busy busy(*this);
+  process_deaths();
+  for (std::size_t i = start; i < region_blocks_.size(); ++i) {
+    Block* const block = region_blocks_[i];
+    if (block == nullptr) continue;
+    if (!std::exchange(block->kept, false) && block->evictable >= 0 && can_go(*block)) {
+      evict(*block);
+    }
+  }
+  --region_depth_;
+  if (region_depth_ > 0) return;
+  const std::vector<Block*> blocks = std::exchange(region_blocks_, {});
+  for (Block* const block : blocks) {
+    if (block != nullptr) block->in_region = -1;
+  }
+  for (Block* const block : blocks) {
+    if (block != nullptr && block->residence == Residence::Resident) finish(*block);
+  }
+}
+
+void Engine::abandon_region() noexcept {
+  --region_depth_;
+  if (region_depth_ > 0) return;
+  for (Block* const block : region_blocks_) {
+    if (block != nullptr) block->in_region = -1;
+  }
+  region_blocks_.clear();
+}
+
+void Engine::pin(const at::Tensor& tensor) {
+  c10::StorageImpl* const storage = storage_of(tensor);
+  if (storage == nullptr || !owner_here()) return;
+  const Busy busy(*this);
+  Block* block = find(*storage);
+  if (block == nullptr && storage->nbytes() > 0) block = follow(tensor, *storage);
+  if (block == nullptr) return;  // not LibTorch's memory: never evicted
+  if (block->residence == Residence::Evicted) {
+    Locks locks(*this);
+    locks.add(*block);
+    materialize({&block, 1});
+  }
+  ++block->pins;
+}
+
+void Engine::unpin(const at::Tensor& tensor) {
+  c10::StorageImpl* const storage = storage_of(tensor);
+  if (storage == nullptr || !owner_here()) return;
+  Block* const block = find(*storage);
+  if (block != nullptr && block->pins > 0) --block->pins;
+}
+
+void Engine::validate() {
+  recipes_.validate();
+  const auto require = [](bool holds, const char* equation) {
+    if (!holds) throw std::logic_error(std::string("engine: ") + equation);
+  };
+  std::int64_t evicted = 0;
+  for (const Block* const block : recipes_.blocks()) {
+    evicted += block->residence == Residence::Evicted ? 1 : 0;
+    require(block->residence != Residence::Working || materializing_, "no work is left behind");
+    require(block->evictable < 0 || evictable_[static_cast<std::size_t>(block->evictable)] == block,
+            "a block knows its place in the list of what can go");
+  }
+  require(evicted == evicted_, "evicted_ counts the evicted blocks");
+}
+
+}  // namespace neap::engine

@@ -1,0 +1,101 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "intercept/dispatch.h"
+
+#include <neap/intercept.h>
+
+#include <array>
+#include <mutex>
+#include <string>
+
+namespace neap::intercept {
+namespace {
+
+// Fake sits above the factories and the views, so it sees both. CustomRNGKeyId sits lower: factories are not seen (their
+// memory is given then) and some views arrive decomposed.
+constexpr std::array kCandidates = {c10::DispatchKey::Fake, c10::DispatchKey::CustomRNGKeyId};
+
+thread_local Handler* thread_handler = nullptr;
+
+void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  if (thread_handler != nullptr) {
+    thread_handler->call(op, keys, stack);
+  } else {
+    redispatch(op, keys, stack);
+  }
+}
+
+struct Registration {
+  c10::DispatchKey key = c10::DispatchKey::Undefined;
+  c10::DispatchKeySet below;
+  c10::DispatchKeySet replay_excluded;
+  std::string refusals;
+};
+
+// Leaked on purpose: operators may run in other threads while the process ends.
+Registration& registration() {
+  static auto* const instance = new Registration;
+  return *instance;
+}
+
+void take_key() {
+  Registration& mine = registration();
+  for (const c10::DispatchKey key : kCandidates) {
+    try {
+      // The dispatcher refuses a second fallback on a key with an exception.
+      static auto* const handle =
+          new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
+              key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
+      static_cast<void>(handle);
+      mine.key = key;
+      mine.below = c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, key);
+      mine.replay_excluded = c10::autograd_dispatch_keyset_with_ADInplaceOrView |
+                             c10::autocast_dispatch_keyset | c10::DispatchKeySet(key);
+      return;
+    } catch (const c10::Error& error) {
+      mine.refusals +=
+          std::string("\n  ") + c10::toString(key) + ": " + error.what_without_backtrace();
+    }
+  }
+}
+
+}  // namespace
+
+void ensure_registered() {
+  static std::once_flag once;
+  std::call_once(once, take_key);
+  if (registration().key == c10::DispatchKey::Undefined) {
+    throw Error("neap cannot see operators: each dispatch key that it could use is taken" +
+                registration().refusals +
+                "\n  use a LibTorch between 2.11 and 2.15, without another library that registers "
+                "a fallback on these keys");
+  }
+}
+
+c10::DispatchKey key() { return registration().key; }
+
+void set_handler(Handler* handler) noexcept { thread_handler = handler; }
+
+void include(bool on) noexcept { c10::impl::tls_set_dispatch_key_included(registration().key, on); }
+
+void redispatch(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const Registration& mine = registration();
+  const c10::impl::ExcludeDispatchKeyGuard guard{c10::DispatchKeySet(mine.key)};
+  op.redispatchBoxed(keys & mine.below, stack);
+}
+
+void decompose(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  op.redispatchBoxed(keys & registration().below, stack);
+}
+
+BelowAll::BelowAll() : guard_(registration().replay_excluded) {}
+
+}  // namespace neap::intercept
+
+namespace neap {
+
+std::string interception_key() {
+  intercept::ensure_registered();
+  return c10::toString(intercept::key());
+}
+
+}  // namespace neap

@@ -1,0 +1,63 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// intercept/execution_state.h: what outside of its arguments decides which bits a kernel gives.
+//
+// A recipe holds the number of such a state; few differ in a run, so they are interned.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace neap::intercept {
+
+struct ExecutionState {
+  int threads = 1;
+  unsigned denormals = 0;  // the processor's control word, where it has one
+  int matmul_precision = 0;
+  int onednn_precision[4] = {};
+  c10::ScalarType autocast_dtype = c10::ScalarType::Undefined;
+  bool autocast = false;
+  bool autocast_cache = false;
+  bool grad_mode = false;
+  bool onednn = true;
+  bool onednn_deterministic = false;
+  bool deterministic = false;
+  bool deterministic_warn_only = false;
+  bool fill_uninitialized = false;
+
+  friend bool operator==(const ExecutionState&, const ExecutionState&) = default;
+
+  // The state of this thread now. Hot: once per recorded operator.
+  static ExecutionState current();
+  // Makes it so, changing what differs from `from` only.
+  void apply(const ExecutionState& from) const;
+};
+
+// Numbers for states; number 0 exists from the start.
+class ExecutionStates {
+ public:
+  std::uint16_t intern(const ExecutionState& state);
+  const ExecutionState& operator[](std::uint16_t number) const { return states_[number]; }
+  void clear() { states_.clear(); }
+
+ private:
+  std::vector<ExecutionState> states_;
+  std::size_t last_ = 0;
+};
+
+// Puts `state` in force while it lives.
+class ExecutionStateGuard {
+ public:
+  explicit ExecutionStateGuard(const ExecutionState& state);
+  ExecutionStateGuard(const ExecutionStateGuard&) = delete;
+  ExecutionStateGuard& operator=(const ExecutionStateGuard&) = delete;
+  ~ExecutionStateGuard();
+
+ private:
+  ExecutionState before_;
+  ExecutionState during_;
+};
+
+}  // namespace neap::intercept

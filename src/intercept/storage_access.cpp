@@ -1,0 +1,49 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "intercept/storage_access.h"
+
+#include <utility>
+
+namespace neap::intercept {
+namespace {
+
+// LibTorch 2.11 can set the flag that makes accesses throw and has no call that clears it. An explicit template
+// instantiation may name a private member; that is how both versions get at the same flag.
+template <bool c10::StorageImpl::*Member>
+struct Access {
+  friend bool& throw_on_access(c10::StorageImpl& storage) { return storage.*Member; }
+};
+bool& throw_on_access(c10::StorageImpl& storage);
+template struct Access<&c10::StorageImpl::throw_on_immutable_data_ptr_>;
+
+// A template, because LibTorch 2.11 has no materializers.
+template <class Storage>
+bool asks_materializer(const Storage& storage) {
+  if constexpr (requires { storage.has_materializer(); }) {
+    return storage.has_materializer();
+  } else {
+    return false;
+  }
+}
+
+}  // namespace
+
+void set_message(c10::StorageImpl& storage, std::string message) {
+  storage.release_data_and_set_meta_custom_data_ptr_error_msg_(std::move(message));
+}
+
+void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr deleter,
+                std::string message) {
+  const c10::Device device = data_ptr_of(storage).device();
+  storage.set_data_ptr_noswap(c10::DataPtr(nullptr, record, deleter, device));
+  set_message(storage, std::move(message));
+}
+
+void put_back(c10::StorageImpl& storage, c10::DataPtr memory) {
+  throw_on_access(storage) = false;
+  storage.get_extra_meta().custom_data_ptr_error_msg_.reset();
+  storage.set_data_ptr_noswap(std::move(memory));  // also refreshes the summary of all checks
+}
+
+bool has_materializer(const c10::StorageImpl& storage) { return asks_materializer(storage); }
+
+}  // namespace neap::intercept

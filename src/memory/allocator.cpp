@@ -1,0 +1,100 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// What stands between LibTorch and the pool.
+#include "memory/allocator.h"
+
+#include "memory/pool.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#include <atomic>
+#include <cstring>
+#include <limits>
+
+namespace neap {
+
+BudgetExceeded::BudgetExceeded(const std::string& text, Bytes need_bytes, Bytes in_use_bytes,
+                               Bytes budget_bytes, Bytes feasible)
+    : Error(text),
+      need(need_bytes),
+      in_use(in_use_bytes),
+      budget(budget_bytes),
+      smallest_feasible(feasible) {}
+BudgetExceeded::~BudgetExceeded() = default;
+
+OutOfMemory::OutOfMemory(const std::string& text) : Error(text) {}
+OutOfMemory::~OutOfMemory() = default;
+
+namespace memory {
+namespace {
+
+std::atomic<DeathHook> death_hook{nullptr};
+std::atomic<bool> is_installed{false};
+
+void delete_block(void* data) {
+  if (data == nullptr) return;
+  void* const record = header_of(data)->record.load(std::memory_order_acquire);
+  if (record != nullptr) {
+    const DeathHook hook = death_hook.load(std::memory_order_acquire);
+    if (hook != nullptr && hook(record, data)) return;
+  }
+  Pool::instance().release(data);
+}
+
+class CpuAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* data = nullptr;
+    if (bytes != 0) {
+      constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
+      data = Pool::instance().take(
+          bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
+    }
+    // raw_allocate() asserts that data and context are the same pointer, so the bookkeeping cannot be the context.
+    return {data, data, &delete_block, c10::Device(c10::DeviceType::CPU)};
+  }
+  // Never null: oneDNN takes its scratch through raw_allocate(), which needs one.
+  [[nodiscard]] c10::DeleterFnPtr raw_deleter() const override { return &delete_block; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override {
+    std::memcpy(to, from, bytes);
+  }
+};
+
+}  // namespace
+
+c10::Allocator& allocator() noexcept {
+  static auto* const instance = new CpuAllocator;
+  return *instance;
+}
+c10::DeleterFnPtr deleter() noexcept { return &delete_block; }
+void release(void* data) noexcept { Pool::instance().release(data); }
+
+void set_reclaimer(Reclaimer* reclaimer) noexcept { Pool::instance().set_reclaimer(reclaimer); }
+void set_death_hook(DeathHook hook) noexcept { death_hook.store(hook, std::memory_order_release); }
+void set_budget(std::optional<std::int64_t> bytes) { Pool::instance().set_budget(bytes); }
+std::optional<std::int64_t> budget() noexcept { return Pool::instance().budget(); }
+std::int64_t watermark() noexcept { return Pool::instance().watermark(); }
+void reset_watermark() noexcept { Pool::instance().reset_watermark(); }
+void add_unseen(std::int64_t bytes) noexcept { Pool::instance().add_unseen(bytes); }
+void fail_allocation(std::int64_t k, bool for_ever) noexcept {
+  Pool::instance().fail_allocation(k, for_ever);
+}
+void validate() { Pool::instance().validate(); }
+
+Usage usage() noexcept { return Pool::instance().usage(); }
+void reset_peak() noexcept { Pool::instance().reset_peak(); }
+Bytes trim() noexcept {
+  return Bytes(Pool::instance().trim(std::numeric_limits<std::int64_t>::max()));
+}
+bool installed() noexcept { return is_installed.load(); }
+
+}  // namespace memory
+
+void install() {
+  if (memory::is_installed.exchange(true)) return;
+  // Above the default of LibTorch and of the mobile allocators, which register at 0 and 100.
+  constexpr std::uint8_t kPriority = 200;
+  c10::SetCPUAllocator(&memory::allocator(), kPriority);
+}
+
+}  // namespace neap

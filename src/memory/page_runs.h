@@ -1,0 +1,54 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// memory/page_runs.h: a set of free runs of pages, in which neighbours are one run.
+//
+// Invariants, asserted by validate():
+//   by_address_ and by_size_ hold the same runs        no two runs touch or overlap
+//   total_ == sum of their sizes
+// Threads: none; the arena's lock is held. Cost: a logarithm of the number of runs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace neap::memory {
+
+struct Run {
+  char* start;
+  std::int64_t bytes;
+};
+
+class PageRuns {
+ public:
+  // REQUIRES: `run` overlaps no run of the set.
+  void insert(Run run);
+  // Takes `bytes` out of the smallest run that has them; the lowest of equal ones. The rest of the run stays.
+  std::optional<Run> take_best_fit(std::int64_t bytes);
+  // Takes at most `bytes` from the end of the largest run; nothing when the set is empty.
+  std::optional<Run> take_from_largest(std::int64_t bytes);
+  // Takes the first `bytes` of the run that starts at `start`. REQUIRES: there is one, and it has them.
+  void take_front(char* start, std::int64_t bytes);
+  // The size of the run that starts just there; 0 when none does.
+  [[nodiscard]] std::int64_t starting_at(char* start) const;
+  // The largest run that is followed by enough of `other` to make `bytes` together.
+  [[nodiscard]] std::optional<Run> largest_before(const PageRuns& other, std::int64_t bytes) const;
+
+  [[nodiscard]] std::int64_t total() const { return total_; }
+  void validate() const;
+
+ private:
+  using ByAddress = std::map<char*, std::int64_t, std::less<>>;
+
+  void add(Run run);
+  void remove(Run run);
+
+  ByAddress by_address_;
+  std::set<std::pair<std::int64_t, char*>> by_size_;
+  std::int64_t total_ = 0;
+};
+
+}  // namespace neap::memory

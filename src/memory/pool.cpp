@@ -1,0 +1,225 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "memory/pool.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <string>
+
+namespace neap::memory {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x6e6561702d626c6b;
+constexpr std::uint64_t kMagicFreed = 0x6e6561702d667265;
+// Runs below this size are kept away from larger ones.
+constexpr std::int64_t kLargeRun = std::int64_t{512} << 10;
+constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+
+void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
+  if (value > peak.load(std::memory_order_relaxed)) peak.store(value, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+std::int64_t footprint(std::int64_t bytes) noexcept {
+  if (bytes > kMost - kHeaderBytes - kPageBytes) return kMost;
+  const std::int64_t whole = bytes + kHeaderBytes;
+  if (whole <= kLargestSmall) return small_class_bytes(whole);
+  return (whole + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+
+Pool& Pool::instance() {
+  static Pool* const pool = new Pool;
+  return *pool;
+}
+
+void* Pool::take(std::int64_t bytes) {
+  const std::int64_t taken = footprint(bytes);
+  inject_failure();
+  while (true) {
+    const Attempt attempt = try_take(bytes, taken);
+    if (attempt.start != nullptr) {
+      auto* header = new (attempt.start) BlockHeader{};
+      header->magic = kMagic;
+      header->requested = bytes;
+      header->taken = taken;
+      header->slab = attempt.slab;
+      return attempt.start + kHeaderBytes;
+    }
+    // An eviction never brings a storage back, so this cannot trade one for another for ever.
+    Reclaimer* const reclaimer = reclaimer_.load();
+    if (reclaimer != nullptr && reclaimer->reclaim(attempt.shortage) > 0) continue;
+    const std::optional<std::int64_t> limit = budget();
+    if (!limit) continue;  // it went while we asked
+    if (reclaimer != nullptr) reclaimer->refuse(taken, reserved_.load(), *limit);
+    throw BudgetExceeded("budget of " + Bytes(*limit).text() + " exceeded: an allocation needs " +
+                             Bytes(taken).text() + ", " + Bytes(reserved_.load()).text() +
+                             " are in use and nothing can be evicted; name a larger budget",
+                         Bytes(taken), Bytes(reserved_.load()), Bytes(*limit), Bytes(0));
+  }
+}
+
+Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
+  const std::lock_guard guard(lock_);
+  Attempt attempt;
+  if (taken > kLargestSmall) {
+    attempt = take_pages(taken >= kLargeRun ? large_ : small_, taken);
+  } else {
+    Slabs::Block block = slabs_.take(taken);
+    if (block.start == nullptr) {
+      const std::int64_t bytes = Slabs::slab_bytes(taken);
+      attempt = take_pages(small_, bytes);
+      if (attempt.start == nullptr) return attempt;
+      slabs_.add({attempt.start, bytes}, taken);
+      block = slabs_.take(taken);
+    }
+    attempt = {block.start, block.slab, 0};
+  }
+  if (attempt.start == nullptr) return attempt;
+  requested_.fetch_add(requested, std::memory_order_relaxed);
+  raise(peak_, live_.fetch_add(taken, std::memory_order_relaxed) + taken);
+  allocations_.fetch_add(1, std::memory_order_relaxed);
+  return attempt;
+}
+
+Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
+  while (true) {
+    const std::int64_t limit = limit_.load(std::memory_order_relaxed);
+    const std::int64_t reserved = reserved_.load(std::memory_order_relaxed);
+    const std::int64_t allowed = (limit < 0 ? kMost : limit) - reserved;
+    const Arena::Taken taken = arena.take(bytes, allowed);
+    if (taken.start != nullptr) {
+      const std::int64_t now = reserved + taken.clean_bytes;
+      reserved_.store(now, std::memory_order_relaxed);
+      raise(peak_reserved_, now);
+      raise(watermark_, now);
+      return {taken.start, nullptr, 0};
+    }
+    if (taken.clean_bytes == 0) {
+      throw OutOfMemory(
+          "the system gives no more addresses: an allocation needs " + Bytes(bytes).text() +
+          " and " + Bytes(reserved).text() +
+          " are in use; set a budget below the machine's memory, or raise its limits");
+    }
+    // A cached run that does not fit is worth less than what an eviction would cost.
+    const std::int64_t missing = taken.clean_bytes - allowed;
+    if (trim_locked(missing) == 0) return {nullptr, nullptr, missing};
+  }
+}
+
+void Pool::release(void* data) noexcept {
+  BlockHeader* const header = header_of(data);
+  if (header->magic != kMagic) {
+    std::fprintf(stderr, "neap: the bytes before the block at %p were overwritten%s\n", data,
+                 header->magic == kMagicFreed ? ", or it was freed twice" : "");
+    std::abort();
+  }
+  header->magic = kMagicFreed;
+  const std::int64_t taken = header->taken;
+  const std::int64_t requested = header->requested;
+  auto* const slab = static_cast<Slab*>(header->slab);
+  auto* const start = reinterpret_cast<char*>(header);
+
+  const std::lock_guard guard(lock_);
+  if (slab != nullptr) {
+    slabs_.give_back(slab, start);
+  } else {
+    (taken >= kLargeRun ? large_ : small_).give_back({start, taken});
+  }
+  requested_.fetch_sub(requested, std::memory_order_relaxed);
+  live_.fetch_sub(taken, std::memory_order_relaxed);
+}
+
+std::int64_t Pool::trim(std::int64_t bytes) noexcept {
+  const std::lock_guard guard(lock_);
+  return trim_locked(bytes);
+}
+
+std::int64_t Pool::trim_locked(std::int64_t bytes) noexcept {
+  std::int64_t returned = large_.trim(bytes);
+  if (returned < bytes) returned += small_.trim(bytes - returned);
+  if (returned < bytes) {
+    slabs_.remove_empty([&](Run run) { small_.give_back(run); });
+    returned += small_.trim(bytes - returned);
+  }
+  reserved_.fetch_sub(returned, std::memory_order_relaxed);
+  return returned;
+}
+
+Usage Pool::usage() const noexcept {
+  Usage usage;
+  usage.requested = requested_.load(std::memory_order_relaxed);
+  usage.live = live_.load(std::memory_order_relaxed);
+  usage.reserved = reserved_.load(std::memory_order_relaxed);
+  usage.cached = usage.reserved - usage.live;
+  usage.peak = peak_.load(std::memory_order_relaxed);
+  usage.peak_reserved = peak_reserved_.load(std::memory_order_relaxed);
+  usage.unseen = unseen_.load(std::memory_order_relaxed);
+  usage.allocations = allocations_.load(std::memory_order_relaxed);
+  return usage;
+}
+
+void Pool::reset_peak() noexcept {
+  const std::lock_guard guard(lock_);
+  peak_.store(live_.load());
+  peak_reserved_.store(reserved_.load());
+}
+
+void Pool::reset_watermark() noexcept {
+  const std::lock_guard guard(lock_);
+  watermark_.store(reserved_.load());
+}
+
+void Pool::set_budget(std::optional<std::int64_t> bytes) {
+  const std::lock_guard guard(lock_);
+  if (bytes) {
+    const std::int64_t over = reserved_.load() - *bytes;
+    if (over > 0) trim_locked(over);
+    const std::int64_t reserved = reserved_.load();
+    if (reserved > *bytes) {
+      throw BudgetExceeded("budget of " + Bytes(*bytes).text() +
+                               " cannot be set: " + Bytes(reserved).text() +
+                               " are in use already; release tensors first, or name at least that",
+                           Bytes(0), Bytes(reserved), Bytes(*bytes), Bytes(0));
+    }
+  }
+  limit_.store(bytes.value_or(-1));
+}
+
+std::optional<std::int64_t> Pool::budget() const noexcept {
+  const std::int64_t limit = limit_.load();
+  return limit < 0 ? std::nullopt : std::optional(limit);
+}
+
+void Pool::fail_allocation(std::int64_t k, bool for_ever) noexcept {
+  fail_for_ever_.store(for_ever);
+  fail_in_.store(k);
+}
+
+void Pool::inject_failure() {
+  if (fail_in_.load(std::memory_order_relaxed) == 0) return;
+  const std::int64_t left = fail_in_.fetch_sub(1) - 1;
+  if (left > 0) return;
+  if (fail_for_ever_.load()) fail_in_.store(1);
+  throw OutOfMemory(
+      "the system gives no more memory: a test asked for this failure; switch it off");
+}
+
+void Pool::validate() const {
+#ifndef NDEBUG
+  const std::lock_guard guard(lock_);
+  large_.validate();
+  small_.validate();
+  slabs_.validate();
+  const Usage now = usage();
+  assert(now.requested <= now.live && now.live <= now.peak);
+  assert(now.cached >= large_.cached() + small_.cached());
+  assert(now.reserved <= now.peak_reserved);
+  assert(limit_.load() < 0 || now.reserved <= limit_.load());
+#endif
+}
+
+}  // namespace neap::memory

@@ -1,0 +1,86 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// memory/pool.h: every byte that LibTorch holds, the counters, and the line that they never pass.
+//
+// Bytes are reserved before pages are touched: the other order passes the budget for the length of one
+// allocation, and the largest tensor of a step is where that hurts.
+//
+// Small blocks live in slabs; runs of pages in one of two arenas, because a small block that stays for long inside
+// a hole of a large one costs the next large one its place.
+//
+// Invariants, asserted by validate():
+//   reserved == live + cached        requested <= live <= peak
+//   reserved <= peak_reserved        reserved <= budget, while one is set
+// Threads: any; one lock, held for no system call but those of trimming. Counters are read without it.
+// Hot: take() and release(), once per allocation; guarded by bench/allocator_bench.cpp.
+#pragma once
+
+#include "memory/allocator.h"
+#include "memory/arena.h"
+#include "memory/slabs.h"
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+namespace neap::memory {
+
+class Pool {
+ public:
+  // The one of the process. Never destroyed: deleters run after the statics are gone.
+  static Pool& instance();
+
+  // The data of a new block. Throws: BudgetExceeded, OutOfMemory; nothing is taken then.
+  void* take(std::int64_t bytes);
+  void release(void* data) noexcept;
+  std::int64_t trim(std::int64_t bytes) noexcept;
+
+  [[nodiscard]] Usage usage() const noexcept;
+  void reset_peak() noexcept;
+  [[nodiscard]] std::int64_t watermark() const noexcept { return watermark_.load(); }
+  void reset_watermark() noexcept;
+  void add_unseen(std::int64_t bytes) noexcept { unseen_.fetch_add(bytes); }
+
+  void set_budget(std::optional<std::int64_t> bytes);
+  [[nodiscard]] std::optional<std::int64_t> budget() const noexcept;
+  void set_reclaimer(Reclaimer* reclaimer) noexcept { reclaimer_.store(reclaimer); }
+  void fail_allocation(std::int64_t k, bool for_ever) noexcept;
+  void validate() const;
+
+ private:
+  using Counter = std::atomic<std::int64_t>;
+
+  // A block's start, or how many bytes must be evicted before there can be one.
+  struct Attempt {
+    char* start = nullptr;
+    Slab* slab = nullptr;
+    std::int64_t shortage = 0;
+  };
+  Attempt try_take(std::int64_t requested, std::int64_t taken);
+  Attempt take_pages(Arena& arena, std::int64_t bytes);
+  std::int64_t trim_locked(std::int64_t bytes) noexcept;
+  void inject_failure();
+
+  mutable std::mutex lock_;
+  Arena large_;
+  Arena small_;
+  Slabs slabs_;
+
+  // Written under the lock.
+  Counter requested_{0};
+  Counter live_{0};
+  Counter reserved_{0};
+  Counter peak_{0};
+  Counter peak_reserved_{0};
+  Counter watermark_{0};
+  Counter allocations_{0};
+  Counter limit_{-1};  // -1: none
+
+  Counter unseen_{0};
+  Counter fail_in_{0};
+  std::atomic<bool> fail_for_ever_{false};
+  std::atomic<Reclaimer*> reclaimer_{nullptr};
+};
+
+}  // namespace neap::memory

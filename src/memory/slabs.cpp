@@ -1,0 +1,108 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "memory/slabs.h"
+
+#include "memory/arena.h"
+
+#include <cassert>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+namespace neap::memory {
+namespace {
+
+// Every 64 bytes up to 1 KiB (16 classes), then every 256 up to 2 KiB: no block is larger than needed by more than a
+// fifth, but for the smallest.
+std::size_t class_of(std::int64_t bytes) noexcept {
+  if (bytes <= 1024) return static_cast<std::size_t>((bytes + 63) / 64 - 1);
+  return static_cast<std::size_t>(16 + (bytes - 1024 + 255) / 256 - 1);
+}
+
+}  // namespace
+
+std::int64_t small_class_bytes(std::int64_t bytes) noexcept {
+  const std::int64_t step = bytes <= 1024 ? 64 : 256;
+  return (bytes + step - 1) / step * step;
+}
+
+std::int64_t Slabs::slab_bytes(std::int64_t bytes) noexcept {
+  return bytes <= 512 ? kPageBytes : 4 * kPageBytes;
+}
+
+Slabs::Block Slabs::take(std::int64_t bytes) noexcept {
+  Slab* slab = open_[class_of(bytes)];
+  if (slab == nullptr) return {};
+  char* start = nullptr;
+  if (slab->free != nullptr) {
+    start = static_cast<char*>(slab->free);
+    std::memcpy(&slab->free, start, sizeof slab->free);
+  } else {
+    start = slab->start + slab->touched++ * slab->block_bytes;
+  }
+  ++slab->used;
+  if (slab->used == slab->bytes / slab->block_bytes) unlink(slab);
+  return {start, slab};
+}
+
+void Slabs::add(Run pages, std::int64_t bytes) {
+  auto slab = std::make_unique<Slab>();
+  slab->start = pages.start;
+  slab->bytes = pages.bytes;
+  slab->block_bytes = bytes;
+  slab->size_class = class_of(bytes);
+  link(slab.release());
+}
+
+void Slabs::give_back(Slab* slab, char* start) noexcept {
+  if (slab->used == slab->bytes / slab->block_bytes) link(slab);
+  std::memcpy(start, &slab->free, sizeof slab->free);
+  slab->free = start;
+  --slab->used;
+}
+
+void Slabs::remove_empty(const std::function<void(Run)>& take_back) {
+  for (Slab* first : open_) {
+    for (Slab* slab = first; slab != nullptr;) {
+      Slab* next = slab->next;
+      if (slab->used == 0) {
+        take_back({slab->start, slab->bytes});
+        unlink(slab);
+        delete slab;
+      }
+      slab = next;
+    }
+  }
+}
+
+void Slabs::link(Slab* slab) noexcept {
+  Slab*& first = open_[slab->size_class];
+  slab->previous = nullptr;
+  slab->next = first;
+  if (first != nullptr) first->previous = slab;
+  first = slab;
+}
+
+void Slabs::unlink(Slab* slab) noexcept {
+  if (slab->previous != nullptr) slab->previous->next = slab->next;
+  if (slab->next != nullptr) slab->next->previous = slab->previous;
+  if (open_[slab->size_class] == slab) open_[slab->size_class] = slab->next;
+  slab->previous = slab->next = nullptr;
+}
+
+void Slabs::validate() const {
+#ifndef NDEBUG
+  for (std::size_t index = 0; index < open_.size(); ++index) {
+    for (const Slab* slab = open_[index]; slab != nullptr; slab = slab->next) {
+      assert(slab->size_class == index);
+      std::int64_t free = 0;
+      for (const void* block = slab->free; block != nullptr; ++free) {
+        std::memcpy(&block, block, sizeof block);
+      }
+      assert(slab->used + free == slab->touched);
+      assert(slab->used < slab->bytes / slab->block_bytes);
+    }
+  }
+#endif
+}
+
+}  // namespace neap::memory

@@ -1,0 +1,195 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Random straight-line programs over a few tensors: functional operators, views, writes in place through views, overwriting
+// writes, random numbers, tensors that die, regions. Run plainly and under ever smaller budgets, all tensors that are left must
+// have the same bytes. Finds what no hand-written case thinks of: versions, aliases and deaths in odd orders.
+#include "engine/engine.h"
+#include "support/bytes.h"
+
+#include <gtest/gtest.h>
+#include <neap/neap.h>
+#include <torch/torch.h>
+
+#include <random>
+
+namespace neap {
+namespace {
+
+constexpr std::int64_t kSide =
+    32;  // tensors are kSide x kSide floats: 4 KiB, above what is never evicted
+
+class Program {
+ public:
+  explicit Program(unsigned seed) : random_(seed) {}
+
+  // The tensors that are left. `check` runs after each step.
+  template <class Check>
+  std::vector<at::Tensor> run(int steps, Check check) {
+    torch::manual_seed(7);
+    std::vector<at::Tensor> live;
+    for (int i = 0; i < 4; ++i) live.push_back(torch::randn({kSide, kSide}));
+    for (int step = 0; step < steps; ++step) {
+      advance(live, 0);
+      check();
+    }
+    return live;
+  }
+
+ private:
+  std::size_t below(std::size_t bound) { return random_() % bound; }
+  at::Tensor& any(std::vector<at::Tensor>& live) { return live[below(live.size())]; }
+
+  at::Tensor functional(std::vector<at::Tensor>& live) {
+    const at::Tensor a = any(live);
+    const at::Tensor b = any(live);
+    switch (below(9)) {
+      case 0:
+        return a + b;
+      case 1:
+        return torch::tanh(a);
+      case 2:
+        return torch::relu(a) * 0.5;
+      case 3:
+        return torch::mm(a, b) / kSide;
+      case 4:
+        return torch::dropout(a, 0.3, true);
+      case 5:
+        return torch::softmax(a, 1);
+      case 6:
+        return torch::cat({a, b}, 0).narrow(0, kSide / 2, kSide).contiguous();
+      case 7:
+        return torch::where(a > 0, a, b);
+      default:
+        return std::get<0>(torch::sort(a, 1));
+    }
+  }
+
+  void write(std::vector<at::Tensor>& live) {
+    at::Tensor target = any(live);
+    const at::Tensor other = any(live);
+    switch (below(8)) {
+      case 0:
+        target.mul_(0.9);
+        break;
+      case 1:
+        target.add_(other.tanh());
+        break;
+      case 2:
+        target.narrow(0, 3, 5).fill_(0.25);
+        break;
+      case 3:
+        target.copy_(other.clone());
+        break;
+      case 4:
+        target.t().narrow(1, 0, 7).mul_(0.5);
+        break;
+      case 5:
+        target.select(1, 2).copy_(other.select(1, 4).clone());
+        break;
+      case 6:
+        torch::tanh_out(target, other.clone());
+        break;
+      default:
+        target.uniform_(-1, 1);
+        break;
+    }
+  }
+
+  void region(std::vector<at::Tensor>& live, int depth) {
+    at::Tensor result = checkpoint(
+        [&](at::Tensor x) {
+          std::vector<at::Tensor> inner = {x, any(live), torch::empty_like(x).normal_()};
+          const std::size_t steps = 2 + below(4);
+          for (std::size_t i = 0; i < steps; ++i) advance(inner, depth + 1);
+          kept_.push_back(any(inner).view({-1}).view({kSide, kSide}));  // a reference from outside
+          return any(inner);
+        },
+        any(live));
+    live.push_back(result);
+    live.push_back(kept_.back());
+  }
+
+  void advance(std::vector<at::Tensor>& live, int depth) {
+    switch (below(10)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        live.push_back(functional(live));
+        break;
+      case 4:
+      case 5:
+        write(live);
+        break;
+      case 6:
+        live.push_back(any(live).view({kSide, kSide}));  // an alias
+        break;
+      case 7:
+        if (depth < 2) region(live, depth);
+        break;
+      default:
+        if (live.size() > 6)
+          live.erase(live.begin() + static_cast<std::ptrdiff_t>(below(live.size())));
+        break;
+    }
+    while (live.size() > 24) live.erase(live.begin());
+    if (kept_.size() > 4) kept_.erase(kept_.begin());
+  }
+
+  std::mt19937 random_;
+  std::vector<at::Tensor> kept_;
+};
+
+constexpr int kPrograms = 150;
+constexpr int kSteps = 120;
+
+TEST(RandomProgram, leaves_the_same_bytes_under_every_budget_that_fits) {
+  install();
+  torch::set_num_threads(1);
+  std::int64_t replays = 0;
+  int refused = 0;
+  for (unsigned seed = 0; seed < kPrograms; ++seed) {
+    const auto base = memory::usage().live;
+    memory::reset_peak();
+    const auto plain = test::bytes_of(Program(seed).run(kSteps, [] {}));
+    const std::int64_t peak = memory::usage().peak - base;
+    memory::trim();
+    for (const int percent : {0, 100, 70, 45, 30}) {  // 0: no budget
+      SCOPED_TRACE("seed " + std::to_string(seed) + ", budget " + std::to_string(percent) + " %");
+      Options options;
+      if (percent > 0) options.budget = Bytes(memory::usage().live + 65536 + peak * percent / 100);
+      try {
+        std::vector<at::Tensor> live;
+        {
+          Scope scope(options);
+          live = Program(seed).run(kSteps, [] { engine::Engine::instance().validate(); });
+          scope.end();
+          replays += scope.stats().replays;
+          EXPECT_LE(scope.stats().peak_bytes, percent > 0 ? options.budget->count() : INT64_MAX);
+        }
+        EXPECT_EQ(test::first_difference(plain, test::bytes_of(live)), std::nullopt);
+      } catch (const BudgetExceeded&) {
+        ++refused;  // what is alive at one moment does not fit
+      }
+      ASSERT_FALSE(::testing::Test::HasFailure());
+    }
+    ASSERT_EQ(engine::Engine::instance().recorder_bytes(), 0);
+  }
+  EXPECT_GT(replays, kPrograms * 20) << "the budgets were not tight, so little was tested";
+  EXPECT_LT(refused, kPrograms * 3);
+}
+
+TEST(RandomProgram, leaves_the_same_bytes_when_only_regions_evict) {
+  install();
+  torch::set_num_threads(1);
+  for (unsigned seed = 1000; seed < 1000 + kPrograms; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const auto plain = test::bytes_of(Program(seed).run(kSteps, [] {}));
+    const std::vector<at::Tensor> live =
+        Program(seed).run(kSteps, [] { engine::Engine::instance().validate(); });
+    ASSERT_EQ(test::first_difference(plain, test::bytes_of(live)), std::nullopt);
+  }
+}
+
+}  // namespace
+}  // namespace neap

@@ -1,0 +1,365 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Every byte of every step goes through the allocator, and a block that overlaps another one by a byte shows as a wrong
+// gradient far away. So blocks are filled with a pattern of their own and checked when they go, and the counters are
+// compared with a naive model after each step.
+#include "memory/allocator.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace neap;
+
+c10::DataPtr take(std::int64_t bytes) {
+  return memory::allocator().allocate(static_cast<std::size_t>(bytes));
+}
+
+class Allocator : public testing::Test {
+ protected:
+  void SetUp() override {
+    memory::trim();
+    before_ = memory::usage();
+    memory::reset_peak();
+  }
+  void TearDown() override {
+    memory::set_budget(std::nullopt);
+    memory::set_reclaimer(nullptr);
+    memory::fail_allocation(0, false);
+    memory::validate();
+    EXPECT_EQ(memory::usage().live, before_.live) << "a test leaked";
+  }
+  memory::Usage before_;
+};
+
+TEST_F(Allocator, aligns_each_block_to_64_bytes_and_its_context_is_its_data) {
+  for (const std::int64_t bytes : {1, 63, 64, 65, 1000, 1984, 1985, 4032, 4033, 1 << 20, 5 << 20}) {
+    const c10::DataPtr block = take(bytes);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block.get()) % memory::kAlignment, 0) << bytes;
+    EXPECT_EQ(block.get(), block.get_context());
+    EXPECT_EQ(block.get_deleter(), memory::deleter());
+    std::memset(block.get(), 0xff, static_cast<std::size_t>(bytes));
+  }
+}
+
+TEST_F(Allocator, raw_allocate_and_raw_deallocate_work_as_onednn_uses_them) {
+  ASSERT_NE(memory::allocator().raw_deleter(), nullptr);
+  void* data = memory::allocator().raw_allocate(10000);
+  EXPECT_EQ(memory::usage().requested, before_.requested + 10000);
+  memory::allocator().raw_deallocate(data);
+  EXPECT_EQ(memory::usage().requested, before_.requested);
+}
+
+TEST_F(Allocator, nothing_is_taken_for_zero_bytes) {
+  const c10::DataPtr block = take(0);
+  EXPECT_EQ(block.get(), nullptr);
+  EXPECT_EQ(memory::usage().allocations, before_.allocations);
+}
+
+TEST_F(Allocator, counts_what_is_taken_with_rounding_and_header) {
+  const std::vector<std::pair<std::int64_t, std::int64_t>> cases{
+      {1, 128},     {64, 128},    {65, 192},    {960, 1024},  {961, 1280},
+      {1984, 2048}, {1985, 4096}, {4032, 4096}, {4033, 8192}, {1 << 20, (1 << 20) + 4096},
+  };
+  for (const auto& [bytes, taken] : cases) {
+    EXPECT_EQ(memory::footprint(bytes), taken) << bytes;
+    const c10::DataPtr block = take(bytes);
+    EXPECT_EQ(memory::usage().live - before_.live, taken) << bytes;
+    EXPECT_EQ(memory::usage().requested - before_.requested, bytes);
+  }
+}
+
+TEST_F(Allocator, keeps_freed_blocks_until_trim) {
+  constexpr std::int64_t kBytes = 10 << 20;
+  void* first = take(kBytes).get();  // freed at once
+  memory::Usage now = memory::usage();
+  EXPECT_EQ(now.live, before_.live);
+  EXPECT_EQ(now.cached - before_.cached, memory::footprint(kBytes));
+  EXPECT_EQ(now.reserved, now.live + now.cached);
+  EXPECT_EQ(take(kBytes).get(), first) << "the cached block was not reused";
+  EXPECT_EQ(memory::usage().reserved, now.reserved);
+  EXPECT_GE(memory::trim().count(), memory::footprint(kBytes));
+  EXPECT_EQ(memory::usage().reserved, before_.reserved);
+}
+
+// What is trimmed is really gone: mincore() says which pages are resident.
+TEST_F(Allocator, trim_gives_pages_back_to_the_system) {
+  constexpr std::size_t kBytes = 16 << 20;
+  char* start = nullptr;
+  {
+    const c10::DataPtr block = take(kBytes);
+    std::memset(block.get(), 1, kBytes);
+    start = static_cast<char*>(block.get()) - memory::kHeaderBytes;
+  }
+  const auto resident = [&] {
+    std::vector<unsigned char> pages(kBytes / 4096);
+    EXPECT_EQ(mincore(start, kBytes, pages.data()), 0);
+    return std::count_if(pages.begin(), pages.end(),
+                         [](unsigned char page) { return (page & 1) != 0; });
+  };
+  EXPECT_EQ(resident(), static_cast<std::ptrdiff_t>(kBytes / 4096));
+  memory::trim();
+  EXPECT_EQ(resident(), 0);
+}
+
+TEST_F(Allocator, peaks_are_the_largest_values_since_the_reset) {
+  constexpr std::int64_t kBytes = 3 << 20;
+  { const c10::DataPtr a = take(kBytes), b = take(kBytes); }
+  EXPECT_EQ(memory::usage().peak - before_.live, 2 * memory::footprint(kBytes));
+  EXPECT_EQ(memory::usage().peak_reserved, memory::usage().reserved);
+  memory::reset_peak();
+  EXPECT_EQ(memory::usage().peak, before_.live);
+  memory::reset_watermark();
+  memory::trim();
+  EXPECT_GT(memory::watermark(), memory::usage().reserved);
+  memory::reset_watermark();
+  EXPECT_EQ(memory::watermark(), memory::usage().reserved);
+}
+
+TEST_F(Allocator, a_budget_is_refused_before_any_byte_is_taken) {
+  const std::int64_t budget = before_.reserved + (8 << 20);
+  memory::set_budget(budget);
+  const c10::DataPtr held = take(6 << 20);
+  const std::int64_t reserved = memory::usage().reserved;
+  try {
+    const c10::DataPtr block = take(4 << 20);
+    ADD_FAILURE() << "the budget let it pass";
+  } catch (const BudgetExceeded& error) {
+    EXPECT_EQ(error.need, Bytes(memory::footprint(4 << 20)));
+    EXPECT_EQ(error.budget, Bytes(budget));
+    EXPECT_EQ(error.in_use, Bytes(reserved));
+    EXPECT_EQ(error.smallest_feasible, Bytes(0));
+    EXPECT_NE(std::string(error.what()).find("4.0 MiB"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(memory::usage().reserved, reserved);
+  EXPECT_LE(memory::usage().peak_reserved, budget);
+}
+
+TEST_F(Allocator, cached_blocks_make_room_under_a_budget) {
+  memory::set_budget(before_.reserved + (8 << 20));
+  { const c10::DataPtr a = take(3 << 20), b = take(3 << 20); }
+  const c10::DataPtr block = take(7 << 20);  // fits none of the cached runs
+  EXPECT_NE(block.get(), nullptr);
+  EXPECT_LE(memory::usage().peak_reserved, before_.reserved + (8 << 20));
+}
+
+TEST_F(Allocator, many_cached_small_blocks_make_room_for_a_large_one) {
+  memory::set_budget(before_.reserved + (1 << 20));
+  {
+    std::vector<c10::DataPtr> small;
+    for (int i = 0; i < 3000; ++i) small.push_back(take(200));
+  }
+  EXPECT_NE(take(900 << 10).get(), nullptr);
+}
+
+TEST_F(Allocator, a_budget_below_what_is_in_use_is_refused_and_the_old_one_stays) {
+  const c10::DataPtr held = take(4 << 20);
+  memory::set_budget(memory::usage().reserved + (1 << 20));
+  const auto old = memory::budget();
+  EXPECT_THROW(memory::set_budget(1 << 20), BudgetExceeded);
+  EXPECT_EQ(memory::budget(), old);
+}
+
+TEST_F(Allocator, sizes_near_the_end_of_the_numbers_are_refused) {
+  for (const std::int64_t bytes :
+       {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::max() - 4096,
+        std::int64_t{1} << 62}) {
+    EXPECT_THROW((void)take(bytes), OutOfMemory);
+  }
+}
+
+class OneBlock : public memory::Reclaimer {
+ public:
+  std::int64_t reclaim(std::int64_t bytes) override {
+    ++calls;
+    asked = bytes;
+    if (!block) return 0;
+    block.clear();
+    return 1;
+  }
+  void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override {
+    throw BudgetExceeded("from the engine", Bytes(need), Bytes(in_use), Bytes(budget), Bytes(77));
+  }
+  c10::DataPtr block;
+  int calls = 0;
+  std::int64_t asked = 0;
+};
+
+TEST_F(Allocator, asks_to_evict_what_is_missing_and_then_refuses_through_the_engine) {
+  const std::int64_t large = memory::footprint(4 << 20);
+  memory::set_budget(before_.reserved + large + (1 << 20));
+  OneBlock reclaimer;
+  reclaimer.block = take(4 << 20);
+  memory::set_reclaimer(&reclaimer);
+  const c10::DataPtr second = take(4 << 20);
+  EXPECT_EQ(reclaimer.calls, 1);
+  EXPECT_EQ(reclaimer.asked, large - (1 << 20));
+  try {
+    (void)take(4 << 20);
+    ADD_FAILURE();
+  } catch (const BudgetExceeded& error) {
+    EXPECT_EQ(error.smallest_feasible, Bytes(77));
+  }
+  EXPECT_EQ(reclaimer.calls, 2);
+}
+
+TEST_F(Allocator, fails_at_call_k_once_or_for_ever) {
+  memory::fail_allocation(3, false);
+  EXPECT_NO_THROW((void)take(100));
+  EXPECT_NO_THROW((void)take(100));
+  EXPECT_THROW((void)take(100), OutOfMemory);
+  EXPECT_NO_THROW((void)take(100));
+  memory::fail_allocation(1, true);
+  for (int i = 0; i < 3; ++i) EXPECT_THROW((void)take(100), OutOfMemory);
+  memory::fail_allocation(0, false);
+  EXPECT_NO_THROW((void)take(100));
+}
+
+TEST_F(Allocator, the_hook_can_keep_the_bytes_of_a_block_with_a_record) {
+  static void* kept = nullptr;
+  static int record = 0;
+  memory::set_death_hook([](void* which, void* data) noexcept {
+    if (which != &record) return false;
+    kept = data;
+    return true;
+  });
+  {
+    const c10::DataPtr with = take(100), without = take(100);
+    memory::header_of(with.get())->record = &record;
+  }
+  EXPECT_NE(kept, nullptr);
+  EXPECT_EQ(memory::usage().live - before_.live, memory::footprint(100));
+  memory::release(kept);
+  memory::set_death_hook(nullptr);
+}
+
+TEST(AllocatorDeath, a_block_that_is_freed_twice_ends_the_process_with_a_message) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(
+      {
+        void* data = memory::allocator().raw_allocate(5000);
+        memory::release(data);
+        memory::release(data);
+      },
+      "freed twice");
+}
+
+// A naive model: a list of blocks, each filled with bytes of its own.
+void run_random_steps(std::int64_t room) {
+  memory::trim();
+  const memory::Usage before = memory::usage();
+  memory::set_budget(before.reserved + room);
+  struct Held {
+    c10::DataPtr data;
+    std::int64_t bytes;
+    unsigned char fill;
+  };
+  std::vector<Held> held;
+  std::int64_t requested = 0;
+  std::int64_t live = 0;
+  const auto drop = [&](std::size_t index) {
+    Held& block = held[index];
+    const auto* data = static_cast<const unsigned char*>(block.data.get());
+    RC_ASSERT(
+        std::all_of(data, data + block.bytes, [&](unsigned char c) { return c == block.fill; }));
+    requested -= block.bytes;
+    live -= memory::footprint(block.bytes);
+    std::swap(block, held.back());
+    held.pop_back();
+  };
+  const auto steps = *rc::gen::inRange(1, 300);
+  for (int step = 0; step < steps; ++step) {
+    const int action = *rc::gen::inRange(0, 100);
+    if (action < 60 || held.empty()) {
+      const auto bytes = *rc::gen::oneOf(rc::gen::inRange<std::int64_t>(1, 3000),
+                                         rc::gen::inRange<std::int64_t>(2000, 200000),
+                                         rc::gen::inRange<std::int64_t>(200000, 3000000));
+      try {
+        c10::DataPtr data = take(bytes);
+        const auto fill = static_cast<unsigned char>(step);
+        std::memset(data.get(), fill, static_cast<std::size_t>(bytes));
+        held.push_back({std::move(data), bytes, fill});
+        requested += bytes;
+        live += memory::footprint(bytes);
+      } catch (const BudgetExceeded&) {
+        // A small block takes a new slab when there is no free one of its class: four pages at most.
+        RC_ASSERT(live + std::max<std::int64_t>(memory::footprint(bytes), 4 * 4096) +
+                      memory::usage().cached >
+                  room);
+      }
+    } else if (action < 97) {
+      drop(static_cast<std::size_t>(
+          *rc::gen::inRange<std::int64_t>(0, static_cast<std::int64_t>(held.size()))));
+    } else {
+      memory::trim();
+    }
+    const memory::Usage now = memory::usage();
+    RC_ASSERT(now.requested - before.requested == requested);
+    RC_ASSERT(now.live - before.live == live);
+    RC_ASSERT(now.reserved == now.live + now.cached);
+    RC_ASSERT(now.reserved <= before.reserved + room);
+    memory::validate();
+  }
+  while (!held.empty()) drop(held.size() - 1);
+  memory::set_budget(std::nullopt);
+  memory::trim();
+  RC_ASSERT(memory::usage().reserved == before.reserved);
+}
+
+TEST(AllocatorProperty, blocks_never_overlap_and_counters_agree_with_a_naive_model) {
+  EXPECT_TRUE(
+      rc::check([] { run_random_steps(*rc::gen::inRange<std::int64_t>(1 << 16, 8 << 20)); }));
+}
+
+TEST(AllocatorThreads, take_and_free_at_once_also_blocks_of_other_threads) {
+  memory::trim();
+  const memory::Usage before = memory::usage();
+  constexpr std::int64_t kRoom = 4 << 20;
+  memory::set_budget(before.reserved + kRoom);
+  constexpr int kThreads = 4;
+  std::array<std::atomic<void*>, 64> shelf{};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      std::uint64_t state = static_cast<std::uint64_t>(thread) + 1;
+      for (int step = 0; step < 5000; ++step) {
+        state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+        const auto bytes = static_cast<std::int64_t>(1 + (state >> 40) % 60000);
+        void* data = nullptr;
+        try {
+          data = memory::allocator().raw_allocate(static_cast<std::size_t>(bytes));
+          std::memset(data, thread, static_cast<std::size_t>(bytes));
+        } catch (const BudgetExceeded&) {
+          ++refused;
+        }
+        void* old = shelf[(state >> 33) % shelf.size()].exchange(data);
+        if (old != nullptr) memory::allocator().raw_deallocate(old);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (auto& place : shelf) {
+    if (void* data = place.load()) memory::allocator().raw_deallocate(data);
+  }
+  memory::validate();
+  EXPECT_LE(memory::usage().peak_reserved, std::max(before.peak_reserved, before.reserved + kRoom));
+  EXPECT_EQ(memory::usage().live, before.live);
+  EXPECT_EQ(memory::usage().requested, before.requested);
+  memory::set_budget(std::nullopt);
+}
+
+}  // namespace
