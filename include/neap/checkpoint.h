@@ -36,7 +36,7 @@ namespace neap {
 struct Options {
   // The most that LibTorch may hold, in bytes, cached blocks included. Absent: no limit; nothing is evicted
   // but the insides of checkpoint() regions.
-  std::optional<Bytes> budget;
+  std::optional<Bytes> budget = {};
 };
 
 // While it is open, the thread's operators are recorded, and storages are evicted and replayed so that the

@@ -26,8 +26,8 @@ struct Stats {
   std::int64_t replays = 0;         // operators run again
   std::int64_t evictions = 0;       // storages whose bytes were given back
   std::int64_t evicted_bytes = 0;   // their bytes
-  std::int64_t pinned_bytes = 0;    // storages followed now that can never go
-  std::int64_t recorder_bytes = 0;  // memory that recipes and records take now
+  std::int64_t pinned_bytes = 0;    // storages followed now, or when it ended, that can never go
+  std::int64_t recorder_bytes = 0;  // largest memory that recipes and records took
   std::int64_t replay_ns = 0;       // time inside replayed operators
   std::int64_t bookkeeping_ns = 0;  // time in neap: choosing, evicting, preparing replays
 };
@@ -37,6 +37,13 @@ class NEAP_EXPORT ScopeConflict : public Error {
  public:
   explicit ScopeConflict(const std::string& text);
   ~ScopeConflict() override;
+};
+
+// neap::interrupt() was called.
+class NEAP_EXPORT Interrupted : public Error {
+ public:
+  Interrupted();
+  ~Interrupted() override;
 };
 
 // A replay did not do what the recording did. The message names the operator.
@@ -51,5 +58,9 @@ class NEAP_EXPORT ReplayError : public Error {
 // Returns `tensor`. Throws: BudgetExceeded when it does not fit.
 NEAP_EXPORT const at::Tensor& pin(const at::Tensor& tensor);
 NEAP_EXPORT void unpin(const at::Tensor& tensor);
+
+// Makes the next operator inside a Scope throw Interrupted instead of running: for a handler of Ctrl-C, and for
+// stopping a step from another thread. Safe in a signal handler. A request stays until an operator meets it.
+NEAP_EXPORT void interrupt() noexcept;
 
 }  // namespace neap

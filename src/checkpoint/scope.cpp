@@ -39,6 +39,7 @@ void Scope::close(bool completed) {
   engine.close_scope(completed);
   last_ = stats();
   last_.budget_bytes = before.budget_bytes;
+  last_.pinned_bytes = before.pinned_bytes;
   open_ = false;
 }
 
@@ -47,8 +48,8 @@ Scope::~Scope() noexcept(false) {
   if (std::uncaught_exceptions() > exceptions_) {
     try {
       close(/*completed=*/false);
-    } catch (
-        ...) {  // another exception is under way: what does not fit stays evicted, and throws when accessed
+    } catch (...) {
+      // Another exception is under way: what does not fit stays evicted, and throws when it is accessed.
       open_ = false;
       engine::Engine::instance().abandon_scope();
     }
@@ -81,6 +82,8 @@ const at::Tensor& pin(const at::Tensor& tensor) {
 }
 
 void unpin(const at::Tensor& tensor) { ready_engine().unpin(tensor); }
+
+void interrupt() noexcept { engine::Engine::interrupt(); }
 
 namespace detail {
 

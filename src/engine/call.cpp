@@ -47,6 +47,10 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
   const OperatorTraits& traits = intercept::traits_of(op);
   if (traits.decompose) return intercept::decompose(op, keys, stack);
   if (!owner_here()) return intercept::redispatch(op, keys, stack);
+  if (interrupted_.load(std::memory_order_relaxed) && scopes_ > 0) {
+    interrupted_.store(false);
+    throw Interrupted();
+  }
   run(traits, op, keys, stack);
   if (evicted_ == 0) detach_if_idle();
 }
@@ -66,15 +70,20 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   bring_operands(call, locks);
   protect_overwritten(call);
   encode_call(call);
+  extend_run(call);
   const std::int64_t replayed_by_then = stats_.replay_ns;
+  const std::int64_t evicting_by_then = evicting_ns_;
   const std::int64_t prepared = now_ns();
   run_kernel(call, op, keys);
   const std::int64_t ran = now_ns();
-  call.elapsed_ns = ran - prepared;
+  const std::int64_t evicting =
+      evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
+  call.elapsed_ns = ran - prepared - evicting;
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
-  stats_.bookkeeping_ns += (prepared - entered) + (now_ns() - ran) - (replayed_by_then - replayed);
+  stats_.bookkeeping_ns +=
+      (prepared - entered) + (now_ns() - ran) - (replayed_by_then - replayed) + evicting;
 }
 
 void Engine::scan(Call& call) {
@@ -231,6 +240,20 @@ void Engine::encode_call(Call& call) {
   call.generator = last_generator_;
 }
 
+// Two steps that have made the same calls so far are taken for the same step: see smallest_feasible().
+void Engine::extend_run(const Call& call) {
+  constexpr std::size_t kLongest = std::size_t{1} << 20;
+  std::vector<std::uint64_t>& prefix = current_run_.prefix;
+  if (scopes_ == 0 || prefix.size() >= kLongest) return;
+  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
+  std::uint64_t hash = prefix.empty() ? 0 : prefix.back();
+  hash ^= reinterpret_cast<std::uintptr_t>(&call.traits);
+  for (const Operand& operand : call.operands) {
+    hash = hash * kOdd + static_cast<std::uint64_t>(operand.tensor->numel());
+  }
+  prefix.push_back(hash * kOdd);
+}
+
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
   const OperatorTraits* const outer = running_;
   running_ = &call.traits;
@@ -257,14 +280,6 @@ void Engine::failed(Call& call) {
 
 void Engine::record_results(Call& call) {
   clock_ += static_cast<double>(call.elapsed_ns);
-  if (scopes_ > 0 && current_run_.prefix.size() < (std::size_t{1} << 20)) {
-    const std::uint64_t last = current_run_.prefix.empty() ? 0 : current_run_.prefix.back();
-    std::uint64_t hash = last ^ reinterpret_cast<std::uintptr_t>(&call.traits);
-    for (const Operand& operand : call.operands) {
-      hash = hash * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(operand.tensor->numel());
-    }
-    current_run_.prefix.push_back(hash * 0x9E3779B97F4A7C15ULL);
-  }
 
   // New storages among the results, each once, with the number of the first tensor on it.
   c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;

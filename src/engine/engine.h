@@ -62,6 +62,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void pin(const at::Tensor& tensor);
   void unpin(const at::Tensor& tensor);
 
+  // The next operator inside a scope throws. From any thread, also from a signal handler.
+  static void interrupt() noexcept { interrupted_.store(true, std::memory_order_relaxed); }
+
   [[nodiscard]] std::int64_t budget_bytes() const { return budget_.value_or(0); }
   // For tests: throws when an invariant does not hold.
   void validate();
@@ -87,6 +90,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void bring_operands(Call& call, Locks& locks);
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
+  void extend_run(const Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
   void record_results(Call& call);
   void record_writes(Call& call, bool makes_blocks);
@@ -134,6 +138,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void detach_if_idle();
   void forget_all() noexcept;
   void bring_all_back();
+  void remember_run();
 
   Recipes recipes_;
   std::unique_ptr<Policy> policy_;
@@ -163,9 +168,12 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::atomic<std::int64_t> request_{0};
   std::int64_t served_bytes_ = 0;
 
+  static inline std::atomic<bool> interrupted_{false};
+  static_assert(std::atomic<bool>::is_always_lock_free);
   const intercept::OperatorTraits* running_ = nullptr;  // for messages
   Stats stats_;
-  double clock_ = 0;  // ns of operators
+  double clock_ = 0;              // ns of operators
+  std::int64_t evicting_ns_ = 0;  // time in reclaim()
   c10::DeleterFnPtr own_deleter_;
 
   // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran.

@@ -6,6 +6,12 @@ namespace neap {
 ScopeConflict::ScopeConflict(const std::string& text) : Error(text) {}
 ScopeConflict::~ScopeConflict() = default;
 
+Interrupted::Interrupted()
+    : Error(
+          "interrupted before the next operator, because neap::interrupt() was called; the step "
+          "under way is not complete") {}
+Interrupted::~Interrupted() = default;
+
 ReplayError::ReplayError(const std::string& text) : Error(text) {}
 ReplayError::~ReplayError() = default;
 

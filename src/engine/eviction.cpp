@@ -194,6 +194,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
       if (std::chrono::steady_clock::now() >= deadline) return 0;
     }
   }
+  const auto start = std::chrono::steady_clock::now();
   const Busy busy(*this);
   Phase before = phase_.load();
   if (before == Phase::Kernel || before == Phase::Evicting) {
@@ -211,6 +212,9 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
   if (freed < bytes) freed += evict_bytes(bytes - freed);
   if (freed == 0 && !materializing_) freed = release_retained();
   phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
+  evicting_ns_ +=
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
+          .count();
   return freed;
 }
 
@@ -228,7 +232,7 @@ std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
   const std::size_t ran = current_run_.prefix.size();
   for (const Run& run : known_runs_) {
     const bool same =
-        run.prefix.size() > ran && (ran == 0 || run.prefix[ran - 1] == current_run_.prefix.back());
+        run.prefix.size() >= ran && (ran == 0 || run.prefix[ran - 1] == current_run_.prefix.back());
     if (same && run.feasible > budget && (smallest == 0 || run.feasible < smallest)) {
       smallest = run.feasible;
     }

@@ -95,6 +95,7 @@ Materialization::~Materialization() {
 
 void Materialization::replay(Node& node) {
   const auto start = std::chrono::steady_clock::now();
+  const std::int64_t evicting = engine_.evicting_ns_;
   running_ = &node;
   const intercept::OperatorTraits* const outer = engine_.running_;
   engine_.running_ = node.traits;
@@ -117,9 +118,10 @@ void Materialization::replay(Node& node) {
   publish(node, stack);
   ++node.replays;
   ++engine_.stats_.replays;
+  const auto elapsed = std::chrono::steady_clock::now() - start;
   engine_.stats_.replay_ns +=
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
-          .count();
+      std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count() -
+      (engine_.evicting_ns_ - evicting);
 }
 
 // The first write of a chain that starts with an overwriting operator needs memory to write into.

@@ -39,7 +39,7 @@ Recipes::Recipes() : pages_(std::make_unique<Pages>()), pool_(kPool, pages_.get(
 Recipes::~Recipes() { clear(); }
 
 Block* Recipes::create_block(void* data, std::int64_t bytes) {
-  blocks_.reserve(blocks_.size() + 1);  // so that nothing below can throw
+  if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 64);  // may throw
   void* const memory = pool_.allocate(sizeof(Block), alignof(Block));
   auto* const block = new (memory) Block{};
   block->data = data;
@@ -52,6 +52,7 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
   block->index = static_cast<std::uint32_t>(blocks_.size());
   blocks_.push_back(block);
   bytes_ += static_cast<std::int64_t>(sizeof(Block));
+  peak_bytes_ = std::max(peak_bytes_, bytes_);
   return block;
 }
 
@@ -60,6 +61,7 @@ Node* Recipes::create_node(const intercept::OperatorTraits& traits, std::span<Bl
   const std::size_t size = Node::size(reads.size(), writes.size(), code.size());
   void* const memory = pool_.allocate(size, alignof(Node));
   bytes_ += static_cast<std::int64_t>(size);
+  peak_bytes_ = std::max(peak_bytes_, bytes_);
   ++node_count_;
   auto* const node = new (memory) Node{};
   node->traits = &traits;

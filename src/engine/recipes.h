@@ -50,6 +50,8 @@ class Recipes {
 
   [[nodiscard]] std::span<Block* const> blocks() const { return blocks_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+  [[nodiscard]] std::int64_t peak_bytes() const { return peak_bytes_; }
+  void reset_peak() { peak_bytes_ = bytes_; }
   [[nodiscard]] std::int64_t nodes() const { return node_count_; }
   // Equations of engine/records.h; throws std::logic_error with the first that does not hold. For tests and debug builds.
   void validate() const;
@@ -80,6 +82,7 @@ class Recipes {
   Owner* owner_ = nullptr;
   std::uint64_t sequence_ = 0;
   std::int64_t bytes_ = 0;
+  std::int64_t peak_bytes_ = 0;
   std::int64_t node_count_ = 0;
   bool draining_ = false;
 };

@@ -49,6 +49,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget) {
   }
   budget_ = budget;
   memory::reset_watermark();
+  recipes_.reset_peak();
   current_run_ = {};
   scopes_ = 1;
 }
@@ -63,13 +64,23 @@ void Engine::close_scope(bool completed) {
   }
   process_deaths();
   bring_all_back();
-  // Who ran to its end is known to fit: without a budget in what it took, else in its budget.
-  current_run_.feasible = budget_.value_or(memory::watermark());
-  if (completed && !current_run_.prefix.empty()) {
-    if (known_runs_.size() == kKnownRuns) known_runs_.erase(known_runs_.begin());
-    known_runs_.push_back(std::move(current_run_));
-  }
+  if (completed) remember_run();
   abandon_scope();
+}
+
+// Who ran to its end is known to fit: without a budget in what it took, else in its budget.
+void Engine::remember_run() {
+  if (current_run_.prefix.empty()) return;
+  current_run_.feasible = budget_.value_or(memory::watermark());
+  for (Run& run : known_runs_) {
+    if (run.prefix.size() == current_run_.prefix.size() &&
+        run.prefix.back() == current_run_.prefix.back()) {
+      run.feasible = std::min(run.feasible, current_run_.feasible);
+      return;
+    }
+  }
+  if (known_runs_.size() == kKnownRuns) known_runs_.erase(known_runs_.begin());
+  known_runs_.push_back(std::move(current_run_));
 }
 
 void Engine::abandon_scope() noexcept {
@@ -106,7 +117,7 @@ Stats Engine::stats() const {
   Stats stats = stats_;
   stats.peak_bytes = memory::watermark();
   stats.budget_bytes = budget_.value_or(0);
-  stats.recorder_bytes = recipes_.bytes();
+  stats.recorder_bytes = recipes_.peak_bytes();
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
     if (block->has_data() && (!block->replayable() || block->pins > 0)) {

@@ -1,0 +1,209 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "command_line.h"
+
+#include <toml++/toml.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <iostream>
+#include <numeric>
+#include <set>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+namespace neap::app {
+namespace {
+
+constexpr std::int64_t kMost = std::int64_t{1} << 40;
+
+const std::set<std::string> kModels{"mlp", "resnet", "transformer"};
+const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
+
+void add_shared_options(CLI::App& command, TrainingOptions& options) {
+  command.add_option("--model", options.model, "mlp, resnet (16 blocks) or transformer")
+      ->check(CLI::IsMember(kModels))
+      ->capture_default_str();
+  command
+      .add_option("--budget", options.budget,
+                  "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what "
+                  "stays between steps, or none")
+      ->capture_default_str();
+  command.add_option("--batch-size", options.batch_size, "pictures a step")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+  command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
+      ->check(CLI::Range(std::int64_t{0}, kMost))
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "of weights, order and dropout")
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
+      ->capture_default_str();
+  command.add_option("--optimizer", options.optimizer, "sgd (momentum 0.9), adam or adamw")
+      ->check(CLI::IsMember(kOptimizers))
+      ->capture_default_str();
+  command
+      .add_option("--accumulate", options.accumulate,
+                  "cut each batch into so many parts and add up their gradients")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+}
+
+void add_train_options(CLI::App& command, TrainingOptions& options) {
+  add_shared_options(command, options);
+  command
+      .add_option("--data", options.data,
+                  "fashion-mnist, or a folder with the four IDX files, plain or .gz")
+      ->capture_default_str();
+  command.add_option("--epochs", options.epochs, "passes over the training pictures")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+  command
+      .add_option("--lr", options.lr,
+                  "learning rate; 0: 0.05 for sgd, 0.001 for adam, 0.002 for adamw")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  command.add_option("--config", options.config, "a TOML file with these options as keys")
+      ->check(CLI::ExistingFile);
+  command.add_flag("--json", options.json,
+                   "one JSON object a line on standard output, the last one a summary");
+  command.add_flag("--quiet", options.quiet, "no progress, the table only");
+  command.footer(
+      "Examples:\n"
+      "  neap train --model resnet --budget 30% --epochs 3\n"
+      "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
+      "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
+      "  neap train --config job.toml --seed 7      # an option beats the file");
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+// The keys of the file are the long options; what the command line names stays as it is.
+void read_config(CLI::App& command, const std::string& path) {
+  toml::table table;
+  try {
+    table = toml::parse_file(path);
+  } catch (const toml::parse_error& error) {
+    std::ostringstream text;
+    text << path << ": line " << error.source().begin.line << ", column "
+         << error.source().begin.column << ": " << error.description()
+         << "; correct the file, see https://toml.io for the format";
+    throw UsageError(text.str());
+  }
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      if (name != "help" && name != "config") names.push_back(name);
+    }
+  }
+  for (const auto& [key, value] : table) {
+    const std::string name(key.str());
+    const std::string where = path + ": line " + std::to_string(value.source().begin.line) + ": ";
+    if (std::ranges::find(names, name) == names.end()) {
+      const std::string nearest = *std::ranges::min_element(
+          names, {}, [&](const std::string& valid) { return edit_distance(name, valid); });
+      throw UsageError(where + "unknown key '" + name + "'; did you mean '" + nearest + "'?");
+    }
+    CLI::Option* const option = command.get_option("--" + name);
+    if (option->count() > 0) continue;
+    std::ostringstream text;
+    if (const auto* string = value.as_string()) {
+      text << string->get();
+    } else if (value.is_integer() || value.is_floating_point() || value.is_boolean()) {
+      value.visit([&](const auto& node) {
+        if constexpr (toml::is_integer<decltype(node)> || toml::is_floating_point<decltype(node)>) {
+          text << node.get();
+        } else if constexpr (toml::is_boolean<decltype(node)>) {
+          text << (node.get() ? "true" : "false");
+        }
+      });
+    } else {
+      throw UsageError(where + "'" + name + "' must be a text, a number, true or false");
+    }
+    try {
+      option->add_result(text.str());
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      throw UsageError(where + error.what());
+    }
+  }
+}
+
+}  // namespace
+
+double default_lr(const std::string& optimizer) {
+  if (optimizer == "sgd") return 0.05;
+  return optimizer == "adam" ? 0.001 : 0.002;
+}
+
+CommandLine parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  CLI::App app{"neap trains models inside a memory budget, with the same bits as plain LibTorch.",
+               "neap"};
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  neap train --model resnet --budget 30%      # train, and say what it took\n"
+      "  neap verify --model resnet --budget 30%     # prove that the bits are the same\n"
+      "  neap doctor                                 # is this machine fit for it?\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
+
+  CLI::App* const train = app.add_subcommand("train", "train a classifier of pictures");
+  add_train_options(*train, line.training);
+
+  TrainingOptions verify_options;
+  verify_options.budget = "30%";
+  verify_options.steps = 3;
+  verify_options.batch_size = 32;
+  CLI::App* const verify = app.add_subcommand(
+      "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
+  add_shared_options(*verify, verify_options);
+  verify->footer(
+      "Examples:\n"
+      "  neap verify --model resnet --budget 30%\n"
+      "  neap verify --model transformer --budget 40MiB --steps 10 --optimizer adam\n"
+      "Exit code 0: equal. 1: the first difference is printed, or the budget does not fit.");
+
+  CLI::App* const doctor =
+      app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
+  doctor->footer("Example:\n  neap doctor && neap train --budget 30%");
+
+  try {
+    app.parse(argc, argv);
+    if (*train) {
+      line.command = Command::Train;
+      if (!line.training.config.empty()) read_config(*train, line.training.config);
+    } else if (*verify) {
+      line.command = Command::Verify;
+      line.training = verify_options;
+      if (line.training.steps == 0)
+        throw UsageError("verify: --steps 0 compares nothing; take 1 or more");
+    } else if (*doctor) {
+      line.command = Command::Doctor;
+    }
+  } catch (const CLI::ParseError& error) {
+    line.command = Command::None;
+    line.exit_code = app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
+  } catch (const UsageError& error) {
+    std::cerr << "neap: " << error.what() << '\n';
+    line.command = Command::None;
+    line.exit_code = 2;
+  }
+  return line;
+}
+
+}  // namespace neap::app

@@ -1,0 +1,22 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// One function a command. Each returns the exit code; what it throws becomes a message and exit code 1.
+#pragma once
+
+#include "command_line.h"
+#include "output.h"
+
+#include <atomic>
+
+namespace neap::app {
+
+inline constexpr int kInterrupted = 130;
+
+// Set by Ctrl-C.
+extern std::atomic<bool> stop_requested;
+
+int train(const TrainingOptions& options, Output& output);
+int verify(const TrainingOptions& options, Output& output);
+int doctor(Output& output);
+
+}  // namespace neap::app

@@ -1,0 +1,146 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap doctor: what neap found here, and whether its promise holds.
+#include "commands.h"
+
+#include <neap/neap.h>
+#include <neap/train.h>
+
+#include <dlfcn.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace neap::app {
+namespace {
+
+class Report {
+ public:
+  void row(const std::string& name, const std::string& value) { rows_.emplace_back(name, value); }
+  void problem(const std::string& name, const std::string& what) {
+    rows_.emplace_back(name, what);
+    ++problems_;
+  }
+  [[nodiscard]] int problems() const { return problems_; }
+  [[nodiscard]] std::string text() const { return table(rows_); }
+
+ private:
+  std::vector<Row> rows_;
+  int problems_ = 0;
+};
+
+std::string library_path() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&at::get_num_threads), &info) == 0) return "unknown";
+  return info.dli_fname;
+}
+
+// The tightest memory.max from the process's own control group up to the root; 0 when there is none.
+std::int64_t cgroup_limit() {
+  std::ifstream groups("/proc/self/cgroup");
+  std::string line;
+  std::int64_t tightest = 0;
+  while (std::getline(groups, line)) {
+    if (line.rfind("0::", 0) != 0) continue;
+    std::string group = line.substr(3);
+    while (true) {
+      std::ifstream file("/sys/fs/cgroup" + group + "/memory.max");
+      std::int64_t limit = 0;
+      if (file >> limit && (tightest == 0 || limit < tightest)) tightest = limit;
+      const std::size_t slash = group.rfind('/');
+      if (slash == std::string::npos || group == "/") break;
+      group.resize(slash);
+    }
+  }
+  return tightest;
+}
+
+// A small network with dropout and BatchNorm, plain and at about half of its activations.
+std::string self_test() {
+  std::int64_t replays = 0;
+  const auto run = [&](bool plain) {
+    torch::manual_seed(3);
+    torch::nn::Sequential model;
+    for (int layer = 0; layer < 6; ++layer) {
+      model->push_back(torch::nn::Linear(128, 128));
+      model->push_back(torch::nn::BatchNorm1d(128));
+      model->push_back(torch::nn::GELU());
+      model->push_back(torch::nn::Dropout(0.1));
+    }
+    torch::optim::AdamW optimizer(model->parameters());
+    const at::Tensor x = torch::randn({256, 128});
+    const train::Loss loss = [&](const at::Tensor& in, const at::Tensor& target) {
+      return torch::mse_loss(model->forward(in), target);
+    };
+    train::TrainerOptions how{.plain = plain};
+    if (!plain) {
+      memory::trim();
+      how.budget = Bytes(memory::usage().live + (2 << 20));
+    }
+    train::Trainer trainer(loss, optimizer, how);
+    train::StepResult last;
+    for (int step = 0; step < 2; ++step) {
+      last = trainer.step(x, x);
+      replays += last.stats.replays;
+    }
+    return train::State::of(*model, optimizer, last.loss);
+  };
+  const train::State expected = run(true);
+  const train::State found = run(false);
+  if (const auto difference = expected.first_difference(found)) {
+    throw Error("different bits in " + difference->name + ": plain " + difference->expected +
+                ", with neap " + difference->found);
+  }
+  if (replays == 0) throw Error("nothing was replayed, so nothing was tested");
+  return "equal bits: " + std::to_string(expected.parts()) + " tensors, " +
+         std::to_string(replays) + " operators replayed";
+}
+
+}  // namespace
+
+int doctor(Output& output) {
+  Report report;
+  report.row("LibTorch", TORCH_VERSION);
+  report.row("its library", library_path());
+  try {
+    report.row("dispatch key", interception_key());
+  } catch (const Error& error) {
+    report.problem("dispatch key", error.what());
+  }
+  if (memory::installed() && c10::GetAllocator(c10::kCPU)->raw_deleter() != nullptr &&
+      torch::ones({1}).storage().data_ptr().get_deleter() ==
+          c10::GetAllocator(c10::kCPU)->raw_deleter() &&
+      memory::usage().allocations > 0) {
+    report.row("allocator", "installed");
+  } else {
+    report.problem("allocator",
+                   "LibTorch does not allocate through neap: something else was registered later, "
+                   "so budgets would not be kept");
+  }
+  report.row("bytes not seen", std::to_string(memory::usage().unseen));
+  report.row("threads", std::to_string(at::get_num_threads()));
+  report.row("oneDNN", !at::hasMKLDNN()                          ? "absent"
+                       : at::globalContext().userEnabledMkldnn() ? "on"
+                                                                 : "off");
+  report.row(
+      "memory",
+      Bytes(static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE)).text());
+  const std::int64_t limit = cgroup_limit();
+  report.row("control group's limit", limit > 0 ? Bytes(limit).text() : "none");
+  try {
+    report.row("self-test", self_test());
+  } catch (const std::exception& error) {
+    report.problem("self-test", error.what());
+  }
+  output.line(report.text());
+  if (report.problems() == 0) return 0;
+  output.line(std::to_string(report.problems()) +
+              " of these break neap's promise: correct them, or train without it");
+  return 1;
+}
+
+}  // namespace neap::app

@@ -1,0 +1,66 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap: train inside a memory budget, prove that the bits are the same, say whether this machine is fit for it.
+#include "command_line.h"
+#include "commands.h"
+
+#include <neap/neap.h>
+
+#include <ATen/Parallel.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+namespace neap::app {
+
+std::atomic<bool> stop_requested{false};
+
+namespace {
+
+// The first Ctrl-C ends the run after the operator under way, with a summary; the second ends the process.
+void on_interrupt(int signal) {
+  stop_requested.store(true);
+  neap::interrupt();
+  std::signal(signal, SIG_DFL);
+}
+
+int run(const CommandLine& line) {
+  Output output;
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error that write reports
+  neap::install();
+  if (line.training.threads > 0) at::set_num_threads(static_cast<int>(line.training.threads));
+  try {
+    switch (line.command) {
+      case Command::Train:
+        return train(line.training, output);
+      case Command::Verify:
+        return verify(line.training, output);
+      case Command::Doctor:
+        return doctor(output);
+      case Command::None:
+        break;
+    }
+    return line.exit_code;
+  } catch (const UsageError& error) {
+    std::fprintf(stderr, "neap: %s\n", error.what());
+    return 2;
+  } catch (const Interrupted&) {
+    std::fprintf(stderr, "neap: interrupted\n");
+    return kInterrupted;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "neap: %s\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace neap::app
+
+int main(int argc, char** argv) {
+  const neap::app::CommandLine line = neap::app::parse_command_line(argc, argv);
+  if (line.command == neap::app::Command::None) return line.exit_code;
+  return neap::app::run(line);
+}

@@ -1,0 +1,99 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace neap::app {
+namespace {
+
+std::string duration(double seconds) {
+  std::array<char, 32> text{};
+  const auto whole = static_cast<long long>(seconds);
+  if (whole >= 3600) {
+    std::snprintf(text.data(), text.size(), "%lldh%02lldm", whole / 3600, whole / 60 % 60);
+  } else {
+    std::snprintf(text.data(), text.size(), "%lldm%02llds", whole / 60, whole % 60);
+  }
+  return text.data();
+}
+
+}  // namespace
+
+void Output::line(const std::string& text) {
+  const std::string whole = text + '\n';
+  errno = 0;
+  if (std::fwrite(whole.data(), 1, whole.size(), stdout) != whole.size() ||
+      std::fflush(stdout) != 0) {
+    throw Error(std::string("standard output cannot be written: ") + std::strerror(errno) +
+                "; free the disk, or send the output elsewhere");
+  }
+}
+
+Progress::Progress(std::int64_t total_steps, bool quiet)
+    : total_(total_steps),
+      quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      shown_(start_) {}
+
+Progress::~Progress() {
+  if (open_) std::fputc('\n', stderr);
+}
+
+void Progress::step(const Step& step) {
+  pictures_ += step.pictures;
+  if (quiet_) return;
+  const auto now = std::chrono::steady_clock::now();
+  const auto interval = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(10);
+  if (step.done > 1 && step.done < total_ && now - shown_ < interval) return;
+  shown_ = now;
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  const double left =
+      seconds / static_cast<double>(step.done) * static_cast<double>(total_ - step.done);
+  std::string text =
+      "step " + std::to_string(step.done) + "/" + std::to_string(total_) + "  " +
+      format_number("%.0f", static_cast<double>(pictures_) / std::max(seconds, 1e-9)) +
+      " pictures/s  " + duration(left) + " left  loss " + format_number("%.4f", step.loss) +
+      "  peak " + Bytes(step.peak_bytes).text();
+  if (step.budget_bytes > 0) {
+    text += format_number(" (%.1f %% of the budget)", 100.0 * static_cast<double>(step.peak_bytes) /
+                                                          static_cast<double>(step.budget_bytes));
+  }
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    open_ = true;
+  } else {
+    std::fprintf(stderr, "%s\n", text.c_str());
+  }
+  std::fflush(stderr);
+}
+
+std::string table(const std::vector<Row>& rows) {
+  std::size_t names = 0;
+  std::size_t values = 0;
+  for (const auto& [name, value] : rows) {
+    names = std::max(names, name.size());
+    values = std::max(values, value.size());
+  }
+  std::string text;
+  for (const auto& [name, value] : rows) {
+    if (!text.empty()) text += '\n';
+    text += "  " + name + std::string(names - name.size() + 2, ' ') +
+            std::string(values - value.size(), ' ') + value;
+  }
+  return text;
+}
+
+std::string format_number(const char* format, double value) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), format, value);
+  return text.data();
+}
+
+}  // namespace neap::app

@@ -1,0 +1,60 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// What a person or a program reads: progress, JSON lines, the table at the end. No LibTorch here.
+#pragma once
+
+#include <neap/base.h>
+
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace neap::app {
+
+// Writes lines to standard output and notices when they do not arrive.
+class Output {
+ public:
+  // Throws: Error when standard output cannot be written (a full disk, a closed pipe).
+  void line(const std::string& text);
+  void json(const nlohmann::json& object) { line(object.dump()); }
+};
+
+// Of a command under way, on standard error: one line that is written over on a terminal, a line now and then elsewhere.
+class Progress {
+ public:
+  Progress(std::int64_t total_steps, bool quiet);
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  ~Progress();  // leaves the line
+
+  struct Step {
+    std::int64_t done;
+    double loss;
+    std::int64_t pictures;
+    std::int64_t peak_bytes;
+    std::int64_t budget_bytes;  // 0: none
+  };
+  void step(const Step& step);
+
+ private:
+  std::int64_t total_;
+  bool quiet_;
+  bool terminal_;
+  bool open_ = false;
+  std::int64_t pictures_ = 0;
+  std::chrono::steady_clock::time_point start_;
+  std::chrono::steady_clock::time_point shown_;
+};
+
+using Row = std::pair<std::string, std::string>;
+// Names left, values right, in two columns.
+std::string table(const std::vector<Row>& rows);
+
+// printf for one number: format_number("%.1f", x).
+std::string format_number(const char* format, double value);
+
+}  // namespace neap::app

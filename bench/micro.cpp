@@ -1,0 +1,91 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Single costs: one checkpoint(), one scope, one eviction among many storages.
+#include "workload.h"
+
+#include <neap/neap.h>
+
+#include <cstdio>
+#include <numeric>
+
+namespace neap::bench {
+namespace {
+
+// Forward and backward around four floats, plain and in checkpoint(), interleaved. Microseconds.
+template <class Function>
+void checkpoint_cost(const char* name, Function function) {
+  constexpr int kRounds = 40, kCalls = 500;
+  const at::Tensor x = torch::ones({4}, torch::requires_grad());
+  std::vector<double> plain, more;
+  for (int round = 0; round < kRounds; ++round) {
+    double us[2];
+    for (const bool checkpointed : {false, true}) {
+      const double start = now_ms();
+      for (int call = 0; call < kCalls; ++call) {
+        at::Tensor y = checkpointed ? checkpoint(function, x) : function(x);
+        y.backward(torch::ones_like(y));
+      }
+      us[checkpointed ? 1 : 0] = (now_ms() - start) * 1000 / kCalls;
+    }
+    plain.push_back(us[0]);
+    more.push_back(us[1] - us[0]);
+  }
+  std::printf(
+      "| `checkpoint()` around `%s` on four floats, forward and backward | %s us more than plain "
+      "(%s us) |\n",
+      name, median_and_spread(more, "%.1f").c_str(), median_and_spread(plain, "%.1f").c_str());
+}
+
+void scope_cost() {
+  constexpr int kRounds = 40, kCalls = 2000;
+  std::vector<double> us;
+  for (int round = 0; round < kRounds; ++round) {
+    const double start = now_ms();
+    for (int call = 0; call < kCalls; ++call) Scope scope({.budget = Bytes(std::int64_t{1} << 40)});
+    us.push_back((now_ms() - start) * 1000 / kCalls);
+  }
+  std::printf("| open and close a `Scope` | %s us |\n", median_and_spread(us, "%.2f").c_str());
+}
+
+// `live` storages of 1 KiB, each made from the one before it; then a tenth of them has to go, one at a time.
+void eviction_cost(int live) {
+  std::vector<double> us;
+  for (int round = 0; round < 5; ++round) {
+    memory::trim();
+    const at::Tensor seed = torch::randn({240});
+    const std::int64_t each = 1024;  // 960 bytes and a header
+    Scope scope({.budget = Bytes(memory::usage().reserved + live * each + (256 << 10))});
+    std::vector<at::Tensor> storages;
+    storages.reserve(static_cast<std::size_t>(live));
+    at::Tensor last = seed;
+    for (int i = 0; i < live; ++i) storages.push_back(last = last.sin());
+    const Stats before = scope.stats();
+    std::vector<at::Tensor> more;
+    const int wanted = live / 10;
+    for (int i = 0; i < wanted; ++i) more.push_back(last = last.sin());
+    const Stats after = scope.stats();
+    const std::int64_t evictions = after.evictions - before.evictions;
+    if (evictions > 0) {
+      us.push_back(static_cast<double>(after.bookkeeping_ns - before.bookkeeping_ns) / 1000 /
+                   static_cast<double>(evictions));
+    }
+    storages.clear();
+    more.clear();
+    last = at::Tensor();
+  }
+  std::printf("| one eviction among %d live storages, all bookkeeping counted | %s us |\n", live,
+              median_and_spread(us, "%.2f").c_str());
+}
+
+}  // namespace
+
+void measure_micro() {
+  std::printf("\n## Single costs\n\n| what | cost |\n|---|---|\n");
+  checkpoint_cost("x + 1", [](const at::Tensor& x) { return x + 1; });
+  checkpoint_cost("x * x", [](const at::Tensor& x) { return x * x; });
+  scope_cost();
+  for (const int live : {1000, 10000, 100000}) eviction_cost(live);
+  std::fflush(stdout);
+}
+
+}  // namespace neap::bench

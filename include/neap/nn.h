@@ -1,0 +1,201 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap/nn.h: plain models of LibTorch modules, for training, examples and benchmarks. They know nothing of checkpointing.
+//
+//   neap::nn::ResNet model(neap::nn::ResNetOptions{.channels = 64, .blocks = 50, .classes = 1000});
+//   at::Tensor scores = model->forward(pictures);  // (B, 3, H, W) -> (B, 1000)
+//
+// Their blocks are public, and those with more than blocks have stem() and head(), so that a program can put
+// neap::checkpoint() around each block:
+//
+//   at::Tensor x = model->stem(pictures);
+//   for (auto& block : model->blocks) x = neap::checkpoint([&](at::Tensor in) { return block->forward(in); }, x);
+//   at::Tensor scores = model->head(x);
+//
+// B: rows of a batch, C: channels, H, W: height and width, T: tokens, D: width of a model.
+// Errors: constructors throw InvalidArgument with the option and its value.
+#pragma once
+
+#include <neap/base.h>
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace neap::nn {
+
+struct MLPOptions {
+  std::int64_t in = 1024;
+  std::int64_t width = 1024;
+  std::int64_t out = 1024;
+  std::int64_t layers = 24;
+  bool activate_last = true;  // GELU behind the last layer too
+};
+
+// Linear layers with GELU between them.
+class NEAP_EXPORT MLPImpl : public torch::nn::Module {
+ public:
+  explicit MLPImpl(const MLPOptions& options);
+  // x: (B, in), or anything whose rows flatten to `in`. Returns (B, out).
+  at::Tensor forward(const at::Tensor& x);
+
+  std::vector<torch::nn::Sequential> blocks;  // a Linear, and its GELU
+};
+TORCH_MODULE(MLP);
+
+// conv 3x3, BatchNorm, ReLU, dropout, conv 3x3, BatchNorm, plus the input, ReLU. (B, C, H, W) -> (B, C, H, W).
+class NEAP_EXPORT ResidualBlockImpl : public torch::nn::Module {
+ public:
+  ResidualBlockImpl(std::int64_t channels, double dropout);
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  torch::nn::Conv2d conv1_, conv2_;
+  torch::nn::BatchNorm2d norm1_, norm2_;
+  torch::nn::Dropout dropout_;
+};
+TORCH_MODULE(ResidualBlock);
+
+struct ResNetOptions {
+  std::int64_t in_channels = 3;
+  std::int64_t channels = 32;
+  std::int64_t blocks = 16;
+  std::int64_t classes = 10;
+  double dropout = 0.1;
+  std::int64_t stem_kernel = 3;  // odd
+  std::int64_t stem_stride = 1;
+  // After the blocks of these numbers, from 0: a conv 3x3 of stride 2 to twice the channels, BatchNorm, ReLU.
+  std::vector<std::int64_t> downsample_after = {};
+};
+
+// The form of "Deep Residual Learning for Image Recognition", He et al., arXiv 1512.03385, in one width a stage.
+class NEAP_EXPORT ResNetImpl : public torch::nn::Module {
+ public:
+  explicit ResNetImpl(const ResNetOptions& options);
+  // x: (B, in_channels, H, W). Returns (B, classes).
+  at::Tensor forward(const at::Tensor& x);
+  at::Tensor stem(const at::Tensor& x);  // (B, channels, H', W')
+  at::Tensor head(const at::Tensor& x);  // (B, C, H, W) -> (B, classes)
+
+  std::vector<torch::nn::Sequential>
+      blocks;  // a residual block, and its transition when one follows
+
+ private:
+  torch::nn::Sequential stem_;
+  torch::nn::Linear classifier_{nullptr};
+};
+TORCH_MODULE(ResNet);
+
+// LayerNorm, attention written out, dropout, plus the input; LayerNorm, up four times, GELU, down, dropout, plus the input.
+// (B, T, D) -> (B, T, D).
+class NEAP_EXPORT TransformerBlockImpl : public torch::nn::Module {
+ public:
+  // causal: a token sees those before it only.
+  TransformerBlockImpl(std::int64_t width, std::int64_t heads, double dropout, bool causal);
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  at::Tensor attend(const at::Tensor& x);
+
+  std::int64_t heads_;
+  bool causal_;
+  torch::nn::LayerNorm norm1_, norm2_;
+  torch::nn::Linear to_qkv_, project_, up_, down_;
+  torch::nn::Dropout dropout_;
+};
+TORCH_MODULE(TransformerBlock);
+
+struct GPTOptions {
+  std::int64_t vocabulary = 256;
+  std::int64_t context = 256;  // the most tokens of a row
+  std::int64_t width = 256;
+  std::int64_t heads = 4;
+  std::int64_t layers = 6;
+  double dropout = 0.1;
+};
+
+// A language model of pre-norm transformer blocks.
+class NEAP_EXPORT GPTImpl : public torch::nn::Module {
+ public:
+  explicit GPTImpl(const GPTOptions& options);
+  // tokens: (B, T) int64, T <= context. Returns (B, T, vocabulary).
+  at::Tensor forward(const at::Tensor& tokens);
+  at::Tensor stem(const at::Tensor& tokens);  // (B, T, D)
+  at::Tensor head(const at::Tensor& x);
+
+  std::vector<TransformerBlock> blocks;
+
+ private:
+  std::int64_t context_;
+  torch::nn::Embedding words_, places_;
+  torch::nn::Dropout dropout_;
+  torch::nn::LayerNorm norm_;
+  torch::nn::Linear scores_;
+};
+TORCH_MODULE(GPT);
+
+struct PatchTransformerOptions {
+  std::int64_t image = 28;  // height and width
+  std::int64_t channels = 1;
+  std::int64_t patch = 4;  // divides image
+  std::int64_t width = 64;
+  std::int64_t heads = 4;
+  std::int64_t layers = 4;
+  std::int64_t classes = 10;
+  double dropout = 0.1;
+};
+
+// A classifier of pictures that are cut into patches, after "An Image is Worth 16x16 Words", Dosovitskiy et al.,
+// arXiv 2010.11929, with the mean over patches instead of a class token.
+class NEAP_EXPORT PatchTransformerImpl : public torch::nn::Module {
+ public:
+  explicit PatchTransformerImpl(const PatchTransformerOptions& options);
+  // x: (B, channels, image, image). Returns (B, classes).
+  at::Tensor forward(const at::Tensor& x);
+  at::Tensor stem(const at::Tensor& x);  // (B, T, D), T = (image / patch) squared
+  at::Tensor head(const at::Tensor& x);
+
+  std::vector<TransformerBlock> blocks;
+
+ private:
+  std::int64_t image_;
+  torch::nn::Conv2d patches_;
+  torch::nn::Embedding places_;
+  torch::nn::Dropout dropout_;
+  torch::nn::LayerNorm norm_;
+  torch::nn::Linear scores_;
+};
+TORCH_MODULE(PatchTransformer);
+
+struct UNetOptions {
+  std::int64_t in_channels = 3;
+  std::int64_t classes = 4;
+  std::vector<std::int64_t> widths = {16, 32, 64, 128};  // a level each
+};
+
+// "U-Net: Convolutional Networks for Biomedical Image Segmentation", Ronneberger et al., arXiv 1505.04597, padded,
+// with BatchNorm.
+class NEAP_EXPORT UNetImpl : public torch::nn::Module {
+ public:
+  explicit UNetImpl(const UNetOptions& options);
+  // x: (B, in_channels, H, W), H and W divisible by 2^(levels - 1). Returns (B, classes, H, W).
+  at::Tensor forward(const at::Tensor& x);
+
+  std::vector<torch::nn::Sequential> down;       // two convolutions a level, from the finest
+  std::vector<torch::nn::ConvTranspose2d> grow;  // from the coarsest
+  std::vector<torch::nn::Sequential> up;         // two convolutions on the grown and the skipped
+  torch::nn::Conv2d scores{nullptr};
+};
+TORCH_MODULE(UNet);
+
+}  // namespace neap::nn

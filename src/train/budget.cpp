@@ -1,0 +1,38 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include <neap/train.h>
+
+#include <charconv>
+#include <cmath>
+
+namespace neap::train {
+
+Budget Budget::parse(std::string_view text) {
+  Budget budget;
+  if (text == "none") return budget;
+  if (text.empty() || text.back() != '%') {
+    budget.bytes_ = Bytes::parse(text);
+    if (budget.bytes_->count() == 0) {
+      throw InvalidArgument("a budget of '" + std::string(text) +
+                            "' holds nothing; name bytes as 1.5GiB, a share as 30%, or none");
+    }
+    return budget;
+  }
+  const std::string_view number = text.substr(0, text.size() - 1);
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), budget.percent_);
+  if (error != std::errc() || end != number.data() + number.size() ||
+      !std::isfinite(budget.percent_) || budget.percent_ <= 0 || budget.percent_ > 1000) {
+    throw InvalidArgument("'" + std::string(text) +
+                          "' is not a share: write a number above 0 and up to 1000 before the %, "
+                          "as 30%");
+  }
+  return budget;
+}
+
+std::optional<Bytes> Budget::bytes(const PlainStep& plain) const {
+  if (!is_share()) return bytes_;
+  const auto needed = static_cast<double>((plain.peak - plain.base).count());
+  return plain.base + Bytes(static_cast<std::int64_t>(needed * percent_ / 100));
+}
+
+}  // namespace neap::train

@@ -1,0 +1,119 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include <neap/train.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace neap::train {
+namespace {
+
+State::Part part_of(std::string name, const at::Tensor& tensor) {
+  State::Part part{std::move(name), 1, {}};
+  if (!tensor.defined()) return part;
+  const at::Tensor dense = tensor.detach().contiguous();
+  part.item_bytes = static_cast<std::int64_t>(dense.itemsize());
+  part.bytes.resize(dense.nbytes());
+  if (!part.bytes.empty()) std::memcpy(part.bytes.data(), dense.const_data_ptr(), dense.nbytes());
+  return part;
+}
+
+template <class Number>
+State::Part part_of_number(std::string name, Number number) {
+  State::Part part{std::move(name), sizeof number, std::vector<std::byte>(sizeof number)};
+  std::memcpy(part.bytes.data(), &number, sizeof number);
+  return part;
+}
+
+template <class ParamState>
+void add_adam(std::vector<State::Part>& parts, const std::string& of, const ParamState& state) {
+  parts.push_back(part_of_number("optimizer step of " + of, state.step()));
+  parts.push_back(part_of("exp_avg of " + of, state.exp_avg()));
+  parts.push_back(part_of("exp_avg_sq of " + of, state.exp_avg_sq()));
+  parts.push_back(part_of("max_exp_avg_sq of " + of, state.max_exp_avg_sq()));
+}
+
+void add_optimizer_state(std::vector<State::Part>& parts, const std::string& of,
+                         const torch::optim::OptimizerParamState& state) {
+  if (const auto* sgd = dynamic_cast<const torch::optim::SGDParamState*>(&state)) {
+    parts.push_back(part_of("momentum of " + of, sgd->momentum_buffer()));
+  } else if (const auto* adam = dynamic_cast<const torch::optim::AdamParamState*>(&state)) {
+    add_adam(parts, of, *adam);
+  } else if (const auto* adamw = dynamic_cast<const torch::optim::AdamWParamState*>(&state)) {
+    add_adam(parts, of, *adamw);
+  } else {
+    throw InvalidArgument("the optimizer's state of " + of +
+                          " is neither of SGD nor of Adam nor of AdamW, so it cannot be compared; "
+                          "use one of these");
+  }
+}
+
+// As numbers are written, highest digit first, on a little-endian machine.
+std::string hexadecimal(std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text = "0x";
+  for (auto byte = bytes.rbegin(); byte != bytes.rend(); ++byte) {
+    text += kDigits[std::to_integer<std::size_t>(*byte >> 4)];
+    text += kDigits[std::to_integer<std::size_t>(*byte & std::byte{15})];
+  }
+  return text;
+}
+
+}  // namespace
+
+State State::of(const torch::nn::Module& model, const torch::optim::Optimizer& optimizer,
+                double loss) {
+  State state;
+  state.parts_.push_back(part_of_number("loss", loss));
+  for (const auto& item : model.named_parameters()) {
+    state.parts_.push_back(part_of(item.key(), item.value()));
+    state.parts_.push_back(part_of("gradient of " + item.key(), item.value().grad()));
+    const auto found = optimizer.state().find(item.value().unsafeGetTensorImpl());
+    if (found != optimizer.state().end()) {
+      add_optimizer_state(state.parts_, item.key(), *found->second);
+    }
+  }
+  for (const auto& item : model.named_buffers()) {
+    state.parts_.push_back(part_of("buffer " + item.key(), item.value()));
+  }
+  state.parts_.push_back(
+      part_of("generator", at::globalContext().defaultGenerator(at::kCPU).get_state()));
+  return state;
+}
+
+std::int64_t State::bytes() const {
+  std::int64_t sum = 0;
+  for (const Part& part : parts_) sum += static_cast<std::int64_t>(part.bytes.size());
+  return sum;
+}
+
+std::optional<State::Difference> State::first_difference(const State& other) const {
+  const std::size_t count = std::max(parts_.size(), other.parts_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i >= parts_.size()) return Difference{other.parts_[i].name, -1, "absent", "present"};
+    const Part& mine = parts_[i];
+    if (i >= other.parts_.size() || other.parts_[i].name != mine.name) {
+      return Difference{mine.name, -1, "present", "absent"};
+    }
+    const Part& its = other.parts_[i];
+    if (mine.bytes.size() != its.bytes.size()) {
+      return Difference{mine.name, -1, std::to_string(mine.bytes.size()) + " bytes",
+                        std::to_string(its.bytes.size()) + " bytes"};
+    }
+    const auto [left, right] = std::ranges::mismatch(mine.bytes, its.bytes);
+    if (left == mine.bytes.end()) continue;
+    const std::int64_t index = (left - mine.bytes.begin()) / mine.item_bytes;
+    const auto item = [&](const Part& part) {
+      return hexadecimal(std::span(part.bytes)
+                             .subspan(static_cast<std::size_t>(index * mine.item_bytes),
+                                      static_cast<std::size_t>(mine.item_bytes)));
+    };
+    return Difference{mine.name, index, item(mine), item(its)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace neap::train
