@@ -78,7 +78,7 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   const std::int64_t ran = now_ns();
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.elapsed_ns = ran - prepared - evicting;
+  call.cost_ns = costs_.learn(call.signature, static_cast<float>(ran - prepared - evicting));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -241,17 +241,17 @@ void Engine::encode_call(Call& call) {
 }
 
 // Two steps that have made the same calls so far are taken for the same step: see smallest_feasible().
-void Engine::extend_run(const Call& call) {
+void Engine::extend_run(Call& call) {
+  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
+  std::uint64_t hash = reinterpret_cast<std::uintptr_t>(&call.traits) * kOdd;
+  for (const Operand& operand : call.operands) {
+    hash = (hash ^ static_cast<std::uint64_t>(operand.tensor->numel())) * kOdd;
+  }
+  call.signature = hash;
   constexpr std::size_t kLongest = std::size_t{1} << 20;
   std::vector<std::uint64_t>& prefix = current_run_.prefix;
   if (scopes_ == 0 || prefix.size() >= kLongest) return;
-  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
-  std::uint64_t hash = prefix.empty() ? 0 : prefix.back();
-  hash ^= reinterpret_cast<std::uintptr_t>(&call.traits);
-  for (const Operand& operand : call.operands) {
-    hash = hash * kOdd + static_cast<std::uint64_t>(operand.tensor->numel());
-  }
-  prefix.push_back(hash * kOdd);
+  prefix.push_back(((prefix.empty() ? 0 : prefix.back()) ^ hash) * kOdd + 1);
 }
 
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
@@ -279,7 +279,7 @@ void Engine::failed(Call& call) {
 }
 
 void Engine::record_results(Call& call) {
-  clock_ += static_cast<double>(call.elapsed_ns);
+  clock_ += static_cast<double>(call.cost_ns);
 
   // New storages among the results, each once, with the number of the first tensor on it.
   c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;
@@ -333,7 +333,7 @@ void Engine::record_results(Call& call) {
   if (given != Given::No) return;
   Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
                                           {writes.data(), writes.size()}, code_);
-  node->cost_ns = static_cast<float>(call.elapsed_ns);
+  node->cost_ns = call.cost_ns;
   node->generator = std::move(call.generator);
   node->state = call.state;
   node->once = call.once;
@@ -359,7 +359,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
   Node* const node =
       recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()}, {&write, 1}, code_);
   node->mutation = true;
-  node->cost_ns = static_cast<float>(call.elapsed_ns);
+  node->cost_ns = call.cost_ns;
   node->generator = std::move(call.generator);
   node->state = call.state;
   block.given = Given::No;

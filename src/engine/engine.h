@@ -18,6 +18,7 @@
 #pragma once
 
 #include "engine/call_codec.h"
+#include "engine/operator_costs.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
 #include "intercept/dispatch.h"
@@ -90,7 +91,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void bring_operands(Call& call, Locks& locks);
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
-  void extend_run(const Call& call);
+  void extend_run(Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
   void record_results(Call& call);
   void record_writes(Call& call, bool makes_blocks);
@@ -172,7 +173,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   static_assert(std::atomic<bool>::is_always_lock_free);
   const intercept::OperatorTraits* running_ = nullptr;  // for messages
   Stats stats_;
-  double clock_ = 0;              // ns of operators
+  double clock_ = 0;  // ns of operators
+  OperatorCosts costs_;
   std::int64_t evicting_ns_ = 0;  // time in reclaim()
   c10::DeleterFnPtr own_deleter_;
 
@@ -196,7 +198,8 @@ struct Call {
   c10::SmallVector<Block*, 2> once_writes;
   c10::SmallVector<c10::StorageImpl*, 8> storages;  // of all operands
   std::shared_ptr<const intercept::GeneratorState> generator;
-  std::int64_t elapsed_ns = 0;
+  std::uint64_t signature = 0;  // of the operator and its sizes
+  float cost_ns = 0;
   std::uint16_t state = 0;
   bool foreign =
       false;  // reads memory that is not LibTorch's own, or tensors that are no plain dense ones

@@ -79,7 +79,7 @@ void add_unseen(std::int64_t bytes) noexcept;
 // Fault injection for tests: the k-th allocation from now on (1 is the next) fails as the system's would, once or for
 // ever. 0 switches it off.
 void fail_allocation(std::int64_t k, bool for_ever) noexcept;
-// Asserts the equations of the counters and of what lies under them; nothing in release builds.
+// For tests: throws std::logic_error when an equation of the counters, or of what lies under them, does not hold.
 void validate();
 
 }  // namespace neap::memory

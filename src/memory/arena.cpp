@@ -22,6 +22,8 @@ void advise_huge_pages(Run run) {
   if (first < last) madvise(run.start + (first - begin), last - first, MADV_HUGEPAGE);
 }
 
+constexpr std::int64_t kMostTrimmed = std::numeric_limits<std::int64_t>::max() - kPageBytes;
+
 std::int64_t physical_bytes() {
   return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
 }
@@ -50,6 +52,8 @@ Arena::Taken Arena::take(std::int64_t bytes, std::int64_t clean_allowed) {
 }
 
 std::int64_t Arena::trim(std::int64_t bytes) noexcept {
+  // Whole pages: madvise would round up what is less, and clear the beginning of the block that follows.
+  if (bytes < kMostTrimmed) bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
   std::int64_t returned = 0;
   while (returned < bytes) {
     const auto run = cached_.take_from_largest(bytes - returned);
@@ -80,8 +84,8 @@ bool Arena::reserve_addresses(std::int64_t bytes) {
 }
 
 void Arena::validate() const {
-  cached_.validate();
-  clean_.validate();
+  cached_.validate(kPageBytes);
+  clean_.validate(kPageBytes);
 }
 
 }  // namespace neap::memory

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cassert>
 #include <iterator>
+#include <stdexcept>
+#include <string>
 
 namespace neap::memory {
 
@@ -76,20 +78,23 @@ std::optional<Run> PageRuns::largest_before(const PageRuns& other, std::int64_t 
   return std::nullopt;
 }
 
-void PageRuns::validate() const {
-#ifndef NDEBUG
-  assert(by_address_.size() == by_size_.size());
+void PageRuns::validate(std::int64_t page_bytes) const {
+  const auto require = [](bool holds, const char* equation) {
+    if (!holds) throw std::logic_error(std::string("page runs: ") + equation);
+  };
+  require(by_address_.size() == by_size_.size(), "both orders have as many runs");
   std::int64_t sum = 0;
   const char* end = nullptr;
   for (const auto& [start, bytes] : by_address_) {
-    assert(bytes > 0);
-    assert(end == nullptr || end < start);
-    assert(by_size_.contains({bytes, start}));
+    require(bytes > 0 && bytes % page_bytes == 0, "a run is whole pages");
+    require(reinterpret_cast<std::uintptr_t>(start) % static_cast<std::uintptr_t>(page_bytes) == 0,
+            "a run starts on a page");
+    require(end == nullptr || end < start, "runs neither touch nor overlap");
+    require(by_size_.contains({bytes, start}), "both orders have the same runs");
     end = start + bytes;
     sum += bytes;
   }
-  assert(sum == total_);
-#endif
+  require(sum == total_, "total is the sum of the sizes");
 }
 
 }  // namespace neap::memory

@@ -2,9 +2,9 @@
 //
 // memory/page_runs.h: a set of free runs of pages, in which neighbours are one run.
 //
-// Invariants, asserted by validate():
+// Invariants, checked by validate():
 //   by_address_ and by_size_ hold the same runs        no two runs touch or overlap
-//   total_ == sum of their sizes
+//   total_ == sum of their sizes             starts and sizes are whole pages
 // Threads: none; the arena's lock is held. Cost: a logarithm of the number of runs.
 #pragma once
 
@@ -38,7 +38,8 @@ class PageRuns {
   [[nodiscard]] std::optional<Run> largest_before(const PageRuns& other, std::int64_t bytes) const;
 
   [[nodiscard]] std::int64_t total() const { return total_; }
-  void validate() const;
+  // Throws: std::logic_error with the first equation that does not hold.
+  void validate(std::int64_t page_bytes) const;
 
  private:
   using ByAddress = std::map<char*, std::int64_t, std::less<>>;

@@ -2,11 +2,11 @@
 #include "memory/pool.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <stdexcept>
 #include <string>
 
 namespace neap::memory {
@@ -209,17 +209,19 @@ void Pool::inject_failure() {
 }
 
 void Pool::validate() const {
-#ifndef NDEBUG
+  const auto require = [](bool holds, const char* equation) {
+    if (!holds) throw std::logic_error(std::string("pool: ") + equation);
+  };
   const std::lock_guard guard(lock_);
   large_.validate();
   small_.validate();
   slabs_.validate();
   const Usage now = usage();
-  assert(now.requested <= now.live && now.live <= now.peak);
-  assert(now.cached >= large_.cached() + small_.cached());
-  assert(now.reserved <= now.peak_reserved);
-  assert(limit_.load() < 0 || now.reserved <= limit_.load());
-#endif
+  require(now.requested <= now.live && now.live <= now.peak, "requested <= live <= peak");
+  require(now.cached >= large_.cached() + small_.cached(), "cached runs are in cached");
+  require(now.reserved <= now.peak_reserved, "reserved <= peak_reserved");
+  require(now.reserved % kPageBytes == 0, "reserved is whole pages");
+  require(limit_.load() < 0 || now.reserved <= limit_.load(), "reserved <= budget");
 }
 
 }  // namespace neap::memory

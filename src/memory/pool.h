@@ -8,7 +8,7 @@
 // Small blocks live in slabs; runs of pages in one of two arenas, because a small block that stays for long inside
 // a hole of a large one costs the next large one its place.
 //
-// Invariants, asserted by validate():
+// Invariants, checked by validate():
 //   reserved == live + cached        requested <= live <= peak
 //   reserved <= peak_reserved        reserved <= budget, while one is set
 // Threads: any; one lock, held for no system call but those of trimming. Counters are read without it.
@@ -46,6 +46,7 @@ class Pool {
   [[nodiscard]] std::optional<std::int64_t> budget() const noexcept;
   void set_reclaimer(Reclaimer* reclaimer) noexcept { reclaimer_.store(reclaimer); }
   void fail_allocation(std::int64_t k, bool for_ever) noexcept;
+  // Throws: std::logic_error with the first equation that does not hold.
   void validate() const;
 
  private:

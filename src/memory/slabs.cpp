@@ -3,9 +3,10 @@
 
 #include "memory/arena.h"
 
-#include <cassert>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace neap::memory {
@@ -90,19 +91,20 @@ void Slabs::unlink(Slab* slab) noexcept {
 }
 
 void Slabs::validate() const {
-#ifndef NDEBUG
+  const auto require = [](bool holds, const char* equation) {
+    if (!holds) throw std::logic_error(std::string("slabs: ") + equation);
+  };
   for (std::size_t index = 0; index < open_.size(); ++index) {
     for (const Slab* slab = open_[index]; slab != nullptr; slab = slab->next) {
-      assert(slab->size_class == index);
+      require(slab->size_class == index, "a slab is in the list of its class");
       std::int64_t free = 0;
       for (const void* block = slab->free; block != nullptr; ++free) {
         std::memcpy(&block, block, sizeof block);
       }
-      assert(slab->used + free == slab->touched);
-      assert(slab->used < slab->bytes / slab->block_bytes);
+      require(slab->used + free == slab->touched, "used and free blocks are those touched");
+      require(slab->used < slab->bytes / slab->block_bytes, "a full slab is in no list");
     }
   }
-#endif
 }
 
 }  // namespace neap::memory

@@ -2,7 +2,7 @@
 //
 // memory/slabs.h: blocks of up to kLargestSmall bytes, many to a run of pages.
 //
-// Invariants, asserted by validate():
+// Invariants, checked by validate():
 //   a slab holds blocks of one class        used + free + never used == blocks that fit
 //   a class lists just its slabs that are not full
 // Threads: none; the allocator's lock is held. Cost: constant.
@@ -53,6 +53,7 @@ class Slabs {
   void give_back(Slab* slab, char* start) noexcept;
   // Hands each slab without a block in use to `take_back`.
   void remove_empty(const std::function<void(Run)>& take_back);
+  // Throws: std::logic_error with the first equation that does not hold.
   void validate() const;
 
  private:

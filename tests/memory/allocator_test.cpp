@@ -311,6 +311,9 @@ void run_random_steps(std::int64_t room) {
     RC_ASSERT(now.live - before.live == live);
     RC_ASSERT(now.reserved == now.live + now.cached);
     RC_ASSERT(now.reserved <= before.reserved + room);
+    for (const Held& block : held) {
+      RC_ASSERT(reinterpret_cast<std::uintptr_t>(block.data.get()) % memory::kAlignment == 0U);
+    }
     memory::validate();
   }
   while (!held.empty()) drop(held.size() - 1);

@@ -1,0 +1,60 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Small training jobs of the kinds that people train: each makes the engine do something that the others do not.
+#pragma once
+
+#include <neap/train.h>
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace neap::test {
+
+// A model with its optimizers. step() is a whole training step and returns the loss; it is the code of a user, and knows
+// nothing of neap.
+struct Job {
+  std::shared_ptr<torch::nn::Module> model;
+  std::vector<std::shared_ptr<torch::optim::Optimizer>> optimizers;
+  std::function<double()> step;
+};
+
+struct Family {
+  std::string name;
+  std::function<Job()> make;  // draws from LibTorch's generator: seed it first
+  bool two_threads = false;   // plain LibTorch gives the same bits twice with two threads
+};
+
+const std::vector<Family>& families();
+
+// What a job leaves behind: parameters, gradients, buffers, optimizer state, generator, loss.
+class JobState {
+ public:
+  static JobState of(const Job& job, double loss);
+  // The name of the first thing that differs; empty when all bytes are equal.
+  [[nodiscard]] std::string first_difference(const JobState& other) const;
+
+ private:
+  std::vector<train::State> states_;  // one an optimizer
+};
+
+struct TrainingRun {
+  std::vector<JobState> states;  // after each step
+  std::int64_t base = 0;         // live before the last step, without gradients
+  std::int64_t peak = 0;         // plain: live in the last step; neap: reserved in any
+  std::int64_t operators = 0;
+  std::int64_t replays = 0;
+};
+
+TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed);
+// `budget`: bytes of the whole process; 0: a scope without one. Each step in a scope of its own.
+// Throws: BudgetExceeded.
+TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget);
+// base + percent of what a plain step needs above it.
+std::int64_t budget_at(const TrainingRun& plain, double percent);
+
+}  // namespace neap::test
