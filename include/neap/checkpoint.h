@@ -81,8 +81,8 @@ class NEAP_EXPORT Region {
   void close();
 
  private:
-  std::size_t start_;
-  bool open_;
+  std::size_t start_ = 0;
+  bool open_ = false;
 };
 
 inline void keep_tensors(Region& region, const at::Tensor& value) { region.keep(value); }
@@ -133,7 +133,8 @@ void keep_tensors(Region& region, const std::optional<T>& value) {
 // Runs fn(args...) and returns what it returns. What fn made inside and autograd saved is evicted, and
 // brought back by replaying operators when the backward asks for it; each operator at most once a backward, unless a
 // budget evicts it again. fn itself runs once. Tensors in the result, also inside containers, tuples, pairs and
-// optionals, stay resident; a tensor inside a class of the program comes back when an operator reads it.
+// optionals, stay resident; a tensor inside a class of the program comes back when an operator reads it. In inference mode
+// it only calls fn: nothing is saved there.
 // Cost: a few microseconds and one record an operator.
 // Throws: what fn throws; ScopeConflict when another thread has a scope or a region open.
 template <class F, class... Args>

@@ -87,16 +87,24 @@ void interrupt() noexcept { engine::Engine::interrupt(); }
 
 namespace detail {
 
-Region::Region() : start_(ready_engine().open_region()), open_(true) {}
+// Inference mode saves nothing for a backward, so there is nothing to evict. And it puts the thread's dispatch keys
+// back when it ends: storages evicted inside would not be brought back outside.
+Region::Region() {
+  if (c10::InferenceMode::is_enabled()) return;
+  start_ = ready_engine().open_region();
+  open_ = true;
+}
 
 Region::~Region() {
   if (open_) engine::Engine::instance().abandon_region();
 }
 
-void Region::keep(const at::Tensor& output) { engine::Engine::instance().keep(output); }
+void Region::keep(const at::Tensor& output) {
+  if (open_) engine::Engine::instance().keep(output);
+}
 
 void Region::close() {
-  open_ = false;
+  if (!std::exchange(open_, false)) return;
   engine::Engine::instance().close_region(start_);
 }
 

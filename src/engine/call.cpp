@@ -109,8 +109,10 @@ void Engine::scan(Call& call) {
 
 void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument) {
   c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
+  const std::uint64_t bit = std::uint64_t{1} << argument;
   if (!is_plain(impl)) {
     call.foreign = true;
+    call.keeps_operands = call.keeps_operands || (call.traits.writes & bit) != 0;
     return;
   }
   c10::StorageImpl* const storage = impl.unsafe_storage().unsafeGetStorageImpl();
@@ -119,7 +121,6 @@ void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argum
     return;
   }
   call.storages.push_back(storage);
-  const std::uint64_t bit = std::uint64_t{1} << argument;
   Use use = Use::Read;
   if (call.once && (call.traits.once & bit) != 0) {
     use = Use::Once;
@@ -130,6 +131,7 @@ void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argum
   }
   Block* block = nullptr;
   if (storage->nbytes() == 0) {
+    if (use == Use::Write) call.foreign = true;  // its memory is yet to come
     use = Use::None;
   } else {
     block = find(*storage);
@@ -190,19 +192,19 @@ void Engine::bring_operands(Call& call, Locks& locks) {
 }
 
 void Engine::protect_overwritten(Call& call) {
-  for (Block* const block : call.writes) {
-    if (!block->replayable() && block->reader_count > 0) protect_readers(*block);
-  }
-  for (Block* const block : call.once_writes) {
-    if (block->reader_count > 0) protect_readers(*block);
-  }
+  const auto protect = [this](Block& block) {
+    check_blank(block);
+    if (!block.replayable() && block.reader_count > 0) protect_readers(block);
+  };
+  for (Block* const block : call.writes) protect(*block);
+  for (Block* const block : call.once_writes) protect(*block);
 }
 
 void Engine::encode_call(Call& call) {
   const OperatorTraits& traits = call.traits;
   if (!traits.replayable || traits.view || traits.empty || call.foreign) return;
   if (call.writes.empty()) {
-    if (!recording() || traits.factory) return;
+    if (!recording() || (traits.factory && !traits.zeros)) return;
     // Note [Gradients]
     // To bring a gradient back would take the backward that made it, and all it read: the activations that die as the backward
     // goes on. No budget is saved by that, so what a backward makes is given, and the recorder has no work there.
@@ -268,14 +270,17 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
   running_ = outer;
 }
 
+// The block's newest content has no recipe.
+void Engine::wrote_unseen(Block& block) {
+  ++block.version;
+  if (block.chain != nullptr) block.opaque = true;
+  update_evictable(block);
+}
+
 // What a kernel that threw has written nobody knows.
 void Engine::failed(Call& call) {
-  for (Block* const block : call.writes) {
-    ++block->version;
-    if (block->chain != nullptr) block->opaque = true;
-    update_evictable(*block);
-  }
-  for (Block* const block : call.once_writes) ++block->version;
+  for (Block* const block : call.writes) wrote_unseen(*block);
+  for (Block* const block : call.once_writes) wrote_unseen(*block);
 }
 
 void Engine::record_results(Call& call) {
@@ -283,12 +288,17 @@ void Engine::record_results(Call& call) {
 
   // New storages among the results, each once, with the number of the first tensor on it.
   c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;
-  if (recording() && !call.traits.view) {
+  if (recording()) {
     std::uint16_t number = 0;
     const auto look = [&](const c10::IValue& value) {
       const std::uint16_t mine = number++;
       const at::Tensor& tensor = value.toTensor();
-      if (!tensor.defined() || !is_plain(*tensor.unsafeGetTensorImpl())) return;
+      if (!tensor.defined()) return;
+      if (!is_plain(*tensor.unsafeGetTensorImpl())) {
+        call.keeps_operands = true;
+        return;
+      }
+      if (call.traits.view) return;
       c10::StorageImpl* const storage =
           tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
       if (storage == nullptr || storage->nbytes() == 0) return;
@@ -313,7 +323,14 @@ void Engine::record_results(Call& call) {
     }
   }
 
-  for (Block* const block : call.once_writes) ++block->version;
+  if (call.keeps_operands) {
+    for (const Operand& operand : call.operands) {
+      if (operand.block == nullptr || operand.block->chain == nullptr) continue;
+      operand.block->opaque = true;
+      update_evictable(*operand.block);
+    }
+  }
+  for (Block* const block : call.once_writes) wrote_unseen(*block);
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
   if (made.empty()) return;
   Given given = Given::No;
@@ -328,6 +345,7 @@ void Engine::record_results(Call& call) {
   for (const auto& [storage, result] : made) {
     Block* const block = create(*storage, given);
     block->maker = &call.traits;
+    block->blank = given == Given::No && call.traits.zeros;
     writes.push_back({block, 0, result, true});
   }
   if (given != Given::No) return;
@@ -346,10 +364,8 @@ void Engine::record_results(Call& call) {
 void Engine::record_writes(Call& call, bool makes_blocks) {
   if (!call.encoded || makes_blocks || call.traits.moves) {
     for (Block* const block : call.writes) {
-      ++block->version;
-      if (block->chain != nullptr) block->opaque = true;
+      wrote_unseen(*block);
       if (block->given == Given::Empty && call.whole) block->given = Given::NotReplayable;
-      update_evictable(*block);
     }
     return;
   }

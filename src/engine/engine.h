@@ -95,6 +95,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
   void record_results(Call& call);
   void record_writes(Call& call, bool makes_blocks);
+  void wrote_unseen(Block& block);
   void failed(Call& call);
 
   // Blocks.
@@ -110,6 +111,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   [[nodiscard]] std::string describe(const Block& block) const;
   [[nodiscard]] std::string why_pinned(const Block& block) const;
   void make_given(Block& block, Given why);
+  void check_blank(Block& block);
   void finish(Block& block);  // see Note [Modes]
   [[nodiscard]] bool recording() const { return budget_.has_value() || region_depth_ > 0; }
   [[nodiscard]] bool final_when_back() const { return !budget_ && region_depth_ == 0; }
@@ -178,10 +180,12 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::int64_t evicting_ns_ = 0;  // time in reclaim()
   c10::DeleterFnPtr own_deleter_;
 
-  // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran.
+  // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran, above
+  // what was live when the scope was opened.
   struct Run {
     std::vector<std::uint64_t> prefix;
-    std::int64_t feasible = 0;
+    std::int64_t base = 0;
+    std::int64_t room = 0;
   };
   Run current_run_;
   std::vector<Run> known_runs_;
@@ -201,8 +205,10 @@ struct Call {
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
   std::uint16_t state = 0;
-  bool foreign =
-      false;  // reads memory that is not LibTorch's own, or tensors that are no plain dense ones
+  // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
+  bool foreign = false;
+  // A sparse tensor or the like may hold the operands' storages now, where nobody sees who reads them.
+  bool keeps_operands = false;
   bool whole = false;  // writes its one block whole
   bool once = false;
   bool gradient = false;  // see Note [Gradients]

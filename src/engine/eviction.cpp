@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 namespace neap::engine {
 namespace {
@@ -34,7 +35,19 @@ void Engine::update_evictable(Block& block) {
   block.evictable = -1;
 }
 
+// See Note [Blanks].
+void Engine::check_blank(Block& block) {
+  if (!block.blank || block.version > 0 || !block.has_data()) return;
+  const auto* const bytes = static_cast<const char*>(block.data);
+  const auto size = static_cast<std::size_t>(block.bytes);
+  if (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0) return;
+  block.blank = false;
+  make_given(block, Given::Factory);
+}
+
 std::int64_t Engine::evict(Block& block) {
+  check_blank(block);
+  if (!block.replayable()) return 0;
   c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage);
   if (storage == nullptr) return 0;
   const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
@@ -144,7 +157,7 @@ std::int64_t Engine::evict_bytes(std::int64_t bytes) {
     Block* const victim = policy_->choose(evictable_, clock_);
     if (victim == nullptr) break;
     const std::int64_t got = evict(*victim);
-    if (got == 0) {  // not ours to take, now and later
+    if (got == 0 && victim->replayable()) {  // not ours to take, now and later
       victim->opaque = true;
       update_evictable(*victim);
     }
@@ -233,16 +246,14 @@ std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
   for (const Run& run : known_runs_) {
     const bool same =
         run.prefix.size() >= ran && (ran == 0 || run.prefix[ran - 1] == current_run_.prefix.back());
-    if (same && run.feasible > budget && (smallest == 0 || run.feasible < smallest)) {
-      smallest = run.feasible;
-    }
+    const std::int64_t feasible = current_run_.base + run.room;
+    if (same && feasible > budget && (smallest == 0 || feasible < smallest)) smallest = feasible;
   }
   return smallest;
 }
 
 void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
   std::string text = "budget of " + Bytes(budget).text() + " exceeded: ";
-  std::int64_t feasible = 0;
   if (!owner_here()) {
     text += "another thread than the scope's needs " + Bytes(need).text() + ", " +
             Bytes(in_use).text() +
@@ -264,7 +275,7 @@ void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget)
     text += (i == 0 ? "\n  largest pinned: " : "; ") + describe(*pinned[i]) + " (" +
             why_pinned(*pinned[i]) + ")";
   }
-  feasible = smallest_feasible(budget);
+  const std::int64_t feasible = smallest_feasible(budget);
   text += feasible > 0
               ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
                     " (" + std::to_string(feasible) + " bytes): try that, or a smaller batch"
@@ -289,7 +300,7 @@ std::string Engine::why_pinned(const Block& block) const {
   if (block.pins > 0) return "neap::pin";
   if (block.locks > 0) return "operand of what runs now";
   if (block.residence == Residence::Retained) return "kept to make others again";
-  if (block.opaque) return "written in a way that cannot be replayed";
+  if (block.opaque) return "written or held in a way that cannot be followed";
   switch (block.given) {
     case Given::No:
       return block.bytes < kSmallest ? "too small" : "needed now";

@@ -111,12 +111,11 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
     const std::lock_guard lock(unseen_mutex_);
     unseen_[data] = {block, bytes};
   }
-  if (given == Given::No) {
-    hold_storage(*block, storage);
-    if (region_depth_ > 0) {
-      block->in_region = static_cast<std::int32_t>(region_blocks_.size());
-      region_blocks_.push_back(block);
-    }
+  if (given == Given::No) hold_storage(*block, storage);
+  // What is empty yet may still be written whole.
+  if (region_depth_ > 0 && (given == Given::No || given == Given::Empty)) {
+    block->in_region = static_cast<std::int32_t>(region_blocks_.size());
+    region_blocks_.push_back(block);
   }
   return block;
 }
@@ -261,6 +260,7 @@ void Engine::process_deaths() {
 
 void Engine::bury(Block& block) {
   const bool was_busy = std::exchange(busy_, true);
+  if (block.reader_count > 0) check_blank(block);
   block.alive = false;
   drop_storage(block);
   if (block.in_region >= 0) {
@@ -290,7 +290,10 @@ void Engine::bury(Block& block) {
 // ---- Scopes and regions ----
 
 void Engine::attach() {
-  if (owner_here()) return;
+  if (owner_here()) {
+    intercept::include(true);  // a guard of LibTorch that closed since may have put back older keys
+    return;
+  }
   const std::lock_guard lock(owner_mutex_);
   if (owner_.load() != nullptr) {
     process_deaths();

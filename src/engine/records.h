@@ -18,6 +18,12 @@
 //   of a block that the program let go of, `version` is the newest that a reader asks for
 //   a block lives while alive || reader_count > 0 || locks > 0
 //   Resident, Retained, Working have data; Evicted, Gone have none; Evicted implies alive
+//
+// Note [Blanks]
+// Programs fill tensors by hand: torch::zeros or empty, then an accessor or memcpy, which no operator tells. So what is made
+// from no tensor's values is given. Zeros are, besides, what sums and scatters start from, and what is still zero can be
+// made again: a blank has a recipe, and each time that its first content is about to go (it is evicted, dies, or an operator
+// writes into it) the bytes are looked at. When they are not zero, it is given.
 #pragma once
 
 #include "intercept/generator_state.h"
@@ -136,6 +142,7 @@ struct Block {
   Given given;
   bool alive;   // the program holds it
   bool opaque;  // the current version cannot be made again
+  bool blank;   // version 0 was zeros: see Note [Blanks]
   bool unseen;  // memory of LibTorch's own allocator
   bool marked;  // visited by the search under way
   bool dying;   // queued in the list of deaths

@@ -51,6 +51,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget) {
   memory::reset_watermark();
   recipes_.reset_peak();
   current_run_ = {};
+  current_run_.base = memory::usage().live;
   scopes_ = 1;
 }
 
@@ -71,11 +72,11 @@ void Engine::close_scope(bool completed) {
 // Who ran to its end is known to fit: without a budget in what it took, else in its budget.
 void Engine::remember_run() {
   if (current_run_.prefix.empty()) return;
-  current_run_.feasible = budget_.value_or(memory::watermark());
+  current_run_.room = budget_.value_or(memory::watermark()) - current_run_.base;
   for (Run& run : known_runs_) {
     if (run.prefix.size() == current_run_.prefix.size() &&
         run.prefix.back() == current_run_.prefix.back()) {
-      run.feasible = std::min(run.feasible, current_run_.feasible);
+      run.room = std::min(run.room, current_run_.room);
       return;
     }
   }

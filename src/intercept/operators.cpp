@@ -22,7 +22,7 @@ using std::string_view;
 // The exceptions: what neither schema nor tags say. Each with its reason.
 struct Exception {
   string_view name;  // without overload; a trailing * matches any rest
-  enum class Kind { Opaque, View, Moves, Once, Empty, Unread, Overwrites } kind;
+  enum class Kind { Opaque, View, Moves, Shares, Once, Empty, Unread, Overwrites } kind;
   const char* reason;
 };
 using Kind = Exception::Kind;
@@ -36,7 +36,7 @@ constexpr std::array kExceptions = {
     Exception{"aten::_unsafe_view", Kind::View, "a view whose schema does not say so"},
     Exception{"aten::unsafe_split", Kind::View, "views whose schema does not say so"},
     Exception{"aten::unsafe_split_with_sizes", Kind::View, "views whose schema does not say so"},
-    Exception{"aten::_lazy_clone", Kind::Opaque, "shares its input's memory until one is written"},
+    Exception{"aten::_lazy_clone", Kind::Shares, "shares its input's memory until one is written"},
     Exception{"aten::from_file", Kind::Opaque, "its memory is a file"},
     Exception{"aten::native_batch_norm", Kind::Once,
               "writes running statistics that its schema does not mark"},
@@ -120,11 +120,15 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
         traits.replayable = false;
         break;
       case Kind::View:
-        traits.view = true;
+        traits.view = traits.view || !traits.overwrites;  // not the variant that writes into `out`
         break;
       case Kind::Moves:
         traits.moves = true;
         traits.view = false;
+        traits.replayable = false;
+        break;
+      case Kind::Shares:  // who owns the memory from now on, and who writes into it, is not seen
+        traits.writes |= 1;
         traits.replayable = false;
         break;
       case Kind::Once: {
@@ -199,6 +203,9 @@ OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
         "neap::declare_replayable";
   }
   if (own) apply_exceptions(traits, name);
+  // ones_like and the like. Not rand_like: programs fill blanks by hand, not noise.
+  if (traits.unread != 0 && !traits.random) traits.factory = true;
+  traits.zeros = name == "aten::zeros" || name == "aten::zeros_like" || name == "aten::new_zeros";
   return traits;
 }
 

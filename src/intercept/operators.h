@@ -23,6 +23,7 @@ struct OperatorTraits {
   bool moves = false;        // may exchange the memory below its argument: resize_
   bool empty = false;        // returns memory that it did not write
   bool factory = false;      // makes a tensor from no tensor: programs write into those by hand
+  bool zeros = false;        // a factory of zeros
   bool overwrites = false;   // what it writes, it writes whole and without reading it
   bool random = false;       // draws from a generator
   bool replayable = false;   // same inputs and state, same bits, no effect elsewhere
