@@ -60,9 +60,8 @@ bench: tools ## measure against plain LibTorch; writes bench/README.md
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')
 
 tidy: tools ## clang-tidy over all own code
-	@$(CONFIGURE) -DNEAP_TESTS=ON > /dev/null
-	cmake --build $(BUILD) -j $(JOBS)
-	run-clang-tidy -quiet -j $(JOBS) -p $(BUILD) '^$(CURDIR)/(src|apps)/'
+	cmake --preset tidy -DNEAP_TORCH_VERSION=$(TORCH_VERSION) > /dev/null
+	run-clang-tidy -quiet -j $(JOBS) -p build/tidy '^$(CURDIR)/(src|apps|bench|tests|examples)/'
 
 format: ## format all own code
 	clang-format -i $(SOURCES)

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <numeric>
+#include <stdexcept>
 
 namespace neap::bench {
 namespace {
@@ -53,12 +54,13 @@ void eviction_cost(int live) {
   for (int round = 0; round < 5; ++round) {
     memory::trim();
     const at::Tensor seed = torch::randn({240});
-    const std::int64_t each = 1024;  // 960 bytes and a header
-    Scope scope({.budget = Bytes(memory::usage().reserved + live * each + (256 << 10))});
+    constexpr std::int64_t kEach = 1024;  // 960 bytes and a header
+    constexpr int kSlack = 256;           // storages; the allocator takes whole pages
+    Scope scope({.budget = Bytes(memory::usage().reserved + (live + kSlack) * kEach)});
     std::vector<at::Tensor> storages;
-    storages.reserve(static_cast<std::size_t>(live));
+    storages.reserve(static_cast<std::size_t>(live + kSlack));
     at::Tensor last = seed;
-    for (int i = 0; i < live; ++i) storages.push_back(last = last.sin());
+    for (int i = 0; i < live + kSlack; ++i) storages.push_back(last = last.sin());
     const Stats before = scope.stats();
     std::vector<at::Tensor> more;
     const int wanted = live / 10;
@@ -73,6 +75,7 @@ void eviction_cost(int live) {
     more.clear();
     last = at::Tensor();
   }
+  if (us.empty()) throw std::logic_error("bench: nothing was evicted, so nothing was measured");
   std::printf("| one eviction among %d live storages, all bookkeeping counted | %s us |\n", live,
               median_and_spread(us, "%.2f").c_str());
 }

@@ -54,7 +54,7 @@ Workload gpt() {
   workload.model = model.ptr();
   workload.optimizer =
       std::make_unique<torch::optim::AdamW>(model->parameters(), torch::optim::AdamWOptions(1e-3));
-  const at::Tensor x = torch::randint(256, {8, 256}), y = torch::randint(256, {8 * 256});
+  const at::Tensor x = torch::randint(256, {8, 256}), y = torch::randint(256, {2048});
   set_losses(workload, [=](bool checkpointed) mutable {
     const at::Tensor scores = model->head(through(model->blocks, model->stem(x), checkpointed));
     return torch::cross_entropy_loss(scores.view({-1, 256}), y);

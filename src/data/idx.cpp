@@ -221,7 +221,7 @@ Labeled read_labeled(const std::filesystem::path& folder, Split split, std::int6
 }
 
 std::filesystem::path fashion_mnist_directory() {
-  const std::filesystem::path folder = "/usr/share/datasets/fashion-mnist";
+  std::filesystem::path folder = "/usr/share/datasets/fashion-mnist";
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) {
     throw DataError(folder.string() +

@@ -41,8 +41,8 @@ enum Flag : std::uint16_t {
   Conjugate = 16,
   Negative = 32,
   RequiresGrad = 64,
-  kUseShift = 8,
 };
+constexpr unsigned kUseShift = 8;
 
 template <class T>
 void put(std::vector<std::uint8_t>& code, const T& value) {

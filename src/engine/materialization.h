@@ -21,7 +21,7 @@ class Materialization final : private StorageSource {
   explicit Materialization(Engine& engine) : engine_(engine) {}
   Materialization(const Materialization&) = delete;
   Materialization& operator=(const Materialization&) = delete;
-  ~Materialization();
+  ~Materialization() override;
 
   // REQUIRES: the targets are Evicted, and locked by the caller.
   void run(std::span<Block* const> targets);

@@ -104,9 +104,9 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
           " and " + Bytes(reserved).text() +
           " are in use; set a budget below the machine's memory, or raise its limits");
     }
-    // A cached run that does not fit is worth less than what an eviction would cost.
+    // What the other arena has cached is worth less than what an eviction would cost.
     const std::int64_t missing = taken.clean_bytes - allowed;
-    if (trim_locked(missing) == 0) return {nullptr, nullptr, missing};
+    if (trim_locked(missing, &arena) == 0) return {nullptr, nullptr, missing};
   }
 }
 
@@ -138,9 +138,11 @@ std::int64_t Pool::trim(std::int64_t bytes) noexcept {
   return trim_locked(bytes);
 }
 
-std::int64_t Pool::trim_locked(std::int64_t bytes) noexcept {
-  std::int64_t returned = large_.trim(bytes);
-  if (returned < bytes) returned += small_.trim(bytes - returned);
+// `but`: the arena that has used its cached pages itself already; null for none.
+std::int64_t Pool::trim_locked(std::int64_t bytes, const Arena* but) noexcept {
+  std::int64_t returned = 0;
+  if (but != &large_) returned += large_.trim(bytes);
+  if (returned < bytes && but != &small_) returned += small_.trim(bytes - returned);
   if (returned < bytes) {
     slabs_.remove_empty([&](Run run) { small_.give_back(run); });
     returned += small_.trim(bytes - returned);

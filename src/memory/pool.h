@@ -60,7 +60,7 @@ class Pool {
   };
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(Arena& arena, std::int64_t bytes);
-  std::int64_t trim_locked(std::int64_t bytes) noexcept;
+  std::int64_t trim_locked(std::int64_t bytes, const Arena* but = nullptr) noexcept;
   void inject_failure();
 
   mutable std::mutex lock_;

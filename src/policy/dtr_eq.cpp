@@ -92,7 +92,22 @@ Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
     for (Block* const block : evictable) look(block);
     return best;
   }
-  for (std::size_t i = 0; i < kSample; ++i) look(evictable[next_random() % evictable.size()]);
+  // Among many, each look would wait for memory several times over: ask for all of a kind at once.
+  std::array<Block*, kSample> sample;
+  for (Block*& block : sample) {
+    block = evictable[next_random() % evictable.size()];
+    __builtin_prefetch(block);
+    __builtin_prefetch(&block->replays);
+  }
+  for (const Block* const block : sample) {
+    __builtin_prefetch(block->chain);
+    __builtin_prefetch(block->readers);
+  }
+  for (const Block* const block : sample) {
+    if (block->chain != nullptr) __builtin_prefetch(block->chain->node());
+    if (block->readers != nullptr) __builtin_prefetch(block->readers->node());
+  }
+  for (Block* const block : sample) look(block);
   if (best != nullptr) return best;
   for (Block* const block : evictable) look(block);  // nearly everything is locked
   return best;

@@ -2,14 +2,7 @@
 #
 # cmake -DNEAP_BINARY_DIR=... -DNEAP_SOURCE_DIR=... -P installed.cmake
 # Installs into an empty prefix, builds the examples against it as a user would, and runs them.
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
-  if(NOT code EQUAL 0)
-    list(JOIN ARGN " " command)
-    message(FATAL_ERROR "${command}\nended with ${code}:\n${out}")
-  endif()
-  message(STATUS "${out}")
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
 set(scratch "${NEAP_BINARY_DIR}/install_test")
 file(REMOVE_RECURSE "${scratch}")

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -113,6 +114,51 @@ TEST_F(Allocator, trim_gives_pages_back_to_the_system) {
   EXPECT_EQ(resident(), static_cast<std::ptrdiff_t>(kBytes / 4096));
   memory::trim();
   EXPECT_EQ(resident(), 0);
+}
+
+std::int64_t page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+bool system_moves_pages() {
+  const auto map = [] {
+    return mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  };
+  void* const from = map();
+  void* const to = map();
+  const bool moved =
+      mremap(from, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) != MAP_FAILED;
+  munmap(from, 4096);
+  munmap(to, 4096);
+  return moved;
+}
+
+// Every other block is free: no run is large enough, but the pages are there.
+TEST_F(Allocator, moves_cached_pages_to_where_they_fit_when_the_budget_is_full) {
+  if (!system_moves_pages()) GTEST_SKIP() << "this system has no MREMAP_DONTUNMAP";
+  constexpr std::int64_t kBytes = 1 << 20;
+  constexpr std::int64_t kBlocks = 16;
+  memory::set_budget(memory::usage().reserved + kBlocks * memory::footprint(kBytes));
+  std::vector<c10::DataPtr> blocks;
+  for (int i = 0; i < kBlocks; ++i) {
+    blocks.push_back(take(kBytes));
+    std::memset(blocks.back().get(), i, kBytes);
+  }
+  for (std::size_t i = 0; i < kBlocks; i += 2) blocks[i].clear();
+  const std::int64_t faults = page_faults();
+  constexpr std::int64_t kLarge = kBytes * kBlocks / 2;
+  {
+    const c10::DataPtr large = take(kLarge);
+    std::memset(large.get(), 0xff, kLarge);
+    EXPECT_LT(page_faults() - faults, kLarge / 4096 / 8) << "fresh, each page is one fault";
+    EXPECT_EQ(memory::usage().peak_reserved, *memory::budget());
+    for (std::size_t i = 1; i < kBlocks; i += 2) {
+      const auto* const data = static_cast<const unsigned char*>(blocks[i].get());
+      EXPECT_TRUE(std::all_of(data, data + kBytes, [&](unsigned char c) { return c == i; })) << i;
+    }
+  }
 }
 
 TEST_F(Allocator, peaks_are_the_largest_values_since_the_reset) {

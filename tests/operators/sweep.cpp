@@ -176,6 +176,13 @@ void fill_free_memory(int byte) {
   }
 }
 
+// Made from the output, and large enough to be evicted.
+at::Tensor repeated(const at::Tensor& output) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor piece = output.dim() == 0 ? output.view({1}) : output;
+  return at::cat(Tensors(1 + kSmallest / piece.nbytes(), piece));
+}
+
 // What plain LibTorch does.
 struct Plain {
   test::ByteLists before, after, outputs, gradients, generator;
@@ -347,10 +354,7 @@ class Sweep {
       const CallResult result = call(case_);
       for (const at::Tensor& output : result.outputs(schema())) {
         if (!is_dense(output) || output.numel() == 0) continue;
-        const at::NoGradGuard no_grad;
-        const at::Tensor piece = output.dim() == 0 ? output.view({1}) : output;
-        const auto bytes = static_cast<std::size_t>(piece.numel()) * piece.element_size();
-        made.push_back(at::cat(Tensors(1 + kSmallest / bytes, piece)));
+        made.push_back(repeated(output));
         ++followers;
       }
     });
@@ -368,10 +372,7 @@ class Sweep {
     Tensors made;
     for (const at::Tensor& output : result.outputs(schema())) {
       if (!is_dense(output) || output.numel() == 0) continue;
-      const at::NoGradGuard no_grad;
-      const at::Tensor piece = output.dim() == 0 ? output.view({1}) : output;
-      const auto bytes = static_cast<std::size_t>(piece.numel()) * piece.element_size();
-      made.push_back(at::cat(Tensors(1 + kSmallest / bytes, piece)));
+      made.push_back(repeated(output));
     }
     return content(made);
   }

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""cgroup_test.py NEAP: the same job in a memory cgroup, with a budget and without one.
+
+The limit is what an idle program takes, the budget, and 64 MiB. With the budget the job ends; without one the kernel kills it.
+Ends with 77, "skipped" to ctest, where no memory cgroup can be made.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+SKIPPED = 77
+MIB = 1 << 20
+BUDGET = 600 * MIB
+ALLOWANCE = 64 * MIB
+JOB = ["--model", "resnet", "--batch-size", "512", "--steps", "1"]  # plainly more than 1.4 GiB
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(SKIPPED)
+
+
+class Cgroup:
+    """A memory cgroup below that of this process: version 2 where its controller is there, else version 1."""
+
+    def __init__(self, limit):
+        name = f"neap_test_{os.getpid()}"
+        lines = pathlib.Path("/proc/self/cgroup").read_text().splitlines()
+        own = {line.split(":")[1]: line.split(":")[2] for line in lines}
+        if "memory" in own:
+            parent = pathlib.Path("/sys/fs/cgroup/memory")
+            limit_file, swap_file, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit
+        elif "" in own:
+            parent = pathlib.Path("/sys/fs/cgroup" + own[""])
+            limit_file, swap_file, swap = "memory.max", "memory.swap.max", 0
+        else:
+            skip("this system has no cgroups")
+        self.folder = parent / name
+        try:
+            self.folder.mkdir()
+            (self.folder / limit_file).write_text(str(limit))
+            if (self.folder / swap_file).exists():
+                (self.folder / swap_file).write_text(str(swap))
+        except OSError as error:
+            if self.folder.exists():
+                self.folder.rmdir()
+            skip(f"a memory cgroup cannot be made: {error}")
+
+    def enter(self):
+        (self.folder / "cgroup.procs").write_text("0")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.folder.rmdir()
+
+
+def train(neap, arguments, cgroup=None):
+    return subprocess.run(
+        [neap, "train", "--data", "fashion-mnist", "--json", "--quiet", *arguments],
+        preexec_fn=cgroup.enter if cgroup else None, capture_output=True, text=True)
+
+
+def summary(done):
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    neap = sys.argv[1]
+    small = summary(train(neap, ["--model", "mlp", "--batch-size", "1", "--steps", "1"]))
+    limit = small["max_rss_bytes"] + BUDGET + ALLOWANCE
+    with Cgroup(limit) as cgroup:
+        inside = summary(train(neap, [*JOB, "--budget", str(BUDGET)], cgroup))
+        assert inside["peak_bytes"] <= BUDGET, inside
+        assert inside["replays"] > 0, inside
+        plain = train(neap, [*JOB, "--budget", "none"], cgroup)
+    assert plain.returncode == -signal.SIGKILL, \
+        f"without neap, exit {plain.returncode} inside of {limit} bytes: {plain.stdout}{plain.stderr}"
+    print(f"a limit of {limit / MIB:.0f} MiB: with a budget of {BUDGET / MIB:.0f} MiB the job ended, "
+          f"with {inside['replays']} replays; without one it was killed")
+
+
+if __name__ == "__main__":
+    main()

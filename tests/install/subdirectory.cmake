@@ -1,0 +1,24 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#
+# cmake -DNEAP_BINARY_DIR=... -DNEAP_SOURCE_DIR=... -P subdirectory.cmake
+# A project that takes neap in by add_subdirectory, and nothing but the library of it.
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+
+set(scratch "${NEAP_BINARY_DIR}/subdirectory_test")
+file(REMOVE_RECURSE "${scratch}/source")
+file(WRITE "${scratch}/source/CMakeLists.txt" "
+cmake_minimum_required(VERSION 3.25)
+project(app LANGUAGES CXX)
+add_subdirectory(\"${NEAP_SOURCE_DIR}\" neap)
+add_executable(app \"${NEAP_SOURCE_DIR}/examples/budget.cpp\")
+target_link_libraries(app PRIVATE neap::neap)
+foreach(target neap_command neap_checkpoint_tests neap_bench)
+  if(TARGET \${target})
+    message(FATAL_ERROR \"add_subdirectory brings \${target} along\")
+  endif()
+endforeach()
+")
+run(${CMAKE_COMMAND} -S "${scratch}/source" -B "${scratch}/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
+    -DNEAP_TORCH_VERSION=${NEAP_TORCH_VERSION})
+run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2 --target app)
+run("${scratch}/build/app")

@@ -1,0 +1,149 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Data loaders allocate while a step runs, and tensors die in threads that did not make them. The budget is the process's, so
+// another thread's allocation may evict what the scope's thread made.
+#include "regression/evicting.h"
+
+#include <atomic>
+#include <thread>
+
+namespace neap::test {
+namespace {
+
+constexpr std::int64_t kSide = 128;
+constexpr std::int64_t kBytes = kSide * kSide * 4;
+
+Bytes room_for(std::int64_t tensors) {
+  memory::trim();
+  return Bytes(memory::usage().live + tensors * memory::footprint(kBytes));
+}
+
+TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  const Bytes budget = room_for(10);
+  Scope scope({.budget = budget});
+  std::vector<at::Tensor> made;
+  for (int i = 0; i < 8; ++i) made.push_back(x * i);
+  ASSERT_EQ(scope.stats().evictions, 0);
+  std::atomic<bool> done{false};
+  std::vector<at::Tensor> taken;
+  std::thread other([&] {
+    for (int i = 0; i < 4; ++i)
+      taken.push_back(torch::full({kSide, kSide}, 1.5F * static_cast<float>(i)));
+    done = true;
+  });
+  while (!done) torch::tanh(x.narrow(0, 0, 1));  // a request waits for the next operator
+  other.join();
+  EXPECT_GT(scope.stats().evictions, 0);
+  engine::Engine::instance().validate();
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(first_difference(bytes_of({x * i}), bytes_of({made[static_cast<std::size_t>(i)]})),
+              std::nullopt);
+  }
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(
+        first_difference(bytes_of({torch::full({kSide, kSide}, 1.5F * static_cast<float>(i))}),
+                         bytes_of({taken[static_cast<std::size_t>(i)]})),
+        std::nullopt);
+  }
+  made.clear();
+  taken.clear();
+  scope.end();
+  EXPECT_LE(scope.stats().peak_bytes, budget.count());
+}
+
+TEST(Threads, an_allocation_of_another_thread_that_cannot_fit_is_refused_there) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  Scope scope({.budget = room_for(4)});
+  std::atomic<bool> done{false};
+  std::string refusal;
+  std::thread other([&] {
+    try {
+      torch::empty({16, kSide, kSide});
+    } catch (const BudgetExceeded& error) {
+      refusal = error.what();
+    }
+    done = true;
+  });
+  while (!done) torch::tanh(x.narrow(0, 0, 1));
+  other.join();
+  EXPECT_NE(refusal.find("another thread than the scope's needs 1.0 MiB"), std::string::npos)
+      << refusal;
+  const at::Tensor still = x + 1;  // the scope's own thread goes on
+  EXPECT_EQ(first_difference(bytes_of({x + 1}), bytes_of({still})), std::nullopt);
+}
+
+TEST(Threads, a_second_scope_at_once_is_refused_and_works_afterwards) {
+  const auto open = [] {
+    try {
+      const Scope scope;
+      return std::string("open");
+    } catch (const ScopeConflict& conflict) {
+      return std::string(conflict.what());
+    }
+  };
+  std::string during, after;
+  {
+    const Scope scope;
+    std::thread([&] { during = open(); }).join();
+  }
+  std::thread([&] { after = open(); }).join();
+  EXPECT_NE(during.find("another thread has a neap::Scope"), std::string::npos) << during;
+  EXPECT_EQ(after, "open");
+}
+
+TEST(Threads, tensors_that_die_in_another_thread_leave_nothing_behind) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  memory::trim();
+  const std::int64_t live = memory::usage().live;
+  for (int round = 0; round < 20; ++round) {
+    Scope scope({.budget = room_for(6)});
+    std::vector<at::Tensor> made;
+    for (int i = 0; i < 12; ++i) made.push_back(x * i);
+    EXPECT_GT(scope.stats().evictions, 0);
+    std::thread other([gone = std::move(made)]() mutable { gone.clear(); });
+    for (int i = 0; i < 12; ++i) torch::tanh(x);
+    other.join();
+    torch::tanh(x);
+    engine::Engine::instance().validate();
+    scope.end();
+  }
+  EXPECT_EQ(memory::usage().live, live);
+  EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0);
+}
+
+// Two loaders that make and drop batches all the time, beside steps in a tight budget.
+TEST(Threads, of_data_loaders_beside_budgeted_steps_leave_the_same_bytes) {
+  const at::Tensor input = torch::rand({kSide, kSide});
+  const auto train = [&] {
+    torch::manual_seed(2);
+    const at::Tensor weight = torch::randn({kSide, kSide}).mul_(0.1).requires_grad_();
+    at::Tensor x = input;
+    for (int i = 0; i < 16; ++i) x = torch::tanh(x.mm(weight));
+    x.sum().backward();
+    return bytes_of({weight.grad()});
+  };
+  const ByteLists expected = train();
+  const Bytes budget = room_for(18);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> loaders;
+  for (int i = 0; i < 2; ++i) {
+    loaders.emplace_back([&] {
+      while (!stop) torch::full({kSide / 2, kSide}, 1.0F) + 1;
+    });
+  }
+  std::int64_t replays = 0;
+  for (int step = 0; step < 10; ++step) {
+    Scope scope({.budget = budget});
+    EXPECT_EQ(first_difference(expected, train()), std::nullopt);
+    scope.end();
+    replays += scope.stats().replays;
+    EXPECT_LE(scope.stats().peak_bytes, budget.count());
+  }
+  stop = true;
+  for (std::thread& loader : loaders) loader.join();
+  EXPECT_GT(replays, 0);
+}
+
+}  // namespace
+}  // namespace neap::test
