@@ -68,7 +68,8 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       ->check(CLI::ExistingFile);
   command.add_flag("--json", options.json,
                    "one JSON object a line on standard output, the last one a summary");
-  command.add_flag("--quiet", options.quiet, "no progress, the table only");
+  command.add_flag("--quiet", options.quiet,
+                   "no progress, the table only; with --json, nothing but its lines");
   command.footer(
       "Examples:\n"
       "  neap train --model resnet --budget 30% --epochs 3\n"

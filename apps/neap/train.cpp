@@ -186,7 +186,7 @@ class Training {
     history_.interrupted = stop_requested;
     if (options_.json) {
       output_.json(summary(history_));
-      std::fprintf(stderr, "%s\n", summary_table(history_).c_str());
+      if (!options_.quiet) std::fprintf(stderr, "%s\n", summary_table(history_).c_str());
     } else {
       output_.line(summary_table(history_));
     }

@@ -35,8 +35,8 @@ using Loss = std::function<at::Tensor(const at::Tensor& x, const at::Tensor& y)>
 
 // What a step needs without neap.
 struct PlainStep {
-  Bytes base;           // live between steps: parameters, buffers, optimizer state, data
-  Bytes peak;           // largest live during a step
+  Bytes base;  // reserved between steps, after a trim: parameters, buffers, optimizer state, data
+  Bytes peak;  // and what is live above it, at most
   double milliseconds;  // median
 };
 

@@ -66,9 +66,10 @@ PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer, co
   for (int step = 0; step < kSteps; ++step) {
     optimizer.zero_grad();
     memory::trim();
-    plain.base = Bytes(memory::usage().live);
+    const memory::Usage before = memory::usage();
     const StepResult result = trainer.step(x, y);
-    plain.peak = result.peak;
+    plain.base = Bytes(before.reserved);
+    plain.peak = plain.base + result.peak - Bytes(before.live);
     if (step > 0) times.push_back(result.milliseconds);
   }
   optimizer.zero_grad();

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""command_test.py NEAP [unittest arguments]: the command as people use it, and as they misuse it."""
+import gzip
+import json
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+NEAP = sys.argv.pop(1)
+SUMMARY_KEYS = {"budget_bytes", "peak_bytes", "plain_peak_bytes", "max_rss_bytes", "replays",
+                "step_ms_median", "loss", "accuracy"}
+
+
+def neap(*arguments, **options):
+    return subprocess.run([NEAP, *map(str, arguments)], stdout=options.pop("stdout", subprocess.PIPE),
+                          stderr=subprocess.PIPE, text=True, timeout=120, **options)
+
+
+def idx(magic, extents, items):
+    return struct.pack(">I", magic) + b"".join(struct.pack(">I", n) for n in extents) + bytes(items)
+
+
+class CommandTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.data = pathlib.Path(scratch.name)
+        images = idx(0x803, [256, 28, 28], ((i * i) >> 3 & 255 for i in range(256 * 784)))
+        labels = idx(0x801, [256], (i % 10 for i in range(256)))
+        for prefix in ("train", "t10k"):
+            (self.data / f"{prefix}-images-idx3-ubyte").write_bytes(images)
+            (self.data / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+
+    def train(self, *arguments, **options):
+        return neap("train", "--data", self.data, "--threads", 1, *arguments, **options)
+
+    def assert_ended(self, done, code, *texts):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for text in texts:
+            self.assertIn(text, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        self.assertNotIn("frame #", done.stderr)
+
+    def write(self, name, text):
+        path = self.data / name
+        path.write_text(text)
+        return path
+
+    # ---- what people are told
+
+    def test_help_has_examples_everywhere(self):
+        for arguments in ([], ["train"], ["verify"], ["doctor"]):
+            done = neap(*arguments, "--help")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("neap " + (arguments[0] if arguments else ""), done.stdout)
+            self.assertIn("xample", done.stdout)
+
+    def test_doctor_says_what_it_found(self):
+        done = neap("doctor")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for text in ("LibTorch", "Fake", "allocator", "oneDNN", "thread", "not seen"):
+            self.assertIn(text.lower(), done.stdout.lower())
+
+    # ---- wrong use
+
+    def test_wrong_use_ends_with_2_and_names_what_is_wrong(self):
+        for arguments, text in [
+                ([], "subcommand"),
+                (["fly"], "subcommand"),
+                (["train", "--modle", "mlp"], "--modle"),
+                (["train", "--model", "vgg"], "vgg not in {mlp,resnet,transformer}"),
+                (["train", "--optimizer", "lion"], "lion"),
+                (["train", "--budget", "12XB"], "'12XB' is not a number of bytes: at position 3"),
+                (["train", "--budget", "-5"], "'-5' is not a number of bytes"),
+                (["train", "--budget", "0%"], "'0%' is not a share"),
+                (["train", "--budget", "x%"], "'x%' is not a share"),
+                (["train", "--batch-size", "0"], "0 not in range"),
+                (["train", "--steps", "-1"], "-1 not in range"),
+                (["train", "--lr", "fast"], "fast"),
+                (["verify", "--budget", ""], "--budget"),
+                (["verify", "--json"], "--json"),
+                (["train", "--config", "nowhere.toml"], "nowhere.toml")]:
+            with self.subTest(arguments):
+                self.assert_ended(neap(*arguments), 2, text)
+
+    def test_the_values_of_a_config_file_are_used_and_the_command_line_wins(self):
+        config = self.write("neap.toml", 'model = "mlp"\nsteps = 2\nbatch-size = 32\nseed = 5\n')
+        lines = self.json_lines(self.train("--config", config, "--json"))
+        self.assertEqual(lines[-1]["steps"], 2)
+        lines = self.json_lines(self.train("--config", config, "--steps", 3, "--json"))
+        self.assertEqual(lines[-1]["steps"], 3)
+
+    def test_config_files_that_are_wrong_are_refused_with_the_place(self):
+        for text, told in [('optimiser = "sgd"\n', "unknown key 'optimiser'; did you mean 'optimizer'?"),
+                           ('steps = "many"\n', "steps"), ("steps = [1, 2]\n", "steps"),
+                           ("steps = \n", "line 1"), ('model = "vgg"\n', "vgg")]:
+            with self.subTest(text):
+                path = self.write("wrong.toml", text)
+                self.assert_ended(self.train("--config", path), 2, str(path), told)
+
+    # ---- data
+
+    def test_data_that_is_missing_or_damaged_ends_with_1_and_names_the_file(self):
+        self.assert_ended(neap("train", "--data", self.data / "nowhere"), 1, "nowhere",
+                          "is not a folder")
+        images = self.data / "train-images-idx3-ubyte"
+        whole = images.read_bytes()
+        for content, told in [(whole[:-5], "cut short"), (whole + b"x", "too long"),
+                              (b"\0\0\x08\x01" + whole[4:], "mixed up"), (b"", "cut short"),
+                              (idx(0x803, [1 << 31, 1 << 31, 28], b""), "more than can be meant")]:
+            with self.subTest(told):
+                images.write_bytes(content)
+                self.assert_ended(self.train("--model", "mlp"), 1, str(images), told)
+        images.write_bytes(whole)
+        labels = self.data / "train-labels-idx1-ubyte"
+        labels.write_bytes(idx(0x801, [256], [200] * 256))
+        self.assert_ended(self.train("--model", "mlp"), 1, str(labels), "label 0 is 200")
+
+    # ---- training
+
+    def json_lines(self, done):
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_json_is_one_object_a_line_and_ends_with_the_summary(self):
+        lines = self.json_lines(self.train("--model", "resnet", "--steps", 3, "--batch-size", 32,
+                                           "--budget", "40%", "--json"))
+        summary = lines[-1]
+        self.assertLessEqual(SUMMARY_KEYS, summary.keys())
+        self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
+        self.assertLess(summary["budget_bytes"], summary["plain_peak_bytes"])
+        self.assertGreater(summary["replays"], 0)
+        self.assertGreater(summary["max_rss_bytes"], summary["peak_bytes"])
+        self.assertEqual(summary["steps"], 3)
+
+    def test_the_budget_does_not_change_the_loss(self):
+        losses = set()
+        for budget in ("none", "100%", "40%"):
+            summary = self.json_lines(self.train("--model", "transformer", "--steps", 3, "--seed", 3,
+                                                 "--batch-size", 32, "--accumulate", 2, "--optimizer",
+                                                 "adamw", "--budget", budget, "--json"))[-1]
+            losses.add((summary["loss"], summary["accuracy"]))
+        self.assertEqual(len(losses), 1, losses)
+
+    def test_a_run_ends_with_a_table_and_quiet_leaves_nothing_else(self):
+        done = self.train("--model", "mlp", "--steps", 2, "--batch-size", 64, "--budget", "100%")
+        self.assert_ended(done, 0)
+        for text in ("plain peak", "budget", "peak", "replay", "accuracy"):
+            self.assertIn(text, (done.stdout + done.stderr).lower())
+        self.assertNotIn("\r", done.stdout + done.stderr, "no progress line where no terminal is")
+        quiet = self.train("--model", "mlp", "--steps", 2, "--quiet", "--json")
+        self.assert_ended(quiet, 0)
+        self.assertEqual(quiet.stderr, "")
+
+    def test_verify_proves_equal_bits(self):
+        done = neap("verify", "--model", "transformer", "--budget", "40%", "--steps", 2,
+                    "--batch-size", 32)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"equal bits: \d+ tensors, \d+ bytes")
+
+    def test_impossible_budgets_end_with_1_and_say_what_to_do(self):
+        small = self.train("--model", "mlp", "--steps", 1, "--budget", "64KiB")
+        self.assert_ended(small, 1, "budget of 64.0 KiB cannot be set", "name at least")
+        tight = self.train("--model", "resnet", "--steps", 1, "--budget", "2%")
+        self.assert_ended(tight, 1, "exceeded", "aten::", "try a larger one")
+
+    # ---- where the output goes
+
+    def test_a_full_disk_under_the_output_ends_with_1(self):
+        with open("/dev/full", "w") as full:
+            done = self.train("--model", "mlp", "--steps", 2, "--json", stdout=full)
+        self.assert_ended(done, 1, "output")
+
+    def test_a_closed_pipe_is_an_error_and_no_signal(self):
+        process = subprocess.Popen([NEAP, "train", "--data", self.data, "--model", "mlp", "--json",
+                                    "--epochs", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        process.stdout.close()
+        self.assertNotEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=120), 1)
+
+    def test_an_interrupt_ends_with_the_summary_so_far(self):
+        process = subprocess.Popen(
+            [NEAP, "train", "--data", self.data, "--model", "mlp", "--json", "--epochs", "100000"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read()
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=120), 130)
+        summary = json.loads(out.splitlines()[-1])
+        self.assertLessEqual(SUMMARY_KEYS, summary.keys())
+        self.assertTrue(summary["interrupted"])
+
+
+if __name__ == "__main__":
+    unittest.main()

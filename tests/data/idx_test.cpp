@@ -1,0 +1,189 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Files of a data set come from anywhere: cut short, mixed up, damaged, or with a header that promises terabytes.
+#include "memory/allocator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <neap/data.h>
+#include <torch/torch.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace neap::data {
+namespace {
+
+using testing::HasSubstr;
+
+std::string be32(std::uint32_t number) {
+  std::string text;
+  for (int shift = 24; shift >= 0; shift -= 8) text += static_cast<char>(number >> shift & 0xff);
+  return text;
+}
+
+std::string header(std::initializer_list<std::uint32_t> extents) {
+  std::string text = std::string("\0\0\x08", 3) + static_cast<char>(extents.size());
+  for (const std::uint32_t extent : extents) text += be32(extent);
+  return text;
+}
+
+std::string items(std::size_t count, std::size_t below) {
+  std::string text;
+  for (std::size_t i = 0; i < count; ++i) text += static_cast<char>(i * 7 % below);
+  return text;
+}
+
+std::string packed(const std::string& content) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(content.size() + 1024, '\0');
+  std::string in = content;
+  stream.next_in = reinterpret_cast<Bytef*>(in.data());
+  stream.avail_in = static_cast<uInt>(in.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+class Idx : public testing::Test {
+ protected:
+  Idx()
+      : folder_(std::filesystem::temp_directory_path() / ("neap_idx_" + std::to_string(getpid()))) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~Idx() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path file(const std::string& name, const std::string& content) {
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+    return folder_ / name;
+  }
+
+  // Refused with each of `parts` and the path in its text.
+  void expect_images_refused(const std::string& content, const std::vector<std::string>& parts) {
+    const std::filesystem::path path = file("images", content);
+    try {
+      read_idx_images(path);
+      ADD_FAILURE() << "read: " << parts[0];
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(path.string()));
+      for (const std::string& part : parts) EXPECT_THAT(error.what(), HasSubstr(part));
+    }
+  }
+
+  std::filesystem::path folder_;
+};
+
+const std::string kImages = header({5, 4, 3}) + items(60, 251);
+const std::string kLabels = header({5}) + items(5, 10);
+
+TEST_F(Idx, images_come_back_byte_for_byte_plain_and_packed) {
+  const std::string content = items(60, 251);
+  for (const std::string& text : {kImages, packed(kImages)}) {
+    const at::Tensor images = read_idx_images(file("images", text));
+    EXPECT_EQ(images.sizes(), (std::vector<std::int64_t>{5, 4, 3}));
+    ASSERT_EQ(images.scalar_type(), at::kByte);
+    EXPECT_EQ(std::string(static_cast<const char*>(images.const_data_ptr()), 60), content);
+  }
+}
+
+TEST_F(Idx, labels_come_back_as_numbers) {
+  for (const std::string& text : {kLabels, packed(kLabels)}) {
+    const at::Tensor labels = read_idx_labels(file("labels", text), 10);
+    ASSERT_EQ(labels.scalar_type(), at::kLong);
+    EXPECT_TRUE(at::equal(labels, torch::tensor({0, 7, 4, 1, 8}, torch::kLong))) << labels;
+  }
+}
+
+TEST_F(Idx, a_split_is_read_from_its_folder_and_a_plain_file_comes_before_a_packed_one) {
+  file("train-images-idx3-ubyte.gz", packed(kImages));
+  file("train-labels-idx1-ubyte", kLabels);
+  file("train-labels-idx1-ubyte.gz", "damaged");
+  const Labeled labeled = read_labeled(folder_, Split::Train);
+  EXPECT_EQ(labeled.images.size(0), 5);
+  EXPECT_EQ(labeled.labels.size(0), 5);
+  EXPECT_THAT([&] { read_labeled(folder_, Split::Test); },
+              testing::ThrowsMessage<DataError>(HasSubstr("t10k-images-idx3-ubyte")));
+}
+
+TEST_F(Idx, other_magic_numbers_are_refused) {
+  expect_images_refused(kLabels + items(20, 5), {"at offset 0", "00000803", "mixed up"});
+  expect_images_refused(std::string("\0\0\x0d\x03", 4) + kImages.substr(4),
+                        {"at offset 0", "expected the magic number 00000803, found 00000d03"});
+  expect_images_refused(std::string("PNG!") + kImages.substr(4), {"at offset 0", "00000803"});
+}
+
+TEST_F(Idx, files_that_are_cut_short_are_refused_wherever_the_cut_is) {
+  expect_images_refused("", {"cut short"});
+  for (std::size_t length = 1; length < kImages.size(); ++length) {
+    SCOPED_TRACE(length);
+    if (length < 4) continue;  // less than a magic number, seen below
+    expect_images_refused(kImages.substr(0, length), {"cut short"});
+  }
+  expect_images_refused(kImages.substr(0, 3), {"cut short", "16 bytes, found 3"});
+  expect_images_refused(kImages.substr(0, 50),
+                        {"5 images of 4 x 3 need 60 bytes from offset 16 on, found 34"});
+}
+
+TEST_F(Idx, files_that_are_too_long_are_refused_with_the_place) {
+  expect_images_refused(kImages + "x", {"at offset 76", "too long"});
+  expect_images_refused(packed(kImages + "x"), {"at offset 76", "too long"});
+}
+
+TEST_F(Idx, headers_that_promise_too_much_take_no_memory) {
+  expect_images_refused(header({0xffffffff, 0xffffffff, 0xffffffff}), {"more than can be meant"});
+  expect_images_refused(header({5, 0, 3}), {"at offset 8", "extent 2 is 0"});
+  // 48 GB that are not there.
+  const std::int64_t before = memory::usage().peak;
+  expect_images_refused(header({60'000'000, 28, 28}) + "x", {"cut short", "found 1"});
+  EXPECT_EQ(memory::usage().peak, before);
+}
+
+TEST_F(Idx, damaged_gzip_streams_are_refused) {
+  const std::string whole = packed(kImages);
+  for (std::size_t length = 11; length < whole.size(); length += 3) {
+    SCOPED_TRACE(length);
+    expect_images_refused(whole.substr(0, length), {"fetch the file again"});
+  }
+  for (std::size_t at = 12; at < whole.size() - 4; at += 5) {
+    SCOPED_TRACE(at);
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x55);
+    expect_images_refused(damaged, {"fetch the file again"});
+  }
+}
+
+TEST_F(Idx, labels_out_of_range_are_refused_with_their_number) {
+  const std::filesystem::path path =
+      file("labels", header({4}) + std::string("\x00\x09\x0a\x01", 4));
+  EXPECT_THAT(
+      [&] { read_idx_labels(path, 10); },
+      testing::ThrowsMessage<DataError>(HasSubstr("at offset 10: label 2 is 10; expected 0 to 9")));
+  EXPECT_EQ(read_idx_labels(path, 11).size(0), 4);
+}
+
+TEST_F(Idx, counts_that_differ_are_refused_with_both) {
+  file("train-images-idx3-ubyte", kImages);
+  file("train-labels-idx1-ubyte", header({4}) + items(4, 10));
+  EXPECT_THAT([&] { read_labeled(folder_, Split::Train); },
+              testing::ThrowsMessage<DataError>(
+                  testing::AllOf(HasSubstr("5 images"), HasSubstr("4 labels"))));
+}
+
+TEST_F(Idx, what_is_no_file_is_refused) {
+  EXPECT_THAT([&] { read_idx_images(folder_); },
+              testing::ThrowsMessage<DataError>(HasSubstr("is a folder")));
+  EXPECT_THAT([&] { read_idx_images(folder_ / "nothing"); },
+              testing::ThrowsMessage<DataError>(HasSubstr("cannot be opened")));
+  EXPECT_THAT([&] { read_labeled(folder_ / "nothing", Split::Train); },
+              testing::ThrowsMessage<DataError>(HasSubstr("is not a folder")));
+}
+
+}  // namespace
+}  // namespace neap::data
