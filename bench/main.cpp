@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap_bench [--repetitions N] [MODEL...]: prints bench/README.md, or the tables of single models.
+// neap_bench [--repetitions N] [MODEL... | micro | process]: prints bench/README.md, or single tables of it.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   neap::install();
   at::set_num_threads(1);
   std::vector<std::string> names;
-  int repetitions = 11;
+  int repetitions = 5;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--measured" && i + 2 < argc) {
@@ -53,6 +53,8 @@ int main(int argc, char** argv) {
   if (!names.empty()) {
     if (names[0] == "micro") {
       neap::bench::measure_micro();
+    } else if (names[0] == "process") {
+      neap::bench::measure_process_size(argv[0]);
     } else {
       neap::bench::measure_models(names, repetitions);
     }
@@ -64,9 +66,8 @@ int main(int argc, char** argv) {
       "one process, %d times; "
       "figures are medians (and quartiles) of ratios to the plain step of the same turn. A step is "
       "zero_grad, forward, "
-      "loss, backward, optimizer. Shares: (peak - base) / (plain peak - base), plain by bytes "
-      "live, neap by bytes "
-      "reserved.\n\n## Training steps\n",
+      "loss, backward, optimizer. Shares: (peak - base) / (plain peak - base), with a budget "
+      "by bytes reserved, else by bytes live.\n\n## Training steps\n",
       today().c_str(), processor().c_str(), TORCH_VERSION, repetitions);
   std::fflush(stdout);
   neap::bench::measure_models({"resnet", "gpt", "mlp", "unet"}, repetitions);

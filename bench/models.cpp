@@ -36,10 +36,13 @@ struct Variant {
 };
 
 Stats step_in_scope(Workload& workload, std::optional<Bytes> budget, bool checkpointed) {
+  memory::reset_peak();
   Scope scope({.budget = budget});
   workload.step(checkpointed ? workload.checkpointed_loss : workload.loss);
   scope.end();
-  return scope.stats();
+  Stats stats = scope.stats();
+  if (!budget) stats.peak_bytes = memory::usage().peak;  // what is cached is no part of the need
+  return stats;
 }
 
 void measure(const std::string& name, int repetitions) {

@@ -28,9 +28,9 @@ struct Measured {
   long long above_bytes = 0;
 };
 
-Measured run_child(const char* program, const std::string& name, long long above_bytes) {
+Measured run_child(const char* program, const std::string& name, long long budget_bytes) {
   const std::string command =
-      std::string(program) + " --measured " + name + " " + std::to_string(above_bytes);
+      std::string(program) + " --measured " + name + " " + std::to_string(budget_bytes);
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), &pclose);
   Measured measured;
   if (!pipe || std::fscanf(pipe.get(), "%lld %lld %lld", &measured.resident_kib,
@@ -44,8 +44,8 @@ double mib(long long bytes) { return static_cast<double>(bytes) / 1048576.0; }
 
 }  // namespace
 
-// "idle": loads everything and computes one small product. above_bytes 0: plain.
-int be_measured(const std::string& name, long long above_bytes) {
+// "idle": loads everything and computes one small product. budget_bytes 0: plain.
+int be_measured(const std::string& name, long long budget_bytes) {
   Measured measured;
   if (name == "idle") {
     const at::Tensor x = torch::randn({64, 64}, torch::requires_grad());
@@ -57,13 +57,13 @@ int be_measured(const std::string& name, long long above_bytes) {
       memory::trim();
       memory::reset_peak();
       const std::int64_t base = memory::usage().live;
-      if (above_bytes == 0) {
+      if (budget_bytes == 0) {
         workload.step(workload.loss);
         measured.above_bytes = memory::usage().peak - base;
         measured.budget_bytes = memory::usage().peak;
       } else {
-        measured.budget_bytes = base + above_bytes;
-        Scope scope({.budget = Bytes(measured.budget_bytes)});
+        measured.budget_bytes = budget_bytes;
+        Scope scope({.budget = Bytes(budget_bytes)});
         workload.step(workload.loss);
         scope.end();
       }
@@ -86,7 +86,8 @@ void measure_process_size(const char* program) {
       {"resnet", 26}, {"gpt", 25}, {"mlp", 54}, {"unet", 50}};
   for (const auto& [name, percent] : cases) {
     const Measured plain = run_child(program, name, 0);
-    const Measured inside = run_child(program, name, plain.above_bytes * percent / 100);
+    const long long base = plain.budget_bytes - plain.above_bytes;
+    const Measured inside = run_child(program, name, base + plain.above_bytes * percent / 100);
     const long long size = inside.resident_kib * 1024 - idle;
     std::printf("| %s | %.0f | %d %% | %.1f | %.1f | %+.1f |\n", name.c_str(),
                 mib(plain.resident_kib * 1024 - idle), percent, mib(inside.budget_bytes), mib(size),

@@ -42,6 +42,6 @@ void measure_models(const std::vector<std::string>& names, int repetitions);
 void measure_micro();
 void measure_process_size(const char* program);
 // The measured process of measure_process_size.
-int be_measured(const std::string& name, long long above_bytes);
+int be_measured(const std::string& name, long long budget_bytes);
 
 }  // namespace neap::bench

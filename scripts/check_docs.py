@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Each C++ block of README.md and docs/ stands, line for line, in a file that is compiled and run; each file and each
+`make` target that they name exists."""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    errors = []
+    compiled = [path.read_text() for folder in ("examples", "tests", "bench")
+                for path in sorted((ROOT / folder).rglob("*.cpp"))]
+    # Indentation may differ: a block shows the inside of a function.
+    flat = ["\n".join(line.strip() for line in text.splitlines()) for text in compiled]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
+    for page in pages + sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text()
+        name = page.relative_to(ROOT)
+        for block in re.findall(r"```cpp\n(.*?)```", text, re.DOTALL):
+            wanted = "\n".join(line.strip() for line in block.strip().splitlines())
+            if not any(wanted in file for file in flat):
+                errors.append(f"{name}: this block is compiled nowhere:\n{block}")
+        for target in re.findall(r"\bmake ([a-z][a-z-]*)\b(?=[^a-z-]*`|\s*#|\s+[A-Z_]+=)", text):
+            if target not in targets:
+                errors.append(f"{name}: `make {target}` is no target of the Makefile")
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            if not (page.parent / link).exists():
+                errors.append(f"{name}: links to {link}, which is not there")
+    for error in errors:
+        print(error)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
