@@ -27,6 +27,12 @@ inline bool evicted(const at::Tensor& tensor) {
   }
 }
 
+// A budget for `count` storages of `bytes` above what is live.
+inline Bytes room_for(std::int64_t count, std::int64_t bytes) {
+  memory::trim();
+  return Bytes(memory::usage().live + count * memory::footprint(bytes));
+}
+
 // What the engine has done since this was made.
 class Counts {
  public:

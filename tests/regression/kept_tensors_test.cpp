@@ -10,17 +10,12 @@ namespace {
 constexpr std::int64_t kSide = 64;
 constexpr std::int64_t kBytes = kSide * kSide * 4;
 
-Bytes room_for(std::int64_t tensors) {
-  memory::trim();
-  return Bytes(memory::usage().live + tensors * memory::footprint(kBytes));
-}
-
 TEST(KeptTensors, of_a_scope_are_there_when_it_has_ended) {
   const at::Tensor x = torch::rand({kSide, kSide});
   std::vector<at::Tensor> kept;
   ByteLists expected;
   for (int i = 0; i < 3; ++i) expected.push_back(bytes_of({torch::tanh(x + i) * 2})[0]);
-  Scope scope({.budget = room_for(6)});
+  Scope scope({.budget = room_for(6, kBytes)});
   for (int i = 0; i < 3; ++i) kept.push_back(torch::tanh(x + i) * 2);
   {
     std::vector<at::Tensor> many;
@@ -46,7 +41,7 @@ TEST(KeptTensors, carry_a_hidden_state_through_scopes) {
     std::int64_t replays = 0;
     for (int step = 0; step < 4; ++step) {
       std::optional<Scope> scope;
-      if (scopes) scope.emplace(Options{.budget = room_for(9)});
+      if (scopes) scope.emplace(Options{.budget = room_for(9, kBytes)});
       at::Tensor y = hidden;
       for (int i = 0; i < 10; ++i) y = torch::tanh(y.mm(weight));
       hidden = y.detach();
@@ -86,7 +81,7 @@ TEST(KeptTensors, of_a_graph_may_be_differentiated_in_a_later_scope_or_in_none) 
       EXPECT_GT(scope.stats().replays, 0);
     }
     std::optional<Scope> scope;
-    if (second_scope) scope.emplace(Options{.budget = room_for(8)});
+    if (second_scope) scope.emplace(Options{.budget = room_for(8, kBytes)});
     loss.backward();
     if (scope) scope->end();
     EXPECT_EQ(first_difference(expected, bytes_of({x.grad()})), std::nullopt);

@@ -13,14 +13,9 @@ namespace {
 constexpr std::int64_t kSide = 128;
 constexpr std::int64_t kBytes = kSide * kSide * 4;
 
-Bytes room_for(std::int64_t tensors) {
-  memory::trim();
-  return Bytes(memory::usage().live + tensors * memory::footprint(kBytes));
-}
-
 TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
   const at::Tensor x = torch::rand({kSide, kSide});
-  const Bytes budget = room_for(10);
+  const Bytes budget = room_for(10, kBytes);
   Scope scope({.budget = budget});
   std::vector<at::Tensor> made;
   for (int i = 0; i < 8; ++i) made.push_back(x * i);
@@ -54,7 +49,7 @@ TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
 
 TEST(Threads, an_allocation_of_another_thread_that_cannot_fit_is_refused_there) {
   const at::Tensor x = torch::rand({kSide, kSide});
-  Scope scope({.budget = room_for(4)});
+  Scope scope({.budget = room_for(4, kBytes)});
   std::atomic<bool> done{false};
   std::string refusal;
   std::thread other([&] {
@@ -97,7 +92,7 @@ TEST(Threads, tensors_that_die_in_another_thread_leave_nothing_behind) {
   memory::trim();
   const std::int64_t live = memory::usage().live;
   for (int round = 0; round < 20; ++round) {
-    Scope scope({.budget = room_for(6)});
+    Scope scope({.budget = room_for(6, kBytes)});
     std::vector<at::Tensor> made;
     for (int i = 0; i < 12; ++i) made.push_back(x * i);
     EXPECT_GT(scope.stats().evictions, 0);
@@ -124,7 +119,7 @@ TEST(Threads, of_data_loaders_beside_budgeted_steps_leave_the_same_bytes) {
     return bytes_of({weight.grad()});
   };
   const ByteLists expected = train();
-  const Bytes budget = room_for(18);
+  const Bytes budget = room_for(18, kBytes);
   std::atomic<bool> stop{false};
   std::vector<std::thread> loaders;
   for (int i = 0; i < 2; ++i) {
