@@ -362,7 +362,7 @@ void Engine::record_results(Call& call) {
 }
 
 void Engine::record_writes(Call& call, bool makes_blocks) {
-  if (!call.encoded || makes_blocks || call.traits.moves) {
+  if (!call.encoded || makes_blocks) {
     for (Block* const block : call.writes) {
       wrote_unseen(*block);
       if (block->given == Given::Empty && call.whole) block->given = Given::NotReplayable;

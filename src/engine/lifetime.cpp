@@ -86,8 +86,8 @@ Block* Engine::follow(const at::Tensor& tensor, c10::StorageImpl& storage) {
   if (context == nullptr || intercept::has_materializer(storage)) return nullptr;
   if (pointer.get_deleter() != own_deleter_ && pointer.get_deleter() != &Engine::on_unseen_death) {
     // Memory from before install(): its deaths are ours to see from now on. Other memory is foreign.
-    if (pointer.get_deleter() != default_deleter() || pointer.get() != context) return nullptr;
-    if (!pointer.compare_exchange_deleter(default_deleter(), &Engine::on_unseen_death)) {
+    if (pointer.get() != context ||
+        !pointer.compare_exchange_deleter(default_deleter(), &Engine::on_unseen_death)) {
       return nullptr;
     }
     memory::add_unseen(static_cast<std::int64_t>(storage.nbytes()));

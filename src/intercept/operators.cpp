@@ -123,7 +123,6 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
         traits.view = traits.view || !traits.overwrites;  // not the variant that writes into `out`
         break;
       case Kind::Moves:
-        traits.moves = true;
         traits.view = false;
         traits.replayable = false;
         break;

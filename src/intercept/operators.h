@@ -20,7 +20,6 @@ struct OperatorTraits {
   std::uint64_t once = 0;    // state that a training run updates; a replay gets it undefined
   bool decompose = false;    // seen as the operators that it calls
   bool view = false;         // touches no data: inputs may stay evicted
-  bool moves = false;        // may exchange the memory below its argument: resize_
   bool empty = false;        // returns memory that it did not write
   bool factory = false;      // makes a tensor from no tensor: programs write into those by hand
   bool zeros = false;        // a factory of zeros

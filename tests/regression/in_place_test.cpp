@@ -46,6 +46,27 @@ TEST(InPlace, values_read_between_two_writes_come_back_with_what_they_had_read) 
   EXPECT_GE(counts.replays(), 5);
 }
 
+// The operator writes row after row until it meets the index that is out of range. No recipe says how far it came.
+TEST(InPlace, what_a_failing_operator_has_written_stays) {
+  const at::Tensor x = source();
+  at::Tensor index = torch::arange(kSide, torch::kLong);
+  index[kSide - 1] = kSide;
+  const auto write = [&](at::Tensor made) {
+    EXPECT_THROW(made.index_fill_(0, index, 0.25), c10::Error);
+    return made;
+  };
+  at::Tensor made, beside;
+  checkpoint([&] {
+    made = write(x * 2);
+    beside = x * 3;
+  });
+  EXPECT_FALSE(evicted(made));
+  EXPECT_TRUE(evicted(beside));
+  EXPECT_NE(first_difference(bytes_of({x * 2}), bytes_of({made})), std::nullopt);
+  EXPECT_EQ(first_difference(bytes_of({write(x * 2), x * 3}), bytes_of({made, beside})),
+            std::nullopt);
+}
+
 TEST(InPlace, a_write_into_an_evicted_tensor_brings_it_back_once_and_is_kept) {
   const at::Tensor x = source();
   const Counts counts;

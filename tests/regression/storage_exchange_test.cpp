@@ -224,6 +224,40 @@ TEST(StorageExchange, a_write_into_the_clone_after_the_source_has_died_is_kept) 
   EXPECT_EQ(first_difference(bytes_of({source() * 2 + 1}), bytes_of({lazy})), std::nullopt);
 }
 
+int materialized = 0;
+
+// A template, because LibTorch 2.11 has no materializers.
+template <class Storage>
+bool set_materializer(Storage& storage) {
+  if constexpr (requires { storage.set_materializer([](c10::StorageImpl*) { ++materialized; }); }) {
+    storage.set_materializer([](c10::StorageImpl*) { ++materialized; });
+    return true;
+  } else {
+    return false;
+  }
+}
+
+// Whoever set it fills the storage at the first access: it is not neap's to take.
+TEST(StorageExchange, a_storage_with_a_materializer_stays) {
+  const at::Tensor x = source();
+  at::Tensor made;
+  at::Tensor beside;
+  bool set = false;
+  materialized = 0;
+  checkpoint([&] {
+    made = x * 2;
+    beside = x * 3;
+    set = set_materializer(*made.storage().unsafeGetStorageImpl());
+  });
+  if (!set) GTEST_SKIP() << "this LibTorch has no materializers";
+  EXPECT_FALSE(evicted(made));
+  EXPECT_TRUE(evicted(beside));
+  made.mutable_data_ptr();
+  EXPECT_EQ(materialized, 1);
+  EXPECT_EQ(first_difference(bytes_of({source() * 2, source() * 3}), bytes_of({made, beside})),
+            std::nullopt);
+}
+
 TEST(StorageExchange, all_of_it_under_a_budget_leaves_the_same_bytes) {
   expect_same_bytes_under_budgets(
       [] {
