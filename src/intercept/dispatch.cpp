@@ -5,6 +5,7 @@
 
 #include <array>
 #include <mutex>
+#include <optional>
 #include <string>
 
 namespace neap::intercept {
@@ -25,6 +26,7 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::ji
 }
 
 struct Registration {
+  std::optional<c10::RegistrationHandleRAII> fallback;
   c10::DispatchKey key = c10::DispatchKey::Undefined;
   c10::DispatchKeySet below;
   c10::DispatchKeySet replay_excluded;
@@ -42,10 +44,8 @@ void take_key() {
   for (const c10::DispatchKey key : kCandidates) {
     try {
       // The dispatcher refuses a second fallback on a key with an exception.
-      static auto* const handle =
-          new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
-              key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
-      static_cast<void>(handle);
+      mine.fallback.emplace(c10::Dispatcher::singleton().registerFallback(
+          key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
       mine.key = key;
       mine.below = c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, key);
       mine.replay_excluded = c10::autograd_dispatch_keyset_with_ADInplaceOrView |

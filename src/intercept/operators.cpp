@@ -10,6 +10,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -89,6 +90,7 @@ struct Registry final : c10::OpRegistrationListener {
   std::vector<std::unique_ptr<OperatorTraits>> retired;  // a thread may still read them
   std::set<std::string, std::less<>> declared;
   std::atomic<std::uint64_t> epoch{1};
+  std::optional<c10::RegistrationHandleRAII> listening;
 
   void onOperatorRegistered(const c10::OperatorHandle& /*op*/) override {}
   // An operator of a library that is unloaded, or defined anew: its schema's address may be used again.
@@ -103,11 +105,12 @@ struct Registry final : c10::OpRegistrationListener {
 };
 
 Registry& registry() {
-  static auto* const instance = new Registry;  // leaked: operators run while the process ends
-  static auto* const listening =
-      new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().addRegistrationListener(
-          std::unique_ptr<c10::OpRegistrationListener>(instance)));
-  static_cast<void>(listening);
+  static auto* const instance = [] {
+    auto* const made = new Registry;  // leaked: operators run while the process ends
+    made->listening.emplace(c10::Dispatcher::singleton().addRegistrationListener(
+        std::unique_ptr<c10::OpRegistrationListener>(made)));
+    return made;
+  }();
   return *instance;
 }
 
