@@ -14,6 +14,7 @@
 #include <neap/base.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace neap {
@@ -33,6 +34,8 @@ class NEAP_EXPORT BudgetExceeded : public Error {
   Bytes in_use;             // reserved when it was refused
   Bytes budget;             // the limit of the process
   Bytes smallest_feasible;  // a budget known to work for this step; Bytes(0) when none is known
+  // What was held when it was refused; null when another thread than the scope's asked.
+  std::shared_ptr<const SavedReport> saved;
 };
 
 // The system itself has no memory left.

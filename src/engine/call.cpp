@@ -135,7 +135,7 @@ void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argum
     use = Use::None;
   } else {
     block = find(*storage);
-    if (block == nullptr && use != Use::Unread && !call.traits.view && recording()) {
+    if (block == nullptr && use != Use::Unread && !call.traits.view && following()) {
       block = follow(tensor, *storage);
       if (block == nullptr) call.foreign = true;
     }
@@ -287,8 +287,13 @@ void Engine::record_results(Call& call) {
   clock_ += static_cast<double>(call.cost_ns);
 
   // New storages among the results, each once, with the number of the first tensor on it.
-  c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;
-  if (recording()) {
+  struct Made {
+    c10::StorageImpl* storage;
+    const at::Tensor* tensor;
+    std::uint16_t result;
+  };
+  c10::SmallVector<Made, 4> made;
+  if (following()) {
     std::uint16_t number = 0;
     const auto look = [&](const c10::IValue& value) {
       const std::uint16_t mine = number++;
@@ -308,10 +313,10 @@ void Engine::record_results(Call& call) {
       for (const c10::StorageImpl* const operand : call.storages) {
         if (operand == storage) return;
       }
-      for (const auto& [known, first] : made) {
-        if (known == storage) return;
+      for (const Made& known : made) {
+        if (known.storage == storage) return;
       }
-      made.emplace_back(storage, mine);
+      made.push_back({storage, &tensor, mine});
     };
     for (std::size_t i = call.first_argument; i < call.stack->size(); ++i) {
       const c10::IValue& value = (*call.stack)[i];
@@ -337,16 +342,19 @@ void Engine::record_results(Call& call) {
   if (!call.encoded || !call.writes.empty()) {
     given = call.traits.empty                               ? Given::Empty
             : call.foreign                                  ? Given::Foreign
+            : !recording()                                  ? Given::Observed
             : call.gradient                                 ? Given::Gradient
             : call.traits.factory && call.traits.replayable ? Given::Factory
                                                             : Given::NotReplayable;
   }
   c10::SmallVector<Recipes::NewWrite, 4> writes;
-  for (const auto& [storage, result] : made) {
-    Block* const block = create(*storage, given);
+  const std::uint16_t layer = layer_of(call);
+  for (const Made& one : made) {
+    Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
+    block->layer = layer;
     block->blank = given == Given::No && call.traits.zeros;
-    writes.push_back({block, 0, result, true});
+    writes.push_back({block, 0, one.result, true});
   }
   if (given != Given::No) return;
   Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
@@ -355,10 +363,23 @@ void Engine::record_results(Call& call) {
   node->generator = std::move(call.generator);
   node->state = call.state;
   node->once = call.once;
-  for (const Recipes::NewWrite& write : writes) {
-    write.block->cost_ns = node->cost_ns;
-    update_evictable(*write.block);
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    writes[i].block->cost_ns = node->cost_ns;
+    update_evictable(*writes[i].block);
+    decide(call, *writes[i].block, made[i].tensor->sizes());
   }
+}
+
+// The layer whose parameter the operator reads, else that of its first operand.
+std::uint16_t Engine::layer_of(const Call& call) const {
+  if (layers_.empty()) return 0;
+  std::uint16_t inherited = 0;
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr || operand.block->layer == 0) continue;
+    if (operand.block->maker == nullptr) return operand.block->layer;
+    if (inherited == 0) inherited = operand.block->layer;
+  }
+  return inherited;
 }
 
 void Engine::record_writes(Call& call, bool makes_blocks) {
@@ -380,8 +401,13 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
   node->state = call.state;
   block.given = Given::No;
   if (call.whole) {
-    block.cost_ns = 0;
+    block.cost_ns = call.cost_ns;
     block.maker = &call.traits;
+    block.layer = layer_of(call);
+    for (const Operand& operand : call.operands) {
+      if (operand.block == &block) decide(call, block, operand.tensor->sizes());
+    }
+    block.cost_ns = 0;
     if (block.reader_count == 0) recipes_.forget_older_writes(block);
   }
   block.cost_ns += node->cost_ns;

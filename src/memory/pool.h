@@ -12,7 +12,7 @@
 //   reserved == live + cached        requested <= live <= peak
 //   reserved <= peak_reserved        reserved <= budget, while one is set
 // Threads: any; one lock, held for no system call but those of trimming. Counters are read without it.
-// Hot: take() and release(), once per allocation; guarded by bench/allocator_bench.cpp.
+// Hot: take() and release(), once per allocation; guarded by the steps of bench/models.cpp.
 #pragma once
 
 #include "memory/allocator.h"
