@@ -18,6 +18,7 @@
 #pragma once
 
 #include <neap/engine.h>
+#include <neap/graph.h>
 #include <neap/memory.h>
 
 #include <ATen/core/Tensor.h>
@@ -84,6 +85,20 @@ class NEAP_EXPORT Scope {
 // allocator's. Call it inside a Scope with a budget, or one with Options::observe. Cost: one row a storage.
 // loss: a tensor with a graph. Throws: InvalidArgument when it has none; Error when nothing is followed.
 NEAP_EXPORT SavedReport saved_report(const at::Tensor& loss);
+
+// What the caller knows of a tensor that a trace will meet.
+struct KnownTensor {
+  at::Tensor tensor;
+  graph::StorageKind kind = graph::StorageKind::Constant;
+};
+
+// Runs step() once, as plain LibTorch would, and returns what it did: each operator with its time and the bytes that it needed
+// while it ran, each storage from where it was made to where it was let go of. checkpoint() and its kin only call their
+// functions meanwhile. Leaves that require grad are parameters;
+// `known` says what others are.
+// Throws: what step() throws; ScopeConflict when a scope with a budget is open.
+NEAP_EXPORT graph::Trace trace(const std::function<void()>& step,
+                               const std::vector<KnownTensor>& known = {});
 
 // Which results of a region stay when it closes. A rule holds for the operators and layers that its two patterns match
 // (`*` any text, `?` any character): `aten::mm`, `aten::*convolution*`; `encoder.*.linear1`, by the names of neap::name().

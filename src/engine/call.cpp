@@ -5,8 +5,10 @@
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"
+#include "memory/pool.h"
 
 #include <chrono>
+#include <optional>
 
 namespace neap::engine {
 namespace {
@@ -36,6 +38,25 @@ bool covers_storage(const c10::TensorImpl& tensor) {
          static_cast<std::size_t>(tensor.numel()) * tensor.itemsize() ==
              tensor.unsafe_storage().nbytes();
 }
+
+// Writes down, when it dies, the bytes that lived only while it did. Null: does nothing.
+class Workspace {
+ public:
+  explicit Workspace(std::int64_t* bytes) : bytes_(bytes) {
+    if (bytes_ != nullptr) memory::Pool::instance().open(gauge_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  ~Workspace() {
+    if (bytes_ == nullptr) return;
+    const memory::Usage after = memory::Pool::instance().close(gauge_);
+    *bytes_ = gauge_.live - after.live;
+  }
+
+ private:
+  memory::PeakGauge gauge_;
+  std::int64_t* bytes_;
+};
 
 constexpr std::uint16_t kLongestChain =
     64;  // a block that is written in place more often is pinned
@@ -78,7 +99,8 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   const std::int64_t ran = now_ns();
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.cost_ns = costs_.learn(call.signature, static_cast<float>(ran - prepared - evicting));
+  call.ns = ran - prepared - evicting;
+  call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -261,6 +283,7 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
   running_ = &call.traits;
   try {
     const KernelPhase phase(*this);
+    const Workspace workspace(observer_ != nullptr ? &call.workspace : nullptr);
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     running_ = outer;
@@ -337,7 +360,7 @@ void Engine::record_results(Call& call) {
   }
   for (Block* const block : call.once_writes) wrote_unseen(*block);
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
-  if (made.empty()) return;
+  if (made.empty()) return tell(call, {});
   Given given = Given::No;
   if (!call.encoded || !call.writes.empty()) {
     given = call.traits.empty                               ? Given::Empty
@@ -356,6 +379,11 @@ void Engine::record_results(Call& call) {
     block->blank = given == Given::No && call.traits.zeros;
     writes.push_back({block, 0, one.result, true});
   }
+  if (observer_ != nullptr) {
+    c10::SmallVector<Block*, 4> blocks;
+    for (const Recipes::NewWrite& write : writes) blocks.push_back(write.block);
+    tell(call, {blocks.data(), blocks.size()});
+  }
   if (given != Given::No) return;
   Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
                                           {writes.data(), writes.size()}, code_);
@@ -368,6 +396,19 @@ void Engine::record_results(Call& call) {
     update_evictable(*writes[i].block);
     decide(call, *writes[i].block, made[i].tensor->sizes());
   }
+}
+
+void Engine::tell(const Call& call, std::span<Block* const> made) {
+  if (observer_ == nullptr || call.traits.view) return;
+  observer_->ran({call.traits,
+                  layers_.name(layer_of(call)),
+                  {call.reads.data(), call.reads.size()},
+                  {call.writes.data(), call.writes.size()},
+                  made,
+                  call.ns,
+                  call.workspace,
+                  intercept::in_plain_backward(),
+                  c10::GradMode::is_enabled()});
 }
 
 // The layer whose parameter the operator reads, else that of its first operand.

@@ -19,6 +19,7 @@
 
 #include "engine/call_codec.h"
 #include "engine/layer_names.h"
+#include "engine/observer.h"
 #include "engine/operator_costs.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
@@ -49,6 +50,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
+
+  // Null: nobody is told. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this thread.
+  void set_observer(Observer* observer) { observer_ = observer; }
 
   // Scopes. Throw as documented at neap::Scope.
   void open_scope(std::optional<std::int64_t> budget, bool observe);
@@ -106,6 +110,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void record_writes(Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
   void failed(Call& call);
+  void tell(const Call& call, std::span<Block* const> made);
   void decide(const Call& call, Block& block, c10::IntArrayRef sizes);
   [[nodiscard]] std::uint16_t layer_of(const Call& call) const;
 
@@ -169,6 +174,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   Recipes recipes_;
   std::unique_ptr<Policy> policy_;
+  Observer* observer_ = nullptr;
   intercept::ExecutionStates states_;
   std::shared_ptr<const intercept::GeneratorState> last_generator_;
   std::vector<Block*> evictable_;
@@ -232,6 +238,8 @@ struct Call {
   std::shared_ptr<const intercept::GeneratorState> generator;
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
+  std::int64_t ns = 0;         // this time
+  std::int64_t workspace = 0;  // bytes; measured for an observer only
   std::uint16_t state = 0;
   // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
   bool foreign = false;
