@@ -6,21 +6,10 @@
 #include <neap/neap.h>
 
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 namespace neap::bench {
 namespace {
-
-// VmHWM: the largest resident size of this process, in KiB.
-std::int64_t high_water_kib() {
-  std::ifstream status("/proc/self/status");
-  std::string line;
-  while (std::getline(status, line)) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stoll(line.substr(6));
-  }
-  return 0;
-}
 
 struct Measured {
   long long resident_kib = 0;
@@ -69,7 +58,7 @@ int be_measured(const std::string& name, long long budget_bytes) {
       }
     }
   }
-  measured.resident_kib = high_water_kib();
+  measured.resident_kib = memory::process_memory().peak_resident >> 10;
   std::printf("%lld %lld %lld\n", measured.resident_kib, measured.budget_bytes,
               measured.above_bytes);
   return 0;

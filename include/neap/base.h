@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace neap {
 
@@ -54,6 +55,34 @@ class NEAP_EXPORT Bytes {
 
  private:
   std::int64_t count_ = 0;
+};
+
+// One storage that LibTorch holds, or held until it was evicted. A row of a SavedReport.
+struct SavedStorage {
+  enum class State : std::uint8_t {
+    Kept,     // in memory; can be made again, or its region is over and kept it
+    Evicted,  // the operators that make it run again when it is read
+    Pinned,   // in memory, and cannot go: see `reason`
+  };
+  std::string region;      // of checkpoint() and its kin; empty: made outside of one
+  std::string layer;       // by neap::name(); empty: not known
+  std::string op;          // the operator that made it, as aten::mm; empty: it was there before
+  std::int64_t bytes = 0;  // as the allocator counts them, rounding and header included
+  State state = State::Kept;
+  std::string reason;  // why it cannot go; empty unless Pinned
+};
+
+// Everything that LibTorch holds at one moment, each storage once. kept + pinned + other == live.
+struct NEAP_EXPORT SavedReport {
+  std::vector<SavedStorage> storages;  // largest first
+  std::int64_t kept = 0;
+  std::int64_t pinned = 0;
+  std::int64_t evicted = 0;  // not in `live`
+  std::int64_t other = 0;    // what no operator of the scope has read or made
+  std::int64_t live = 0;     // of memory::usage(), at that moment
+
+  // The sums, then the largest groups of equal region, layer, operator and state, at most `rows` of them.
+  [[nodiscard]] std::string text(std::size_t rows = 20) const;
 };
 
 }  // namespace neap

@@ -18,14 +18,20 @@
 #pragma once
 
 #include <neap/engine.h>
+#include <neap/graph.h>
 #include <neap/memory.h>
 
 #include <ATen/core/Tensor.h>
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -33,10 +39,16 @@
 
 namespace neap {
 
+namespace engine {
+class Selector;
+}
+
 struct Options {
   // The most that LibTorch may hold, in bytes, cached blocks included. Absent: no limit; nothing is evicted
   // but the insides of checkpoint() regions.
   std::optional<Bytes> budget = {};
+  // Follow each storage also without a budget, for saved_report(). Costs what a budget costs, and evicts nothing.
+  bool observe = false;
 };
 
 // While it is open, the thread's operators are recorded, and storages are evicted and replayed so that the
@@ -68,12 +80,75 @@ class NEAP_EXPORT Scope {
   Stats last_;  // when it ended
 };
 
+// What LibTorch holds after a forward, for the backward of `loss`: each storage that an operator of the scope has made or read
+// and that is still alive, held by the graph or by the program, by region, layer and operator. Its totals are the
+// allocator's. Call it inside a Scope with a budget, or one with Options::observe. Cost: one row a storage.
+// loss: a tensor with a graph. Throws: InvalidArgument when it has none; Error when nothing is followed.
+NEAP_EXPORT SavedReport saved_report(const at::Tensor& loss);
+
+// What the caller knows of a tensor that a trace will meet.
+struct KnownTensor {
+  at::Tensor tensor;
+  graph::StorageKind kind = graph::StorageKind::Constant;
+};
+
+// Runs step() once, as plain LibTorch would, and returns what it did: each operator with its time and the bytes that it needed
+// while it ran, each storage from where it was made to where it was let go of. checkpoint() and its kin only call their
+// functions meanwhile. Leaves that require grad are parameters;
+// `known` says what others are.
+// Throws: what step() throws; ScopeConflict when a scope with a budget is open.
+NEAP_EXPORT graph::Trace trace(const std::function<void()>& step,
+                               const std::vector<KnownTensor>& known = {});
+
+// Which results of a region stay when it closes. A rule holds for the operators and layers that its two patterns match
+// (`*` any text, `?` any character): `aten::mm`, `aten::*convolution*`; `encoder.*.linear1`, by the names of neap::name().
+struct CheckpointRule {
+  std::string op = "*";
+  std::string layer = "*";
+  CheckpointPolicy policy = CheckpointPolicy::PreferSave;
+};
+
+// A result that an operator inside the region has just made.
+struct CheckpointCandidate {
+  std::string_view op;     // aten::mm
+  std::string_view layer;  // empty: not known
+  at::IntArrayRef sizes;
+  std::int64_t bytes = 0;    // of its storage
+  std::int64_t cost_ns = 0;  // of the operator
+};
+
+// Who decides, first to last: tag(), keep(), the first rule that matches, `policy`; then the options of the region around, as
+// long as there is one; then the memory limit; and what nobody has said anything about goes. A rule says what must
+// not run again: when the result itself is not alive (nobody saved it for the backward), what was made from it and is
+// alive stays in its place. So no choice of rules takes more memory than no checkpoint at all.
+struct NEAP_EXPORT CheckpointOptions {
+  std::string name = {};  // for saved_report(); empty: checkpoint N
+  std::vector<CheckpointRule> rules = {};
+  // Asked where no rule matches, once for each result; it must not run operators. Nullopt: it does not say.
+  std::function<std::optional<CheckpointPolicy>(const CheckpointCandidate&)> policy = {};
+  // The memory limit, one of the two: what may stay of what is not decided, or what of it must go at least. What
+  // stays is chosen so that the recompute time that it saves, times the importance of its layer, is the largest (0/1
+  // knapsack).
+  std::optional<Bytes> keep_at_most = {};
+  std::optional<Bytes> free_at_least = {};
+  // Pattern of layers and weight, the first that matches; 1 for the rest, 0 never stays.
+  std::vector<std::pair<std::string, double>> importance = {};
+
+  // Matrix products, convolutions and attention stay, as in PyTorch's selective checkpointing.
+  static CheckpointOptions save_compute();
+};
+
 namespace detail {
 
-// A region whose inside is evicted when it closes. Used through checkpoint().
+class Selection;
+
+// A region whose inside is evicted when it closes, or, a keeping one, stays. Used through checkpoint() and keep().
 class NEAP_EXPORT Region {
  public:
-  Region();
+  enum class Kind { Evicts, Keeps };
+  explicit Region(Kind kind = Kind::Evicts);
+  // Throws: InvalidArgument for a memory limit below 0, both of them, or a weight that is negative or no number.
+  explicit Region(const CheckpointOptions& options);
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
   ~Region();  // abandons: nothing is evicted
@@ -81,7 +156,9 @@ class NEAP_EXPORT Region {
   void close();
 
  private:
-  std::size_t start_ = 0;
+  void open(engine::Selector* selector, bool evicts, const std::string& name);
+
+  std::unique_ptr<Selection> selection_;
   bool open_ = false;
 };
 
@@ -128,6 +205,19 @@ void keep_tensors(Region& region, const std::optional<T>& value) {
   if (value) keep_tensors(region, *value);
 }
 
+template <class F, class... Args>
+std::invoke_result_t<F, Args...> run_in(Region& region, F&& fn, Args&&... args) {
+  if constexpr (std::is_void_v<std::invoke_result_t<F, Args...>>) {
+    std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
+    region.close();
+  } else {
+    decltype(auto) result = std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
+    keep_tensors(region, result);
+    region.close();
+    return result;
+  }
+}
+
 }  // namespace detail
 
 // Runs fn(args...) and returns what it returns. What fn made inside and autograd saved is evicted, and
@@ -140,15 +230,40 @@ void keep_tensors(Region& region, const std::optional<T>& value) {
 template <class F, class... Args>
 std::invoke_result_t<F, Args...> checkpoint(F&& fn, Args&&... args) {
   detail::Region region;
-  if constexpr (std::is_void_v<std::invoke_result_t<F, Args...>>) {
-    std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
-    region.close();
-  } else {
-    decltype(auto) result = std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
-    detail::keep_tensors(region, result);
-    region.close();
-    return result;
-  }
+  return detail::run_in(region, std::forward<F>(fn), std::forward<Args>(args)...);
+}
+
+// As checkpoint(), with a choice of what stays.
+//
+//   neap::name(model);
+//   neap::CheckpointOptions options{.rules = {{.op = "aten::*mm"}, {.layer = "blocks.*.norm?"}}};
+//   y = neap::custom_checkpoint(options, [&](torch::Tensor in) { return model->forward(in); }, x);
+//
+// Without options it is checkpoint().
+// Throws: as checkpoint(); InvalidArgument for options that cannot be meant.
+template <class F, class... Args>
+std::invoke_result_t<F, Args...> custom_checkpoint(const CheckpointOptions& options, F&& fn,
+                                                   Args&&... args) {
+  detail::Region region(options);
+  return detail::run_in(region, std::forward<F>(fn), std::forward<Args>(args)...);
+}
+template <class F, class... Args>
+requires std::invocable<F, Args...> std::invoke_result_t<F, Args...> custom_checkpoint(
+    F&& fn, Args&&... args) {
+  return checkpoint(std::forward<F>(fn), std::forward<Args>(args)...);
+}
+
+// Inside a checkpoint(): runs fn() and returns what it returns; what fn makes stays when the region closes, and the rest
+// around it is replayed, from there on. Outside of one it only calls fn. As a rule of PreferSave for all operators.
+//
+//   y = neap::checkpoint([&](torch::Tensor in) {
+//     auto q = neap::keep([&] { return attention->forward(in); });
+//     return feed_forward->forward(q);
+//   }, x);
+template <class F>
+std::invoke_result_t<F> keep(F&& fn) {
+  detail::Region region(detail::Region::Kind::Keeps);
+  return std::invoke(std::forward<F>(fn));
 }
 
 // Splits a torch::nn::Sequential (or any sized range of callables or modules) into `segments` runs of
@@ -156,7 +271,8 @@ std::invoke_result_t<F, Args...> checkpoint(F&& fn, Args&&... args) {
 // backward needs at once.
 // Throws: InvalidArgument when segments is not in [1, number of layers].
 template <class Sequential>
-at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, at::Tensor x);
+at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, at::Tensor x,
+                                 const CheckpointOptions& options = {});
 
 namespace detail {
 // [begin, end) of segment `index`; sizes differ by one at most.
@@ -189,7 +305,8 @@ decltype(auto) layers_of(Layers& layers) {
 }  // namespace detail
 
 template <class Sequential>
-at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, at::Tensor x) {
+at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, at::Tensor x,
+                                 const CheckpointOptions& options) {
   auto& layers = detail::layers_of(sequential);
   const auto count = static_cast<std::int64_t>(layers.size());
   for (std::int64_t segment = 0; segment < segments || segment == 0; ++segment) {
@@ -200,7 +317,7 @@ at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, 
       }
       return value;
     };
-    x = segment + 1 < segments ? checkpoint(run, x) : run(x);
+    x = segment + 1 < segments ? custom_checkpoint(options, run, x) : run(x);
   }
   return x;
 }

@@ -15,8 +15,18 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace neap {
+
+// What becomes of a result that stays alive when the region that made it closes: of checkpoint(), custom_checkpoint() and
+// their kin.
+enum class CheckpointPolicy : std::uint8_t {
+  MustSave,         // stays, and no budget evicts it
+  PreferSave,       // stays until the budget of a Scope needs its bytes
+  PreferRecompute,  // goes, unless the region's memory limit has room for it
+  MustRecompute,    // goes
+};
 
 // Counts of one Scope. All are counted from the moment it was opened.
 struct Stats {
@@ -58,6 +68,29 @@ class NEAP_EXPORT ReplayError : public Error {
 // Returns `tensor`. Throws: BudgetExceeded when it does not fit.
 NEAP_EXPORT const at::Tensor& pin(const at::Tensor& tensor);
 NEAP_EXPORT void unpin(const at::Tensor& tensor);
+
+// Says what becomes of the storage of `tensor` when its region closes; beats what the options of regions say. Of no effect on
+// what no open region or Scope has made. MustSave also keeps it from the budget of a Scope. Returns `tensor`.
+NEAP_EXPORT const at::Tensor& tag(const at::Tensor& tensor, CheckpointPolicy policy);
+
+namespace detail {
+NEAP_EXPORT void name_parameter(const at::Tensor& parameter, std::string_view name);
+}  // namespace detail
+
+// Registers the names of the module's parameters, `prefix` before each. An operator then belongs to the layer whose parameter
+// it reads (`encoder.0.linear1` for `encoder.0.linear1.weight`), else to the layer that made its first operand. Rules of
+// CheckpointOptions and reports go by these names. A parameter that is named again takes the new name.
+// Module: a torch::nn::Module or a holder of one. Cost: one look-up a parameter and scope.
+template <class Module>
+void name(const Module& module, std::string_view prefix = {}) {
+  if constexpr (requires { module->named_parameters(); }) {
+    name(*module, prefix);
+  } else {
+    for (const auto& entry : module.named_parameters()) {
+      detail::name_parameter(entry.value(), std::string(prefix) + entry.key());
+    }
+  }
+}
 
 // Makes the next operator inside a Scope throw Interrupted instead of running: for a handler of Ctrl-C, and for
 // stopping a step from another thread. Safe in a signal handler. A request stays until an operator meets it.

@@ -7,6 +7,15 @@
 //   train_one_step();
 //   std::cout << neap::memory::usage().peak << " bytes\n";
 //
+// Or by phases, each with a peak of its own, also inside of others:
+//
+//   neap::MemoryTracker tracker;
+//   {
+//     const auto phase = tracker.track_memory("forward");
+//     loss = loss_of(model->forward(x), y);
+//   }
+//   tracker.log_statistics();
+//
 // Counts are exact: they come from the allocator. What other libraries allocate is not in them.
 // Units: bytes. Threads: any function from any thread at any time.
 #pragma once
@@ -14,7 +23,11 @@
 #include <neap/base.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace neap {
 
@@ -33,6 +46,8 @@ class NEAP_EXPORT BudgetExceeded : public Error {
   Bytes in_use;             // reserved when it was refused
   Bytes budget;             // the limit of the process
   Bytes smallest_feasible;  // a budget known to work for this step; Bytes(0) when none is known
+  // What was held when it was refused; null when another thread than the scope's asked.
+  std::shared_ptr<const SavedReport> saved;
 };
 
 // The system itself has no memory left.
@@ -67,5 +82,107 @@ NEAP_EXPORT Bytes trim() noexcept;
 // True after install().
 NEAP_EXPORT bool installed() noexcept;
 
+// The whole process as the system counts it: pages in memory, of all libraries. Linux counts them
+// in batches, so these are right to about a MiB only. Zeros where there is no /proc.
+struct ProcessMemory {
+  std::int64_t resident = 0;       // VmRSS
+  std::int64_t peak_resident = 0;  // VmHWM: largest since the process started
+};
+// Cost: about 30 us, to open and read a file of /proc.
+NEAP_EXPORT ProcessMemory process_memory();
+
 }  // namespace memory
+
+// What LibTorch holds in named phases of a program: bytes at both ends and the exact peaks between, counted by the
+// allocator and not sampled. Phases nest and overlap as they like; neither memory::reset_peak() nor a Scope is touched by
+// them, nor they by it.
+// Threads: phases of one tracker may begin and end in any threads. What they count is of the process, not of a thread.
+// Cost: a phase takes two locks of the allocator and one process_memory(); an allocation, a few instructions for each phase
+// that is open, and one comparison when none is.
+class NEAP_EXPORT MemoryTracker {
+ public:
+  // Names and bytes, of what the program wants to see beside the counters: neap::categories_of() in
+  // neap/analysis.h makes one for parameters, gradients, optimizer state and buffers.
+  using Categories = std::vector<std::pair<std::string, std::int64_t>>;
+
+  // A phase that is open. It ends when it is destroyed, or by end(); it may outlive its tracker.
+  class NEAP_EXPORT Phase {
+   public:
+    Phase(Phase&& other) noexcept;
+    Phase& operator=(Phase&&) = delete;
+    ~Phase();
+    // Idempotent. Never throws: what the categories' callback throws goes to Record::category_error.
+    void end() noexcept;
+
+   private:
+    friend class MemoryTracker;
+    struct Open;
+    explicit Phase(std::unique_ptr<Open> open);
+    std::unique_ptr<Open> open_;  // null when it has ended
+  };
+
+  // A phase that has ended. Seconds count from the tracker's birth.
+  struct Record {
+    std::string phase;
+    double begin_seconds = 0, end_seconds = 0;
+    std::int64_t live_begin = 0, live_end = 0, peak_live = 0;
+    std::int64_t reserved_begin = 0, reserved_end = 0, peak_reserved = 0;
+    memory::ProcessMemory process;  // when it ended
+    Categories categories;          // when it ended
+    std::string category_error;     // what the callback threw; empty for nothing
+  };
+
+  // Where a phase begins or ends.
+  struct Edge {
+    std::string phase;
+    bool begins = true;
+    double seconds = 0;
+    std::int64_t live = 0, reserved = 0;
+  };
+
+  // p95: the smallest value that 95 % of all do not pass.
+  struct Distribution {
+    double mean = 0, max = 0, p95 = 0;
+  };
+  struct Statistics {
+    std::string phase;
+    std::int64_t count = 0;
+    Distribution live_end, peak_live, peak_reserved, resident;  // bytes
+    Distribution seconds;
+    std::vector<std::pair<std::string, Distribution>> categories;  // bytes
+  };
+
+  MemoryTracker();
+  MemoryTracker(const MemoryTracker&) = delete;
+  MemoryTracker& operator=(const MemoryTracker&) = delete;
+  ~MemoryTracker();
+
+  // Begins a phase. Names may come again: the summary is by name.
+  // Throws: InvalidArgument for an empty name; Error when install() was not called, because all counts would be 0.
+  [[nodiscard]] Phase track_memory(std::string phase);
+
+  // Called when a phase ends, in the thread that ends it, after its peaks were read. Empty: none.
+  void set_categories(std::function<Categories()> callback);
+
+  // In the order in which they ended.
+  [[nodiscard]] std::vector<Record> records() const;
+  // In the order in which they happened, of open phases too.
+  [[nodiscard]] std::vector<Edge> timeline() const;
+  // One a name, in the order in which the first of that name ended.
+  [[nodiscard]] std::vector<Statistics> statistics() const;
+
+  // The statistics as a table for people, and a second one by category when there are any.
+  [[nodiscard]] std::string text() const;
+  // Prints text() to std::cout.
+  void log_statistics() const;
+  // The records, one a line; seconds and bytes. A column for each category.
+  [[nodiscard]] std::string csv() const;
+  // {"records": [...], "timeline": [...], "statistics": [...]}, seconds and bytes.
+  [[nodiscard]] std::string to_json() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
 }  // namespace neap

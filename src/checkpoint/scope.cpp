@@ -1,31 +1,19 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-#include "engine/engine.h"
-#include "policy/dtr_eq.h"
+#include "checkpoint/ready_engine.h"
 
 #include <neap/checkpoint.h>
 
 #include <exception>
-#include <mutex>
 
 namespace neap {
-namespace {
-
-engine::Engine& ready_engine() {
-  engine::Engine& engine = engine::Engine::instance();
-  static std::once_flag once;
-  std::call_once(once, [&] { engine.set_policy(std::make_unique<policy::DtrEq>()); });
-  return engine;
-}
-
-}  // namespace
-
 Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
-  engine::Engine& engine = ready_engine();
+  engine::Engine& engine = checkpointing::ready_engine();
   if (options.budget && options.budget->count() <= 0) {
     throw InvalidArgument("a budget of " + std::to_string(options.budget->count()) +
                           " bytes: expected more than 0; leave it out for no limit");
   }
-  engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt);
+  engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt,
+                    options.observe);
   open_ = true;
   base_ = engine.stats();
 }
@@ -77,36 +65,25 @@ Stats Scope::stats() const {
 }
 
 const at::Tensor& pin(const at::Tensor& tensor) {
-  ready_engine().pin(tensor);
+  checkpointing::ready_engine().pin(tensor);
   return tensor;
 }
 
-void unpin(const at::Tensor& tensor) { ready_engine().unpin(tensor); }
+void unpin(const at::Tensor& tensor) { checkpointing::ready_engine().unpin(tensor); }
+
+SavedReport saved_report(const at::Tensor& loss) {
+  if (!loss.defined() || !loss.requires_grad()) {
+    throw InvalidArgument(
+        "saved_report: the loss has no graph, so nothing is kept for its backward; call it after a "
+        "forward with grad "
+        "mode on, and before the backward");
+  }
+  return checkpointing::ready_engine().saved_report();
+}
 
 void interrupt() noexcept { engine::Engine::interrupt(); }
 
 namespace detail {
-
-// Inference mode saves nothing for a backward, so there is nothing to evict. And it puts the thread's dispatch keys
-// back when it ends: storages evicted inside would not be brought back outside.
-Region::Region() {
-  if (c10::InferenceMode::is_enabled()) return;
-  start_ = ready_engine().open_region();
-  open_ = true;
-}
-
-Region::~Region() {
-  if (open_) engine::Engine::instance().abandon_region();
-}
-
-void Region::keep(const at::Tensor& output) {
-  if (open_) engine::Engine::instance().keep(output);
-}
-
-void Region::close() {
-  if (!std::exchange(open_, false)) return;
-  engine::Engine::instance().close_region(start_);
-}
 
 std::pair<std::int64_t, std::int64_t> segment_bounds(std::int64_t layers, std::int64_t segments,
                                                      std::int64_t index) {

@@ -5,8 +5,10 @@
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"
+#include "memory/pool.h"
 
 #include <chrono>
+#include <optional>
 
 namespace neap::engine {
 namespace {
@@ -36,6 +38,25 @@ bool covers_storage(const c10::TensorImpl& tensor) {
          static_cast<std::size_t>(tensor.numel()) * tensor.itemsize() ==
              tensor.unsafe_storage().nbytes();
 }
+
+// Writes down, when it dies, the bytes that lived only while it did. Null: does nothing.
+class Workspace {
+ public:
+  explicit Workspace(std::int64_t* bytes) : bytes_(bytes) {
+    if (bytes_ != nullptr) memory::Pool::instance().open(gauge_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  ~Workspace() {
+    if (bytes_ == nullptr) return;
+    const memory::Usage after = memory::Pool::instance().close(gauge_);
+    *bytes_ = gauge_.live - after.live;
+  }
+
+ private:
+  memory::PeakGauge gauge_;
+  std::int64_t* bytes_;
+};
 
 constexpr std::uint16_t kLongestChain =
     64;  // a block that is written in place more often is pinned
@@ -78,7 +99,8 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   const std::int64_t ran = now_ns();
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.cost_ns = costs_.learn(call.signature, static_cast<float>(ran - prepared - evicting));
+  call.ns = ran - prepared - evicting;
+  call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -135,7 +157,7 @@ void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argum
     use = Use::None;
   } else {
     block = find(*storage);
-    if (block == nullptr && use != Use::Unread && !call.traits.view && recording()) {
+    if (block == nullptr && use != Use::Unread && !call.traits.view && following()) {
       block = follow(tensor, *storage);
       if (block == nullptr) call.foreign = true;
     }
@@ -261,6 +283,7 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
   running_ = &call.traits;
   try {
     const KernelPhase phase(*this);
+    const Workspace workspace(observer_ != nullptr ? &call.workspace : nullptr);
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     running_ = outer;
@@ -287,8 +310,13 @@ void Engine::record_results(Call& call) {
   clock_ += static_cast<double>(call.cost_ns);
 
   // New storages among the results, each once, with the number of the first tensor on it.
-  c10::SmallVector<std::pair<c10::StorageImpl*, std::uint16_t>, 4> made;
-  if (recording()) {
+  struct Made {
+    c10::StorageImpl* storage;
+    const at::Tensor* tensor;
+    std::uint16_t result;
+  };
+  c10::SmallVector<Made, 4> made;
+  if (following()) {
     std::uint16_t number = 0;
     const auto look = [&](const c10::IValue& value) {
       const std::uint16_t mine = number++;
@@ -308,10 +336,10 @@ void Engine::record_results(Call& call) {
       for (const c10::StorageImpl* const operand : call.storages) {
         if (operand == storage) return;
       }
-      for (const auto& [known, first] : made) {
-        if (known == storage) return;
+      for (const Made& known : made) {
+        if (known.storage == storage) return;
       }
-      made.emplace_back(storage, mine);
+      made.push_back({storage, &tensor, mine});
     };
     for (std::size_t i = call.first_argument; i < call.stack->size(); ++i) {
       const c10::IValue& value = (*call.stack)[i];
@@ -332,21 +360,29 @@ void Engine::record_results(Call& call) {
   }
   for (Block* const block : call.once_writes) wrote_unseen(*block);
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
-  if (made.empty()) return;
+  if (made.empty()) return tell(call, {});
   Given given = Given::No;
   if (!call.encoded || !call.writes.empty()) {
     given = call.traits.empty                               ? Given::Empty
             : call.foreign                                  ? Given::Foreign
+            : !recording()                                  ? Given::Observed
             : call.gradient                                 ? Given::Gradient
             : call.traits.factory && call.traits.replayable ? Given::Factory
                                                             : Given::NotReplayable;
   }
   c10::SmallVector<Recipes::NewWrite, 4> writes;
-  for (const auto& [storage, result] : made) {
-    Block* const block = create(*storage, given);
+  const std::uint16_t layer = layer_of(call);
+  for (const Made& one : made) {
+    Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
+    block->layer = layer;
     block->blank = given == Given::No && call.traits.zeros;
-    writes.push_back({block, 0, result, true});
+    writes.push_back({block, 0, one.result, true});
+  }
+  if (observer_ != nullptr) {
+    c10::SmallVector<Block*, 4> blocks;
+    for (const Recipes::NewWrite& write : writes) blocks.push_back(write.block);
+    tell(call, {blocks.data(), blocks.size()});
   }
   if (given != Given::No) return;
   Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
@@ -355,10 +391,36 @@ void Engine::record_results(Call& call) {
   node->generator = std::move(call.generator);
   node->state = call.state;
   node->once = call.once;
-  for (const Recipes::NewWrite& write : writes) {
-    write.block->cost_ns = node->cost_ns;
-    update_evictable(*write.block);
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    writes[i].block->cost_ns = node->cost_ns;
+    update_evictable(*writes[i].block);
+    decide(call, *writes[i].block, made[i].tensor->sizes());
   }
+}
+
+void Engine::tell(const Call& call, std::span<Block* const> made) {
+  if (observer_ == nullptr || call.traits.view) return;
+  observer_->ran({call.traits,
+                  layers_.name(layer_of(call)),
+                  {call.reads.data(), call.reads.size()},
+                  {call.writes.data(), call.writes.size()},
+                  made,
+                  call.ns,
+                  call.workspace,
+                  intercept::in_plain_backward(),
+                  c10::GradMode::is_enabled()});
+}
+
+// The layer whose parameter the operator reads, else that of its first operand.
+std::uint16_t Engine::layer_of(const Call& call) const {
+  if (layers_.empty()) return 0;
+  std::uint16_t inherited = 0;
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr || operand.block->layer == 0) continue;
+    if (operand.block->maker == nullptr) return operand.block->layer;
+    if (inherited == 0) inherited = operand.block->layer;
+  }
+  return inherited;
 }
 
 void Engine::record_writes(Call& call, bool makes_blocks) {
@@ -380,8 +442,13 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
   node->state = call.state;
   block.given = Given::No;
   if (call.whole) {
-    block.cost_ns = 0;
+    block.cost_ns = call.cost_ns;
     block.maker = &call.traits;
+    block.layer = layer_of(call);
+    for (const Operand& operand : call.operands) {
+      if (operand.block == &block) decide(call, block, operand.tensor->sizes());
+    }
+    block.cost_ns = 0;
     if (block.reader_count == 0) recipes_.forget_older_writes(block);
   }
   block.cost_ns += node->cost_ns;

@@ -18,9 +18,12 @@
 #pragma once
 
 #include "engine/call_codec.h"
+#include "engine/layer_names.h"
+#include "engine/observer.h"
 #include "engine/operator_costs.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
+#include "engine/selection.h"
 #include "intercept/dispatch.h"
 #include "intercept/execution_state.h"
 #include "memory/allocator.h"
@@ -48,17 +51,27 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
 
+  // Null: nobody is told. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this thread.
+  void set_observer(Observer* observer) { observer_ = observer; }
+
   // Scopes. Throw as documented at neap::Scope.
-  void open_scope(std::optional<std::int64_t> budget);
+  void open_scope(std::optional<std::int64_t> budget, bool observe);
   void close_scope(bool completed);   // may throw BudgetExceeded; the scope stays open then
   void abandon_scope() noexcept;      // never throws: what does not fit stays evicted
   [[nodiscard]] Stats stats() const;  // since the process started
 
-  // Regions. Blocks made since `open_region` are evicted by `close_region`, but those that were kept.
-  std::size_t open_region();
+  // Regions. Blocks made since `open_region` are evicted by `close_region`, but for results and what is to be saved: see
+  // Note [Selection] in engine/regions.cpp. `selector`: null, or outlives the region. A region that does not evict only
+  // decides, and is nothing at all outside of one that does. `name`: for reports.
+  bool open_region(Selector* selector, bool evicts, const std::string& name);
   void keep(const at::Tensor& output);
-  void close_region(std::size_t start);
+  void close_region();
   void abandon_region() noexcept;
+  void tag(const at::Tensor& tensor, CheckpointPolicy policy);
+  void name_parameter(const at::Tensor& parameter, std::string_view name);
+
+  // What LibTorch holds now. Throws: Error when nothing is followed.
+  [[nodiscard]] SavedReport saved_report();
 
   void pin(const at::Tensor& tensor);
   void unpin(const at::Tensor& tensor);
@@ -97,6 +110,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void record_writes(Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
   void failed(Call& call);
+  void tell(const Call& call, std::span<Block* const> made);
+  void decide(const Call& call, Block& block, c10::IntArrayRef sizes);
+  [[nodiscard]] std::uint16_t layer_of(const Call& call) const;
 
   // Blocks.
   Block* find(c10::StorageImpl& storage);  // null: not followed
@@ -113,8 +129,21 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void make_given(Block& block, Given why);
   void check_blank(Block& block);
   void finish(Block& block);  // see Note [Modes]
-  [[nodiscard]] bool recording() const { return budget_.has_value() || region_depth_ > 0; }
-  [[nodiscard]] bool final_when_back() const { return !budget_ && region_depth_ == 0; }
+  [[nodiscard]] bool recording() const { return budget_.has_value() || !regions_.empty(); }
+  [[nodiscard]] bool following() const { return recording() || observing_; }
+  [[nodiscard]] bool final_when_back() const { return !budget_ && regions_.empty(); }
+
+  // Regions.
+  struct Region {
+    Selector* selector;
+    std::size_t start;  // in region_blocks_
+    std::uint32_t number;
+    bool evicts;
+    bool saves = false;  // something made in it is to be saved
+  };
+  void choose_saved(const Region& region);
+  [[nodiscard]] std::string region_name(std::uint32_t number) const;
+  SavedReport report_storages() const;
 
   // Going and coming back.
   std::int64_t evict(Block& block);     // bytes given to the cache; 0: it could not go
@@ -145,10 +174,15 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   Recipes recipes_;
   std::unique_ptr<Policy> policy_;
+  Observer* observer_ = nullptr;
   intercept::ExecutionStates states_;
   std::shared_ptr<const intercept::GeneratorState> last_generator_;
   std::vector<Block*> evictable_;
   std::vector<Block*> region_blocks_;
+  std::vector<Region> regions_;  // the open ones, outermost first
+  std::uint32_t region_count_ = 0;
+  std::unordered_map<std::uint32_t, std::string> region_names_;
+  LayerNames layers_;
   std::vector<std::uint8_t> code_;  // the call under way, encoded
   std::unordered_map<void*, std::pair<Block*, std::int64_t>> unseen_;
   std::mutex unseen_mutex_;
@@ -156,9 +190,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::atomic<const void*> owner_{nullptr};  // names a thread; null: none
   std::mutex owner_mutex_;                   // for changes of owner_
   int scopes_ = 0;
-  int region_depth_ = 0;
   std::int64_t evicted_ = 0;  // blocks in residence Evicted
   std::optional<std::int64_t> budget_;
+  bool observing_ = false;
 
   std::atomic<Phase> phase_{Phase::User};
   bool busy_ = false;           // inside the engine: deaths are queued
@@ -204,6 +238,8 @@ struct Call {
   std::shared_ptr<const intercept::GeneratorState> generator;
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
+  std::int64_t ns = 0;         // this time
+  std::int64_t workspace = 0;  // bytes; measured for an observer only
   std::uint16_t state = 0;
   // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
   bool foreign = false;

@@ -281,7 +281,9 @@ void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget)
                     " (" + std::to_string(feasible) + " bytes): try that, or a smaller batch"
               : "\n  no budget is known to work for this step yet: try a larger one, or a "
                 "smaller batch";
-  throw BudgetExceeded(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
+  BudgetExceeded error(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
+  error.saved = std::make_shared<SavedReport>(report_storages());
+  throw error;
 }
 
 std::string Engine::describe(const Block& block) const {
@@ -301,6 +303,7 @@ std::string Engine::why_pinned(const Block& block) const {
   if (block.locks > 0) return "operand of what runs now";
   if (block.residence == Residence::Retained) return "kept to make others again";
   if (block.opaque) return "written or held in a way that cannot be followed";
+  if (block.decision == Decision::MustSave) return "CheckpointPolicy::MustSave";
   switch (block.given) {
     case Given::No:
       return block.bytes < kSmallest ? "too small" : "needed now";
@@ -323,6 +326,8 @@ std::string Engine::why_pinned(const Block& block) const {
       return "what it was made from has been overwritten";
     case Given::Final:
       return "its region is over";
+    case Given::Observed:
+      return "the scope has no budget";
   }
   return "";
 }

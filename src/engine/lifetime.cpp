@@ -92,8 +92,12 @@ Block* Engine::follow(const at::Tensor& tensor, c10::StorageImpl& storage) {
     }
     memory::add_unseen(static_cast<std::int64_t>(storage.nbytes()));
   }
-  const bool parameter = tensor.requires_grad() && tensor.is_leaf();
-  return create(storage, parameter ? Given::Parameter : Given::Outside);
+  // Most arrive as a view, as the transposed weight of a linear layer; then a name tells.
+  const bool parameter =
+      (tensor.requires_grad() && tensor.is_leaf()) || layers_.layer_of(storage) != 0;
+  Block* const block = create(storage, parameter ? Given::Parameter : Given::Outside);
+  if (observer_ != nullptr) observer_->met(*block, storage);
+  return block;
 }
 
 Block* Engine::create(c10::StorageImpl& storage, Given given) {
@@ -103,6 +107,7 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
   Block* const block = recipes_.create_block(data, bytes);
   block->given = given;
   block->last_use = clock_;
+  if (!layers_.empty()) block->layer = layers_.layer_of(storage);
   if (pointer.get_deleter() == own_deleter_) {
     memory::header_of(data)->record = block;
     if (storage.allocator() != &memory::allocator()) storage.set_allocator(&memory::allocator());
@@ -112,8 +117,10 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
     unseen_[data] = {block, bytes};
   }
   if (given == Given::No) hold_storage(*block, storage);
+  if (regions_.empty()) return block;
+  block->region = regions_.back().number;
   // What is empty yet may still be written whole.
-  if (region_depth_ > 0 && (given == Given::No || given == Given::Empty)) {
+  if (given == Given::No || given == Given::Empty) {
     block->in_region = static_cast<std::int32_t>(region_blocks_.size());
     region_blocks_.push_back(block);
   }
@@ -261,6 +268,7 @@ void Engine::process_deaths() {
 void Engine::bury(Block& block) {
   const bool was_busy = std::exchange(busy_, true);
   if (block.reader_count > 0) check_blank(block);
+  if (observer_ != nullptr) observer_->released(block);
   block.alive = false;
   drop_storage(block);
   if (block.in_region >= 0) {
@@ -297,7 +305,7 @@ void Engine::attach() {
   const std::lock_guard lock(owner_mutex_);
   if (owner_.load() != nullptr) {
     process_deaths();
-    if (scopes_ > 0 || region_depth_ > 0 || evicted_ > 0) {
+    if (scopes_ > 0 || !regions_.empty() || evicted_ > 0) {
       throw ScopeConflict(
           "another thread has a neap::Scope, a checkpoint() or storages that one evicted; one "
           "thread at a time can: end it there first, or train in that thread");
@@ -311,7 +319,7 @@ void Engine::attach() {
 }
 
 void Engine::detach_if_idle() {
-  if (!owner_here() || scopes_ > 0 || region_depth_ > 0 || evicted_ > 0) return;
+  if (!owner_here() || scopes_ > 0 || !regions_.empty() || evicted_ > 0) return;
   forget_all();
   const std::lock_guard lock(owner_mutex_);
   owner_.store(nullptr);
@@ -330,6 +338,8 @@ void Engine::forget_all() noexcept {
   recipes_.clear();
   evictable_.clear();
   region_blocks_.clear();
+  region_names_.clear();
+  region_count_ = 0;
   states_.clear();
   last_generator_.reset();
   policy_->reset();

@@ -25,6 +25,8 @@ class Policy {
 };
 
 // True when the block may be evicted at this moment.
-inline bool can_go(const Block& block) { return block.locks == 0 && block.pins == 0; }
+inline bool can_go(const Block& block) {
+  return block.locks == 0 && block.pins == 0 && block.decision != Decision::MustSave;
+}
 
 }  // namespace neap::engine

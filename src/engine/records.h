@@ -116,7 +116,11 @@ enum class Given : std::uint8_t {
   Gradient,       // made by a backward: Note [Gradients]
   Overwritten,    // what it was made from has been overwritten
   Final,          // its region is over
+  Observed,       // nothing is evicted in its scope
 };
+
+// CheckpointPolicy of a block; Open: nobody has said anything.
+enum class Decision : std::uint8_t { Open, MustSave, PreferSave, PreferRecompute, MustRecompute };
 
 struct Block {
   void* data;
@@ -134,12 +138,15 @@ struct Block {
   std::int32_t in_region;   // index in the list of blocks made in open regions, -1 outside
   std::int32_t work;        // index in the materialization under way, -1 outside
   std::uint32_t component;  // the policy's
+  std::uint32_t region;     // the innermost that was open when it was made; 0: none
   std::uint16_t locks;      // operands of operators under way
   std::uint16_t pins;       // neap::pin
   std::uint16_t replays;    // how often it was brought back
   std::uint16_t chain_length;
+  std::uint16_t layer;  // number in LayerNames; 0: none
   Residence residence;
   Given given;
+  Decision decision;
   bool alive;   // the program holds it
   bool opaque;  // the current version cannot be made again
   bool blank;   // version 0 was zeros: see Note [Blanks]
@@ -153,6 +160,9 @@ struct Block {
     return residence != Residence::Evicted && residence != Residence::Gone;
   }
   [[nodiscard]] bool replayable() const { return chain != nullptr && !opaque; }
+  [[nodiscard]] bool saved() const {
+    return decision == Decision::MustSave || decision == Decision::PreferSave;
+  }
 };
 
 }  // namespace neap::engine

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/scopes.cpp: scopes, regions and pins.
+// engine/scopes.cpp: scopes and pins.
 #include "engine/engine.h"
 #include "intercept/storage_access.h"
 
@@ -13,14 +13,9 @@ namespace {
 
 constexpr std::size_t kKnownRuns = 8;
 
-c10::StorageImpl* storage_of(const at::Tensor& tensor) {
-  if (!tensor.defined() || !tensor.unsafeGetTensorImpl()->has_storage()) return nullptr;
-  return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
-}
-
 }  // namespace
 
-void Engine::open_scope(std::optional<std::int64_t> budget) {
+void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   if (!memory::installed()) {
     throw Error("neap::Scope: call neap::install() once, before the first tensor");
   }
@@ -33,10 +28,11 @@ void Engine::open_scope(std::optional<std::int64_t> budget) {
                           " asked for; the budget is the process's: end the outer scope first, or "
                           "name none in the inner one");
     }
+    observing_ = observing_ || observe;
     ++scopes_;
     return;
   }
-  if (region_depth_ > 0) {
+  if (!regions_.empty()) {
     throw ScopeConflict("a scope cannot open inside checkpoint(): open it around the checkpoint");
   }
   if (budget) {
@@ -48,6 +44,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget) {
     }
   }
   budget_ = budget;
+  observing_ = observe;
   memory::reset_watermark();
   recipes_.reset_peak();
   current_run_ = {};
@@ -60,7 +57,7 @@ void Engine::close_scope(bool completed) {
     --scopes_;
     return;
   }
-  if (region_depth_ > 0) {
+  if (!regions_.empty()) {
     throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
   }
   process_deaths();
@@ -90,6 +87,7 @@ void Engine::abandon_scope() noexcept {
     return;
   }
   scopes_ = 0;
+  observing_ = false;
   current_run_ = {};
   {
     const Busy busy(*this);
@@ -121,60 +119,16 @@ Stats Engine::stats() const {
   stats.recorder_bytes = recipes_.peak_bytes();
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
-    if (block->has_data() && (!block->replayable() || block->pins > 0)) {
+    if (block->has_data() &&
+        (!block->replayable() || block->pins > 0 || block->decision == Decision::MustSave)) {
       stats.pinned_bytes += block->bytes;
     }
   }
   return stats;
 }
 
-std::size_t Engine::open_region() {
-  if (!memory::installed()) {
-    throw Error("neap::checkpoint: call neap::install() once, before the first tensor");
-  }
-  attach();
-  ++region_depth_;
-  return region_blocks_.size();
-}
-
-void Engine::keep(const at::Tensor& output) {
-  if (c10::StorageImpl* const storage = storage_of(output)) {
-    if (Block* const block = find(*storage)) block->kept = true;
-  }
-}
-
-void Engine::close_region(std::size_t start) {
-  const Busy busy(*this);
-  process_deaths();
-  for (std::size_t i = start; i < region_blocks_.size(); ++i) {
-    Block* const block = region_blocks_[i];
-    if (block == nullptr) continue;
-    if (!std::exchange(block->kept, false) && block->evictable >= 0 && can_go(*block)) {
-      evict(*block);
-    }
-  }
-  --region_depth_;
-  if (region_depth_ > 0) return;
-  const std::vector<Block*> blocks = std::exchange(region_blocks_, {});
-  for (Block* const block : blocks) {
-    if (block != nullptr) block->in_region = -1;
-  }
-  for (Block* const block : blocks) {
-    if (block != nullptr && block->residence == Residence::Resident) finish(*block);
-  }
-}
-
-void Engine::abandon_region() noexcept {
-  --region_depth_;
-  if (region_depth_ > 0) return;
-  for (Block* const block : region_blocks_) {
-    if (block != nullptr) block->in_region = -1;
-  }
-  region_blocks_.clear();
-}
-
 void Engine::pin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !owner_here()) return;
   const Busy busy(*this);
   Block* block = find(*storage);
@@ -189,7 +143,7 @@ void Engine::pin(const at::Tensor& tensor) {
 }
 
 void Engine::unpin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !owner_here()) return;
   Block* const block = find(*storage);
   if (block != nullptr && block->pins > 0) --block->pins;

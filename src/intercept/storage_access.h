@@ -3,6 +3,7 @@
 // intercept/storage_access.h: taking the memory out of a storage, so that each access to it throws, and putting it back.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/StorageImpl.h>
 
 #include <string>
@@ -20,6 +21,12 @@ void set_message(c10::StorageImpl& storage, std::string message);
 // The storage's pointer, whatever checks are set.
 inline c10::DataPtr& data_ptr_of(c10::StorageImpl& storage) {
   return storage._mutable_data_ptr_no_checks();
+}
+
+// Null for an undefined tensor and one without a storage.
+inline c10::StorageImpl* storage_of(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.unsafeGetTensorImpl()->has_storage()) return nullptr;
+  return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
 }
 
 // True when LibTorch itself will exchange the memory on the next write.

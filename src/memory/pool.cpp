@@ -82,7 +82,18 @@ Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
   requested_.fetch_add(requested, std::memory_order_relaxed);
   raise(peak_, live_.fetch_add(taken, std::memory_order_relaxed) + taken);
   allocations_.fetch_add(1, std::memory_order_relaxed);
+  if (gauges_ != nullptr) raise_gauges();
   return attempt;
+}
+
+// Both counters grow inside of allocations only, and one alone at a time: at its end they are at their largest.
+void Pool::raise_gauges() noexcept {
+  const std::int64_t live = live_.load(std::memory_order_relaxed);
+  const std::int64_t reserved = reserved_.load(std::memory_order_relaxed);
+  for (PeakGauge* gauge = gauges_; gauge != nullptr; gauge = gauge->next) {
+    gauge->live = std::max(gauge->live, live);
+    gauge->reserved = std::max(gauge->reserved, reserved);
+  }
 }
 
 Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
@@ -173,6 +184,25 @@ void Pool::reset_peak() noexcept {
 void Pool::reset_watermark() noexcept {
   const std::lock_guard guard(lock_);
   watermark_.store(reserved_.load());
+}
+
+Usage Pool::open(PeakGauge& gauge) noexcept {
+  const std::lock_guard guard(lock_);
+  const Usage now = usage();
+  gauge.live = now.live;
+  gauge.reserved = now.reserved;
+  gauge.previous = nullptr;
+  gauge.next = gauges_;
+  if (gauges_ != nullptr) gauges_->previous = &gauge;
+  gauges_ = &gauge;
+  return now;
+}
+
+Usage Pool::close(PeakGauge& gauge) noexcept {
+  const std::lock_guard guard(lock_);
+  if (gauge.next != nullptr) gauge.next->previous = gauge.previous;
+  (gauge.previous != nullptr ? gauge.previous->next : gauges_) = gauge.next;
+  return usage();
 }
 
 void Pool::set_budget(std::optional<std::int64_t> bytes) {

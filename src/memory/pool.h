@@ -12,7 +12,7 @@
 //   reserved == live + cached        requested <= live <= peak
 //   reserved <= peak_reserved        reserved <= budget, while one is set
 // Threads: any; one lock, held for no system call but those of trimming. Counters are read without it.
-// Hot: take() and release(), once per allocation; guarded by bench/allocator_bench.cpp.
+// Hot: take() and release(), once per allocation; guarded by the steps of bench/models.cpp.
 #pragma once
 
 #include "memory/allocator.h"
@@ -25,6 +25,14 @@
 #include <optional>
 
 namespace neap::memory {
+
+// The largest counters between two moments. Any number are open at once, each with peaks of its own.
+struct PeakGauge {
+  std::int64_t live = 0;
+  std::int64_t reserved = 0;
+  PeakGauge* next = nullptr;  // the pool's
+  PeakGauge* previous = nullptr;
+};
 
 class Pool {
  public:
@@ -40,6 +48,10 @@ class Pool {
   void reset_peak() noexcept;
   [[nodiscard]] std::int64_t watermark() const noexcept { return watermark_.load(); }
   void reset_watermark() noexcept;
+  // Both return the counters of the moment at which the gauge starts or stops: no allocation lies between.
+  // The gauge stays where it is from open() to close().
+  Usage open(PeakGauge& gauge) noexcept;
+  Usage close(PeakGauge& gauge) noexcept;
   void add_unseen(std::int64_t bytes) noexcept { unseen_.fetch_add(bytes); }
 
   void set_budget(std::optional<std::int64_t> bytes);
@@ -61,12 +73,15 @@ class Pool {
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(Arena& arena, std::int64_t bytes);
   std::int64_t trim_locked(std::int64_t bytes, const Arena* but = nullptr) noexcept;
+  void raise_gauges() noexcept;
   void inject_failure();
 
   mutable std::mutex lock_;
   Arena large_;
   Arena small_;
   Slabs slabs_;
+
+  PeakGauge* gauges_ = nullptr;  // those that are open
 
   // Written under the lock.
   Counter requested_{0};

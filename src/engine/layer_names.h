@@ -1,0 +1,44 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/layer_names.h: which layer a parameter belongs to.
+//
+// Parameters are known by their storages. A weak reference keeps the address of each from being used again.
+// Threads: none; the engine's thread only.
+#pragma once
+
+#include <c10/core/StorageImpl.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace neap::engine {
+
+class LayerNames {
+ public:
+  LayerNames() = default;
+  LayerNames(const LayerNames&) = delete;
+  LayerNames& operator=(const LayerNames&) = delete;
+  ~LayerNames();
+
+  // `name`: of the parameter, `encoder.0.linear1.weight`; its layer is what stands before the last dot.
+  void add(c10::StorageImpl& storage, std::string_view name);
+  // The number of the layer that the storage's parameter belongs to; 0: it has no name.
+  [[nodiscard]] std::uint16_t layer_of(c10::StorageImpl& storage) const {
+    const auto found = parameters_.find(&storage);
+    return found == parameters_.end() ? std::uint16_t{0} : found->second;
+  }
+  [[nodiscard]] const std::string& name(std::uint16_t layer) const { return names_[layer]; }
+  [[nodiscard]] bool empty() const { return parameters_.empty(); }
+
+ private:
+  void drop_dead();
+
+  std::unordered_map<c10::StorageImpl*, std::uint16_t> parameters_;
+  std::unordered_map<std::string, std::uint16_t> numbers_;
+  std::vector<std::string> names_ = {""};
+};
+
+}  // namespace neap::engine
