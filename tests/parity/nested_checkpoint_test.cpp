@@ -90,6 +90,21 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint) {
   }
 }
 
+// Regions in regions take no second replay, and a gradient of a gradient reads what the first one brought back.
+TEST_F(TestNestedCheckpoint, runs_each_operator_again_once_however_deep_its_region_is) {
+  const Function f = [](const at::Tensor& x) { return x.sin().exp().sin(); };
+  const at::Tensor x = leaf();
+  const auto replays = [&](const Function& fn) {
+    const Since start;
+    static_cast<void>(fn(x));
+    return start.replays();
+  };
+  EXPECT_EQ(replays(c(f)), 0);
+  EXPECT_EQ(replays(grad(c(f))), 2) << "sin and exp";
+  EXPECT_EQ(replays(grad(c(c(c(f))))), 2);
+  EXPECT_EQ(replays(grad(grad(c(f)))), 2);
+}
+
 TEST_F(TestNestedCheckpoint, test_nested_checkpoint_two_children) {
   const Function f = [](const at::Tensor& x) { return x.sin().exp().sin(); };
   const Function g = [](const at::Tensor& x) { return x.cos().sin().exp(); };
