@@ -215,28 +215,27 @@ class Training {
   }
 
   // Large steps first, small ones at the end: the rate falls along half a cosine, after a short rise.
-  void set_rate(torch::optim::Optimizer& optimizer, std::int64_t step, std::int64_t total) const {
+  [[nodiscard]] double rate(std::int64_t step, std::int64_t total) const {
     const double peak = options_.lr > 0 ? options_.lr : default_lr(options_.optimizer);
     const auto rise = static_cast<double>(std::max<std::int64_t>(1, total / 20));
     const auto now = static_cast<double>(step);
-    const double rate =
-        now < rise
-            ? (now + 1) / rise
-            : 0.5 + 0.5 * std::cos(M_PI * (now - rise) / (static_cast<double>(total) - rise));
-    for (auto& group : optimizer.param_groups()) group.options().set_lr(peak * rate);
+    return peak * (now < rise ? (now + 1) / rise
+                              : 0.5 + 0.5 * std::cos(M_PI * (now - rise) /
+                                                     (static_cast<double>(total) - rise)));
   }
 
   void learn(Job& job, Batches& batches) {
     const std::int64_t per_epoch = batches.per_epoch();
     const std::int64_t total = options_.steps > 0 ? options_.steps : options_.epochs * per_epoch;
-    train::Trainer trainer(job.loss, *job.optimizer,
-                           {.budget = history_.budget, .accumulate = options_.accumulate});
+    train::Trainer trainer(
+        job.loss, *job.optimizer,
+        {.budget = history_.budget,
+         .schedule = [this, total](std::int64_t step) { return rate(step, total); }});
     Progress progress(total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       if (step % per_epoch == 0) batches.start_epoch();
       const Batch batch = batches.at(step % per_epoch);
-      set_rate(*job.optimizer, step, total);
-      const train::StepResult result = trainer.step(batch.x, batch.y);
+      const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
       history_.add(result);
       progress.step({.done = step + 1,
                      .loss = result.loss,
