@@ -1,0 +1,225 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/layer_rules.h"
+#include "analysis/walk.h"
+
+#include <neap/analysis.h>
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+namespace neap {
+namespace analysis {
+namespace {
+
+// torch::nn::LinearImpl is a Linear.
+std::string kind_of(const torch::nn::Module& module) {
+  std::string name = module.name();
+  name.erase(0, name.rfind(':') + 1);
+  if (name.ends_with("Impl")) name.erase(name.size() - 4);
+  return name;
+}
+
+std::int64_t states_of(OptimizerKind kind, std::int64_t gradients) {
+  switch (kind) {
+    case OptimizerKind::SGD:
+      return 0;
+    case OptimizerKind::Momentum:
+      return gradients;
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+      return 2 * gradients;
+    case OptimizerKind::AdamAMSGrad:
+    case OptimizerKind::AdamWAMSGrad:
+      return 3 * gradients;
+  }
+  return 0;
+}
+
+// Copies of one parameter that its step holds at once.
+std::int64_t scratch_of(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::SGD:
+    case OptimizerKind::Momentum:
+      return 0;
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+    case OptimizerKind::AdamAMSGrad:
+    case OptimizerKind::AdamWAMSGrad:
+      return 2;
+  }
+  return 0;
+}
+
+// The model's modules, leaves first to last, in the order of their registration.
+class Estimate {
+ public:
+  Estimate(const torch::nn::Module& model, Sizes input, std::int64_t item_bytes,
+           OptimizerKind optimizer)
+      : optimizer_(optimizer), walk_(std::move(input), item_bytes) {
+    visit(model, "");
+    walk_.end();
+  }
+
+  MemoryUsage result() && {
+    usage_.input = walk_.input_bytes();
+    usage_.assumed = walk_.assumptions();
+    for (const LayerUsage& layer : usage_.layers) {
+      usage_.parameters += layer.parameters;
+      usage_.buffers += layer.buffers;
+      usage_.gradients += layer.gradients;
+      usage_.optimizer_states += layer.optimizer_states;
+    }
+    add_activations();
+    find_peak();
+    return std::move(usage_);
+  }
+
+ private:
+  void visit(const torch::nn::Module& module, const std::string& name) {
+    const auto children = module.named_children();
+    const bool leaf = children.is_empty() || is_whole(module);
+    add_layer(module, name, leaf);
+    if (leaf) return;
+    for (const auto& child : children) {
+      visit(*child.value(), name.empty() ? child.key() : name + "." + child.key());
+    }
+  }
+
+  void add_layer(const torch::nn::Module& module, const std::string& name, bool leaf) {
+    LayerUsage layer{.name = name, .kind = kind_of(module)};
+    bool learns = false;
+    std::int64_t item_bytes = walk_.item_bytes();
+    for (const at::Tensor& parameter : module.parameters(/*recurse=*/leaf)) {
+      if (!parameter.defined()) continue;
+      item_bytes = static_cast<std::int64_t>(parameter.itemsize());
+      const std::int64_t bytes = once(parameter);
+      layer.parameters += bytes;
+      if (!parameter.requires_grad()) continue;
+      learns = true;
+      layer.gradients += bytes;
+      largest_ = std::max(largest_, bytes);
+    }
+    for (const at::Tensor& buffer : module.buffers(/*recurse=*/leaf)) layer.buffers += once(buffer);
+    layer.optimizer_states = states_of(optimizer_, layer.gradients);
+    // A container that only calls its children.
+    if (!leaf && layer.parameters + layer.buffers == 0) return;
+
+    walk_.enter(name, leaf && learns, item_bytes);
+    const bool known = leaf && go_through(module, walk_);
+    walk_.leave();
+    if (known) layer.output = walk_.sizes();
+    if (leaf && !known)
+      usage_.unknown.push_back((name.empty() ? "" : name + " ") + "(" + layer.kind + ")");
+    usage_.layers.push_back(std::move(layer));
+  }
+
+  // The bytes of a storage when it is met for the first time.
+  std::int64_t once(const at::Tensor& tensor) {
+    if (!tensor.defined() || !tensor.has_storage()) return 0;
+    const c10::StorageImpl* const storage = tensor.storage().unsafeGetStorageImpl();
+    return seen_.insert(storage).second ? static_cast<std::int64_t>(storage->nbytes()) : 0;
+  }
+
+  void add_activations() {
+    for (const Walk::Storage& storage : walk_.storages()) {
+      if (storage.first_keeper < 0) continue;
+      usage_.activations += storage.bytes;
+      // The loss is the layer behind the last.
+      const auto keeper = static_cast<std::size_t>(storage.first_keeper);
+      usage_.layers[std::min(keeper, usage_.layers.size() - 1)].activations += storage.bytes;
+    }
+  }
+
+  [[nodiscard]] std::int64_t kept_up_to(std::size_t layer) const {
+    std::int64_t bytes = 0;
+    for (const Walk::Storage& storage : walk_.storages()) {
+      if (storage.first_keeper >= 0 && static_cast<std::size_t>(storage.first_keeper) <= layer) {
+        bytes += storage.bytes;
+      }
+    }
+    return bytes;
+  }
+
+  void meet(std::int64_t held, std::int64_t temporaries) {
+    if (held + temporaries <= usage_.peak) return;
+    usage_.peak = held + temporaries;
+    usage_.temporaries = temporaries;
+  }
+
+  // Goes through the step: what is held at each layer, forward and backward, and by the optimizer.
+  void find_peak() {
+    const std::int64_t base =
+        usage_.input + usage_.parameters + usage_.buffers + usage_.optimizer_states;
+    const std::vector<Walk::Storage>& storages = walk_.storages();
+    const std::vector<Walk::Layer>& layers = walk_.layers();
+    const auto passing = [&](std::size_t index, std::size_t layer) -> std::int64_t {
+      const Walk::Storage& storage = storages[index];
+      const bool kept =
+          storage.first_keeper >= 0 && static_cast<std::size_t>(storage.first_keeper) <= layer;
+      return kept || index == 0 ? 0 : storage.bytes;
+    };
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const Walk::Layer& layer = layers[i];
+      meet(base + kept_up_to(i),
+           passing(layer.output, i) + (layer.input != layer.output ? passing(layer.input, i) : 0));
+    }
+    std::int64_t gradients = 0;
+    for (std::size_t i = layers.size(); i-- > 0;) {
+      const Walk::Layer& layer = layers[i];
+      if (!layer.needs_gradient) continue;
+      // Gradients of what goes in and of what comes out; those of a view are the same.
+      std::int64_t flowing = storages[layer.output].bytes;
+      if (layer.input_has_gradient && layer.input != layer.output)
+        flowing += storages[layer.input].bytes;
+      if (i < usage_.layers.size()) {
+        gradients += usage_.layers[i].gradients;
+        usage_.layers[i].temporaries = flowing;
+      }
+      meet(base + kept_up_to(i) + gradients, flowing);
+    }
+    meet(base + usage_.gradients, scratch_of(optimizer_) * largest_);
+  }
+
+  OptimizerKind optimizer_;
+  Walk walk_;
+  MemoryUsage usage_;
+  std::unordered_set<const c10::StorageImpl*> seen_;
+  std::int64_t largest_ = 0;  // of the parameters that learn
+};
+
+// The type of what goes in: int64 for layers that look rows up, else that of the weights.
+std::int64_t input_item_bytes(const torch::nn::Module& model) {
+  for (const auto& module : model.modules()) {
+    if (wants_integers(*module)) return 8;
+    const auto own = module->parameters(/*recurse=*/false);
+    if (!own.empty() && own[0].defined()) return static_cast<std::int64_t>(own[0].itemsize());
+  }
+  return 4;
+}
+
+}  // namespace
+}  // namespace analysis
+
+MemoryUsage estimate_memory_usage(const torch::nn::Module& model,
+                                  const std::vector<std::int64_t>& input_size,
+                                  std::int64_t batch_size, analysis::OptimizerKind optimizer) {
+  if (batch_size < 1) {
+    throw InvalidArgument("estimate_memory_usage: a batch size of " + std::to_string(batch_size) +
+                          "; expected 1 or more");
+  }
+  for (const std::int64_t extent : input_size) {
+    if (extent >= 1) continue;
+    throw InvalidArgument("estimate_memory_usage: an extent of " + std::to_string(extent) +
+                          " in the input's size; give the sizes of one item, without the batch");
+  }
+  analysis::Sizes input{batch_size};
+  input.insert(input.end(), input_size.begin(), input_size.end());
+  MemoryUsage usage =
+      analysis::Estimate(model, std::move(input), analysis::input_item_bytes(model), optimizer)
+          .result();
+  usage.batch_size = batch_size;
+  return usage;
+}
+
+}  // namespace neap

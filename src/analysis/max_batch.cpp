@@ -1,0 +1,217 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/step.h"
+#include "memory/allocator.h"
+
+#include <neap/analysis.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iterator>
+#include <map>
+#include <utility>
+
+namespace neap {
+namespace analysis {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Keeps an allocation that no scope watches from taking the machine: a search asks for what is too large on purpose.
+class Fence {
+ public:
+  explicit Fence(std::int64_t bytes) { memory::set_budget(bytes); }
+  Fence(const Fence&) = delete;
+  Fence& operator=(const Fence&) = delete;
+  ~Fence() { memory::set_budget(std::nullopt); }
+};
+
+using Deadline = std::optional<Clock::time_point>;
+
+// One side. The job goes with it.
+class Search {
+ public:
+  Search(const JobFactory& make_job, const SizedBatchMaker& make_batch, Bytes budget,
+         const MaxBatchOptions& options, Deadline end, bool plain)
+      : make_batch_(make_batch),
+        budget_(budget),
+        options_(options),
+        end_(end),
+        plain_(plain),
+        job_(make_job()) {}
+
+  // `first`: a batch that likely fits; 0: none is known.
+  MaxBatchSide run(std::int64_t first) {
+    side_.proved = find(first);
+    while (side_.proved && fits_ > 0 && !confirm()) side_.proved = find(0);
+    side_.batch_size = fits_;
+    std::vector<double> milliseconds;
+    for (const Trial& trial : side_.trials) {
+      if (trial.batch_size != fits_ || !trial.refusal.empty()) continue;
+      side_.peak = std::max(side_.peak, trial.peak);
+      milliseconds.push_back(trial.milliseconds);
+    }
+    // The first one met new sizes: pages and what is learned of operators' costs.
+    if (milliseconds.size() > 1) milliseconds.erase(milliseconds.begin());
+    if (fits_ > 0) {
+      side_.milliseconds_per_item = quartiles_of(milliseconds).median / static_cast<double>(fits_);
+    }
+    return std::move(side_);
+  }
+
+ private:
+  // Narrows down until the batch after the largest that fits is refused. False: the time was over before.
+  bool find(std::int64_t first) {
+    if (side_.trials.empty()) {
+      // Makes the optimizer's state: what a step without it takes says too little.
+      if (time_is_over()) return false;
+      run_trial(options_.smallest);
+    }
+    while (!refused_ || *refused_ - std::max(fits_, options_.smallest - 1) > 1) {
+      if (time_is_over()) return false;
+      run_trial(next_batch(std::exchange(first, 0)));
+    }
+    return true;
+  }
+
+  // Steps at the answer. False: one did not fit. A batch that fitted once and not again is none that trains.
+  bool confirm() {
+    const std::int64_t answer = fits_;
+    for (std::int64_t step = 0; step < options_.proof_steps && !time_is_over(); ++step) {
+      run_trial(answer);
+      if (fits_ != answer) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool time_is_over() const { return end_ && Clock::now() >= *end_; }
+
+  std::int64_t next_batch(std::int64_t first) {
+    if (first > fits_ && !refused_) return first;
+    const std::int64_t middle = refused_ ? fits_ + (*refused_ - fits_) / 2 : 2 * fits_;
+    // Peaks that do not grow evenly would lead it through the batches one by one.
+    constexpr int kMostPredictions = 6;
+    const std::optional<std::int64_t> predicted = predict();
+    if (!predicted || predictions_ == kMostPredictions) return middle;
+    ++predictions_;
+    // Where the prediction is what fits already, the next batch is the proof.
+    return std::clamp(*predicted, fits_ + 1, refused_.value_or(64 * fits_) - 1);
+  }
+
+  // The largest batch that fits, by the line through the peaks of the two largest; plain steps only: under neap a peak is what the
+  // budget allows.
+  [[nodiscard]] std::optional<std::int64_t> predict() const {
+    if (!plain_) return std::nullopt;
+    std::map<std::int64_t, std::int64_t> peaks;
+    for (std::size_t i = 1; i < side_.trials.size(); ++i) {  // the first had no optimizer state
+      const Trial& trial = side_.trials[i];
+      if (trial.peak.count() > 0) peaks[trial.batch_size] = trial.peak.count();
+    }
+    if (peaks.size() < 2) return std::nullopt;
+    const auto [batch2, peak2] = *peaks.rbegin();
+    const auto [batch1, peak1] = *std::next(peaks.rbegin());
+    if (peak2 <= peak1) return std::nullopt;
+    const double slope = static_cast<double>(peak2 - peak1) / static_cast<double>(batch2 - batch1);
+    const double more = static_cast<double>(budget_.count() - peak2) / slope;
+    return batch2 + static_cast<std::int64_t>(std::floor(std::min(more, 1e12)));
+  }
+
+  void run_trial(std::int64_t batch_size) {
+    Trial trial{.batch_size = batch_size};
+    drop_gradients(job_.optimizer.get());
+    trial.refusal = refusal_of(job_.optimizer.get(), [&] {
+      std::optional<Fence> fence(budget_.count() + (plain_ ? budget_.count() / 4 : 0));
+      const train::MicroBatch batch = make_batch_(batch_size);
+      if (!plain_) fence.reset();  // the scope has the budget
+      const Step step =
+          run_step(job_, batch,
+                   {.scope = !plain_, .budget = plain_ ? std::nullopt : std::optional(budget_)});
+      trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
+      trial.milliseconds = step.milliseconds;
+    });
+    if (plain_ && trial.refusal.empty() && trial.peak > budget_) {
+      trial.refusal = "a step holds " + trial.peak.text() + " at its peak, " +
+                      (trial.peak - budget_).text() + " more than the budget";
+    }
+    side_.trials.push_back(trial);
+    if (trial.refusal.empty()) {
+      fits_ = std::max(fits_, batch_size);
+    } else {
+      refuse(trial);
+    }
+  }
+
+  void refuse(const Trial& trial) {
+    refused_ = trial.batch_size;
+    side_.next_refusal = trial.refusal;
+    fits_ = 0;
+    for (const Trial& other : side_.trials) {
+      if (other.refusal.empty() && other.batch_size < trial.batch_size) {
+        fits_ = std::max(fits_, other.batch_size);
+      }
+    }
+  }
+
+  const SizedBatchMaker& make_batch_;
+  Bytes budget_;
+  const MaxBatchOptions& options_;
+  Deadline end_;
+  bool plain_;
+  Job job_;
+  MaxBatchSide side_;
+  std::int64_t fits_ = 0;                // the largest that does; 0: none yet
+  std::optional<std::int64_t> refused_;  // the smallest that does not
+  int predictions_ = 0;
+};
+
+void check(const JobFactory& make_job, const SizedBatchMaker& make_batch, Bytes budget,
+           const MaxBatchOptions& options) {
+  if (!make_job || !make_batch) {
+    throw InvalidArgument(std::string("max_batch: the maker of ") +
+                          (!make_job ? "jobs" : "batches") + " is an empty function; give one");
+  }
+  if (budget.count() <= 0) {
+    throw InvalidArgument("max_batch: a budget of " + std::to_string(budget.count()) +
+                          " bytes: expected more than 0");
+  }
+  if (!(options.margin_percent >= 0 && options.margin_percent < 100)) {
+    throw InvalidArgument("max_batch: a margin of " + report::fixed(options.margin_percent, 2) +
+                          " %: expected 0 to below 100, of the budget");
+  }
+  if (options.time_limit_seconds && !(*options.time_limit_seconds > 0)) {
+    throw InvalidArgument("max_batch: a time limit of " +
+                          report::fixed(*options.time_limit_seconds, 3) +
+                          " s: expected more than 0; leave it out for none");
+  }
+  if (options.smallest < 1 || options.proof_steps < 1) {
+    throw InvalidArgument("max_batch: smallest is " + std::to_string(options.smallest) +
+                          " and proof_steps " + std::to_string(options.proof_steps) +
+                          "; expected 1 or more of each");
+  }
+}
+
+}  // namespace
+}  // namespace analysis
+
+using namespace analysis;
+
+MaxBatchResult max_batch(const JobFactory& make_job, const SizedBatchMaker& make_batch,
+                         Bytes budget, const MaxBatchOptions& options) {
+  check(make_job, make_batch, budget, options);
+  const GeneratorGuard generator;
+  Deadline end;
+  if (options.time_limit_seconds) {
+    end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                             std::chrono::duration<double>(*options.time_limit_seconds));
+  }
+  MaxBatchResult result;
+  result.budget = Bytes(static_cast<std::int64_t>(
+      std::floor(static_cast<double>(budget.count()) * (1 - options.margin_percent / 100))));
+  result.plain = Search(make_job, make_batch, result.budget, options, end, /*plain=*/true).run(0);
+  // What fits plain nearly always fits in a scope of the budget too.
+  result.neap = Search(make_job, make_batch, result.budget, options, end, /*plain=*/false)
+                    .run(result.plain.batch_size);
+  return result;
+}
+
+}  // namespace neap

@@ -1,0 +1,51 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/output.h"
+
+#include <neap/analysis.h>
+
+namespace neap::analysis {
+namespace {
+
+Json json_of(const MaxBatchSide& side) {
+  Json json{{"batch_size", side.batch_size},
+            {"peak", side.peak.count()},
+            {"milliseconds_per_item", side.milliseconds_per_item},
+            {"proved", side.proved},
+            {"next_refusal", side.next_refusal},
+            {"trials", Json::array()}};
+  for (const Trial& trial : side.trials) {
+    json["trials"].push_back(
+        {{"batch_size", trial.batch_size},
+         {"refusal", trial.refusal.empty() ? Json(nullptr) : Json(trial.refusal)},
+         {"peak", trial.peak.count()},
+         {"milliseconds", trial.milliseconds}});
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string MaxBatchResult::text() const {
+  report::Table table({{"", report::Align::Left},
+                       {"largest batch"},
+                       {"peak"},
+                       {"ms an item"},
+                       {"trials"},
+                       {"the next batch", report::Align::Left}});
+  for (const auto& [name, side] :
+       {std::pair<const char*, const MaxBatchSide&>{"plain", plain}, {"neap", neap}}) {
+    const bool any = side.batch_size > 0;
+    table.add_row({name, any ? std::to_string(side.batch_size) : "none",
+                   any ? side.peak.text() : "",
+                   any ? report::fixed(side.milliseconds_per_item, 2) : "",
+                   std::to_string(side.trials.size()),
+                   side.proved ? side.next_refusal : "not run: the time was over"});
+  }
+  return "budget: " + budget.text() + '\n' + table.text();
+}
+
+std::string MaxBatchResult::to_json() const {
+  return dump({{"budget", budget.count()}, {"plain", json_of(plain)}, {"neap", json_of(neap)}});
+}
+
+}  // namespace neap::analysis

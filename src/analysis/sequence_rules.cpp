@@ -1,0 +1,105 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Rules of layers that go through tokens.
+#include "analysis/layer_list.h"
+#include "analysis/layer_rules.h"
+
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/rnn.h>
+
+#include <algorithm>
+
+namespace neap::analysis {
+namespace {
+
+namespace nn = torch::nn;
+
+// ---- Tokens and sequences: (B, T), (B, T, D), whatever order the layer itself takes ----
+
+bool go(const nn::EmbeddingImpl& layer, Walk& walk) {
+  if (!walk.is_input()) {
+    // A table of places, or another input of the model: added to what is there.
+    walk.assume(walk.sizes(), "its result is assumed to be added to what came");
+    return true;
+  }
+  if (layer.weight.requires_grad()) walk.keep();
+  Sizes sizes = walk.sizes();
+  sizes.push_back(layer.options.embedding_dim());
+  walk.make(std::move(sizes));
+  return true;
+}
+
+// Attention of a sequence to itself.
+bool go(const nn::MultiheadAttentionImpl& layer, Walk& walk) {
+  const auto& options = layer.options;
+  if (walk.sizes().size() != 3 || options.add_bias_kv() || options.add_zero_attn()) return false;
+  want_features(walk, options.embed_dim());
+  const std::int64_t tokens = walk.sizes()[1];
+  const std::int64_t scores = walk.batch() * options.num_heads() * tokens * tokens;
+  walk.keep();
+  walk.keep_elements(3 * walk.elements());  // queries, keys, values, by heads
+  walk.keep_elements(scores);               // softmax
+  if (options.dropout() > 0 && layer.is_training()) walk.keep_elements(2 * scores);  // mask, result
+  walk.keep_elements(walk.elements());  // what goes into the last product
+  walk.make(walk.sizes());
+  return true;
+}
+
+// One layer of a recurrent network, in all directions; `extra`: elements a direction keeps besides the input.
+template <class Layer, class Extra>
+bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& extra) {
+  const auto& options = layer.options;
+  if (walk.sizes().size() != 3) return false;
+  want_features(walk, options.input_size());
+  const std::int64_t batch = walk.batch(), tokens = walk.sizes()[1], hidden = options.hidden_size();
+  const std::int64_t directions = options.bidirectional() ? 2 : 1;
+  // The operator goes through time first: what comes batch first is copied.
+  const bool copied = options.batch_first() && batch > 1 && tokens > 1;
+  for (std::int64_t index = 0; index < options.num_layers(); ++index) {
+    const std::int64_t features = walk.sizes()[2];
+    if (index > 0 || !copied) {
+      walk.keep();
+    } else {
+      walk.keep_elements((input_once ? 1 : directions) * walk.elements());
+    }
+    walk.keep_elements(directions * extra(batch, tokens, features, hidden));
+    walk.make({batch, tokens, directions * hidden});
+    if (index + 1 < options.num_layers() && options.dropout() > 0 && layer.is_training()) {
+      walk.keep_elements(walk.elements());
+      walk.make(walk.sizes());
+    }
+  }
+  return true;
+}
+
+bool go(const nn::GRUImpl& layer, Walk& walk) {
+  // A step keeps its state, its three gates in one piece, and three terms of the new state.
+  return go_recurrent(layer, walk, /*input_once=*/false,
+                      [](std::int64_t batch, std::int64_t tokens, std::int64_t,
+                         std::int64_t hidden) { return 7 * batch * tokens * hidden; });
+}
+
+bool go(const nn::LSTMImpl& layer, Walk& walk) {
+  if (layer.options.proj_size() > 0) return false;
+  // oneDNN's: the output and a workspace, whose size it does not tell; fitted to what it took for 64 to 256 features.
+  return go_recurrent(
+      layer, walk, /*input_once=*/true,
+      [](std::int64_t batch, std::int64_t tokens, std::int64_t features, std::int64_t hidden) {
+        return batch * (tokens + 1) * (9 * hidden + 6 * std::max(features, hidden) + 16) +
+               batch * tokens * hidden;
+      });
+}
+
+}  // namespace
+
+bool go_through_sequence(const nn::Module& layer, Walk& walk) {
+  return go_as_one_of<nn::EmbeddingImpl, nn::MultiheadAttentionImpl, nn::GRUImpl, nn::LSTMImpl>(
+      layer, [&](const auto& known) { return go(known, walk); });
+}
+
+bool is_whole(const nn::Module& layer) { return layer.as<nn::MultiheadAttentionImpl>() != nullptr; }
+
+bool wants_integers(const nn::Module& layer) { return layer.as<nn::EmbeddingImpl>() != nullptr; }
+
+}  // namespace neap::analysis

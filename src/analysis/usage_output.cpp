@@ -1,0 +1,80 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/output.h"
+
+#include <neap/analysis.h>
+
+#include <utility>
+
+namespace neap {
+namespace {
+
+using analysis::Json;
+using analysis::LayerUsage;
+using report::Align;
+
+// The sums, in the order in which people ask for them.
+std::vector<std::pair<const char*, std::int64_t>> sums_of(const MemoryUsage& usage) {
+  return {{"input", usage.input},
+          {"parameters", usage.parameters},
+          {"buffers", usage.buffers},
+          {"gradients", usage.gradients},
+          {"optimizer_states", usage.optimizer_states},
+          {"activations", usage.activations},
+          {"temporaries", usage.temporaries},
+          {"peak", usage.peak}};
+}
+
+}  // namespace
+
+std::string MemoryUsage::text() const {
+  report::Table table({{"layer", Align::Left},
+                       {"kind", Align::Left},
+                       {"output", Align::Left},
+                       {"parameters"},
+                       {"buffers"},
+                       {"gradients"},
+                       {"optimizer"},
+                       {"activations"},
+                       {"temporaries"}});
+  for (const LayerUsage& layer : layers) {
+    std::vector<std::string> cells{layer.name, layer.kind,
+                                   layer.output.empty() ? "" : analysis::shape_text(layer.output)};
+    for (const std::int64_t bytes :
+         {layer.parameters, layer.buffers, layer.gradients, layer.optimizer_states,
+          layer.activations, layer.temporaries}) {
+      cells.push_back(bytes == 0 ? "" : Bytes(bytes).text());
+    }
+    table.add_row(std::move(cells));
+  }
+  report::Table sums(
+      {{measured ? "measured" : "estimated", Align::Left}, {"bytes"}, {"", Align::Left}});
+  for (const auto& [name, bytes] : sums_of(*this)) {
+    sums.add_row({name, std::to_string(bytes), Bytes(bytes).text()});
+  }
+  std::string text = table.text() + '\n' + sums.text();
+  for (const std::string& layer : unknown) text += "not known: activations of " + layer + '\n';
+  for (const std::string& sentence : assumed) text += "assumed: " + sentence + '\n';
+  return text;
+}
+
+std::string MemoryUsage::to_json() const {
+  Json json{{"measured", measured}, {"batch_size", batch_size}};
+  for (const auto& [name, bytes] : sums_of(*this)) json[name] = bytes;
+  json["layers"] = Json::array();
+  for (const LayerUsage& layer : layers) {
+    json["layers"].push_back({{"name", layer.name},
+                              {"kind", layer.kind},
+                              {"output", layer.output},
+                              {"parameters", layer.parameters},
+                              {"buffers", layer.buffers},
+                              {"gradients", layer.gradients},
+                              {"optimizer_states", layer.optimizer_states},
+                              {"activations", layer.activations},
+                              {"temporaries", layer.temporaries}});
+  }
+  json["unknown"] = unknown;
+  json["assumed"] = assumed;
+  return analysis::dump(json);
+}
+
+}  // namespace neap

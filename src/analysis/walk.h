@@ -1,0 +1,87 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// analysis/walk.h: sizes that go through the layers of a model, and the storages that autograd keeps of them.
+//
+// One tensor is current. A rule of a layer (layer_rules.h) says what the layer keeps of it and what it makes:
+//   walk.keep();                        // the current tensor, as Linear does its input
+//   walk.make({walk.batch(), 10});      // the output, in a storage of its own, is current from now on
+// A storage counts once, for the first layer that keeps it. Nothing is kept where nothing needs a gradient.
+//
+// Invariant: storages are in the order in which they are made; first_keeper is -1 or a layer of the walk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace neap::analysis {
+
+using Sizes = std::vector<std::int64_t>;
+
+class Walk {
+ public:
+  struct Storage {
+    std::int64_t bytes = 0;
+    int first_keeper = -1;  // layer; -1: not kept
+  };
+  struct Layer {
+    std::string name;
+    bool needs_gradient = false;  // it, or a layer before it, has something to learn
+    bool input_has_gradient = false;
+    std::size_t input = 0, output = 0;  // storages
+  };
+
+  // The input is a storage of the program's, and does not count as kept.
+  Walk(Sizes input, std::int64_t item_bytes);
+
+  // ---- For the one who walks ----
+
+  // learns: the layer has parameters that need a gradient. item_bytes: of its weights.
+  void enter(const std::string& name, bool learns, std::int64_t item_bytes);
+  void leave();
+  // The loss keeps the output.
+  void end();
+
+  // ---- For the rules ----
+
+  [[nodiscard]] const Sizes& sizes() const { return sizes_; }
+  [[nodiscard]] std::int64_t batch() const { return sizes_[0]; }
+  [[nodiscard]] std::int64_t elements() const;
+  [[nodiscard]] std::int64_t item_bytes() const { return item_bytes_; }
+  [[nodiscard]] bool is_input() const { return current_ == kInput; }
+
+  // The current tensor stays for the backward.
+  void keep();
+  // A storage of the layer's own stays: a mask, statistics.
+  void keep_bytes(std::int64_t bytes);
+  void keep_elements(std::int64_t count) { keep_bytes(count * item_bytes_); }
+  // The output, in a storage of its own.
+  void make(Sizes sizes);
+  // The output is a view of the current tensor.
+  void view(Sizes sizes) { sizes_ = std::move(sizes); }
+  // The sizes that came are not those that the layer takes: an operator between the layers, which is not seen, must have
+  // made these. `why` goes to assumptions().
+  void assume(Sizes sizes, const std::string& why);
+
+  // ---- What came out ----
+
+  [[nodiscard]] const std::vector<Storage>& storages() const { return storages_; }
+  [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }
+  [[nodiscard]] const std::vector<std::string>& assumptions() const { return assumptions_; }
+  [[nodiscard]] std::int64_t input_bytes() const { return storages_[kInput].bytes; }
+
+ private:
+  static constexpr std::size_t kInput = 0;
+
+  void keep_storage(std::size_t index);
+
+  Sizes sizes_;
+  std::int64_t item_bytes_;
+  std::size_t current_ = kInput;
+  bool has_gradient_ = false;  // of the current tensor
+  std::vector<Storage> storages_;
+  std::vector<Layer> layers_;
+  std::vector<std::string> assumptions_;
+};
+
+}  // namespace neap::analysis
