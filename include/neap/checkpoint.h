@@ -303,6 +303,25 @@ decltype(auto) layers_of(Layers& layers) {
     return (layers);
   }
 }
+
+// Runs the layers in segments, each up to the layer before its end, and checkpoints each but the last.
+// REQUIRES: ends rise, and the last is the number of layers.
+template <class Layers>
+at::Tensor run_segments(Layers& layers, const std::vector<std::int64_t>& ends, at::Tensor x,
+                        const CheckpointOptions& options = {}) {
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    const auto run = [&](at::Tensor value) {
+      for (auto it = std::next(layers.begin(), begin); it != std::next(layers.begin(), end); ++it) {
+        value = run_layer(*it, value);
+      }
+      return value;
+    };
+    x = end != ends.back() ? custom_checkpoint(options, run, x) : run(x);
+    begin = end;
+  }
+  return x;
+}
 }  // namespace detail
 
 template <class Sequential>
@@ -310,17 +329,11 @@ at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, 
                                  const CheckpointOptions& options) {
   auto& layers = detail::layers_of(sequential);
   const auto count = static_cast<std::int64_t>(layers.size());
+  std::vector<std::int64_t> ends;
   for (std::int64_t segment = 0; segment < segments || segment == 0; ++segment) {
-    const auto [begin, end] = detail::segment_bounds(count, segments, segment);
-    const auto run = [&, begin = begin, end = end](at::Tensor value) {
-      for (auto it = std::next(layers.begin(), begin); it != std::next(layers.begin(), end); ++it) {
-        value = detail::run_layer(*it, value);
-      }
-      return value;
-    };
-    x = segment + 1 < segments ? custom_checkpoint(options, run, x) : run(x);
+    ends.push_back(detail::segment_bounds(count, segments, segment).second);
   }
-  return x;
+  return detail::run_segments(layers, ends, std::move(x), options);
 }
 
 struct AdaptiveOptions {
@@ -416,7 +429,7 @@ at::Tensor AdaptiveCheckpointing::forward_with_adaptive_checkpoint(Model& model,
     x = begin_layer(index++) ? checkpoint(run, x) : run(x);
     end_layer(x);
   }
-  return x;
+  return detail::run_segments(layers, ends, std::move(x));
 }
 
 }  // namespace neap
