@@ -123,6 +123,125 @@ struct Splits {
 // a file.
 NEAP_EXPORT Splits open(const std::string& spec);
 
+// ---- Loader ----
+
+// What a loader hands out. Nobody else writes into the tensors, however long they are kept.
+struct Batch {
+  std::vector<at::Tensor> tensors;    // (B, ...) each; row i is of samples[i]
+  std::vector<std::int64_t> samples;  // (B,) indices in the data set
+};
+
+// min(4, cores).
+NEAP_EXPORT std::int64_t default_workers() noexcept;
+
+struct LoaderOptions {
+  // Threads that load ahead, 0 to 1024; 0: the calling thread loads each batch when it is asked for. Batches are the same.
+  std::int64_t workers = default_workers();
+  // The most that batches loaded ahead may take, with rounding and block headers. More hides longer waits and leaves less of
+  // a budget to the step. One batch is always allowed, and never more than two for each worker are loaded ahead.
+  Bytes prefetch_bytes = Bytes(std::int64_t{64} << 20);
+  bool shuffle = false;    // another order each epoch, a function of (seed, epoch)
+  std::uint64_t seed = 0;  // of a generator of its own
+  bool drop_last = false;  // leave out a last batch of fewer samples
+  // Page-locked memory, for copies to a GPU. Where LibTorch sees none, batches are ordinary. Such memory is not neap's: it is
+  // outside of the budget.
+  bool pin_memory = false;
+};
+
+// Where a loader is. Restored into a loader of the same set and options, the rest is what it would have been.
+struct LoaderState {
+  std::uint64_t seed = 0;
+  std::int64_t epoch = 0;
+  std::int64_t position = 0;  // samples of the epoch that were handed out
+};
+
+struct LoaderCounters {
+  std::int64_t batches = 0;    // handed out since the loader was made
+  std::int64_t waited_ns = 0;  // what the calling thread waited for them; 0 a batch that was ready
+};
+
+}  // namespace neap::data
+
+namespace neap {
+
+// Makes batches of a data set in worker threads, ahead of their use, inside the budget.
+//
+//   while (std::optional<neap::data::Batch> batch = loader.next()) train_on(*batch);
+//
+// Guarantees: the sequence of batches is a function of data set, seed, epoch and batch size, whatever the workers, also its
+// bits: every sample is loaded with one LibTorch thread. Batches are allocated by LibTorch, so they are inside the budget. When
+// the program let go of a batch, and the engine of what it needs to replay, the allocator uses its memory for one of the next;
+// nothing is ever written into a batch that was handed out.
+// What a worker cannot allocate, because the budget is full, the calling thread loads when it is its turn, after the batches
+// loaded ahead were dropped: loading ahead makes no step fail at next(). It does take bytes from the step: see prefetch_bytes.
+// The calling thread also loads where the system gives no threads.
+// Threads: one at a time calls a loader. Workers live from an epoch's first batch to its last, to the end of a range-for, or to the
+// loader's end; ending waits for the samples that are being loaded.
+// Cost: two operators a tensor and sample; 8 bytes a sample for a shuffled epoch; the threads, once an epoch. Beside
+// prefetch_bytes, each worker holds one sample.
+class NEAP_EXPORT MemoryEfficientDataLoader {
+ public:
+  class Iterator;
+
+  // Throws: InvalidArgument when there is no data set, it is empty, batch_size is below 1, an option is out of its range, or
+  // drop_last leaves no batch.
+  MemoryEfficientDataLoader(std::shared_ptr<const data::Dataset> dataset, std::int64_t batch_size,
+                            const data::LoaderOptions& options = {});
+  MemoryEfficientDataLoader(const MemoryEfficientDataLoader&) = delete;
+  MemoryEfficientDataLoader& operator=(const MemoryEfficientDataLoader&) = delete;
+  ~MemoryEfficientDataLoader();
+
+  // Begins the next epoch, or after restore() goes on in the restored one, and loads the first batch. Throws: as next().
+  Iterator begin();
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  // The next batch; none, once, at the end of each epoch.
+  // Throws: SampleError for a sample that cannot be loaded (the next call goes on with the batch behind it); BudgetExceeded or
+  // OutOfMemory when the batch does not fit, and other errors of neap (the next call tries the same batch again).
+  std::optional<data::Batch> next();
+
+  // Batches of a whole epoch.
+  [[nodiscard]] std::int64_t batches() const noexcept;
+  [[nodiscard]] data::LoaderState state() const noexcept;
+  // Throws: InvalidArgument when the epoch is below 0 or the position outside of the data set.
+  void restore(const data::LoaderState& state);
+  [[nodiscard]] data::LoaderCounters counters() const noexcept;
+
+ private:
+  struct Work;
+  std::unique_ptr<Work> work_;
+};
+
+// Holds one batch at a time and lets go of it before it asks for the next. When it dies, the workers end.
+// REQUIRES: the loader lives, and nobody else iterates over it.
+class NEAP_EXPORT MemoryEfficientDataLoader::Iterator {
+ public:
+  using iterator_concept = std::input_iterator_tag;
+  using value_type = data::Batch;
+  using difference_type = std::ptrdiff_t;
+
+  Iterator(Iterator&& other) noexcept;
+  Iterator& operator=(Iterator&& other) noexcept;
+  ~Iterator();
+  const data::Batch& operator*() const { return *batch_; }
+  const data::Batch* operator->() const { return &*batch_; }
+  Iterator& operator++();
+  void operator++(int) { ++*this; }
+  friend bool operator==(const Iterator& it, std::default_sentinel_t) {
+    return !it.batch_.has_value();
+  }
+
+ private:
+  friend class MemoryEfficientDataLoader;
+  explicit Iterator(Work& work);
+  Work* work_;
+  std::optional<data::Batch> batch_;
+};
+
+}  // namespace neap
+
+namespace neap::data {
+
 // ---- Files ----
 
 enum class Split { Train, Test };
