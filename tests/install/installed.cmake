@@ -12,5 +12,6 @@ run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/build" -G N
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 1)
 run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
+run("${scratch}/build/example_data_loader")
 run("${scratch}/prefix/bin/neap" --help)
 run("${scratch}/prefix/bin/neap" doctor)
