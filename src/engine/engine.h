@@ -9,7 +9,8 @@
 // Note [Phases]
 // `User`: the owner is in the program's code or in the engine. `Kernel`: it is inside a kernel, and the engine's records are
 // whole: whoever allocates may evict, the owner or, taking the phase to `Evicting`, another thread. A request of another
-// thread that comes in phase `User` waits for the owner's next operator.
+// thread that comes in phase `User` waits for the owner's next operator. An owner that itself waits for other threads
+// (memory::Waiting) says so by phase `Kernel`: its records are as whole then.
 //
 // Note [Modes]
 // With a budget every operator is recorded, and recipes live as long as they can be of use. Without one, only the
@@ -154,6 +155,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::int64_t evict_bytes(std::int64_t bytes);
   std::int64_t release_retained();
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
+  bool begin_wait() noexcept override;
+  void end_wait() noexcept override;
   [[nodiscard]] std::int64_t smallest_feasible(std::int64_t budget) const;
 
   // Deaths and threads.
