@@ -17,7 +17,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train test test-asan test-tsan bench tidy format check-format install clean
+.PHONY: all help setup tools train test test-asan test-tsan bench bench-headline tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -56,6 +56,11 @@ bench: tools ## measure against plain LibTorch; writes bench/README.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
 	bench/run.sh $(BUILD)/bin/neap_bench
+
+bench-headline: tools ## the largest batches in 4 GiB, an hour or more; writes bench/headline.md
+	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
+	$(BUILD)/bin/neap_bench headline bench
 
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')
 

@@ -1,38 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap_bench [--repetitions N] [MODEL... | micro | process]: prints bench/README.md, or single tables of it.
+// neap_bench headline FOLDER [deck | transformer | unet ...]: writes FOLDER/headline.md and pictures.
 #include "workload.h"
 
 #include <neap/neap.h>
 
-#include <ATen/Version.h>
-
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
-#include <fstream>
 #include <string>
 #include <vector>
-
-namespace {
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  }
-  return "unknown processor";
-}
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  char text[16];
-  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
-  return text;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   neap::install();
@@ -51,7 +28,11 @@ int main(int argc, char** argv) {
     }
   }
   if (!names.empty()) {
-    if (names[0] == "micro") {
+    if (names[0] == "headline" && names.size() > 1) {
+      std::vector<std::string> models(names.begin() + 2, names.end());
+      if (models.empty()) models = {"deck", "transformer", "unet"};
+      neap::bench::measure_headline(models, names[1]);
+    } else if (names[0] == "micro") {
       neap::bench::measure_micro();
     } else if (names[0] == "process") {
       neap::bench::measure_process_size(argv[0]);
@@ -62,13 +43,13 @@ int main(int argc, char** argv) {
   }
   std::printf(
       "# Measured\n\n"
-      "`make bench`, %s, %s, LibTorch %s, one thread. Steps of all rows of a table run in turn, in "
+      "`make bench`, %s, one thread. Steps of all rows of a table run in turn, in "
       "one process, %d times; "
       "figures are medians (and quartiles) of ratios to the plain step of the same turn. A step is "
       "zero_grad, forward, "
       "loss, backward, optimizer. Shares: (peak - base) / (plain peak - base), with a budget "
       "by bytes reserved, else by bytes live.\n\n## Training steps\n",
-      today().c_str(), processor().c_str(), TORCH_VERSION, repetitions);
+      neap::bench::machine().c_str(), repetitions);
   std::fflush(stdout);
   neap::bench::measure_models({"resnet", "gpt", "mlp", "unet"}, repetitions);
   neap::bench::measure_micro();

@@ -4,10 +4,14 @@
 #include <neap/neap.h>
 #include <neap/nn.h>
 
+#include <ATen/Version.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
+#include <fstream>
 #include <stdexcept>
 
 namespace neap::bench {
@@ -62,6 +66,55 @@ Workload gpt() {
   return workload;
 }
 
+Workload deck(std::int64_t batch) {
+  Workload workload;
+  workload.definition =
+      "stem 7x7 of stride 2, 50 residual blocks of 64 channels at 112 x 112, 1000 classes; "
+      "pictures of "
+      "3 x 224 x 224, SGD with momentum";
+  nn::ResNet model(nn::ResNetOptions{.channels = 64,
+                                     .blocks = 50,
+                                     .classes = 1000,
+                                     .dropout = 0,
+                                     .stem_kernel = 7,
+                                     .stem_stride = 2});
+  workload.model = model.ptr();
+  workload.optimizer = sgd(*model);
+  const at::Tensor x = torch::randn({batch, 3, 224, 224}), y = torch::randint(1000, {batch});
+  set_losses(workload, [=](bool checkpointed) mutable {
+    return torch::cross_entropy_loss(
+        model->head(through(model->blocks, model->stem(x), checkpointed)), y);
+  });
+  workload.sequential_loss = [=]() mutable {
+    const at::Tensor middle = checkpoint_sequential(model->blocks, /*segments=*/7, model->stem(x));
+    return torch::cross_entropy_loss(model->head(middle), y);
+  };
+  return workload;
+}
+
+Workload large_transformer(std::int64_t batch) {
+  constexpr std::int64_t kTokens = 256, kWords = 256;
+  Workload workload;
+  workload.definition =
+      "12 blocks of 512, 8 heads, attention written out; texts of 256 tokens, AdamW";
+  nn::GPT model(nn::GPTOptions{
+      .vocabulary = kWords, .context = kTokens, .width = 512, .heads = 8, .layers = 12});
+  workload.model = model.ptr();
+  workload.optimizer =
+      std::make_unique<torch::optim::AdamW>(model->parameters(), torch::optim::AdamWOptions(1e-3));
+  const at::Tensor x = torch::randint(kWords, {batch, kTokens});
+  const at::Tensor y = torch::randint(kWords, {batch * kTokens});
+  set_losses(workload, [=](bool checkpointed) mutable {
+    const at::Tensor scores = model->head(through(model->blocks, model->stem(x), checkpointed));
+    return torch::cross_entropy_loss(scores.view({-1, kWords}), y);
+  });
+  workload.sequential_loss = [=]() mutable {
+    const at::Tensor middle = checkpoint_sequential(model->blocks, /*segments=*/4, model->stem(x));
+    return torch::cross_entropy_loss(model->head(middle).view({-1, kWords}), y);
+  };
+  return workload;
+}
+
 Workload mlp() {
   Workload workload;
   workload.definition = "24 layers of 1024 with GELU, 1024 rows, SGD";
@@ -75,13 +128,16 @@ Workload mlp() {
   return workload;
 }
 
-Workload unet() {
+Workload unet(std::int64_t batch, std::int64_t side) {
   Workload workload;
-  workload.definition = "widths 16 to 128, 4 x 3 x 128 x 128, SGD";
+  const std::string extent = std::to_string(side);
+  workload.definition =
+      "widths 16 to 128, " + std::to_string(batch) + " x 3 x " + extent + " x " + extent + ", SGD";
   nn::UNet model(nn::UNetOptions{});
   workload.model = model.ptr();
   workload.optimizer = sgd(*model);
-  const at::Tensor x = torch::randn({4, 3, 128, 128}), y = torch::randint(4, {4, 128, 128});
+  const at::Tensor x = torch::randn({batch, 3, side, side});
+  const at::Tensor y = torch::randint(4, {batch, side, side});
   set_losses(workload, [=](bool checkpointed) mutable {
     std::vector<at::Tensor> skips;
     at::Tensor out = x;
@@ -115,11 +171,44 @@ Workload make_workload(const std::string& name) {
       name == "resnet" ? resnet()
       : name == "gpt"  ? gpt()
       : name == "mlp"  ? mlp()
-      : name == "unet" ? unet()
+      : name == "unet" ? unet(/*batch=*/4, /*side=*/128)
                        : throw std::invalid_argument(name + ": expected resnet, gpt, mlp or unet");
   workload.name = name;
   return workload;
 }
+
+Workload make_large_workload(const std::string& name, std::int64_t batch) {
+  torch::manual_seed(1);
+  Workload workload =
+      name == "deck"          ? deck(batch)
+      : name == "transformer" ? large_transformer(batch)
+      : name == "unet"        ? unet(batch, /*side=*/256)
+                       : throw std::invalid_argument(name + ": expected deck, transformer or unet");
+  workload.name = name;
+  return workload;
+}
+
+namespace {
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
+
+}  // namespace
+
+std::string machine() { return today() + ", " + processor() + ", LibTorch " + TORCH_VERSION; }
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """Each C++ block of README.md and docs/ stands, line for line, in a file that is compiled and run; each file and each
-`make` target that they name exists."""
+`make` target that they name exists; so does each test that docs/parity.md claims."""
 
 import pathlib
 import re
@@ -31,6 +31,10 @@ def main() -> int:
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             if not (page.parent / link).exists():
                 errors.append(f"{name}: links to {link}, which is not there")
+    parity = "".join(path.read_text() for path in (ROOT / "tests" / "parity").glob("*.cpp"))
+    for case in re.findall(r"^\| `(\w+)[^|]*\| same name", (ROOT / "docs" / "parity.md").read_text(), re.MULTILINE):
+        if f", {case}" not in parity:
+            errors.append(f"docs/parity.md: {case} is no test in tests/parity")
     for error in errors:
         print(error)
     return 1 if errors else 0

@@ -6,7 +6,7 @@
 //   at::Tensor scores = model->forward(pictures);  // (B, 3, H, W) -> (B, 1000)
 //
 // Their blocks are public, and those with more than blocks have stem() and head(), so that a program can put
-// neap::checkpoint() around each block:
+// neap::checkpoint() around each block (neap/models.h has models that do):
 //
 //   at::Tensor x = model->stem(pictures);
 //   for (auto& block : model->blocks) x = neap::checkpoint([&](at::Tensor in) { return block->forward(in); }, x);
@@ -21,6 +21,7 @@
 #include <torch/nn/module.h>
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/common.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/dropout.h>
@@ -34,6 +35,8 @@
 
 namespace neap::nn {
 
+enum class Activation { GELU, ReLU };
+
 struct MLPOptions {
   std::int64_t in = 1024;
   std::int64_t width = 1024;
@@ -42,14 +45,17 @@ struct MLPOptions {
   bool activate_last = true;  // GELU behind the last layer too
 };
 
-// Linear layers with GELU between them.
+// Linear layers with an activation between them: GELU when made of options.
 class NEAP_EXPORT MLPImpl : public torch::nn::Module {
  public:
   explicit MLPImpl(const MLPOptions& options);
+  // widths: (layers,), the outputs of each layer.
+  MLPImpl(std::int64_t in, const std::vector<std::int64_t>& widths, Activation activation,
+          bool activate_last);
   // x: (B, in), or anything whose rows flatten to `in`. Returns (B, out).
   at::Tensor forward(const at::Tensor& x);
 
-  std::vector<torch::nn::Sequential> blocks;  // a Linear, and its GELU
+  std::vector<torch::nn::Sequential> blocks;  // a Linear, and its activation
 };
 TORCH_MODULE(MLP);
 
@@ -91,10 +97,53 @@ class NEAP_EXPORT ResNetImpl : public torch::nn::Module {
       blocks;  // a residual block, and its transition when one follows
 
  private:
+  std::int64_t in_channels_;
   torch::nn::Sequential stem_;
   torch::nn::Linear classifier_{nullptr};
 };
 TORCH_MODULE(ResNet);
+
+// conv 3x3, conv 3x3; or, as a bottleneck, conv 1x1, conv 3x3, conv 1x1 to four times the channels. BatchNorm behind each,
+// ReLU between them; plus the input, which a conv 1x1 with BatchNorm brings to the same shape where it has another; ReLU.
+// (B, in, H, W) -> (B, channels or 4 x channels, H / stride, W / stride).
+class NEAP_EXPORT StageBlockImpl : public torch::nn::Module {
+ public:
+  StageBlockImpl(std::int64_t in, std::int64_t channels, std::int64_t stride, bool bottleneck);
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  std::vector<torch::nn::Conv2d> convolutions_;
+  std::vector<torch::nn::BatchNorm2d> norms_;
+  torch::nn::Sequential downsample_{nullptr};
+};
+TORCH_MODULE(StageBlock);
+
+struct ImageNetResNetOptions {
+  std::int64_t depth = 50;  // 18, 34, 50, 101 or 152
+  std::int64_t in_channels = 3;
+  std::int64_t classes = 1000;
+};
+
+// ResNet-18 to ResNet-152 of "Deep Residual Learning for Image Recognition", He et al., arXiv 1512.03385: conv 7x7 of stride
+// 2, max-pool, four stages of blocks, mean, Linear. Parameters and buffers have torchvision's names (conv1, bn1,
+// layer1.0.conv1, layer1.0.downsample.0, fc), so that its weights load; for them, a bottleneck's stride is in its conv 3x3,
+// where the paper has it in the first conv 1x1.
+class NEAP_EXPORT ImageNetResNetImpl : public torch::nn::Module {
+ public:
+  explicit ImageNetResNetImpl(const ImageNetResNetOptions& options = {});
+  // x: (B, in_channels, H, W). Returns (B, classes).
+  at::Tensor forward(const at::Tensor& x);
+  at::Tensor stem(const at::Tensor& x);  // (B, 64, H / 4, W / 4)
+  at::Tensor head(const at::Tensor& x);  // (B, C, H, W) -> (B, classes)
+
+  std::vector<StageBlock> blocks;  // of all stages, in order
+
+ private:
+  torch::nn::Conv2d conv1_;
+  torch::nn::BatchNorm2d bn1_;
+  torch::nn::Linear fc_{nullptr};
+};
+TORCH_MODULE(ImageNetResNet);
 
 // LayerNorm, attention written out, dropout, plus the input; LayerNorm, up four times, GELU, down, dropout, plus the input.
 // (B, T, D) -> (B, T, D).
@@ -114,6 +163,68 @@ class NEAP_EXPORT TransformerBlockImpl : public torch::nn::Module {
   torch::nn::Dropout dropout_;
 };
 TORCH_MODULE(TransformerBlock);
+
+struct TransformerLayerOptions {
+  std::int64_t dim_feedforward = 2048;
+  double dropout = 0.1;
+  Activation activation = Activation::ReLU;
+  bool norm_first = false;   // LayerNorm before attention and feed-forward, not behind their sums
+  bool batch_first = false;  // (B, T, D) in place of (T, B, D)
+};
+
+// torch::nn::TransformerEncoderLayer with two options more, norm_first and batch_first. Same names of parameters, same order of
+// random numbers, and without the two options the same bits.
+class NEAP_EXPORT TransformerEncoderLayerImpl : public torch::nn::Module {
+ public:
+  TransformerEncoderLayerImpl(std::int64_t d_model, std::int64_t nhead,
+                              const TransformerLayerOptions& options = {});
+
+  // src: (T, B, D), or (B, T, D) with batch_first. Returns the same shape. Undefined masks mask nothing.
+  // src_mask: (T, T), what a token (row) may see: bool, true for what it may not; or of src's type, added to the scores.
+  // src_key_padding_mask: (B, T) bool, true for tokens that nobody may see. A token that may see nothing gets NaN.
+  // Throws: InvalidArgument, with shapes or types, when they do not fit.
+  at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
+                     const at::Tensor& src_key_padding_mask = {});
+  // The halves of forward(), each with its sum and its norm: forward() is the second of the first.
+  at::Tensor attention_half(const at::Tensor& src, const at::Tensor& src_mask,
+                            const at::Tensor& src_key_padding_mask);
+  at::Tensor feed_forward_half(const at::Tensor& x);
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},
+                           {2, torch::nn::AnyValue(at::Tensor())})
+
+ private:
+  TransformerLayerOptions options_;
+  torch::nn::MultiheadAttention self_attn_;
+  torch::nn::Linear linear1_;
+  torch::nn::Dropout dropout_;
+  torch::nn::Linear linear2_;
+  torch::nn::LayerNorm norm1_, norm2_;
+  torch::nn::Dropout dropout1_, dropout2_;
+};
+TORCH_MODULE(TransformerEncoderLayer);
+
+// num_layers of them, and a LayerNorm behind the last with final_norm; names as in torch::nn::TransformerEncoder.
+class NEAP_EXPORT TransformerEncoderImpl : public torch::nn::Module {
+ public:
+  TransformerEncoderImpl(std::int64_t num_layers, std::int64_t d_model, std::int64_t nhead,
+                         const TransformerLayerOptions& options = {}, bool final_norm = false);
+  // As TransformerEncoderLayer's.
+  at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
+                     const at::Tensor& src_key_padding_mask = {});
+  at::Tensor head(const at::Tensor& x);  // the final norm, or x as it is
+
+  std::vector<TransformerEncoderLayer> layers;
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},
+                           {2, torch::nn::AnyValue(at::Tensor())})
+
+ private:
+  torch::nn::LayerNorm norm_{nullptr};
+};
+TORCH_MODULE(TransformerEncoder);
 
 struct GPTOptions {
   std::int64_t vocabulary = 256;

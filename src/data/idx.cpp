@@ -4,91 +4,17 @@
 //   file   := 0 0 type rank extent{rank} item*      every number big-endian
 //   type   := 0x08, unsigned bytes; others are not read here
 //   extent := 4 bytes
-#include <neap/data.h>
+#include "data/source.h"
 
 #include <ATen/ops/empty.h>
-#include <zlib.h>
 
-#include <algorithm>
 #include <array>
-#include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <memory>
-#include <utility>
 #include <vector>
 
 namespace neap::data {
 namespace {
-
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 36;
-constexpr std::size_t kChunk = std::size_t{1} << 20;
-
-// A file that is read from its start to its end, unpacked when it is gzip.
-class Source {
- public:
-  explicit Source(const std::filesystem::path& path) : path_(path.string()) {
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error)) {
-      throw DataError(path_ + ": is a folder; name the file in it");
-    }
-    errno = 0;
-    file_.reset(gzopen(path_.c_str(), "rb"));
-    if (!file_) {
-      throw DataError(path_ + ": cannot be opened: " +
-                      (errno != 0 ? std::strerror(errno) : "not enough memory") +
-                      "; check the name and the permissions");
-    }
-    gzbuffer(file_.get(), static_cast<unsigned>(kChunk));
-  }
-
-  // Reads up to `count` bytes; less only at the end of the file.
-  std::size_t read(unsigned char* to, std::size_t count) {
-    std::size_t done = 0;
-    while (done < count) {
-      const auto wanted = static_cast<unsigned>(std::min(count - done, kChunk));
-      const int got = gzread(file_.get(), to + done, wanted);
-      if (got < 0) refuse_stream();
-      if (got == 0) break;
-      done += static_cast<std::size_t>(got);
-      offset_ += got;
-    }
-    // A gzip stream that stops in its middle ends like a file that is over; zlib tells them apart here only.
-    if (done < count) check_end();
-    return done;
-  }
-
-  [[nodiscard]] std::int64_t offset() const { return offset_; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
-  [[noreturn]] void refuse(std::int64_t at, const std::string& what) const {
-    throw DataError(path_ + ": at offset " + std::to_string(at) + ": " + what);
-  }
-
- private:
-  struct Close {
-    void operator()(gzFile_s* file) const { gzclose_r(file); }
-  };
-
-  void check_end() {
-    int code = Z_OK;
-    gzerror(file_.get(), &code);
-    if (code != Z_OK && code != Z_STREAM_END) refuse_stream();
-  }
-
-  [[noreturn]] void refuse_stream() {
-    int code = Z_OK;
-    const std::string text = gzerror(file_.get(), &code);
-    if (code == Z_ERRNO) {
-      refuse(offset_, std::string("cannot be read: ") + std::strerror(errno) +
-                          "; check the disk, or fetch the file again");
-    }
-    refuse(offset_, "the gzip stream is damaged (" + text + "); fetch the file again");
-  }
-
-  std::string path_;
-  std::unique_ptr<gzFile_s, Close> file_;
-  std::int64_t offset_ = 0;
-};
 
 struct Content {
   std::vector<std::int64_t> extents;
@@ -139,35 +65,15 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
   }
   content.start = source.offset();
 
-  // As much memory as there is content, whatever the header promises.
-  const auto need = static_cast<std::size_t>(total);
-  while (content.items.size() < need) {
-    const std::size_t old = content.items.size();
-    content.items.resize(old + std::min(kChunk, need - old));
-    const std::size_t more = source.read(content.items.data() + old, content.items.size() - old);
-    if (old + more < content.items.size()) {
-      throw DataError(source.path() + ": cut short: " + shape_text(content.extents) + " need " +
-                      std::to_string(total) + " bytes from offset " +
-                      std::to_string(content.start) + " on, found " + std::to_string(old + more) +
-                      "; fetch the file again");
-    }
-  }
-  unsigned char beyond = 0;
-  if (source.read(&beyond, 1) != 0) {
-    source.refuse(content.start + total, "too long: " + shape_text(content.extents) +
-                                             " end here, " +
-                                             "and more follows; fetch the file again");
-  }
+  const std::string what_there_is = shape_text(content.extents);
+  content.items = source.read_items(total, what_there_is);
+  source.expect_end(what_there_is);
   return content;
 }
 
 std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& name) {
+  expect_folder(folder, "the four IDX files of a data set like MNIST");
   std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw DataError(folder.string() +
-                    ": is not a folder; name one with the four IDX files of a "
-                    "data set like MNIST");
-  }
   for (const char* suffix : {"", ".gz"}) {
     std::filesystem::path file = folder / (name + suffix);
     if (std::filesystem::exists(file, error)) return file;
@@ -177,9 +83,6 @@ std::filesystem::path find_file(const std::filesystem::path& folder, const std::
 }
 
 }  // namespace
-
-DataError::DataError(const std::string& text) : Error(text) {}
-DataError::~DataError() = default;
 
 at::Tensor read_idx_images(const std::filesystem::path& file) {
   Source source(file);
@@ -221,14 +124,8 @@ Labeled read_labeled(const std::filesystem::path& folder, Split split, std::int6
 }
 
 std::filesystem::path fashion_mnist_directory() {
-  std::filesystem::path folder = "/usr/share/datasets/fashion-mnist";
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw DataError(folder.string() +
-                    ": is not there; install the Debian package dataset-fashion-mnist, or name a "
-                    "folder with the four IDX files");
-  }
-  return folder;
+  return package_folder("/usr/share/datasets/fashion-mnist", "dataset-fashion-mnist",
+                        "a folder with the four IDX files");
 }
 
 }  // namespace neap::data

@@ -1,12 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // engine/call.cpp: one operator on its way through the engine. Engine::call lists the steps.
-// Hot: once per operator. Guarded by bench/micro.
+// Hot: once per operator. Guarded by bench/micro.cpp.
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"
+#include "memory/pool.h"
 
 #include <chrono>
+#include <optional>
 
 namespace neap::engine {
 namespace {
@@ -19,17 +21,6 @@ std::int64_t now_ns() {
       .count();
 }
 
-// Dense CPU tensors, and the keys that say no more than autograd and lazy conjugates do. Everything else (sparse,
-// quantized, nested, opaque, meta, subclasses, functorch's wrappers) is left alone.
-bool is_plain(const c10::TensorImpl& tensor) {
-  static const std::uint64_t allowed =
-      (c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
-                            c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::Conjugate,
-                            c10::DispatchKey::Negative, c10::DispatchKey::AutocastCPU}))
-          .raw_repr();
-  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
-}
-
 // Writing the tensor writes each byte of its storage.
 bool covers_storage(const c10::TensorImpl& tensor) {
   return tensor.is_non_overlapping_and_dense() &&
@@ -37,8 +28,24 @@ bool covers_storage(const c10::TensorImpl& tensor) {
              tensor.unsafe_storage().nbytes();
 }
 
-constexpr std::uint16_t kLongestChain =
-    64;  // a block that is written in place more often is pinned
+// Writes down, when it dies, the bytes that lived only while it did. Null: does nothing.
+class Workspace {
+ public:
+  explicit Workspace(std::int64_t* bytes) : bytes_(bytes) {
+    if (bytes_ != nullptr) memory::Pool::instance().open(gauge_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  ~Workspace() {
+    if (bytes_ == nullptr) return;
+    const memory::Usage after = memory::Pool::instance().close(gauge_);
+    *bytes_ = gauge_.live - after.live;
+  }
+
+ private:
+  memory::PeakGauge gauge_;
+  std::int64_t* bytes_;
+};
 
 }  // namespace
 
@@ -78,7 +85,8 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   const std::int64_t ran = now_ns();
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.cost_ns = costs_.learn(call.signature, static_cast<float>(ran - prepared - evicting));
+  call.ns = ran - prepared - evicting;
+  call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -110,7 +118,7 @@ void Engine::scan(Call& call) {
 void Engine::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument) {
   c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
   const std::uint64_t bit = std::uint64_t{1} << argument;
-  if (!is_plain(impl)) {
+  if (!intercept::is_plain(impl)) {
     call.foreign = true;
     call.keeps_operands = call.keeps_operands || (call.traits.writes & bit) != 0;
     return;
@@ -261,6 +269,7 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
   running_ = &call.traits;
   try {
     const KernelPhase phase(*this);
+    const Workspace workspace(observer_ != nullptr ? &call.workspace : nullptr);
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     running_ = outer;
@@ -268,158 +277,6 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
     throw;
   }
   running_ = outer;
-}
-
-// The block's newest content has no recipe.
-void Engine::wrote_unseen(Block& block) {
-  ++block.version;
-  if (block.chain != nullptr) block.opaque = true;
-  update_evictable(block);
-}
-
-// What a kernel that threw has written nobody knows.
-void Engine::failed(Call& call) {
-  for (Block* const block : call.writes) wrote_unseen(*block);
-  for (Block* const block : call.once_writes) wrote_unseen(*block);
-}
-
-void Engine::record_results(Call& call) {
-  clock_ += static_cast<double>(call.cost_ns);
-
-  // New storages among the results, each once, with the number of the first tensor on it.
-  struct Made {
-    c10::StorageImpl* storage;
-    const at::Tensor* tensor;
-    std::uint16_t result;
-  };
-  c10::SmallVector<Made, 4> made;
-  if (following()) {
-    std::uint16_t number = 0;
-    const auto look = [&](const c10::IValue& value) {
-      const std::uint16_t mine = number++;
-      const at::Tensor& tensor = value.toTensor();
-      if (!tensor.defined()) return;
-      if (!is_plain(*tensor.unsafeGetTensorImpl())) {
-        call.keeps_operands = true;
-        return;
-      }
-      if (call.traits.view) return;
-      c10::StorageImpl* const storage =
-          tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
-      if (storage == nullptr || storage->nbytes() == 0) return;
-      const c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
-      if (pointer.get_deleter() != own_deleter_ || pointer.get_context() == nullptr) return;
-      if (memory::header_of(pointer.get_context())->record != nullptr) return;
-      for (const c10::StorageImpl* const operand : call.storages) {
-        if (operand == storage) return;
-      }
-      for (const Made& known : made) {
-        if (known.storage == storage) return;
-      }
-      made.push_back({storage, &tensor, mine});
-    };
-    for (std::size_t i = call.first_argument; i < call.stack->size(); ++i) {
-      const c10::IValue& value = (*call.stack)[i];
-      if (value.isTensor()) {
-        look(value);
-      } else if (value.isTensorList()) {
-        for (const c10::IValue& element : value.toListRef()) look(element);
-      }
-    }
-  }
-
-  if (call.keeps_operands) {
-    for (const Operand& operand : call.operands) {
-      if (operand.block == nullptr || operand.block->chain == nullptr) continue;
-      operand.block->opaque = true;
-      update_evictable(*operand.block);
-    }
-  }
-  for (Block* const block : call.once_writes) wrote_unseen(*block);
-  if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
-  if (made.empty()) return;
-  Given given = Given::No;
-  if (!call.encoded || !call.writes.empty()) {
-    given = call.traits.empty                               ? Given::Empty
-            : call.foreign                                  ? Given::Foreign
-            : !recording()                                  ? Given::Observed
-            : call.gradient                                 ? Given::Gradient
-            : call.traits.factory && call.traits.replayable ? Given::Factory
-                                                            : Given::NotReplayable;
-  }
-  c10::SmallVector<Recipes::NewWrite, 4> writes;
-  const std::uint16_t layer = layer_of(call);
-  for (const Made& one : made) {
-    Block* const block = create(*one.storage, given);
-    block->maker = &call.traits;
-    block->layer = layer;
-    block->blank = given == Given::No && call.traits.zeros;
-    writes.push_back({block, 0, one.result, true});
-  }
-  if (given != Given::No) return;
-  Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
-                                          {writes.data(), writes.size()}, code_);
-  node->cost_ns = call.cost_ns;
-  node->generator = std::move(call.generator);
-  node->state = call.state;
-  node->once = call.once;
-  for (std::size_t i = 0; i < writes.size(); ++i) {
-    writes[i].block->cost_ns = node->cost_ns;
-    update_evictable(*writes[i].block);
-    decide(call, *writes[i].block, made[i].tensor->sizes());
-  }
-}
-
-// The layer whose parameter the operator reads, else that of its first operand.
-std::uint16_t Engine::layer_of(const Call& call) const {
-  if (layers_.empty()) return 0;
-  std::uint16_t inherited = 0;
-  for (const Operand& operand : call.operands) {
-    if (operand.block == nullptr || operand.block->layer == 0) continue;
-    if (operand.block->maker == nullptr) return operand.block->layer;
-    if (inherited == 0) inherited = operand.block->layer;
-  }
-  return inherited;
-}
-
-void Engine::record_writes(Call& call, bool makes_blocks) {
-  if (!call.encoded || makes_blocks) {
-    for (Block* const block : call.writes) {
-      wrote_unseen(*block);
-      if (block->given == Given::Empty && call.whole) block->given = Given::NotReplayable;
-    }
-    return;
-  }
-  Block& block = *call.writes[0];
-  ++block.version;
-  const Recipes::NewWrite write{&block, block.version, 0, call.whole};
-  Node* const node =
-      recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()}, {&write, 1}, code_);
-  node->mutation = true;
-  node->cost_ns = call.cost_ns;
-  node->generator = std::move(call.generator);
-  node->state = call.state;
-  block.given = Given::No;
-  if (call.whole) {
-    block.cost_ns = call.cost_ns;
-    block.maker = &call.traits;
-    block.layer = layer_of(call);
-    for (const Operand& operand : call.operands) {
-      if (operand.block == &block) decide(call, block, operand.tensor->sizes());
-    }
-    block.cost_ns = 0;
-    if (block.reader_count == 0) recipes_.forget_older_writes(block);
-  }
-  block.cost_ns += node->cost_ns;
-  if (block.chain_length > kLongestChain) block.opaque = true;
-  if (block.storage == nullptr) {
-    for (const Operand& operand : call.operands) {
-      if (operand.block == &block) {
-        hold_storage(block, *operand.tensor->unsafe_storage().unsafeGetStorageImpl());
-      }
-    }
-  }
-  update_evictable(block);
 }
 
 }  // namespace neap::engine

@@ -9,7 +9,8 @@
 // Note [Phases]
 // `User`: the owner is in the program's code or in the engine. `Kernel`: it is inside a kernel, and the engine's records are
 // whole: whoever allocates may evict, the owner or, taking the phase to `Evicting`, another thread. A request of another
-// thread that comes in phase `User` waits for the owner's next operator.
+// thread that comes in phase `User` waits for the owner's next operator. An owner that itself waits for other threads
+// (memory::Waiting) says so by phase `Kernel`: its records are as whole then.
 //
 // Note [Modes]
 // With a budget every operator is recorded, and recipes live as long as they can be of use. Without one, only the
@@ -19,6 +20,7 @@
 
 #include "engine/call_codec.h"
 #include "engine/layer_names.h"
+#include "engine/observer.h"
 #include "engine/operator_costs.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
@@ -49,6 +51,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
+
+  // Null: nobody is told. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this thread.
+  void set_observer(Observer* observer) { observer_ = observer; }
 
   // Scopes. Throw as documented at neap::Scope.
   void open_scope(std::optional<std::int64_t> budget, bool observe);
@@ -106,6 +111,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void record_writes(Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
   void failed(Call& call);
+  void tell(const Call& call, std::span<Block* const> made);
   void decide(const Call& call, Block& block, c10::IntArrayRef sizes);
   [[nodiscard]] std::uint16_t layer_of(const Call& call) const;
 
@@ -149,6 +155,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::int64_t evict_bytes(std::int64_t bytes);
   std::int64_t release_retained();
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
+  bool begin_wait() noexcept override;
+  void end_wait() noexcept override;
   [[nodiscard]] std::int64_t smallest_feasible(std::int64_t budget) const;
 
   // Deaths and threads.
@@ -169,6 +177,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   Recipes recipes_;
   std::unique_ptr<Policy> policy_;
+  Observer* observer_ = nullptr;
   intercept::ExecutionStates states_;
   std::shared_ptr<const intercept::GeneratorState> last_generator_;
   std::vector<Block*> evictable_;
@@ -232,6 +241,8 @@ struct Call {
   std::shared_ptr<const intercept::GeneratorState> generator;
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
+  std::int64_t ns = 0;         // this time
+  std::int64_t workspace = 0;  // bytes; measured for an observer only
   std::uint16_t state = 0;
   // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
   bool foreign = false;

@@ -240,6 +240,20 @@ void Engine::serve_requests() {
   request_served_.notify_all();
 }
 
+bool Engine::begin_wait() noexcept {
+  if (!owner_here() || busy_) return false;
+  Phase expected = Phase::User;
+  return phase_.compare_exchange_strong(expected, Phase::Kernel);
+}
+
+void Engine::end_wait() noexcept {
+  Phase expected = Phase::Kernel;
+  while (!phase_.compare_exchange_weak(expected, Phase::User)) {  // another thread evicts
+    expected = Phase::Kernel;
+    std::this_thread::yield();
+  }
+}
+
 std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
   std::int64_t smallest = 0;
   const std::size_t ran = current_run_.prefix.size();

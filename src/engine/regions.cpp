@@ -55,6 +55,7 @@ double cost_of_making_again(Block& block) {
 }  // namespace
 
 bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
+  if (observer_ != nullptr) return false;  // who watches wants to see the step as it is without
   if (!evicts && regions_.empty()) return false;
   if (!memory::installed()) {
     throw Error("neap::checkpoint: call neap::install() once, before the first tensor");

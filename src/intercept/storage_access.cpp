@@ -27,6 +27,15 @@ bool asks_materializer(const Storage& storage) {
 
 }  // namespace
 
+bool is_plain(const c10::TensorImpl& tensor) {
+  static const std::uint64_t allowed =
+      (c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
+                            c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::Conjugate,
+                            c10::DispatchKey::Negative, c10::DispatchKey::AutocastCPU}))
+          .raw_repr();
+  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
+}
+
 void set_message(c10::StorageImpl& storage, std::string message) {
   storage.release_data_and_set_meta_custom_data_ptr_error_msg_(std::move(message));
 }

@@ -29,6 +29,10 @@ inline c10::StorageImpl* storage_of(const at::Tensor& tensor) {
   return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
 }
 
+// Dense CPU tensors, and the keys that say no more than autograd and lazy conjugates do. Everything else (sparse,
+// quantized, nested, opaque, meta, subclasses, functorch's wrappers) is left alone.
+bool is_plain(const c10::TensorImpl& tensor);
+
 // True when LibTorch itself will exchange the memory on the next write.
 bool has_materializer(const c10::StorageImpl& storage);
 

@@ -70,6 +70,12 @@ c10::DeleterFnPtr deleter() noexcept { return &delete_block; }
 void release(void* data) noexcept { Pool::instance().release(data); }
 
 void set_reclaimer(Reclaimer* reclaimer) noexcept { Pool::instance().set_reclaimer(reclaimer); }
+Waiting::Waiting() noexcept : reclaimer_(Pool::instance().reclaimer()) {
+  if (reclaimer_ != nullptr && !reclaimer_->begin_wait()) reclaimer_ = nullptr;
+}
+Waiting::~Waiting() {
+  if (reclaimer_ != nullptr) reclaimer_->end_wait();
+}
 void set_death_hook(DeathHook hook) noexcept { death_hook.store(hook, std::memory_order_release); }
 void set_budget(std::optional<std::int64_t> bytes) { Pool::instance().set_budget(bytes); }
 std::optional<std::int64_t> budget() noexcept { return Pool::instance().budget(); }

@@ -46,10 +46,26 @@ class Reclaimer {
   virtual std::int64_t reclaim(std::int64_t bytes) = 0;
   // Throws BudgetExceeded with what the engine knows of the moment.
   [[noreturn]] virtual void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) = 0;
+  // The calling thread goes to wait for another one. True: end_wait() must follow, from the same thread.
+  virtual bool begin_wait() noexcept { return false; }
+  virtual void end_wait() noexcept {}
 };
 
 // Null: nothing can be evicted. REQUIRES: no allocation is under way in another thread that could still use the old one.
 void set_reclaimer(Reclaimer* reclaimer) noexcept;
+
+// While this lives its thread waits for another one and touches no tensor. Allocations of others may evict meanwhile;
+// without it they would wait for an operator of this thread, and this thread for them.
+class Waiting {
+ public:
+  Waiting() noexcept;
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting();
+
+ private:
+  Reclaimer* reclaimer_;  // null: there is nothing to end
+};
 
 // Called by LibTorch's deleter for a block with a record, from any thread, also after static destruction. True: the
 // engine keeps the bytes and calls release() itself later. Must not throw.

@@ -57,6 +57,7 @@ class Pool {
   void set_budget(std::optional<std::int64_t> bytes);
   [[nodiscard]] std::optional<std::int64_t> budget() const noexcept;
   void set_reclaimer(Reclaimer* reclaimer) noexcept { reclaimer_.store(reclaimer); }
+  [[nodiscard]] Reclaimer* reclaimer() const noexcept { return reclaimer_.load(); }
   void fail_allocation(std::int64_t k, bool for_ever) noexcept;
   // Throws: std::logic_error with the first equation that does not hold.
   void validate() const;

@@ -15,12 +15,11 @@
 namespace neap::train {
 namespace {
 
-// The losses of a group, unread. They are copied with grad mode off into a tensor of their own: a loss that is kept itself
-// would keep the recipe that leads to it, and with that the batch.
+// The losses of a group, unread. They are copied into a tensor of their own: a loss that is kept itself would keep the recipe
+// that leads to it, and with that the batch.
 class Losses {
  public:
   void add(const at::Tensor& loss, std::int64_t most) {
-    const at::NoGradGuard no_grad;
     if (!values_.defined()) values_ = at::empty({most}, loss.options().dtype(at::kDouble));
     values_.select(0, count_++).copy_(loss.detach().reshape({}));
   }

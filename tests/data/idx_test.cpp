@@ -1,17 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Files of a data set come from anywhere: cut short, mixed up, damaged, or with a header that promises terabytes.
+#include "data/files.h"
 #include "memory/allocator.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <neap/data.h>
 #include <torch/torch.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 namespace neap::data {
@@ -19,52 +17,8 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string be32(std::uint32_t number) {
-  std::string text;
-  for (int shift = 24; shift >= 0; shift -= 8) text += static_cast<char>(number >> shift & 0xff);
-  return text;
-}
-
-std::string header(std::initializer_list<std::uint32_t> extents) {
-  std::string text = std::string("\0\0\x08", 3) + static_cast<char>(extents.size());
-  for (const std::uint32_t extent : extents) text += be32(extent);
-  return text;
-}
-
-std::string items(std::size_t count, std::size_t below) {
-  std::string text;
-  for (std::size_t i = 0; i < count; ++i) text += static_cast<char>(i * 7 % below);
-  return text;
-}
-
-std::string packed(const std::string& content) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(content.size() + 1024, '\0');
-  std::string in = content;
-  stream.next_in = reinterpret_cast<Bytef*>(in.data());
-  stream.avail_in = static_cast<uInt>(in.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-class Idx : public testing::Test {
+class Idx : public WithFolder {
  protected:
-  Idx()
-      : folder_(std::filesystem::temp_directory_path() / ("neap_idx_" + std::to_string(getpid()))) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~Idx() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path file(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-
   // Refused with each of `parts` and the path in its text.
   void expect_images_refused(const std::string& content, const std::vector<std::string>& parts) {
     const std::filesystem::path path = file("images", content);
@@ -76,8 +30,6 @@ class Idx : public testing::Test {
       for (const std::string& part : parts) EXPECT_THAT(error.what(), HasSubstr(part));
     }
   }
-
-  std::filesystem::path folder_;
 };
 
 const std::string kImages = header({5, 4, 3}) + items(60, 251);
@@ -140,6 +92,7 @@ TEST_F(Idx, headers_that_promise_too_much_take_no_memory) {
   expect_images_refused(header({0xffffffff, 0xffffffff, 0xffffffff}), {"more than can be meant"});
   expect_images_refused(header({5, 0, 3}), {"at offset 8", "extent 2 is 0"});
   // 48 GB that are not there.
+  memory::reset_peak();
   const std::int64_t before = memory::usage().peak;
   expect_images_refused(header({60'000'000, 28, 28}) + "x", {"cut short", "found 1"});
   EXPECT_EQ(memory::usage().peak, before);

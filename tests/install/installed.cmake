@@ -12,5 +12,11 @@ run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/build" -G N
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 1)
 run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
+run("${scratch}/build/example_data_loader")
+expect_printed(
+  "epoch 0, 8 batches, first samples of each: 127 917 461 195 647 625 431 980"
+  "epoch 1, 8 batches, first samples of each: 779 85 393 483 451 639 516 454"
+  "inside the budget of 8.0 MiB"
+  "resumed at sample 128 of epoch 2: the same batch")
 run("${scratch}/prefix/bin/neap" --help)
 run("${scratch}/prefix/bin/neap" doctor)

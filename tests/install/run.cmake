@@ -1,6 +1,6 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# run(COMMAND...): shows what it printed; ends the script when it fails.
+# run(COMMAND...): shows what it printed, leaves it in `printed`; ends the script when it fails.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
   if(NOT code EQUAL 0)
@@ -8,4 +8,15 @@ function(run)
     message(FATAL_ERROR "${command}\nended with ${code}:\n${out}")
   endif()
   message(STATUS "${out}")
+  set(printed "${out}" PARENT_SCOPE)
+endfunction()
+
+# expect_printed(LINE...): ends the script when what the last run() printed has not each of these lines.
+function(expect_printed)
+  foreach(line IN LISTS ARGN)
+    string(FIND "\n${printed}" "\n${line}\n" at)
+    if(at EQUAL -1)
+      message(FATAL_ERROR "expected the line\n  ${line}\nin\n${printed}")
+    endif()
+  endforeach()
 endfunction()

@@ -268,6 +268,20 @@ TEST(MLPModel, gelu_follows_the_last_layer_only_when_asked) {
   EXPECT_TRUE(same_bits(activated, at::gelu(MLP(without)->forward(input))));
 }
 
+TEST(MLPModel, of_widths_has_a_layer_each_with_the_activation_that_was_asked_for) {
+  torch::manual_seed(kSeed);
+  MLP model(6, std::vector<std::int64_t>{5, 4, 3}, Activation::ReLU, /*activate_last=*/false);
+  EXPECT_EQ(count(*model), linear(6, 5) + linear(5, 4) + linear(4, 3));
+  const at::Tensor input = pictures({7, 6});
+  at::Tensor x = input;
+  const std::vector<at::Tensor> all = model->parameters();
+  for (std::size_t i = 0; i < all.size(); i += 2) {
+    if (i > 0) x = x.relu();
+    x = at::linear(x, all[i], all[i + 1]);
+  }
+  EXPECT_TRUE(same_bits(x, model->forward(input)));
+}
+
 TEST(MLPModel, more_than_two_dimensions_are_flattened_from_the_second) {
   MLP model(kMLP);
   const at::Tensor input = pictures({4, 3, 2, 2});
@@ -364,6 +378,10 @@ TEST(WrongOptions, of_an_mlp_are_refused_by_name) {
   expect_refused("width", [] { MLP(MLPOptions{.width = -1}); });
   expect_refused("out", [] { MLP(MLPOptions{.out = 0}); });
   expect_refused("layers", [] { MLP(MLPOptions{.layers = 0}); });
+  using Widths = std::vector<std::int64_t>;
+  expect_refused("number of widths", [] { MLP(4, Widths{}, Activation::ReLU, true); });
+  expect_refused("one of widths", [] { MLP(4, Widths{3, 0}, Activation::ReLU, true); });
+  expect_refused("in is 0", [] { MLP(0, Widths{3}, Activation::ReLU, true); });
 }
 
 TEST(WrongOptions, of_a_resnet_are_refused_by_name) {
@@ -412,6 +430,12 @@ TEST(WrongOptions, of_a_unet_are_refused_by_name) {
   expect_refused("classes", [] { UNet(UNetOptions{.classes = 0}); });
   expect_refused("widths", [] { UNet(UNetOptions{.widths = {}}); });
   expect_refused("widths", [] { UNet(UNetOptions{.widths = {4, 0}}); });
+}
+
+TEST(WrongInputs, of_a_resnet_are_refused_with_what_fits) {
+  ResNet model(kResNet);
+  expect_refused("(B, 1, H, W)", [&] { model->forward(pictures({2, 3, 8, 8})); });
+  expect_refused("(B, 1, H, W)", [&] { model->forward(pictures({1, 8, 8})); });
 }
 
 TEST(WrongInputs, of_a_gpt_are_refused_with_what_fits) {

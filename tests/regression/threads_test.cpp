@@ -47,6 +47,52 @@ TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
   EXPECT_LE(scope.stats().peak_bytes, budget.count());
 }
 
+// A loader's worker makes the batch that the scope's thread waits for: no operator comes that would serve it.
+TEST(Threads, an_allocation_of_another_thread_evicts_while_the_scopes_thread_waits_for_it) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  Scope scope({.budget = room_for(10, kBytes)});
+  std::vector<at::Tensor> made;
+  for (int i = 0; i < 8; ++i) made.push_back(x * i);
+  ASSERT_EQ(scope.stats().evictions, 0);
+  std::vector<at::Tensor> taken;
+  std::string refusal;
+  std::thread other([&] {
+    try {
+      for (int i = 0; i < 6; ++i) taken.push_back(torch::full({kSide, kSide}, 2.5F));
+    } catch (const BudgetExceeded& error) {
+      refusal = error.what();
+    }
+  });
+  {
+    const memory::Waiting waiting;
+    other.join();
+  }
+  EXPECT_EQ(refusal, "");
+  EXPECT_EQ(taken.size(), 6U);
+  EXPECT_GT(scope.stats().evictions, 0);
+  engine::Engine::instance().validate();
+  taken.clear();
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(first_difference(bytes_of({x * i}), bytes_of({made[static_cast<std::size_t>(i)]})),
+              std::nullopt);
+  }
+}
+
+// Without a scope, and in threads that have none, there is nothing to let in.
+TEST(Threads, waiting_outside_of_a_scope_changes_nothing) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  { const memory::Waiting waiting; }
+  Scope scope({.budget = room_for(4, kBytes)});
+  std::thread([] { const memory::Waiting waiting; }).join();
+  std::vector<at::Tensor> made;
+  for (int i = 0; i < 8; ++i) made.push_back(x * i);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(first_difference(bytes_of({x * i}), bytes_of({made[static_cast<std::size_t>(i)]})),
+              std::nullopt);
+  }
+  made.clear();
+}
+
 TEST(Threads, an_allocation_of_another_thread_that_cannot_fit_is_refused_there) {
   const at::Tensor x = torch::rand({kSide, kSide});
   Scope scope({.budget = room_for(4, kBytes)});

@@ -1,0 +1,251 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap/models.h: models that checkpoint themselves. Each has the bits of the plain model that it wraps, and its parameters.
+//
+//   neap::install();
+//   neap::CheckpointedResNet model(/*num_blocks=*/50);     // or around a neap::nn::ResNet that you have
+//   torch::optim::SGD optimizer(model->parameters(), 0.01);
+//   at::Tensor loss = torch::cross_entropy_loss(model->forward(pictures), labels);
+//   loss.backward();
+//   model->use_checkpoint = false;                         // from now on plain, or left to the budget of a neap::Scope
+//
+// Guarantees: loss, gradients, buffers and random numbers are those of the plain model, bit for bit; no code of a layer runs
+// twice, so BatchNorm counts once. Parameters and buffers are the wrapped model's own, under its own names, so weights of one
+// load into the other. Between forward and backward only what segments hand to each other is kept, and the inside of the last
+// segment, which the backward needs at once. Random numbers: a model that makes its layers draws them as the plain one does.
+//
+// B: rows of a batch, C: channels, H, W: height and width, T: tokens, D: width of a model. Units: layers, bytes.
+// Threads: one at a time has regions open, as with neap::checkpoint(). Cost: that of checkpoint(), a few microseconds a segment,
+// and the operators of a segment once more in the backward.
+// Errors: constructors throw InvalidArgument with the option and its value; forward() what the plain model throws.
+#pragma once
+
+#include <neap/base.h>
+#include <neap/nn.h>
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/any.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace neap {
+
+// Layers under one checkpoint: [begin, end), from 0.
+struct Segment {
+  std::int64_t begin;
+  std::int64_t end;
+  friend bool operator==(const Segment&, const Segment&) = default;
+};
+
+// How a list of layers is cut.
+class NEAP_EXPORT Segmentation {
+ public:
+  // Segments of `layers` layers, the last one shorter when they do not come out even. Throws: InvalidArgument below 1.
+  static Segmentation by_size(std::int64_t layers);
+  // So many segments, whose sizes differ by one at most, longer ones first. Throws: InvalidArgument below 1.
+  static Segmentation by_count(std::int64_t segments);
+  // As by_count(), with the square root of the number of layers, rounded to the nearest: of what `s` segments keep and what one
+  // has inside, s + n / s, the smallest for equal layers. After "Training Deep Nets with Sublinear Memory Cost", Chen et al.,
+  // arXiv 1604.06174.
+  static Segmentation square_root();
+
+  // Where each segment of a list of `layers` layers ends; the last one at `layers`.
+  // Throws: InvalidArgument for more segments than layers.
+  [[nodiscard]] std::vector<std::int64_t> ends(std::int64_t layers) const;
+
+ private:
+  enum class Rule { BySize, ByCount, SquareRoot };
+  Segmentation(Rule rule, std::int64_t number) : rule_(rule), number_(number) {}
+
+  Rule rule_;
+  std::int64_t number_;
+};
+
+// What the models made of a list of layers share.
+class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
+ public:
+  // False: forward() runs as the plain model does. May change between steps.
+  bool use_checkpoint = true;
+
+  [[nodiscard]] std::vector<Segment> segments() const;
+
+ protected:
+  using Layer = std::function<at::Tensor(const at::Tensor& x)>;
+
+  // Takes the children of `model` under their own names: what is trained, saved and loaded is the same.
+  void adopt(const torch::nn::Module& model);
+  void set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends);
+  // Opens the regions, the only place that does.
+  at::Tensor run(const at::Tensor& x);
+
+ private:
+  std::vector<Layer> layers_;
+  std::vector<std::int64_t> ends_;
+};
+
+struct CheckpointedModelOptions {
+  std::int64_t num_layers = 10;
+  std::int64_t width = 512;
+  Segmentation segmentation = Segmentation::by_size(3);
+  bool use_checkpoint = true;
+};
+
+// Linear layers with ReLU behind each, or any list of layers, checkpointed by segments.
+//
+//   neap::CheckpointedModel model(/*num_layers=*/10, /*segment_size=*/3);  // segments of 3, 3, 3 and 1 layers
+//   neap::CheckpointedModel mine(torch::nn::Sequential(...), neap::Segmentation::square_root());
+class NEAP_EXPORT CheckpointedModelImpl : public CheckpointedLayers {
+ public:
+  explicit CheckpointedModelImpl(std::int64_t num_layers = 10, std::int64_t segment_size = 3);
+  // Wraps a neap::nn::MLP of ReLU.
+  explicit CheckpointedModelImpl(const CheckpointedModelOptions& options);
+
+  // Any layers: modules whose forward() takes and returns one tensor. They are shared, under the names that they have in the
+  // list ("0", "1" and so on). Throws: InvalidArgument when there are none, or one is empty.
+  explicit CheckpointedModelImpl(const torch::nn::Sequential& layers,
+                                 const Segmentation& segmentation = Segmentation::square_root());
+  explicit CheckpointedModelImpl(const std::vector<torch::nn::AnyModule>& layers,
+                                 const Segmentation& segmentation = Segmentation::square_root());
+  // A ModuleList knows no types, and C++ calls no forward() without them: it may hold Sequential and those of LibTorch's own
+  // modules that take one tensor. Throws: InvalidArgument with the number and the type of another one.
+  explicit CheckpointedModelImpl(const torch::nn::ModuleList& layers,
+                                 const Segmentation& segmentation = Segmentation::square_root());
+  // Modules of one type, as the `blocks` of the models in neap/nn.h.
+  template <class Holder>
+  explicit CheckpointedModelImpl(const std::vector<Holder>& layers,
+                                 const Segmentation& segmentation = Segmentation::square_root()) {
+    std::vector<Layer> calls;
+    for (Holder layer : layers) {
+      add_child(layer.is_empty() ? nullptr : layer.ptr(), calls.size());
+      calls.push_back([layer](const at::Tensor& x) mutable { return layer->forward(x); });
+    }
+    set_list(std::move(calls), segmentation);
+  }
+
+  // x: what the first layer takes; (..., width) for the Linear layers. Returns what the last one makes.
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  void add_child(const std::shared_ptr<torch::nn::Module>& layer, std::size_t index);
+  void set_list(std::vector<Layer> layers, const Segmentation& segmentation);
+};
+TORCH_MODULE(CheckpointedModel);
+
+// Linear layers with ReLU between them and none behind the last, in exactly `num_segments` segments, so that the largest
+// segment makes as few bytes as can be; of all such cuts the most even one, so segments of equal layers differ by one at most.
+//
+//   neap::SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});  // layers [0, 1), [1, 2) and [2, 6)
+class NEAP_EXPORT SegmentedNetworkImpl : public CheckpointedLayers {
+ public:
+  // hidden_dims: (layers,), the outputs of each layer, the last one's too. Wraps a neap::nn::MLP of ReLU.
+  // Throws: InvalidArgument for no layers, a width below 1, or num_segments outside of [1, layers].
+  SegmentedNetworkImpl(std::int64_t input_dim, const std::vector<std::int64_t>& hidden_dims,
+                       std::int64_t num_segments = 3);
+
+  // x: (B, input_dim), or anything whose rows flatten to it. Returns (B, last of hidden_dims).
+  // Throws: InvalidArgument for rows of another length.
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  std::int64_t input_dim_;
+};
+// A holder as TORCH_MODULE makes it, which also takes the widths in braces.
+class SegmentedNetwork : public torch::nn::ModuleHolder<SegmentedNetworkImpl> {
+ public:
+  using torch::nn::ModuleHolder<SegmentedNetworkImpl>::ModuleHolder;
+  using Impl = SegmentedNetworkImpl;
+  SegmentedNetwork(std::int64_t input_dim, std::initializer_list<std::int64_t> hidden_dims,
+                   std::int64_t num_segments = 3)
+      : ModuleHolder(std::make_shared<Impl>(input_dim, hidden_dims, num_segments)) {}
+};
+
+// A residual network, its blocks checkpointed one by one or by segments; the stem belongs to the first segment.
+//
+//   neap::CheckpointedResNet deck(50);                                   // 64 channels, stem 7x7 of stride 2, 1000 classes
+//   neap::CheckpointedResNet mine(neap::nn::ResNet(options), neap::Segmentation::by_count(7));
+//   neap::CheckpointedResNet resnet101(neap::nn::ImageNetResNet(neap::nn::ImageNetResNetOptions{.depth = 101}));
+class NEAP_EXPORT CheckpointedResNetImpl : public CheckpointedLayers {
+ public:
+  // Wraps a neap::nn::ResNet of 64 channels without dropout, by block.
+  explicit CheckpointedResNetImpl(std::int64_t num_blocks = 50,
+                                  const Segmentation& segmentation = Segmentation::by_size(1));
+  explicit CheckpointedResNetImpl(const nn::ResNet& model,
+                                  const Segmentation& segmentation = Segmentation::by_size(1));
+  explicit CheckpointedResNetImpl(const nn::ImageNetResNet& model,
+                                  const Segmentation& segmentation = Segmentation::by_size(1));
+
+  // x: (B, in_channels, H, W). Returns (B, classes).
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  template <class Model>
+  void wrap(Model model, const Segmentation& segmentation);
+
+  Layer head_;
+};
+TORCH_MODULE(CheckpointedResNet);
+
+// An encoder layer of a transformer, its attention and its feed-forward each under a checkpoint: of each, only its output is
+// kept. Takes the weights of torch::nn::TransformerEncoderLayer by name, and gives its bits.
+//
+//   neap::CheckpointedTransformerLayer layer(/*d_model=*/512, /*nhead=*/8);
+//   at::Tensor y = layer->forward(x, causal_mask, padding);  // (T, B, 512)
+class NEAP_EXPORT CheckpointedTransformerLayerImpl : public torch::nn::Module {
+ public:
+  CheckpointedTransformerLayerImpl(std::int64_t d_model, std::int64_t nhead,
+                                   std::int64_t dim_feedforward = 2048);
+  CheckpointedTransformerLayerImpl(std::int64_t d_model, std::int64_t nhead,
+                                   const nn::TransformerLayerOptions& options);
+  explicit CheckpointedTransformerLayerImpl(const nn::TransformerEncoderLayer& layer);
+
+  // As neap::nn::TransformerEncoderLayer's: src (T, B, D), or (B, T, D) with batch_first; src_mask (T, T);
+  // src_key_padding_mask (B, T) bool.
+  at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
+                     const at::Tensor& src_key_padding_mask = {});
+
+  bool use_checkpoint = true;  // as CheckpointedLayers has it
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},
+                           {2, torch::nn::AnyValue(at::Tensor())})
+
+ private:
+  nn::TransformerEncoderLayer layer_;
+};
+TORCH_MODULE(CheckpointedTransformerLayer);
+
+// num_layers of them, and a LayerNorm behind the last with final_norm. Names as in torch::nn::TransformerEncoder.
+class NEAP_EXPORT CheckpointedTransformerEncoderImpl : public torch::nn::Module {
+ public:
+  CheckpointedTransformerEncoderImpl(std::int64_t num_layers, std::int64_t d_model,
+                                     std::int64_t nhead,
+                                     const nn::TransformerLayerOptions& options = {},
+                                     bool final_norm = false);
+  explicit CheckpointedTransformerEncoderImpl(const nn::TransformerEncoder& encoder);
+
+  // As CheckpointedTransformerLayer's.
+  at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
+                     const at::Tensor& src_key_padding_mask = {});
+
+  bool use_checkpoint = true;  // of all layers
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},
+                           {2, torch::nn::AnyValue(at::Tensor())})
+
+ private:
+  nn::TransformerEncoder encoder_;
+  std::vector<CheckpointedTransformerLayer> layers_;
+};
+TORCH_MODULE(CheckpointedTransformerEncoder);
+
+}  // namespace neap

@@ -1,0 +1,240 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// AdaptiveCheckpointing: what it decides follows from bytes that were counted, on the CPU, and changes no bit.
+#include "engine/engine.h"
+#include "memory/allocator.h"
+#include "support/bytes.h"
+
+#include <neap/neap.h>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace neap {
+namespace {
+
+constexpr std::int64_t kWidth = 64;
+constexpr int kLayers = 8;
+
+// Layers that keep six tensors each for the backward, and a forward that ends with all of them.
+struct Net : torch::nn::Module {
+  Net() {
+    torch::manual_seed(3);
+    for (int i = 0; i < kLayers; ++i) {
+      auto linear = register_module("layer" + std::to_string(i), torch::nn::Linear(kWidth, kWidth));
+      layers.emplace_back([linear](const at::Tensor& x) mutable {
+        return torch::dropout(linear->forward(x).tanh().exp().sin(), 0.1, true) + x;
+      });
+    }
+  }
+  std::vector<std::function<at::Tensor(const at::Tensor&)>> layers;
+};
+
+at::Tensor input(std::int64_t rows) {
+  torch::manual_seed(4);
+  return torch::randn({rows, kWidth});
+}
+
+at::Tensor plain_forward(Net& net, at::Tensor x) {
+  for (auto& layer : net.layers) x = layer(x);
+  return x;
+}
+
+// By how much `live` grows in a plain forward.
+std::int64_t plain_growth(Net& net, std::int64_t rows) {
+  const at::Tensor x = input(rows);
+  const std::int64_t before = memory::usage().live;
+  const at::Tensor y = plain_forward(net, x);
+  return memory::usage().live - before;
+}
+
+std::int64_t checkpointed(const AdaptiveCheckpointing& adaptive) {
+  return std::ranges::count(adaptive.decisions(), true, &AdaptiveDecision::checkpointed);
+}
+
+class Adaptive : public testing::Test {
+ protected:
+  void TearDown() override { EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0); }
+
+  // Forward and backward; returns what is live when the forward ends, above what was before.
+  std::int64_t step(AdaptiveCheckpointing& adaptive, std::int64_t rows) {
+    const at::Tensor x = input(rows);
+    const std::int64_t before = memory::usage().live;
+    const at::Tensor y = adaptive.forward_with_adaptive_checkpoint(net_, x);
+    const std::int64_t after = memory::usage().live;
+    y.sum().backward();
+    net_.zero_grad();
+    return after - before;
+  }
+
+  Net net_;
+};
+
+TEST_F(Adaptive, checkpoints_nothing_where_all_fits_and_as_much_as_it_must_where_it_does_not) {
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(256);  // as step() holds
+  std::int64_t before = 0;
+  for (const int percent : {120, 80, 60, 40}) {
+    SCOPED_TRACE(percent);
+    const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
+    AdaptiveCheckpointing adaptive(Bytes(base + all * percent / 100));
+    for (int i = 0; i < 3; ++i) step(adaptive, 256);  // learns
+    const std::int64_t grown = step(adaptive, 256);
+    EXPECT_LE(grown, all * percent / 100);
+    if (percent == 120) {
+      EXPECT_EQ(checkpointed(adaptive), 0);
+    } else {
+      EXPECT_GT(checkpointed(adaptive), before);
+    }
+    before = checkpointed(adaptive);
+  }
+  EXPECT_LT(before, kLayers);
+}
+
+TEST_F(Adaptive, decides_from_what_layers_keep_and_not_from_their_input) {
+  const std::int64_t base = memory::usage().live;
+  AdaptiveCheckpointing adaptive(Bytes(base + plain_growth(net_, 256) * 2));
+  step(adaptive, 256);
+  const std::int64_t tensor = memory::footprint(256 * kWidth * 4);
+  for (const AdaptiveDecision& decision : adaptive.decisions()) {
+    // tanh, exp (read by itself and by sin), the scaled mask, the sum; the result of sin and the product are read by nobody.
+    EXPECT_EQ(decision.bytes, 4 * tensor) << decision.layer;
+    EXPECT_GT(decision.ns, 0);
+  }
+}
+
+TEST_F(Adaptive, measures_the_same_bytes_for_a_layer_that_it_checkpoints) {
+  AdaptiveCheckpointing roomy(Bytes(std::int64_t{1} << 40)), tight(Bytes(1));
+  step(roomy, 256);
+  for (int i = 0; i < 2; ++i) step(tight, 256);
+  EXPECT_EQ(checkpointed(tight), kLayers);
+  for (std::size_t i = 0; i + 1 < kLayers; ++i) {
+    EXPECT_EQ(tight.decisions()[i].bytes, roomy.decisions()[i].bytes) << i;
+  }
+}
+
+TEST_F(Adaptive, keeps_its_decisions_where_bytes_waver_around_the_threshold) {
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(256);
+  const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
+  AdaptiveCheckpointing adaptive(Bytes(base + all * 90 / 100), {.hysteresis = 0.2});
+  for (int i = 0; i < 3; ++i) step(adaptive, 256);
+  const std::int64_t decided = checkpointed(adaptive);
+  ASSERT_GT(decided, 0);
+  const std::int64_t waver = all * 4 / 100;
+  at::Tensor more;
+  std::int64_t before = 0;
+  for (int i = 0; i < 6; ++i) {
+    // Other parts of the program take a little more, and give it back.
+    more = i % 2 == 0 ? torch::empty({waver}, torch::kByte) : at::Tensor();
+    step(adaptive, 256);
+    EXPECT_GE(checkpointed(adaptive), decided);
+    if (i > 0) {
+      EXPECT_EQ(checkpointed(adaptive), before) << "in turn " << i;
+    }
+    before = checkpointed(adaptive);
+  }
+  const std::int64_t settled = checkpointed(adaptive);
+  more = at::Tensor();
+  step(adaptive, 256);
+  EXPECT_EQ(checkpointed(adaptive), settled) << "a little room is no reason to change";
+}
+
+TEST_F(Adaptive, works_when_shapes_change_and_scales_what_it_knows) {
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(512);
+  const std::int64_t base = memory::usage().live + memory::footprint(512 * kWidth * 4);
+  AdaptiveCheckpointing adaptive(Bytes(base + all * 110 / 100));
+  step(adaptive, 256);
+  step(adaptive, 256);
+  EXPECT_EQ(checkpointed(adaptive), 0);
+  // Twice the rows do not fit. It has never seen them, and still ends its first forward with them where it must.
+  EXPECT_LE(step(adaptive, 512), all * 110 / 100);
+  EXPECT_GT(checkpointed(adaptive), 0);
+  EXPECT_GT(adaptive.decisions()[0].predicted, 0);
+  step(adaptive, 256);
+  EXPECT_EQ(checkpointed(adaptive), 0);
+}
+
+TEST_F(Adaptive, gives_the_bits_of_the_plain_model_also_inside_a_budget) {
+  const auto train = [](int kind) {  // 0: plain, 1: adaptive, 2: in a scope too
+    Net net;
+    torch::optim::Adam optimizer(net.parameters(), torch::optim::AdamOptions(1e-3));
+    AdaptiveCheckpointing adaptive(Bytes(memory::usage().live + (1 << 20)));
+    const at::Tensor x = input(256);
+    torch::manual_seed(9);
+    std::vector<at::Tensor> left;
+    for (int i = 0; i < 5; ++i) {
+      optimizer.zero_grad();
+      memory::trim();
+      std::optional<Scope> scope;
+      const Bytes budget(memory::usage().reserved + (1 << 20));
+      if (kind == 2) scope.emplace(Options{.budget = budget});
+      const at::Tensor y =
+          kind == 0 ? plain_forward(net, x) : adaptive.forward_with_adaptive_checkpoint(net, x);
+      const at::Tensor loss = y.pow(2).mean();
+      loss.backward();
+      optimizer.step();
+      left.push_back(loss.detach());
+      if (!scope) continue;
+      scope->end();
+      EXPECT_LE(scope->stats().peak_bytes, budget.count());
+    }
+    if (kind == 1) {
+      EXPECT_GT(checkpointed(adaptive), 0);
+    }
+    for (const at::Tensor& parameter : net.parameters()) {
+      left.push_back(parameter);
+      left.push_back(parameter.grad());
+    }
+    left.push_back(torch::rand({4}));
+    return test::bytes_of(left);
+  };
+  const test::ByteLists plain = train(0);
+  EXPECT_EQ(test::first_difference(plain, train(1)), std::nullopt);
+  EXPECT_EQ(test::first_difference(plain, train(2)), std::nullopt);
+}
+
+TEST_F(Adaptive, takes_a_sequential_and_a_vector_of_modules_and_logs_what_it_decided) {
+  torch::nn::Sequential sequential(torch::nn::Linear(kWidth, kWidth), torch::nn::Tanh(),
+                                   torch::nn::Linear(kWidth, 8));
+  AdaptiveCheckpointing adaptive(Bytes(1));
+  const at::Tensor x = input(32);
+  const at::Tensor y = adaptive.forward_with_adaptive_checkpoint(sequential, x);
+  EXPECT_TRUE(torch::equal(y, sequential->forward(x)));
+  y.sum().backward();
+  ASSERT_EQ(adaptive.decisions().size(), 3U);
+  const std::string text = adaptive.text();
+  for (const char* const part :
+       {"layer 0: checkpointed, ", "layer 2: ", " live", "threshold 1 B"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+  std::vector<torch::nn::Linear> modules = {torch::nn::Linear(kWidth, kWidth)};
+  EXPECT_TRUE(
+      torch::equal(adaptive.forward_with_adaptive_checkpoint(modules, x), modules[0]->forward(x)));
+}
+
+TEST_F(Adaptive, refuses_a_threshold_and_a_hysteresis_that_mean_nothing) {
+  const auto refusal = [](const std::function<void()>& call) -> std::string {
+    try {
+      call();
+    } catch (const InvalidArgument& error) {
+      return error.what();
+    }
+    return "not refused";
+  };
+  EXPECT_EQ(
+      refusal([] { AdaptiveCheckpointing(Bytes(0)); }),
+      "AdaptiveCheckpointing: memory_threshold is 0 bytes; expected what may be live when the "
+      "forward ends, 1 or more");
+  EXPECT_EQ(refusal([] { AdaptiveCheckpointing(Bytes(1), {.hysteresis = 1}); }),
+            "AdaptiveCheckpointing: hysteresis is 1.000000; expected 0 or more and less than 1");
+}
+
+}  // namespace
+}  // namespace neap

@@ -1,0 +1,88 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// tests/parity/parity.h: one step of a function, plain or in a region, and what it kept and made again. The tests beside it
+// cover the behaviour that PyTorch's tests of activation checkpointing cover, under the same names: docs/parity.md.
+#pragma once
+
+#include "engine/engine.h"
+#include "memory/allocator.h"
+#include "support/bytes.h"
+
+#include <neap/neap.h>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace neap::parity {
+
+using test::ByteLists;
+using test::bytes_of;
+using test::first_difference;
+
+// Nothing that a test did is left behind.
+class Parity : public testing::Test {
+ protected:
+  void SetUp() override { torch::manual_seed(20); }
+  void TearDown() override {
+    EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0) << "records are left behind";
+    engine::Engine::instance().validate();
+  }
+};
+
+inline std::int64_t live() { return memory::usage().live; }
+
+// Live bytes and operators that ran again since it was made.
+class Since {
+ public:
+  [[nodiscard]] std::int64_t bytes() const { return live() - live_; }
+  [[nodiscard]] std::int64_t replays() const { return replays_now() - replays_; }
+
+ private:
+  static std::int64_t replays_now() { return engine::Engine::instance().stats().replays; }
+  std::int64_t live_ = live();
+  std::int64_t replays_ = replays_now();
+};
+
+using Function = std::function<at::Tensor(const at::Tensor&)>;
+
+// `fn` in a region, as a function.
+inline Function checkpointed(Function fn) {
+  return [fn = std::move(fn)](const at::Tensor& x) { return checkpoint(fn, x); };
+}
+
+template <class Exception, class Step>
+std::string message_of(Step step) {
+  try {
+    step();
+  } catch (const Exception& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+// 1 KiB a tensor. Those of PyTorch's tests are often smaller than 512 bytes: neap never evicts such, so nothing would be tested.
+constexpr std::int64_t kSide = 16;
+
+inline at::Tensor leaf(at::IntArrayRef sizes = {kSide, kSide}) {
+  return torch::randn(sizes, torch::requires_grad());
+}
+
+// The gradients that `step` leaves in `leaves`, which start without one; and what it returns.
+template <class Step>
+ByteLists gradients_after(const std::vector<at::Tensor>& leaves, const Step& step) {
+  for (const at::Tensor& one : leaves) one.mutable_grad() = at::Tensor();
+  std::vector<at::Tensor> all = step();
+  for (const at::Tensor& one : leaves) {
+    if (one.grad().defined()) all.push_back(one.grad());
+  }
+  return bytes_of(all);
+}
+
+}  // namespace neap::parity
