@@ -132,8 +132,8 @@ struct NEAP_EXPORT MemoryUsage {
   std::vector<analysis::LayerUsage> layers = {};
   std::vector<std::string> unknown =
       {};  // layers whose activations are not known, with their kinds
-  std::vector<std::string>
-      assumed;  // where sizes did not follow from the layers before, in sentences
+  std::vector<std::string> assumed =
+      {};  // where sizes did not follow from the layers before, in sentences
 
   // A table of the layers and one of the sums, with what is not known below.
   [[nodiscard]] std::string text() const;
