@@ -61,9 +61,7 @@ class Reading {
         layers_[storage.layer].optimizer_states += storage.bytes;
       }
       if (!storage.given && storage.phase == graph::Phase::Backward && at_end.contains(id)) {
-        usage_.gradients += storage.bytes;
-        layers_[storage.layer].gradients += storage.bytes;
-        named.insert(id);
+        named.insert(id);  // a gradient
       }
     }
     usage_.temporaries = run_.workspace;
@@ -96,12 +94,16 @@ class Reading {
       most = std::max(most, made);
     }
     if (op.phase != graph::Phase::Optimizer) return;
-    // What only the optimizer writes is its state.
+    // What only the optimizer writes is its state, and belongs to the parameter that is written next.
     for (const graph::StorageId id : op.mutates) {
       Storage& storage = storages_.at(id);
-      if (!storage.given || storage.kind != graph::StorageKind::Constant) continue;
-      storage.kind = graph::StorageKind::Optimizer;
-      storage.layer = op.layer;
+      if (storage.kind == graph::StorageKind::Parameter) {
+        for (const graph::StorageId state : states_) storages_.at(state).layer = op.layer;
+        states_.clear();
+      } else if (storage.given && storage.kind == graph::StorageKind::Constant) {
+        storage.kind = graph::StorageKind::Optimizer;
+        states_.push_back(id);
+      }
     }
   }
 
@@ -109,6 +111,7 @@ class Reading {
   MemoryUsage& usage_;
   std::map<std::string, LayerUsage>& layers_;
   std::map<graph::StorageId, Storage> storages_;
+  std::vector<graph::StorageId> states_;  // whose parameter has not been written yet
 };
 
 }  // namespace
@@ -165,6 +168,13 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
         job.optimizer->step();
       },
       known);
+  for (const auto& module : model.module().named_modules()) {
+    LayerUsage& layer = layers[module.key()];
+    for (const at::Tensor& parameter : module.value()->parameters(/*recurse=*/false)) {
+      layer.gradients += footprint.add(parameter.grad());
+    }
+    usage.gradients += layer.gradients;
+  }
   Reading reading(recorded, usage, layers);
   reading.sum_up();
   const std::int64_t before =
@@ -172,7 +182,11 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
   usage.peak = before + reading.peak();
   usage.allocator_peak = before + plain.peak_live - plain.base;
   for (auto& [layer_name, layer] : layers) {
-    if (layer.parameters + layer.buffers + layer.activations + layer.temporaries == 0) continue;
+    if (layer.parameters + layer.buffers + layer.optimizer_states + layer.activations +
+            layer.temporaries ==
+        0) {
+      continue;
+    }
     layer.name = layer_name;
     usage.layers.push_back(std::move(layer));
   }
