@@ -6,20 +6,21 @@
 
 #include <algorithm>
 #include <iostream>
+#include <vector>
 
 int main() {
   neap::install();
   torch::manual_seed(1);
-  torch::nn::Sequential model;
+  std::vector<torch::nn::Sequential> layers;
   for (int i = 0; i < 8; ++i) {
-    model->push_back(torch::nn::Sequential(torch::nn::Linear(256, 256), torch::nn::GELU(),
+    layers.push_back(torch::nn::Sequential(torch::nn::Linear(256, 256), torch::nn::GELU(),
                                            torch::nn::Linear(256, 256), torch::nn::GELU()));
   }
   const auto x = torch::randn({512, 256});
   for (const char* const threshold : {"64MiB", "20MiB"}) {
     neap::AdaptiveCheckpointing adaptive(neap::Bytes::parse(threshold));
     for (int step = 0; step < 3; ++step) {
-      adaptive.forward_with_adaptive_checkpoint(model, x).sum().backward();
+      adaptive.forward_with_adaptive_checkpoint(layers, x).sum().backward();
     }
     std::cout << threshold << ": "
               << std::ranges::count(adaptive.decisions(), true,

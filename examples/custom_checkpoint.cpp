@@ -31,7 +31,7 @@ int main() {
     model->push_back(torch::nn::GELU());
   }
   neap::name(model, "net.");  // layers are known as net.0, net.2, ...
-  const auto x = torch::randn({256, 128});
+  const auto x = torch::randn({256, 128}, torch::requires_grad());
   const auto forward = [&](torch::Tensor in) { return model->forward(in); };
 
   show("nothing kept", {}, forward, x);
@@ -42,7 +42,7 @@ int main() {
       "a part of the source kept", {},
       [](torch::Tensor in) {
         const auto a = neap::keep([&] { return in.tanh().exp(); });
-        return a.sin().exp();
+        return a.sin().exp().cos();
       },
       x);
   show(
