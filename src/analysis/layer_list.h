@@ -18,11 +18,6 @@ inline std::int64_t product(const Sizes& sizes, std::size_t begin, std::size_t e
   return result;
 }
 
-Sizes with_extent(Sizes sizes, std::size_t dimension, std::int64_t extent) {
-  sizes[dimension] = extent;
-  return sizes;
-}
-
 // The current tensor is given `features` in its last dimension.
 inline void want_features(Walk& walk, std::int64_t features) {
   const Sizes& sizes = walk.sizes();

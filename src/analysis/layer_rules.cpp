@@ -24,6 +24,11 @@ namespace {
 
 namespace nn = torch::nn;
 
+Sizes with_extent(Sizes sizes, std::size_t dimension, std::int64_t extent) {
+  sizes[dimension] = extent;
+  return sizes;
+}
+
 // The current tensor is given `channels` in dimension 1, and `places` dimensions behind it. False: it has no such
 // dimensions.
 bool want_channels(Walk& walk, std::int64_t channels, std::size_t places) {

@@ -67,6 +67,30 @@ Training train(const Make& make, const LossOf& loss_of) {
   return training;
 }
 
+// As train(), each step inside a scope with a budget of `room` bytes above what is live before it.
+template <class Make, class LossOf>
+Training train_in_budget(const Make& make, const LossOf& loss_of, std::int64_t room) {
+  torch::manual_seed(kSeed);
+  auto model = make();
+  torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.01).momentum(0.9));
+  Training training;
+  for (int step = 0; step < kSteps; ++step) {
+    optimizer.zero_grad();
+    memory::trim();
+    const Bytes budget(live() + room);
+    Scope scope({.budget = budget});
+    const at::Tensor loss = loss_of(model);
+    loss.backward();
+    optimizer.step();
+    scope.end();
+    EXPECT_LE(scope.stats().peak_bytes, budget.count());
+    EXPECT_GT(scope.stats().replays, 0) << "the budget was not tight, so nothing was tested";
+    training.losses.push_back(loss.template item<double>());
+  }
+  training.state = train::State::of(*model, optimizer, training.losses.back());
+  return training;
+}
+
 inline void expect_same_states(const Training& plain, const Training& found) {
   ASSERT_GT(plain.state.parts(), 3) << "a model without parameters proves nothing";
   const auto difference = plain.state.first_difference(found.state);
