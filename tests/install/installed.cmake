@@ -18,5 +18,10 @@ expect_printed(
   "epoch 1, 8 batches, first samples of each: 779 85 393 483 451 639 516 454"
   "inside the budget of 8.0 MiB"
   "resumed at sample 128 of epoch 2: the same batch")
+run("${scratch}/build/example_trainer")
+expect_printed(
+  "step 4 of 12: 2 micro-batches, 168 rows"
+  "4 steps, 14 micro-batches, 1704 rows; inside 2.5 MiB: yes; operators replayed: yes"
+  "the loss fell to less than half: yes")
 run("${scratch}/prefix/bin/neap" --help)
 run("${scratch}/prefix/bin/neap" doctor)
