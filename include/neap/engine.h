@@ -80,7 +80,8 @@ NEAP_EXPORT void name_parameter(const at::Tensor& parameter, std::string_view na
 // Registers the names of the module's parameters, `prefix` before each. An operator then belongs to the layer whose parameter
 // it reads (`encoder.0.linear1` for `encoder.0.linear1.weight`), else to the layer that made its first operand. Rules of
 // CheckpointOptions and reports go by these names. A parameter that is named again takes the new name.
-// Module: a torch::nn::Module or a holder of one. Cost: one look-up a parameter and scope.
+// Module: a torch::nn::Module or a holder of one. Cost: one look-up a parameter and scope. Threads: one at a time.
+// Throws: ScopeConflict when another thread has a scope.
 template <class Module>
 void name(const Module& module, std::string_view prefix = {}) {
   if constexpr (requires { module->named_parameters(); }) {

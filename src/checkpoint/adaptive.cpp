@@ -19,7 +19,7 @@ std::int64_t now_ns() {
       .count();
 }
 
-std::int64_t evicted_bytes() { return checkpointing::ready_engine().stats().evicted_bytes; }
+std::int64_t evicted_bytes() { return checkpointing::ready_engine().evicted_bytes(); }
 
 }  // namespace
 

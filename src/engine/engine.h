@@ -60,6 +60,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void close_scope(bool completed);   // may throw BudgetExceeded; the scope stays open then
   void abandon_scope() noexcept;      // never throws: what does not fit stays evicted
   [[nodiscard]] Stats stats() const;  // since the process started
+  [[nodiscard]] std::int64_t evicted_bytes() const { return stats_.evicted_bytes; }  // the same
 
   // Regions. Blocks made since `open_region` are evicted by `close_region`, but for results and what is to be saved: see
   // Note [Selection] in engine/regions.cpp. `selector`: null, or outlives the region. A region that does not evict only
@@ -184,7 +185,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::vector<Block*> region_blocks_;
   std::vector<Region> regions_;  // the open ones, outermost first
   std::uint32_t region_count_ = 0;
-  std::unordered_map<std::uint32_t, std::string> region_names_;
+  std::unordered_map<std::string, std::uint32_t> region_numbers_;  // of those with a name
   LayerNames layers_;
   std::vector<std::uint8_t> code_;  // the call under way, encoded
   std::unordered_map<void*, std::pair<Block*, std::int64_t>> unseen_;

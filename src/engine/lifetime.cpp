@@ -338,7 +338,7 @@ void Engine::forget_all() noexcept {
   recipes_.clear();
   evictable_.clear();
   region_blocks_.clear();
-  region_names_.clear();
+  region_numbers_.clear();
   region_count_ = 0;
   states_.clear();
   last_generator_.reset();

@@ -20,6 +20,9 @@
 namespace neap::engine {
 namespace {
 
+// Regions with a name are numbered from here on, one number a name.
+constexpr std::uint32_t kNamedRegion = std::uint32_t{1} << 31;
+
 // Visits each storage that is gone and would have to be made again for `block`, once.
 template <class Visit>
 void for_each_gone_ancestor(Block& block, Visit visit) {
@@ -61,15 +64,25 @@ bool Engine::open_region(Selector* selector, bool evicts, const std::string& nam
     throw Error("neap::checkpoint: call neap::install() once, before the first tensor");
   }
   attach();
-  regions_.push_back({selector, region_blocks_.size(), ++region_count_, evicts});
-  if (!name.empty()) region_names_[region_count_] = name;
+  std::uint32_t number = 0;
+  if (name.empty()) {
+    number = ++region_count_ % kNamedRegion;
+  } else {
+    const auto [known, added] = region_numbers_.try_emplace(
+        name, kNamedRegion + static_cast<std::uint32_t>(region_numbers_.size()));
+    number = known->second;
+  }
+  regions_.push_back({selector, region_blocks_.size(), number, evicts});
   return true;
 }
 
 std::string Engine::region_name(std::uint32_t number) const {
   if (number == 0) return "";
-  const auto named = region_names_.find(number);
-  return named != region_names_.end() ? named->second : "checkpoint " + std::to_string(number);
+  if (number < kNamedRegion) return "checkpoint " + std::to_string(number);
+  for (const auto& [name, known] : region_numbers_) {
+    if (known == number) return name;
+  }
+  return "";
 }
 
 void Engine::keep(const at::Tensor& output) {
@@ -115,6 +128,11 @@ void Engine::tag(const at::Tensor& tensor, CheckpointPolicy policy) {
 }
 
 void Engine::name_parameter(const at::Tensor& parameter, std::string_view name) {
+  if (owner_.load() != nullptr && !owner_here()) {
+    throw ScopeConflict(
+        "neap::name: another thread has a neap::Scope or a checkpoint(); name the model before it, "
+        "or in that thread");
+  }
   if (c10::StorageImpl* const storage = intercept::storage_of(parameter)) {
     layers_.add(*storage, name);
     if (Block* const block = find(*storage)) block->layer = layers_.layer_of(*storage);

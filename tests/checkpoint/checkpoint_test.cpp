@@ -2,6 +2,7 @@
 //
 // checkpoint() and checkpoint_sequential(): what goes, what comes back, and how often. Counts are exact: an operator that runs
 // once too often is time that somebody pays on every step.
+#include "checkpoint/squares.h"
 #include "engine/engine.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"
@@ -21,14 +22,7 @@
 namespace neap {
 namespace {
 
-constexpr std::int64_t kSide = 64;  // 16 KiB a tensor
-
-at::Tensor square(std::uint64_t seed) {
-  torch::manual_seed(seed);
-  return torch::randn({kSide, kSide});
-}
-std::int64_t live() { return memory::usage().live; }
-const std::int64_t kTensor = memory::footprint(kSide * kSide * 4);
+using namespace squares;
 
 class Checkpoint : public testing::Test {
  protected:

@@ -2,33 +2,25 @@
 //
 // What stays when a region closes: by operator, layer, tag, source region, callback, importance and memory. Counts of
 // bytes and replays are exact.
+#include "checkpoint/squares.h"
 #include "engine/engine.h"
-#include "memory/allocator.h"
-#include "policy/knapsack.h"
 #include "support/bytes.h"
 
 #include <neap/neap.h>
 #include <neap/nn.h>
 
 #include <gtest/gtest.h>
-#include <rapidcheck.h>
 #include <torch/torch.h>
 
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace neap {
 namespace {
 
-constexpr std::int64_t kSide = 64;  // 16 KiB a tensor
-
-at::Tensor square(std::uint64_t seed) {
-  torch::manual_seed(seed);
-  return torch::randn({kSide, kSide});
-}
-std::int64_t live() { return memory::usage().live; }
-const std::int64_t kTensor = memory::footprint(kSide * kSide * 4);
+using namespace squares;
 
 // What a region that runs `fn` keeps, in tensors, its result not counted; and what its backward replays.
 struct Outcome {
@@ -117,22 +109,6 @@ TEST_F(Selection, asks_the_callback_with_operator_shape_bytes_and_cost) {
   EXPECT_EQ(outcome.kept, 1);
   EXPECT_EQ(outcome.replays, 1) << "tanh, from the input of the region";
 }
-
-// Linear layers with names.
-struct Net : torch::nn::Module {
-  Net() {
-    torch::manual_seed(2);
-    for (int i = 0; i < 3; ++i) {
-      layers.push_back(
-          register_module("layer" + std::to_string(i), torch::nn::Linear(kSide, kSide)));
-    }
-  }
-  at::Tensor forward(at::Tensor x) {
-    for (auto& layer : layers) x = layer->forward(x).tanh();
-    return x + 1;
-  }
-  std::vector<torch::nn::Linear> layers;
-};
 
 TEST_F(Selection, keeps_what_named_layers_made) {
   Net net;
@@ -334,16 +310,6 @@ TEST_F(Selection, serves_captured_weights_random_numbers_and_any_arguments_and_r
   EXPECT_EQ(test::first_difference(step(false), step(true)), std::nullopt);
 }
 
-template <class Call>
-std::string refusal(Call call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "not refused";
-}
-
 TEST_F(Selection, refuses_options_that_cannot_be_meant) {
   const at::Tensor x = square(1);
   const auto with = [&](const CheckpointOptions& options) {
@@ -376,161 +342,21 @@ TEST_F(Selection, a_callback_that_throws_leaves_the_thread_clean) {
   EXPECT_TRUE(torch::equal(checkpoint(chain, x), chain(x)));
 }
 
-// ---- saved_report ----
-
-TEST_F(Selection, a_report_counts_each_storage_once_and_its_totals_are_the_allocators) {
+TEST_F(Selection, names_are_not_given_while_another_thread_has_a_scope) {
   Net net;
-  name(net);
-  const at::Tensor x = square(1);
-  const std::int64_t before = live();
-  Scope scope({.observe = true});
-  CheckpointOptions options{.name = "middle", .rules = {{.layer = "layer1"}}};
-  at::Tensor y = x.sin();
-  y = custom_checkpoint(
-      options, [&](const at::Tensor& in) { return net.forward(in); }, y);
-  const at::Tensor view = y.t();
-  const at::Tensor loss = y.exp().sum();
-  const SavedReport report = saved_report(loss);
-  EXPECT_EQ(report.live, live());
-  EXPECT_EQ(report.kept + report.pinned + report.other, report.live);
-  std::int64_t made = 0, evicted = 0, tanh_kept = 0;
-  for (const SavedStorage& storage : report.storages) {
-    if (storage.state == SavedStorage::State::Evicted) {
-      evicted += storage.bytes;
-      EXPECT_EQ(storage.region, "middle");
-      EXPECT_EQ(storage.op, "aten::tanh");
-      EXPECT_TRUE(storage.layer == "layer0" || storage.layer == "layer2") << storage.layer;
-    } else if (!storage.op.empty()) {
-      made += storage.bytes;
+  const Scope scope;
+  std::string refused = "not refused";
+  std::thread([&] {
+    try {
+      name(net);
+    } catch (const ScopeConflict& error) {
+      refused = error.what();
     }
-    if (storage.op == "aten::tanh" && storage.state == SavedStorage::State::Kept) {
-      ++tanh_kept;
-      EXPECT_EQ(storage.layer, "layer1");
-      EXPECT_EQ(storage.region, "middle");
-    }
-    if (storage.op.empty()) {
-      EXPECT_EQ(storage.state, SavedStorage::State::Pinned);
-      EXPECT_NE(storage.reason, "");
-    }
-  }
-  EXPECT_EQ(made, live() - before) << "what operators made is what the allocator gave";
-  EXPECT_EQ(evicted, 2 * kTensor);
-  EXPECT_EQ(report.evicted, evicted);
-  EXPECT_EQ(tanh_kept, 1);
-  const std::string text = report.text();
-  for (const char* const part :
-       {"live ", "evicted 40.0 KiB", "middle", "layer0", "aten::tanh", "parameter"}) {
-    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
-  }
-  loss.backward();
-}
-
-TEST_F(Selection, an_observing_scope_gives_the_bits_and_the_bytes_of_none) {
-  const auto step = [](bool observe) {
-    Net net;
-    const at::Tensor x = square(1);
-    memory::reset_peak();
-    const std::int64_t before = live();
-    {
-      Scope scope({.observe = observe});
-      net.forward(x).sum().backward();
-      scope.end();
-      EXPECT_EQ(scope.stats().evictions, 0);
-    }
-    const std::int64_t peak = memory::usage().peak - before;
-    std::vector<at::Tensor> gradients;
-    for (const at::Tensor& parameter : net.parameters()) gradients.push_back(parameter.grad());
-    return std::pair(peak, test::bytes_of(gradients));
-  };
-  const auto plain = step(false), observed = step(true);
-  EXPECT_EQ(plain.first, observed.first);
-  EXPECT_EQ(test::first_difference(plain.second, observed.second), std::nullopt);
-}
-
-TEST_F(Selection, a_report_needs_a_graph_and_a_scope_that_follows) {
-  EXPECT_EQ(
-      refusal([] { saved_report(square(1)); }),
-      "saved_report: the loss has no graph, so nothing is kept for its backward; call it after "
-      "a forward with grad mode on, and before the backward");
-  const at::Tensor loss = square(1).requires_grad_().sum();
-  try {
-    saved_report(loss);
-    FAIL() << "not refused";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what())
-                  .find("inside a Scope with a budget, or one with Options::observe"),
-              std::string::npos);
-  }
-}
-
-TEST_F(Selection, a_refused_budget_brings_the_report_along) {
-  const at::Tensor x = square(1).requires_grad_();
-  memory::trim();
-  try {
-    Scope scope({.budget = Bytes(live() + 4 * kTensor)});
-    std::vector<at::Tensor> all = {x};
-    for (int i = 0; i < 12; ++i) all.push_back(pin(all.back().sin()));
-    FAIL() << "twelve pinned tensors fit into four";
-  } catch (const BudgetExceeded& error) {
-    ASSERT_NE(error.saved, nullptr);
-    EXPECT_EQ(error.saved->kept + error.saved->pinned + error.saved->other, error.saved->live);
-    int pinned = 0;
-    for (const SavedStorage& storage : error.saved->storages) {
-      if (storage.op == "aten::sin" && storage.reason == "neap::pin") ++pinned;
-    }
-    EXPECT_GE(pinned, 3);
-  }
-}
-
-// ---- The knapsack ----
-
-TEST(Knapsack, is_as_good_as_the_best_of_all_choices) {
-  rc::check([] {
-    const auto sizes = *rc::gen::container<std::vector<int>>(rc::gen::inRange(1, 60));
-    const std::size_t count = std::min<std::size_t>(sizes.size(), 12);
-    std::vector<policy::KnapsackItem> items;
-    for (std::size_t i = 0; i < count; ++i) {
-      items.push_back({64 * sizes[i], static_cast<double>(*rc::gen::inRange(0, 1000))});
-    }
-    const std::int64_t room = 64 * *rc::gen::inRange(0, 400);
-    const std::vector<bool> kept = policy::solve_knapsack(items, room);
-    std::int64_t bytes = 0;
-    double value = 0, best = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!kept[i]) continue;
-      bytes += items[i].bytes;
-      value += items[i].value;
-    }
-    for (unsigned choice = 0; choice < (1U << count); ++choice) {
-      std::int64_t its_bytes = 0;
-      double its_value = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        if ((choice >> i & 1U) == 0) continue;
-        its_bytes += items[i].bytes;
-        its_value += items[i].value;
-      }
-      if (its_bytes <= room) best = std::max(best, its_value);
-    }
-    RC_ASSERT(bytes <= room);
-    RC_ASSERT(value == best);
-  });
-}
-
-TEST(Knapsack, never_passes_the_room_where_bytes_are_told_apart_coarsely) {
-  std::vector<policy::KnapsackItem> items;
-  std::int64_t all = 0;
-  for (int i = 0; i < 300; ++i) {
-    items.push_back({1000003 + i * 7919, 1.0 + i % 13});
-    all += items.back().bytes;
-  }
-  for (int share = 1; share < 10; ++share) {
-    const std::int64_t room = all * share / 10;
-    const std::vector<bool> kept = policy::solve_knapsack(items, room);
-    std::int64_t bytes = 0;
-    for (std::size_t i = 0; i < items.size(); ++i) bytes += kept[i] ? items[i].bytes : 0;
-    EXPECT_LE(bytes, room);
-    EXPECT_GT(bytes, room * 9 / 10);
-  }
+  }).join();
+  EXPECT_EQ(refused,
+            "neap::name: another thread has a neap::Scope or a checkpoint(); name the model before "
+            "it, or in that "
+            "thread");
 }
 
 }  // namespace
