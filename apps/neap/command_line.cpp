@@ -17,11 +17,12 @@ namespace {
 
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
-const std::set<std::string> kModels{"mlp", "resnet", "transformer"};
+const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
 
 void add_shared_options(CLI::App& command, TrainingOptions& options) {
-  command.add_option("--model", options.model, "mlp, resnet (16 blocks) or transformer")
+  command
+      .add_option("--model", options.model, "mlp, resnet (16 blocks), transformer, or gpt for text")
       ->check(CLI::IsMember(kModels))
       ->capture_default_str();
   command
@@ -29,7 +30,7 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
                   "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what "
                   "stays between steps, or none")
       ->capture_default_str();
-  command.add_option("--batch-size", options.batch_size, "pictures a step")
+  command.add_option("--batch-size", options.batch_size, "samples a step")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
@@ -54,9 +55,11 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
   add_shared_options(command, options);
   command
       .add_option("--data", options.data,
-                  "fashion-mnist, or a folder with the four IDX files, plain or .gz")
+                  "fashion-mnist; a folder with the four IDX files, plain or .gz; cifar10:DIR or "
+                  "cifar100:DIR, the binary version; text:FILE; "
+                  "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes")
       ->capture_default_str();
-  command.add_option("--epochs", options.epochs, "passes over the training pictures")
+  command.add_option("--epochs", options.epochs, "passes over the training samples")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command
@@ -75,6 +78,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model resnet --budget 30% --epochs 3\n"
       "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
       "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
+      "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
@@ -163,7 +167,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
-  CLI::App* const train = app.add_subcommand("train", "train a classifier of pictures");
+  CLI::App* const train =
+      app.add_subcommand("train", "train a classifier of pictures, or a language model of bytes");
   add_train_options(*train, line.training);
 
   TrainingOptions verify_options;

@@ -19,7 +19,7 @@ class UsageError : public Error {
 
 struct TrainingOptions {
   std::string model = "resnet";
-  std::string data = "fashion-mnist";  // or a folder with IDX files
+  std::string data = "fashion-mnist";  // see data::open()
   std::string budget = "none";
   std::int64_t batch_size = 128;
   std::int64_t epochs = 1;
