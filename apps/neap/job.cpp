@@ -30,8 +30,8 @@ std::string text_of(const Problem& problem) {
 template <class Holder>
 train::Model by_block(Holder model, bool use_checkpoint) {
   if (!use_checkpoint) return model;
+  constexpr bool kHasEnds = requires(Holder & holder, const at::Tensor& x) { holder->stem(x); };
   return {*model, [model](const at::Tensor& x) mutable {
-            constexpr bool kHasEnds = requires { model->stem(x); };
             at::Tensor y;
             if constexpr (kHasEnds) {
               y = model->stem(x);
@@ -119,7 +119,7 @@ train::Model make_model(const std::string& name, const Problem& problem, bool us
   return model;
 }
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const TrainingOptions& options,
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const RunOptions& options,
                                                         const torch::nn::Module& model) {
   const double lr = options.lr > 0 ? options.lr : default_lr(options.optimizer);
   const auto parameters = model.parameters();
@@ -139,7 +139,7 @@ at::Tensor cross_entropy(const at::Tensor& scores, const at::Tensor& labels) {
   return torch::cross_entropy_loss(scores.flatten(0, 1), labels.flatten());
 }
 
-Job make_job(const TrainingOptions& options, const Problem& problem) {
+Job make_job(const RunOptions& options, const Problem& problem) {
   torch::manual_seed(static_cast<std::uint64_t>(options.seed));
   const train::Model model = make_model(options.model, problem);
   return {model, make_optimizer(options, model.module()),

@@ -34,7 +34,7 @@ void check_fits(const std::string& model, const Problem& problem, const std::str
 // use_checkpoint: each block under a checkpoint. Draws the same random numbers either way.
 train::Model make_model(const std::string& name, const Problem& problem,
                         bool use_checkpoint = false);
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const TrainingOptions& options,
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const RunOptions& options,
                                                         const torch::nn::Module& model);
 
 // scores: (B, classes), or (B, T, classes) of tokens; labels: (B,), or (B, T). Returns the mean over all labels.
@@ -47,7 +47,7 @@ struct Job {
 };
 
 // Seeds LibTorch's generator, so that two jobs of the same options are the same.
-Job make_job(const TrainingOptions& options, const Problem& problem);
+Job make_job(const RunOptions& options, const Problem& problem);
 
 // data::open(). Throws: UsageError where that says what is wrong with the text.
 data::Splits open_data(const std::string& spec);
