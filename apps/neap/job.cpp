@@ -21,9 +21,11 @@ constexpr std::int64_t kPatch = 4;
 std::string text_of(const Problem& problem) {
   std::string text;
   for (const std::int64_t extent : problem.shape) {
-    text += (text.empty() ? "" : "x") + std::to_string(extent);
+    if (!text.empty()) text += 'x';
+    text += std::to_string(extent);
   }
-  return text + (problem.vocabulary > 0 ? " tokens" : "");
+  if (problem.vocabulary > 0) text += " tokens";
+  return text;
 }
 
 // The models' blocks are public so that a program can put a checkpoint around each.

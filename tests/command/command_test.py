@@ -276,7 +276,7 @@ class CommandTest(unittest.TestCase):
         self.assertTrue(shown["plain"]["proved"] and shown["neap"]["proved"], shown)
         self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
         self.assert_ended(neap("max-batch", "--model", "mlp", "--budget", "2MiB"), 1,
-                          "no batch trains in 2.0 MiB", "exceeded")
+                          "no batch trains in 2.0 MiB: budget of 2.0 MiB cannot be set")
 
     def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(self):
         for option in ("--csv", "--svg"):
