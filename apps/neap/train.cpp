@@ -23,8 +23,9 @@ train::Budget parse_budget(const std::string& text) {
   }
 }
 
-// One batch is loaded while the step before it runs: more would take from the budget.
-const data::LoaderOptions kAhead{.workers = 1, .prefetch_bytes = Bytes(0)};
+// This thread loads each batch when its turn comes: what workers hold at a moment would be in the budget, and whether a step
+// fits, and what it replays, would depend on their timing.
+const data::LoaderOptions kInTurn{.workers = 0};
 
 // What happened so far: the summary is made of it, also after Ctrl-C.
 struct History {
@@ -174,7 +175,7 @@ class Training {
     try {
       learn(job, splits);
       if (!stop_requested) {
-        MemoryEfficientDataLoader test(splits.test, options_.batch_size, kAhead);
+        MemoryEfficientDataLoader test(splits.test, options_.batch_size, kInTurn);
         history_.accuracy = test_accuracy(job, test, history_.budget);
       }
     } catch (const Interrupted&) {
@@ -192,7 +193,7 @@ class Training {
  private:
   // Training leaves the last, smaller batch out: BatchNorm's statistics of a few samples are noise.
   [[nodiscard]] data::LoaderOptions in_random_order() const {
-    data::LoaderOptions how = kAhead;
+    data::LoaderOptions how = kInTurn;
     how.shuffle = true;
     how.seed = static_cast<std::uint64_t>(options_.seed);
     how.drop_last = true;
@@ -201,10 +202,10 @@ class Training {
 
   void measure_plain(const data::Splits& splits, const Problem& problem) {
     Job job = make_job(options_, problem);
-    data::LoaderOptions how = in_random_order();
-    how.workers = 0;  // one batch is all that is asked for
     const data::Batch batch =
-        MemoryEfficientDataLoader(splits.training, options_.batch_size, how).next().value();
+        MemoryEfficientDataLoader(splits.training, options_.batch_size, in_random_order())
+            .next()
+            .value();
     history_.plain = train::measure_plain(job.loss, *job.optimizer, batch.tensors[0],
                                           batch.tensors[1], options_.accumulate);
   }
