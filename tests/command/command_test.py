@@ -256,10 +256,10 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(share, 0, "a plain step of the largest batch needs")
 
     def test_bench_puts_plain_checkpointed_and_budgets_side_by_side_with_equal_bits(self):
-        for model, shape in [("resnet", "3,8,8"), ("gpt", "16"), ("mlp", "1,8,8"),
-                             ("transformer", "1,8,8")]:
+        for model, shape, batch in [("resnet", "3,8,8", 64), ("gpt", "16", 64), ("mlp", "1,8,8", 512),
+                                    ("transformer", "1,8,8", 64)]:
             with self.subTest(model):
-                done = neap("bench", "--model", model, "--input", shape, "--batch-sizes", 8,
+                done = neap("bench", "--model", model, "--input", shape, "--batch-sizes", batch,
                             "--budgets", "70%", "--repetitions", 1, "--threads", 1, "--json")
                 self.assertEqual(done.returncode, 0, done.stderr)
                 rows = json.loads(done.stdout)["rows"]
