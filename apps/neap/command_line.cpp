@@ -17,31 +17,36 @@ namespace {
 
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
-const std::set<std::string> kModels{"mlp", "resnet", "transformer"};
+const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
 
-void add_shared_options(CLI::App& command, TrainingOptions& options) {
-  command.add_option("--model", options.model, "mlp, resnet (16 blocks) or transformer")
+void add_run_options(CLI::App& command, RunOptions& options) {
+  command
+      .add_option("--model", options.model, "mlp, resnet (16 blocks), transformer, or gpt for text")
       ->check(CLI::IsMember(kModels))
       ->capture_default_str();
+  command.add_option("--optimizer", options.optimizer, "sgd (momentum 0.9), adam or adamw")
+      ->check(CLI::IsMember(kOptimizers))
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
+      ->capture_default_str();
+}
+
+void add_shared_options(CLI::App& command, TrainingOptions& options) {
+  add_run_options(command, options);
   command
       .add_option("--budget", options.budget,
                   "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what "
                   "stays between steps, or none")
       ->capture_default_str();
-  command.add_option("--batch-size", options.batch_size, "pictures a step")
+  command.add_option("--batch-size", options.batch_size, "samples a step")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
       ->check(CLI::Range(std::int64_t{0}, kMost))
-      ->capture_default_str();
-  command.add_option("--seed", options.seed, "of weights, order and dropout")
-      ->capture_default_str();
-  command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
-      ->capture_default_str();
-  command.add_option("--optimizer", options.optimizer, "sgd (momentum 0.9), adam or adamw")
-      ->check(CLI::IsMember(kOptimizers))
       ->capture_default_str();
   command
       .add_option("--accumulate", options.accumulate,
@@ -50,13 +55,93 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
       ->capture_default_str();
 }
 
+void add_measuring_options(CLI::App& command, MeasuringOptions& options) {
+  add_run_options(command, options);
+  command
+      .add_option("--input", options.input,
+                  "of a sample: channels, height and width, or the tokens of gpt; 3,32,32 or 256 "
+                  "when left out")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, kMost));
+  command.add_flag("--json", options.json, "one JSON object on standard output, and no table");
+}
+
+void add_table_options(CLI::App& command, MeasuringOptions& options) {
+  add_measuring_options(command, options);
+  command.add_option("--batch-sizes", options.batch_sizes, "samples a step, one row each")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+  command.add_option("--repetitions", options.repetitions, "measured steps of each row")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+  command.add_option("--csv", options.csv,
+                     "write the table to this file, as bytes and milliseconds");
+  command.add_option("--svg", options.svg, "write a plot of the peaks by batch to this file");
+}
+
+CLI::App* add_analyze(CLI::App& app, MeasuringOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "analyze", "measure time and memory of training by batch, and what holds the memory");
+  add_table_options(*command, options);
+  command
+      ->add_option("--budget", options.budget,
+                   "of every step: 1.5GiB, or 30% of what a plain step of the largest batch needs, "
+                   "or none")
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  neap analyze --model resnet --batch-sizes 8,16,32\n"
+      "  neap analyze --model gpt --input 128 --budget 50% --csv gpt.csv --svg gpt.svg\n"
+      "A batch that does not fit has a row that says so.");
+  return command;
+}
+
+CLI::App* add_bench(CLI::App& app, MeasuringOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "bench", "compare plain training, checkpoints around each block, and budgets");
+  add_table_options(*command, options);
+  command
+      ->add_option("--budgets", options.budgets,
+                   "a row each: 1.5GiB, or 30% of what a plain step needs")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  neap bench --model resnet --batch-sizes 16,32 --budgets 50%,30%\n"
+      "  neap bench --model transformer --input 3,64,64 --json > bench.json\n"
+      "Exit code 1: bits differ from the plain step's, and the first difference is printed.");
+  return command;
+}
+
+CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "max-batch", "find the largest batch that trains in a budget, plain and with neap");
+  add_measuring_options(*command, options);
+  command->add_option("--budget", options.budget, "what LibTorch may hold, as 4GiB")->required();
+  command->add_option("--margin", options.margin, "of the budget, left free")
+      ->capture_default_str();
+  command
+      ->add_option("--time-limit", options.time_limit_seconds,
+                   "seconds; after that no step begins, and what was proved by then is the answer")
+      ->check(CLI::PositiveNumber);
+  command->footer(
+      "Examples:\n"
+      "  neap max-batch --model resnet --input 3,64,64 --budget 1GiB\n"
+      "  neap max-batch --model gpt --budget 500MiB --margin 2% --time-limit 60 --json\n"
+      "Exit code 1: not even one sample trains in the budget.");
+  return command;
+}
+
 void add_train_options(CLI::App& command, TrainingOptions& options) {
   add_shared_options(command, options);
   command
       .add_option("--data", options.data,
-                  "fashion-mnist, or a folder with the four IDX files, plain or .gz")
+                  "fashion-mnist; a folder with the four IDX files, plain or .gz; cifar10:DIR or "
+                  "cifar100:DIR, the binary version; text:FILE; "
+                  "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes")
       ->capture_default_str();
-  command.add_option("--epochs", options.epochs, "passes over the training pictures")
+  command.add_option("--epochs", options.epochs, "passes over the training samples")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command
@@ -75,6 +160,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model resnet --budget 30% --epochs 3\n"
       "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
       "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
+      "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
@@ -160,10 +246,15 @@ CommandLine parse_command_line(int argc, char** argv) {
       "Examples:\n"
       "  neap train --model resnet --budget 30%      # train, and say what it took\n"
       "  neap verify --model resnet --budget 30%     # prove that the bits are the same\n"
+      "  neap analyze --model resnet                 # time and memory by batch\n"
+      "  neap bench --model resnet                   # plain, checkpoints and budgets side by "
+      "side\n"
+      "  neap max-batch --model resnet --budget 1GiB # the largest batch that trains\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
-  CLI::App* const train = app.add_subcommand("train", "train a classifier of pictures");
+  CLI::App* const train =
+      app.add_subcommand("train", "train a classifier of pictures, or a language model of bytes");
   add_train_options(*train, line.training);
 
   TrainingOptions verify_options;
@@ -179,6 +270,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap verify --model transformer --budget 40MiB --steps 10 --optimizer adam\n"
       "Exit code 0: equal. 1: the first difference is printed, or the budget does not fit.");
 
+  MeasuringOptions analyze_options, bench_options, max_batch_options;
+  CLI::App* const analyze = add_analyze(app, analyze_options);
+  CLI::App* const bench = add_bench(app, bench_options);
+  CLI::App* const max_batch = add_max_batch(app, max_batch_options);
+
   CLI::App* const doctor =
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
   doctor->footer("Example:\n  neap doctor && neap train --budget 30%");
@@ -193,6 +289,15 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.training = verify_options;
       if (line.training.steps == 0)
         throw UsageError("verify: --steps 0 compares nothing; take 1 or more");
+    } else if (*analyze) {
+      line.command = Command::Analyze;
+      line.measuring = analyze_options;
+    } else if (*bench) {
+      line.command = Command::Bench;
+      line.measuring = bench_options;
+    } else if (*max_batch) {
+      line.command = Command::MaxBatch;
+      line.measuring = max_batch_options;
     } else if (*doctor) {
       line.command = Command::Doctor;
     }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace neap::app {
 
@@ -17,29 +18,50 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-struct TrainingOptions {
+// What all commands that train share.
+struct RunOptions {
   std::string model = "resnet";
-  std::string data = "fashion-mnist";  // or a folder with IDX files
+  std::string optimizer = "adamw";
+  double lr = 0;  // 0: the optimizer's default, see default_lr
   std::string budget = "none";
+  std::int64_t seed = 1;
+  std::int64_t threads = 0;  // 0: LibTorch's default
+  bool json = false;
+};
+
+struct TrainingOptions : RunOptions {
+  std::string data = "fashion-mnist";  // see data::open()
   std::int64_t batch_size = 128;
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs
-  double lr = 0;           // 0: the optimizer's default, see default_lr
-  std::string optimizer = "adamw";
   std::int64_t accumulate = 1;
-  std::int64_t seed = 1;
-  std::int64_t threads = 0;  // 0: LibTorch's default
   std::string config;
-  bool json = false;
   bool quiet = false;
 };
 
-enum class Command { None, Train, Verify, Doctor };
+// Of analyze, bench and max-batch.
+struct MeasuringOptions : RunOptions {
+  std::vector<std::int64_t> input;  // of a sample; empty: the model's own
+  std::vector<std::int64_t> batch_sizes = {8, 16, 32};
+  std::int64_t repetitions = 5;
+  std::vector<std::string> budgets = {"50%", "30%"};
+  std::string margin = "0%";
+  std::optional<double> time_limit_seconds;
+  std::string csv, svg;  // files; empty: none
+};
+
+enum class Command { None, Train, Verify, Analyze, Bench, MaxBatch, Doctor };
 
 struct CommandLine {
   Command command = Command::None;
   TrainingOptions training;
+  MeasuringOptions measuring;
   int exit_code = 0;  // when there is no command: help was shown, or the use was wrong
+
+  [[nodiscard]] std::int64_t threads() const {
+    return command == Command::Train || command == Command::Verify ? training.threads
+                                                                   : measuring.threads;
+  }
 };
 
 // Prints help and mistakes itself.

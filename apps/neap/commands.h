@@ -17,6 +17,9 @@ extern std::atomic<bool> stop_requested;
 
 int train(const TrainingOptions& options, Output& output);
 int verify(const TrainingOptions& options, Output& output);
+int analyze(const MeasuringOptions& options, Output& output);
+int bench(const MeasuringOptions& options, Output& output);
+int max_batch(const MeasuringOptions& options, Output& output);
 int doctor(Output& output);
 
 }  // namespace neap::app

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap: train inside a memory budget, prove that the bits are the same, say whether this machine is fit for it.
+// neap: train inside a memory budget, prove that the bits are the same, measure what training takes, say whether this machine
+// is fit for it.
 #include "command_line.h"
 #include "commands.h"
 
@@ -31,13 +32,19 @@ int run(const CommandLine& line) {
   std::signal(SIGTERM, on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error that write reports
   neap::install();
-  if (line.training.threads > 0) at::set_num_threads(static_cast<int>(line.training.threads));
+  if (line.threads() > 0) at::set_num_threads(static_cast<int>(line.threads()));
   try {
     switch (line.command) {
       case Command::Train:
         return train(line.training, output);
       case Command::Verify:
         return verify(line.training, output);
+      case Command::Analyze:
+        return analyze(line.measuring, output);
+      case Command::Bench:
+        return bench(line.measuring, output);
+      case Command::MaxBatch:
+        return max_batch(line.measuring, output);
       case Command::Doctor:
         return doctor(output);
       case Command::None:

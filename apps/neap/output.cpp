@@ -47,7 +47,7 @@ Progress::~Progress() {
 }
 
 void Progress::step(const Step& step) {
-  pictures_ += step.pictures;
+  samples_ += step.samples;
   if (quiet_) return;
   const auto now = std::chrono::steady_clock::now();
   const auto interval = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(10);
@@ -58,8 +58,8 @@ void Progress::step(const Step& step) {
       seconds / static_cast<double>(step.done) * static_cast<double>(total_ - step.done);
   std::string text =
       "step " + std::to_string(step.done) + "/" + std::to_string(total_) + "  " +
-      format_number("%.0f", static_cast<double>(pictures_) / std::max(seconds, 1e-9)) +
-      " pictures/s  " + duration(left) + " left  loss " + format_number("%.4f", step.loss) +
+      format_number("%.0f", static_cast<double>(samples_) / std::max(seconds, 1e-9)) +
+      " samples/s  " + duration(left) + " left  loss " + format_number("%.4f", step.loss) +
       "  peak " + Bytes(step.peak_bytes).text();
   if (step.budget_bytes > 0) {
     text += format_number(" (%.1f %% of the budget)", 100.0 * static_cast<double>(step.peak_bytes) /

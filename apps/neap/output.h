@@ -34,7 +34,7 @@ class Progress {
   struct Step {
     std::int64_t done;
     double loss;
-    std::int64_t pictures;
+    std::int64_t samples;
     std::int64_t peak_bytes;
     std::int64_t budget_bytes;  // 0: none
   };
@@ -45,7 +45,7 @@ class Progress {
   bool quiet_;
   bool terminal_;
   bool open_ = false;
-  std::int64_t pictures_ = 0;
+  std::int64_t samples_ = 0;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point shown_;
 };

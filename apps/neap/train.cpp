@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap train: a classifier of pictures, inside a budget.
+// neap train: a classifier, or a language model of bytes, inside a budget.
 #include "commands.h"
 #include "job.h"
 
@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -23,6 +22,10 @@ train::Budget parse_budget(const std::string& text) {
     throw UsageError(std::string("--budget: ") + error.what());
   }
 }
+
+// This thread loads each batch when its turn comes: what workers hold at a moment would be in the budget, and whether a step
+// fits, and what it replays, would depend on their timing.
+const data::LoaderOptions kInTurn{.workers = 0};
 
 // What happened so far: the summary is made of it, also after Ctrl-C.
 struct History {
@@ -127,19 +130,20 @@ std::string summary_table(const History& history) {
   return table(rows);
 }
 
-// The share of test pictures that get their label, computed inside the budget too.
-double test_accuracy(Job& job, Batches& batches, const std::optional<Bytes>& budget) {
-  job.model->eval();
+// The share of test labels, or tokens, that the model gives the highest score, computed inside the budget too.
+double test_accuracy(Job& job, MemoryEfficientDataLoader& test,
+                     const std::optional<Bytes>& budget) {
+  job.model.module().eval();
   const torch::NoGradGuard no_grad;
   std::int64_t right = 0;
   std::int64_t all = 0;
-  for (std::int64_t i = 0; i < batches.per_epoch(); ++i) {
-    const Batch batch = batches.at(i);
+  for (const data::Batch& batch : test) {
+    const at::Tensor& labels = batch.tensors[1];
     Scope scope({.budget = budget});
-    right += job.forward(batch.x).argmax(1).eq(batch.y).sum().item<std::int64_t>();
-    all += batch.y.size(0);
+    right += job.model.forward(batch.tensors[0]).argmax(-1).eq(labels).sum().item<std::int64_t>();
+    all += labels.numel();
   }
-  job.model->train();
+  job.model.module().train();
   return static_cast<double>(right) / static_cast<double>(all);
 }
 
@@ -150,37 +154,30 @@ class Training {
     if (options.accumulate > options.batch_size) {
       throw UsageError("--accumulate " + std::to_string(options.accumulate) +
                        " parts of a batch of " + std::to_string(options.batch_size) +
-                       "; take at most one part a picture");
+                       "; take at most one part a sample");
     }
   }
 
   int run() {
-    const std::filesystem::path folder = options_.data == "fashion-mnist"
-                                             ? data::fashion_mnist_directory()
-                                             : std::filesystem::path(options_.data);
-    data::Labeled training = data::read_labeled(folder, data::Split::Train);
-    const std::int64_t side = training.images.size(2);
-    if (training.images.size(1) != side || side % 4 != 0 || side < 8) {
-      throw Error(folder.string() + ": pictures of " + std::to_string(training.images.size(1)) +
-                  " x " + std::to_string(side) +
-                  "; the models take square ones with a side that 4 divides, from 8 on");
-    }
-    if (training.labels.size(0) < options_.batch_size) {
+    const data::Splits splits = open_data(options_.data);
+    const Problem problem{splits.sample_shape, splits.classes, splits.vocabulary};
+    check_fits(options_.model, problem, "--data " + options_.data);
+    if (splits.training->size() < options_.batch_size) {
       throw UsageError("--batch-size " + std::to_string(options_.batch_size) + ": " +
-                       folder.string() + " has " + std::to_string(training.labels.size(0)) +
-                       " training pictures; take at most as many");
+                       options_.data + " has " + std::to_string(splits.training->size()) +
+                       " training samples; take at most as many");
     }
-    Batches batches(std::move(training), options_.batch_size, options_.seed, /*shuffle=*/true);
-    Batches test(data::read_labeled(folder, data::Split::Test), options_.batch_size, 0,
-                 /*shuffle=*/false);
-    if (wanted_.is_share()) measure_plain(batches, side);
+    if (wanted_.is_share()) measure_plain(splits, problem);
     history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
 
-    Job job = make_job(options_, side);
+    Job job = make_job(options_, problem);
     try {
-      learn(job, batches);
-      if (!stop_requested) history_.accuracy = test_accuracy(job, test, history_.budget);
+      learn(job, splits);
+      if (!stop_requested) {
+        MemoryEfficientDataLoader test(splits.test, options_.batch_size, kInTurn);
+        history_.accuracy = test_accuracy(job, test, history_.budget);
+      }
     } catch (const Interrupted&) {
     }
     history_.interrupted = stop_requested;
@@ -194,11 +191,23 @@ class Training {
   }
 
  private:
-  void measure_plain(Batches& batches, std::int64_t side) {
-    Job job = make_job(options_, side);
-    const Batch batch = batches.at(0);
-    history_.plain =
-        train::measure_plain(job.loss, *job.optimizer, batch.x, batch.y, options_.accumulate);
+  // Training leaves the last, smaller batch out: BatchNorm's statistics of a few samples are noise.
+  [[nodiscard]] data::LoaderOptions in_random_order() const {
+    data::LoaderOptions how = kInTurn;
+    how.shuffle = true;
+    how.seed = static_cast<std::uint64_t>(options_.seed);
+    how.drop_last = true;
+    return how;
+  }
+
+  void measure_plain(const data::Splits& splits, const Problem& problem) {
+    Job job = make_job(options_, problem);
+    const data::Batch batch =
+        MemoryEfficientDataLoader(splits.training, options_.batch_size, in_random_order())
+            .next()
+            .value();
+    history_.plain = train::measure_plain(job.loss, *job.optimizer, batch.tensors[0],
+                                          batch.tensors[1], options_.accumulate);
   }
 
   void announce() {
@@ -224,22 +233,24 @@ class Training {
                                                      (static_cast<double>(total) - rise)));
   }
 
-  void learn(Job& job, Batches& batches) {
-    const std::int64_t per_epoch = batches.per_epoch();
-    const std::int64_t total = options_.steps > 0 ? options_.steps : options_.epochs * per_epoch;
+  void learn(Job& job, const data::Splits& splits) {
+    MemoryEfficientDataLoader loader(splits.training, options_.batch_size, in_random_order());
+    const std::int64_t total =
+        options_.steps > 0 ? options_.steps : options_.epochs * loader.batches();
     train::Trainer trainer(
         job.loss, *job.optimizer,
         {.budget = history_.budget,
          .schedule = [this, total](std::int64_t step) { return rate(step, total); }});
     Progress progress(total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
-      if (step % per_epoch == 0) batches.start_epoch();
-      const Batch batch = batches.at(step % per_epoch);
-      const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
+      std::optional<data::Batch> batch = loader.next();
+      if (!batch) batch = loader.next();  // the first of the next epoch
+      const at::Tensor &x = batch->tensors[0], &y = batch->tensors[1];
+      const train::StepResult result = trainer.step(x, y, options_.accumulate);
       history_.add(result);
       progress.step({.done = step + 1,
                      .loss = result.loss,
-                     .pictures = batch.y.size(0),
+                     .samples = y.size(0),
                      .peak_bytes = result.peak.count(),
                      .budget_bytes = history_.budget.value_or(Bytes(0)).count()});
       if (options_.json) {

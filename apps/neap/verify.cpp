@@ -12,7 +12,11 @@
 namespace neap::app {
 namespace {
 
-constexpr std::int64_t kSide = 28;
+// The pictures of Fashion-MNIST, or rows of text.
+Problem problem_of(const std::string& model) {
+  return default_problem(
+      model, model == "gpt" ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{1, 28, 28});
+}
 
 struct Run {
   std::vector<train::State> states;  // after each step
@@ -20,15 +24,15 @@ struct Run {
   Bytes peak;
 };
 
-Run run_steps(const TrainingOptions& options, const std::vector<Batch>& batches,
-              const train::TrainerOptions& how) {
-  Job job = make_job(options, kSide);
+Run run_steps(const TrainingOptions& options, const Problem& problem,
+              const std::vector<train::MicroBatch>& batches, const train::TrainerOptions& how) {
+  Job job = make_job(options, problem);
   train::Trainer trainer(job.loss, *job.optimizer, how);
   Run run;
-  for (const Batch& batch : batches) {
+  for (const train::MicroBatch& batch : batches) {
     if (stop_requested) throw Interrupted();
     const train::StepResult result = trainer.step(batch.x, batch.y, options.accumulate);
-    run.states.push_back(train::State::of(*job.model, *job.optimizer, result.loss));
+    run.states.push_back(train::State::of(job.model.module(), *job.optimizer, result.loss));
     run.replays += result.stats.replays;
     run.peak = std::max(run.peak, result.peak);
   }
@@ -47,23 +51,24 @@ int verify(const TrainingOptions& options, Output& output) {
   if (options.accumulate > options.batch_size) {
     throw UsageError("--accumulate " + std::to_string(options.accumulate) +
                      " parts of a batch of " + std::to_string(options.batch_size) +
-                     "; take at most one part a picture");
+                     "; take at most one part a sample");
   }
-  std::vector<Batch> batches;
+  const Problem problem = problem_of(options.model);
+  std::vector<train::MicroBatch> batches;
   for (std::int64_t step = 0; step < options.steps; ++step) {
-    batches.push_back(random_batch(options.batch_size, kSide,
+    batches.push_back(random_batch(options.batch_size, problem,
                                    static_cast<std::uint64_t>(options.seed * 1000003 + step)));
   }
   train::PlainStep plain{};
   if (wanted.is_share()) {
-    Job job = make_job(options, kSide);
+    Job job = make_job(options, problem);
     plain = train::measure_plain(job.loss, *job.optimizer, batches[0].x, batches[0].y,
                                  options.accumulate);
   }
   const std::optional<Bytes> budget = wanted.bytes(plain);
 
-  const Run expected = run_steps(options, batches, {.plain = true});
-  const Run found = run_steps(options, batches, {.budget = budget});
+  const Run expected = run_steps(options, problem, batches, {.plain = true});
+  const Run found = run_steps(options, problem, batches, {.budget = budget});
 
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;

@@ -54,7 +54,7 @@ class CommandTest(unittest.TestCase):
     # ---- what people are told
 
     def test_help_has_examples_everywhere(self):
-        for arguments in ([], ["train"], ["verify"], ["doctor"]):
+        for arguments in ([], ["train"], ["verify"], ["analyze"], ["bench"], ["max-batch"], ["doctor"]):
             done = neap(*arguments, "--help")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("neap " + (arguments[0] if arguments else ""), done.stdout)
@@ -73,7 +73,7 @@ class CommandTest(unittest.TestCase):
                 ([], "subcommand"),
                 (["fly"], "subcommand"),
                 (["train", "--modle", "mlp"], "--modle"),
-                (["train", "--model", "vgg"], "vgg not in {mlp,resnet,transformer}"),
+                (["train", "--model", "vgg"], "vgg not in {gpt,mlp,resnet,transformer}"),
                 (["train", "--optimizer", "lion"], "lion"),
                 (["train", "--budget", "12XB"], "'12XB' is not a number of bytes: at position 3"),
                 (["train", "--budget", "-5"], "'-5' is not a number of bytes"),
@@ -84,7 +84,20 @@ class CommandTest(unittest.TestCase):
                 (["train", "--lr", "fast"], "fast"),
                 (["verify", "--budget", ""], "--budget"),
                 (["verify", "--json"], "--json"),
-                (["train", "--config", "nowhere.toml"], "nowhere.toml")]:
+                (["train", "--config", "nowhere.toml"], "nowhere.toml"),
+                (["analyze", "--batch-sizes", "8,0"], "--batch-sizes: Value 0 not in range"),
+                (["analyze", "--input", "3,x,32"], "--input"),
+                (["analyze", "--input", "7"], "--model resnet: --input has samples of 7, and this "
+                                              "model reads pictures"),
+                (["analyze", "--model", "gpt", "--input", "3,8,8"], "--input: --model gpt reads rows"),
+                (["analyze", "--budget", "12XB"], "--budget: '12XB' is not a number of bytes"),
+                (["bench", "--budgets", "50%,0%"], "--budgets: "),
+                (["max-batch"], "--budget is required"),
+                (["max-batch", "--budget", "30%"], "--budget: '30%' is no number of bytes"),
+                (["max-batch", "--budget", "none"], "--budget: 'none' is no number of bytes"),
+                (["max-batch", "--budget", "1GiB", "--margin", "100%"], "--margin: '100%'"),
+                (["max-batch", "--budget", "1GiB", "--margin", ""], "--margin: ''"),
+                (["max-batch", "--budget", "1GiB", "--time-limit", "-1"], "--time-limit")]:
             with self.subTest(arguments):
                 self.assert_ended(neap(*arguments), 2, text)
 
@@ -120,6 +133,55 @@ class CommandTest(unittest.TestCase):
         labels = self.data / "train-labels-idx1-ubyte"
         labels.write_bytes(idx(0x801, [256], [200] * 256))
         self.assert_ended(self.train("--model", "mlp"), 1, str(labels), "label 0 is 200")
+
+    def test_data_that_is_wrongly_named_ends_with_2_and_says_where(self):
+        for spec, told in [("cifar11:/nowhere", "neither a folder nor a kind of data"),
+                           ("synthetic:3x8y8:10", "expected x and an extent"),
+                           ("synthetic:3x8x8:0", "expected the number of classes"),
+                           ("text:", "expected a file")]:
+            with self.subTest(spec):
+                self.assert_ended(neap("train", "--data", spec), 2, "--data: ", spec, told)
+
+    def test_a_model_that_cannot_read_the_data_is_refused_with_one_that_can(self):
+        text = self.write("text.txt", "All work and no play. " * 100)
+        for model, spec, told in [
+                ("resnet", f"text:{text}", "samples of 256 tokens, and this model reads no tokens; "
+                                           "take --model gpt"),
+                ("gpt", "synthetic:3x8x8:10", "samples of 3x8x8, and this model reads tokens"),
+                ("resnet", "synthetic:7:10", "this model reads pictures, as 3x32x32; take --model mlp"),
+                ("transformer", "synthetic:3x8x12:10", "square pictures with a side that 4 divides")]:
+            with self.subTest(model + spec):
+                self.assert_ended(neap("train", "--model", model, "--data", spec), 2, told)
+        self.assert_ended(neap("train", "--model", "mlp", "--data", "synthetic:7:10:20"), 2,
+                          "--batch-size 128: synthetic:7:10:20 has 20 training samples")
+
+    def test_models_take_channels_side_and_classes_from_the_data(self):
+        text = self.write("text.txt", "All work and no play. " * 100)
+        cifar = self.data / "cifar"
+        cifar.mkdir()
+        for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
+            (cifar / name).write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072
+                                                for i in range(10000)))
+        for model, spec in [("mlp", f"cifar10:{cifar}"), ("resnet", "synthetic:2x8x12:7:16"),
+                            ("transformer", "synthetic:2x8x8:7:16"), ("mlp", "synthetic:5:7:16"),
+                            ("gpt", f"text:{text}")]:
+            with self.subTest(spec):
+                done = neap("train", "--model", model, "--data", spec, "--steps", 3, "--batch-size",
+                            4, "--budget", "100%", "--json", "--seed", 2)
+                summary = self.json_lines(done)[-1]
+                self.assertEqual(summary["steps"], 3)
+                self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
+                self.assertTrue(0 <= summary["accuracy"] <= 1, summary)
+
+    def test_a_seed_gives_the_same_losses_again(self):
+        losses = []
+        for seed in (4, 4, 5):
+            lines = self.json_lines(self.train("--model", "mlp", "--batch-size", 100, "--epochs", 3,
+                                               "--json", "--seed", seed))
+            self.assertEqual(lines[-1]["steps"], 6, "256 pictures have two whole batches of 100")
+            losses.append([line["loss"] for line in lines])
+        self.assertEqual(losses[0], losses[1])
+        self.assertNotEqual(losses[0], losses[2])
 
     # ---- training
 
@@ -168,6 +230,68 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(small, 1, "budget of 64.0 KiB cannot be set", "name at least")
         tight = self.train("--model", "resnet", "--steps", 1, "--budget", "2%")
         self.assert_ended(tight, 1, "exceeded", "aten::", "try a larger one")
+
+    # ---- measuring
+
+    def test_analyze_shows_time_and_memory_by_batch_and_goes_on_after_one_that_does_not_fit(self):
+        common = ["analyze", "--model", "mlp", "--input", "3,8,8", "--repetitions", 2, "--threads", 1]
+        done = neap(*common, "--batch-sizes", "4,16")
+        self.assert_ended(done, 0)
+        for text in ("forward", "best batch", "Linear", "activations"):
+            self.assertIn(text.lower(), done.stdout.lower())
+        csv, svg = self.data / "out.csv", self.data / "out.svg"
+        fitting = neap(*common, "--batch-sizes", "16,4096", "--budget", "25MiB", "--json", "--csv", csv,
+                       "--svg", svg)
+        self.assertEqual(fitting.returncode, 0, fitting.stderr)
+        shown = json.loads(fitting.stdout)
+        rows = shown["performance"]["rows"]
+        self.assertEqual([row["batch_size"] for row in rows], [16, 4096])
+        self.assertIsNone(rows[0]["refusal"])
+        self.assertLessEqual(rows[0]["peak_live"], 25 << 20)
+        self.assertIn("exceeded", rows[1]["refusal"])
+        self.assertEqual(shown["memory"]["batch_size"], 16)
+        self.assertEqual(csv.read_bytes().count(b"\r\n"), 3)
+        self.assertTrue(svg.read_text().rstrip().endswith("</svg>"))
+        share = neap(*common, "--batch-sizes", "16,64", "--budget", "60%")
+        self.assert_ended(share, 0, "a plain step of the largest batch needs")
+
+    def test_bench_puts_plain_checkpointed_and_budgets_side_by_side_with_equal_bits(self):
+        for model, shape, batch in [("resnet", "3,8,8", 64), ("gpt", "16", 64), ("mlp", "1,8,8", 512),
+                                    ("transformer", "1,8,8", 64)]:
+            with self.subTest(model):
+                done = neap("bench", "--model", model, "--input", shape, "--batch-sizes", batch,
+                            "--budgets", "70%", "--repetitions", 1, "--threads", 1, "--json")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                rows = json.loads(done.stdout)["rows"]
+                self.assertEqual([row["variant"] for row in rows], ["plain", "checkpointed", "70%"])
+                self.assertTrue(all(row["equal_bits"] for row in rows), rows)
+                self.assertGreater(rows[1]["replays"], 0)
+
+    def test_max_batch_proves_the_largest_batch_on_both_sides(self):
+        done = neap("max-batch", "--model", "mlp", "--input", "1,8,8", "--budget", "26MiB", "--margin",
+                    "2%", "--threads", 1, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        shown = json.loads(done.stdout)
+        self.assertEqual(shown["budget"], int((26 << 20) * 0.98))
+        self.assertTrue(shown["plain"]["proved"] and shown["neap"]["proved"], shown)
+        self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
+        self.assert_ended(neap("max-batch", "--model", "mlp", "--budget", "2MiB"), 1,
+                          "no batch trains in 2.0 MiB: budget of 2.0 MiB cannot be set")
+
+    def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(self):
+        for option in ("--csv", "--svg"):
+            done = neap("analyze", option, self.data / "nowhere" / "file")
+            self.assert_ended(done, 1, option, "nowhere/file cannot be written: No such file")
+            self.assertEqual(done.stdout, "")
+
+    def test_an_interrupt_ends_a_measurement_with_130(self):
+        process = subprocess.Popen([NEAP, "max-batch", "--model", "resnet", "--budget", "8GiB"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while pathlib.Path(f"/proc/{process.pid}/status").read_text().find("SigCgt:\t0000000000000000") >= 0:
+            pass
+        process.send_signal(signal.SIGINT)
+        self.assertIn("interrupted", process.communicate(timeout=120)[1])
+        self.assertEqual(process.returncode, 130)
 
     # ---- where the output goes
 
