@@ -4,6 +4,7 @@
 //
 //   neap::install();
 //   neap::nn::ResNet model(neap::nn::ResNetOptions{});
+//   std::cout << neap::analyze_memory_usage(model, {3, 32, 32}, /*batch_size=*/32).text();    // traces a step
 //   std::cout << neap::estimate_memory_usage(*model, {3, 32, 32}, /*batch_size=*/32).text();  // runs nothing
 //   neap::PerformanceAnalyzer analyzer(model, {3, 32, 32}, {8, 16, 32});
 //   std::cout << analyzer.analyze().text();
@@ -113,7 +114,8 @@ struct LayerUsage {
 
 }  // namespace analysis
 
-// What a training step holds, in bytes of tensors: what the allocator adds to round blocks up is not in it.
+// What a training step holds. Estimated: in bytes of tensors, without what the allocator adds to round blocks up. Measured: in bytes
+// of the allocator, rounding and headers included, so that the sums are its own.
 struct NEAP_EXPORT MemoryUsage {
   bool measured = false;  // by a step, or estimated without one
   std::int64_t batch_size = 0;
@@ -125,12 +127,13 @@ struct NEAP_EXPORT MemoryUsage {
   std::int64_t activations =
       0;  // kept for the backward when the forward ends; the input is not among them
   std::int64_t temporaries = 0;  // at the peak: what is held there and is none of the above
-  std::int64_t peak = 0;
+  std::int64_t peak = 0;         // of all of the above; measured: computed from the trace of a step
+  std::int64_t allocator_peak = 0;  // the same of a plain step, by the allocator; 0: not measured
   std::vector<analysis::LayerUsage> layers = {};
   std::vector<std::string> unknown =
       {};  // layers whose activations are not known, with their kinds
-  std::vector<std::string>
-      assumed;  // where sizes did not follow from the layers before, in sentences
+  std::vector<std::string> assumed =
+      {};  // where sizes did not follow from the layers before, in sentences
 
   // A table of the layers and one of the sums, with what is not known below.
   [[nodiscard]] std::string text() const;
@@ -152,6 +155,18 @@ struct NEAP_EXPORT MemoryUsage {
 NEAP_EXPORT MemoryUsage estimate_memory_usage(
     const torch::nn::Module& model, const std::vector<std::int64_t>& input_size,
     std::int64_t batch_size, analysis::OptimizerKind optimizer = analysis::OptimizerKind::SGD);
+
+// What a training step holds, from the trace of one (neap::trace) after steps that make the optimizer's state: exact for
+// any forward(). Activations are what the forward made and is alive when it ends, by the layer whose parameter their operator
+// reads, else by the layer before it; temporaries are the rest at the peak, scratch memory of operators included.
+// input_size: of one item, without the batch. The model's parameters, buffers and gradients are as before when it returns;
+// its parameters keep their names (neap::name). Cost: options.warm_up + 2 steps.
+// Throws: InvalidArgument when batch_size or an extent is below 1; ScopeConflict when a scope with a budget is open; what the
+// model throws.
+NEAP_EXPORT MemoryUsage analyze_memory_usage(const train::Model& model,
+                                             const std::vector<std::int64_t>& input_size,
+                                             std::int64_t batch_size,
+                                             const analysis::TrainingOptions& options = {});
 
 // ---- Plain, checkpointed and budgets side by side ----
 

@@ -216,9 +216,11 @@ class NEAP_EXPORT MemoryEfficientDataLoader {
 // REQUIRES: the loader lives, and nobody else iterates over it.
 class NEAP_EXPORT MemoryEfficientDataLoader::Iterator {
  public:
+  // NOLINTBEGIN(readability-identifier-naming): the standard asks for these names.
   using iterator_concept = std::input_iterator_tag;
   using value_type = data::Batch;
   using difference_type = std::ptrdiff_t;
+  // NOLINTEND(readability-identifier-naming)
 
   Iterator(Iterator&& other) noexcept;
   Iterator& operator=(Iterator&& other) noexcept;

@@ -81,8 +81,6 @@ class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
  protected:
   using Layer = std::function<at::Tensor(const at::Tensor& x)>;
 
-  // Takes the children of `model` under their own names: what is trained, saved and loaded is the same.
-  void adopt(const torch::nn::Module& model);
   void set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends);
   // Opens the regions, the only place that does.
   at::Tensor run(const at::Tensor& x);

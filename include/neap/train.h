@@ -88,8 +88,13 @@ struct MicroBatch {
   at::Tensor y;  // (B, ...)
 };
 
+namespace detail {
+// Throws: InvalidArgument when there are not two of them.
+NEAP_EXPORT MicroBatch both_of(const std::vector<at::Tensor>& tensors);
+}  // namespace detail
+
 // An element of a loader as a micro-batch: what converts to one, a struct with x and y, one with data and target as
-// torch::data::Example, a pair.
+// torch::data::Example, one with two tensors as data::Batch, a pair.
 template <class Element>
 MicroBatch micro_batch(const Element& element) {
   if constexpr (std::convertible_to<const Element&, MicroBatch>) {
@@ -98,14 +103,15 @@ MicroBatch micro_batch(const Element& element) {
     return {element.x, element.y};
   } else if constexpr (requires { MicroBatch{element.data, element.target}; }) {
     return {element.data, element.target};
+  } else if constexpr (requires { detail::both_of(element.tensors); }) {
+    return detail::both_of(element.tensors);
   } else {
     static_assert(
         requires {
           MicroBatch{element.first, element.second};
         },
-        "a loader's elements have tensors x and y, or data and target, or are a pair of tensors, "
-        "or convert to "
-        "neap::train::MicroBatch");
+        "a loader's elements are pairs of tensors, have tensors x and y, data and target, or a "
+        "list of two, or convert to neap::train::MicroBatch");
     return {element.first, element.second};
   }
 }
@@ -116,19 +122,21 @@ concept Loader = requires(T& loader) {
   *std::begin(loader);
 };
 
-// One way through a loader, from its beginning to its end; it remembers where it is. An element is asked for when its
-// turn comes. The loader must outlive it.
+// One way through a loader, from its beginning to its end; it remembers where it is. It begins when the first element is asked
+// for, and asks for each when its turn comes. The loader must outlive it.
 class Pass {
  public:
   template <Loader Range>
   explicit Pass(Range& loader) : source_(std::make_unique<Elements<Range>>(loader)) {
-    if constexpr (requires { std::size(loader); }) {
+    if constexpr (requires { loader.batches(); }) {
+      size_ = static_cast<std::int64_t>(loader.batches());
+    } else if constexpr (requires { std::size(loader); }) {
       size_ = static_cast<std::int64_t>(std::size(loader));
     }
   }
   // Absent at the end. Throws what the loader throws.
   std::optional<MicroBatch> next() { return source_->next(); }
-  // Micro-batches in all; absent when the loader has no size().
+  // Micro-batches of a whole pass; absent when the loader has neither batches() nor size().
   [[nodiscard]] std::optional<std::int64_t> size() const { return size_; }
 
  private:
@@ -141,15 +149,17 @@ class Pass {
   };
   template <class Range>
   struct Elements final : Source {
-    explicit Elements(Range& loader) : at(std::begin(loader)), end(std::end(loader)) {}
+    explicit Elements(Range& range) : loader(range) {}
     std::optional<MicroBatch> next() override {
-      // Not before it is asked for: going on may wait, and may drop the batch that is in use.
-      if (std::exchange(started, true) && at != end) ++at;
-      return at != end ? std::optional(micro_batch(*at)) : std::nullopt;
+      if (!at) {
+        at.emplace(std::begin(loader));
+      } else if (*at != std::end(loader)) {
+        ++*at;  // not before: it may wait, and may drop the batch that is in use
+      }
+      return *at != std::end(loader) ? std::optional(micro_batch(**at)) : std::nullopt;
     }
-    decltype(std::begin(std::declval<Range&>())) at;
-    decltype(std::end(std::declval<Range&>())) end;
-    bool started = false;
+    Range& loader;
+    std::optional<decltype(std::begin(std::declval<Range&>()))> at;
   };
 
   std::unique_ptr<Source> source_;
@@ -309,7 +319,7 @@ struct Progress {
   std::int64_t epoch = 0, epochs = 0;  // this one, from 1, and how many
   std::int64_t done = 0;               // steps of this fit()
   std::optional<std::int64_t>
-      steps;  // in all; absent until the first epoch is over when the loader has no size()
+      steps;  // in all; absent until the first epoch is over when the loader does not know its size
   double samples_per_second = 0;       // since fit() began
   std::optional<double> seconds_left;  // as `steps`
   std::optional<double> budget_share;  // peak of the step over the budget

@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/modules.h"
 #include "analysis/step.h"
 
 #include <neap/analysis.h>
@@ -6,7 +7,6 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 namespace neap {
@@ -15,41 +15,6 @@ namespace {
 
 constexpr const char* kName = "PerformanceAnalyzer";
 constexpr double kEqual = 0.95;  // a throughput of this share of another one counts as equal
-
-// Puts a model back: parameters and buffers from copies of their bytes, which lie outside of LibTorch's memory so that they are no
-// part of a peak, and the gradients themselves.
-class ModelGuard {
- public:
-  explicit ModelGuard(const torch::nn::Module& model) : parameters_(model.parameters()) {
-    for (const at::Tensor& parameter : parameters_) keep(parameter);
-    for (const at::Tensor& buffer : model.buffers()) keep(buffer);
-    for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
-    for (const at::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
-  }
-  ModelGuard(const ModelGuard&) = delete;
-  ModelGuard& operator=(const ModelGuard&) = delete;
-  ~ModelGuard() {
-    const at::NoGradGuard no_grad;
-    for (auto& [tensor, bytes] : kept_) {
-      tensor.copy_(
-          at::from_blob(bytes.data(), tensor.sizes(), tensor.options().requires_grad(false)));
-    }
-    for (std::size_t i = 0; i < parameters_.size(); ++i)
-      parameters_[i].mutable_grad() = gradients_[i];
-  }
-
- private:
-  void keep(const at::Tensor& tensor) {
-    const at::Tensor dense = tensor.detach().contiguous();
-    std::vector<std::byte> bytes(dense.nbytes());
-    if (!bytes.empty()) std::memcpy(bytes.data(), dense.const_data_ptr(), bytes.size());
-    kept_.emplace_back(tensor, std::move(bytes));
-  }
-
-  std::vector<at::Tensor> parameters_;
-  std::vector<at::Tensor> gradients_;
-  std::vector<std::pair<at::Tensor, std::vector<std::byte>>> kept_;
-};
 
 std::string throughput_text(const PerformanceRow& row) {
   return report::fixed(row.step.items_per_second, 1) + " items/s at batch " +

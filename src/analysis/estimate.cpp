@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "analysis/composites.h"
 #include "analysis/layer_rules.h"
+#include "analysis/modules.h"
 #include "analysis/walk.h"
 
 #include <neap/analysis.h>
@@ -15,14 +16,6 @@
 namespace neap {
 namespace analysis {
 namespace {
-
-// torch::nn::LinearImpl is a Linear.
-std::string kind_of(const torch::nn::Module& module) {
-  std::string name = module.name();
-  name.erase(0, name.rfind(':') + 1);
-  if (name.ends_with("Impl")) name.erase(name.size() - 4);
-  return name;
-}
 
 std::int64_t states_of(OptimizerKind kind, std::int64_t gradients) {
   switch (kind) {

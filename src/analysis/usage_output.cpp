@@ -21,7 +21,8 @@ std::vector<std::pair<const char*, std::int64_t>> sums_of(const MemoryUsage& usa
           {"optimizer_states", usage.optimizer_states},
           {"activations", usage.activations},
           {"temporaries", usage.temporaries},
-          {"peak", usage.peak}};
+          {"peak", usage.peak},
+          {"allocator_peak", usage.allocator_peak}};
 }
 
 }  // namespace

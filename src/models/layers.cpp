@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "models/adopt.h"
 #include "models/module_list.h"
 #include "nn/options.h"
 
@@ -49,10 +50,6 @@ std::vector<Segment> CheckpointedLayers::segments() const {
   return segments;
 }
 
-void CheckpointedLayers::adopt(const torch::nn::Module& model) {
-  for (const auto& child : model.named_children()) register_module(child.key(), child.value());
-}
-
 void CheckpointedLayers::set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends) {
   layers_ = std::move(layers);
   ends_ = std::move(ends);
@@ -73,7 +70,7 @@ CheckpointedModelImpl::CheckpointedModelImpl(const CheckpointedModelOptions& opt
   const std::vector<std::int64_t> widths(static_cast<std::size_t>(options.num_layers),
                                          options.width);
   const nn::MLP plain(options.width, widths, nn::Activation::ReLU, /*activate_last=*/true);
-  adopt(*plain);
+  models::adopt(*this, *plain);
   std::vector<Layer> layers;
   for (torch::nn::Sequential block : plain->blocks) {
     layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
@@ -84,7 +81,7 @@ CheckpointedModelImpl::CheckpointedModelImpl(const CheckpointedModelOptions& opt
 
 CheckpointedModelImpl::CheckpointedModelImpl(const torch::nn::Sequential& layers,
                                              const Segmentation& segmentation) {
-  adopt(*layers);
+  models::adopt(*this, *layers);
   std::vector<Layer> calls;
   for (torch::nn::AnyModule layer : *layers) {
     calls.push_back([layer](const at::Tensor& x) mutable { return layer.forward(x); });
@@ -114,7 +111,7 @@ CheckpointedModelImpl::CheckpointedModelImpl(const torch::nn::ModuleList& layers
                             "into a torch::nn::Sequential or a std::vector<torch::nn::AnyModule>");
     }
   }
-  adopt(*layers);
+  models::adopt(*this, *layers);
   set_list(std::move(calls), segmentation);
 }
 

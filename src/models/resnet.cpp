@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "models/adopt.h"
 #include "nn/options.h"
 
 #include <neap/models.h>
@@ -20,7 +21,7 @@ nn::ResNet deck(std::int64_t num_blocks) {
 
 template <class Model>
 void CheckpointedResNetImpl::wrap(Model model, const Segmentation& segmentation) {
-  adopt(*model);
+  models::adopt(*this, *model);
   std::vector<Layer> layers;
   for (auto block : model->blocks) {
     if (layers.empty()) {

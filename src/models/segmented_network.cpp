@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "models/adopt.h"
 #include "models/balanced.h"
 #include "nn/options.h"
 
@@ -34,7 +35,7 @@ SegmentedNetworkImpl::SegmentedNetworkImpl(std::int64_t input_dim,
                                            std::int64_t num_segments)
     : input_dim_(input_dim) {
   const nn::MLP plain = plain_network(input_dim, hidden_dims, num_segments);
-  adopt(*plain);
+  models::adopt(*this, *plain);
   std::vector<Layer> layers;
   for (torch::nn::Sequential block : plain->blocks) {
     layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });

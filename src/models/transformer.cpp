@@ -1,4 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "models/adopt.h"
+
 #include <neap/checkpoint.h>
 #include <neap/models.h>
 
@@ -17,7 +19,7 @@ CheckpointedTransformerLayerImpl::CheckpointedTransformerLayerImpl(
 CheckpointedTransformerLayerImpl::CheckpointedTransformerLayerImpl(
     const nn::TransformerEncoderLayer& layer)
     : layer_(layer) {
-  for (const auto& child : layer_->named_children()) register_module(child.key(), child.value());
+  models::adopt(*this, *layer_);
 }
 
 at::Tensor CheckpointedTransformerLayerImpl::forward(const at::Tensor& src,
@@ -38,7 +40,7 @@ CheckpointedTransformerEncoderImpl::CheckpointedTransformerEncoderImpl(
 CheckpointedTransformerEncoderImpl::CheckpointedTransformerEncoderImpl(
     const nn::TransformerEncoder& encoder)
     : encoder_(encoder) {
-  for (const auto& child : encoder_->named_children()) register_module(child.key(), child.value());
+  models::adopt(*this, *encoder_);
   for (const nn::TransformerEncoderLayer& layer : encoder_->layers) layers_.emplace_back(layer);
 }
 

@@ -3,6 +3,8 @@
 
 #include <neap/nn.h>
 
+#include <torch/nn/modules/container/modulelist.h>
+
 #include <limits>
 #include <string>
 

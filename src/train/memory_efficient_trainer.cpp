@@ -16,6 +16,12 @@ at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target) {
   return at::cross_entropy_loss(output, target);
 }
 
+MicroBatch detail::both_of(const std::vector<at::Tensor>& tensors) {
+  if (tensors.size() == 2) return {tensors[0], tensors[1]};
+  throw InvalidArgument("the loader gave a batch of " + std::to_string(tensors.size()) +
+                        " tensors; a micro-batch has two, x and y");
+}
+
 Model::Model(torch::nn::Module& module, std::function<at::Tensor(const at::Tensor& x)> forward)
     : module_(&module), forward_(std::move(forward)) {
   if (!forward_) {

@@ -14,27 +14,29 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// Sample 5 of 12 is bad.
-std::shared_ptr<Dataset> bad_at_5(std::function<Sample()> bad) {
-  return from_function(12, [bad = std::move(bad)](std::int64_t index) -> Sample {
-    if (index == 5) return bad();
+// One sample of 12 is bad.
+std::shared_ptr<Dataset> bad_at(std::int64_t which, std::function<Sample()> bad) {
+  return from_function(12, [which, bad = std::move(bad)](std::int64_t index) -> Sample {
+    if (index == which) return bad();
     return {torch::full({2, 3}, static_cast<float>(index)), torch::full({}, index)};
   });
 }
 
-// The error of the batch with sample 5, which is the second of three; the batches around it come as ever.
-void expect_refused(const std::function<Sample()>& bad, const std::vector<std::string>& parts) {
+// The error of the batch with that sample, which is the second of three; the batches around it come as ever.
+void expect_refused(const std::function<Sample()>& bad, const std::vector<std::string>& parts,
+                    std::int64_t which = 5) {
   for (const std::int64_t workers : {0, 1, 4}) {
     SCOPED_TRACE(workers);
-    MemoryEfficientDataLoader loader(bad_at_5(bad), 4, {.workers = workers});
+    MemoryEfficientDataLoader loader(bad_at(which, bad), 4, {.workers = workers});
     for (int epoch = 0; epoch < 2; ++epoch) {
       EXPECT_EQ(loader.next()->samples[0], 0);
       try {
         loader.next();
         ADD_FAILURE() << "loaded";
       } catch (const SampleError& error) {
-        EXPECT_EQ(error.sample, 5);
-        EXPECT_THAT(error.what(), HasSubstr("sample 5 cannot be loaded: "));
+        EXPECT_EQ(error.sample, which);
+        EXPECT_THAT(error.what(),
+                    HasSubstr("sample " + std::to_string(which) + " cannot be loaded: "));
         for (const std::string& part : parts) EXPECT_THAT(error.what(), HasSubstr(part));
       }
       EXPECT_EQ(loader.next()->samples[0], 8);
@@ -48,6 +50,8 @@ TEST(LoaderErrors, of_a_sample_arrive_with_its_index_and_the_loader_goes_on) {
   expect_refused([]() -> Sample { throw std::runtime_error("the disk is on fire"); },
                  {"the disk is on fire", "goes on with the batch behind it"});
   expect_refused([]() -> Sample { throw DataError("a.png: cut short"); }, {"a.png: cut short"});
+  // The first of its batch, whose size nobody knows then.
+  expect_refused([]() -> Sample { throw DataError("b.png: cut short"); }, {"b.png: cut short"}, 4);
   expect_refused([]() -> Sample { throw InvalidArgument("no such crop"); }, {"no such crop"});
   expect_refused([]() -> Sample { return {torch::ones({2}).view({3})}; }, {"shape '[3]'"});
   expect_refused([]() -> Sample { throw 5; },  // NOLINT: it is what a program may do
@@ -56,8 +60,8 @@ TEST(LoaderErrors, of_a_sample_arrive_with_its_index_and_the_loader_goes_on) {
 
 TEST(LoaderErrors, carry_what_the_data_set_threw) {
   for (const std::int64_t workers : {0, 2}) {
-    MemoryEfficientDataLoader loader(bad_at_5([]() -> Sample { throw std::out_of_range("row 7"); }),
-                                     12, {.workers = workers});
+    MemoryEfficientDataLoader loader(
+        bad_at(5, []() -> Sample { throw std::out_of_range("row 7"); }), 12, {.workers = workers});
     try {
       loader.next();
       ADD_FAILURE() << "loaded";
@@ -69,7 +73,7 @@ TEST(LoaderErrors, carry_what_the_data_set_threw) {
 
 TEST(LoaderErrors, leave_a_loop_and_the_next_loop_is_the_next_epoch) {
   MemoryEfficientDataLoader loader(
-      bad_at_5([]() -> Sample { throw std::runtime_error("unreadable"); }), 4, {.workers = 2});
+      bad_at(5, []() -> Sample { throw std::runtime_error("unreadable"); }), 4, {.workers = 2});
   for (int epoch = 0; epoch < 3; ++epoch) {
     EXPECT_EQ(loader.state().epoch, std::max(0, epoch - 1));
     EXPECT_THROW(epoch_of(loader), SampleError);

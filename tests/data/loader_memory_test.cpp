@@ -55,6 +55,23 @@ TEST(LoaderMemory, one_batch_is_loaded_ahead_however_small_the_limit) {
   EXPECT_LE(memory::usage().peak, live + 3 * batch_bytes());  // ahead, handed out, epoch_of's copy
 }
 
+// Otherwise later ones could fill the queue while the one that the program waits for has no room.
+TEST(LoaderMemory, memory_is_given_to_batches_in_their_order) {
+  std::atomic<bool> first{true};
+  std::atomic<bool> overtaken{false};
+  const auto dataset = from_function(4, [&](std::int64_t index) -> Sample {
+    if (index == 3) overtaken = first.load();
+    if (index == 0) {
+      for (int tries = 0; tries < 10'000 && !overtaken; ++tries) std::this_thread::yield();
+      first = false;
+    }
+    return {torch::full({2}, index)};
+  });
+  MemoryEfficientDataLoader loader(dataset, 2, {.workers = 2});
+  EXPECT_EQ(epoch_of(loader).size(), 2U);
+  EXPECT_FALSE(overtaken) << "the second batch was loaded before the first had its memory";
+}
+
 TEST(LoaderMemory, at_most_two_batches_a_worker_are_loaded_ahead) {
   const auto dataset = std::make_shared<Counted>(squares(kBatch * 12));
   MemoryEfficientDataLoader loader(dataset, kBatch, {.workers = 2});
@@ -213,10 +230,12 @@ INSTANTIATE_TEST_SUITE_P(Loader, TightBudget, testing::Values(0, 1, 3));
 TEST(LoaderMemory, a_worker_evicts_what_the_waiting_scope_made) {
   const auto dataset = std::make_shared<Counted>(squares(kBatch * 4));
   const at::Tensor x = torch::randn({kBatch, kSide, kSide});
-  const Bytes budget = test::room_for(6, kBatch * kSide * kSide * 4);
+  const std::int64_t slab = 4096;  // for the numbers in x * i
+  const Bytes budget = test::room_for(6, kBatch * kSide * kSide * 4) + Bytes(slab);
   Scope scope({.budget = budget});
   std::vector<at::Tensor> made;
-  for (int i = 0; i < 5; ++i) made.push_back(x * i);
+  for (int i = 0; i < 6; ++i) made.push_back(x * i);
+  ASSERT_EQ(scope.stats().evictions, 0);
   MemoryEfficientDataLoader loader(dataset, kBatch, {.workers = 1});
   for (const Batch& batch : loader) {
     EXPECT_EQ(

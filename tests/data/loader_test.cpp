@@ -255,7 +255,9 @@ TEST(Loader, leaves_the_thread_counts_of_the_program_alone) {
     std::atomic<int> most{0};
     const auto dataset = from_function(9, [&](std::int64_t index) -> Sample {
       // A worker that forgets its 1 does so once the count of the process is back.
-      while (workers > 0 && in_new_thread() != 2) std::this_thread::yield();
+      for (int tries = 0; workers > 0 && tries < 1000 && in_new_thread() != 2; ++tries) {
+        std::this_thread::yield();
+      }
       most = std::max<int>(most, at::get_num_threads());
       return {torch::full({2}, index)};
     });

@@ -12,11 +12,44 @@ run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/build" -G N
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 1)
 run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
+run("${scratch}/build/example_simple_model")
+expect_printed(
+  "plain peak:        4485952 bytes"
+  "checkpointed peak: 4485952 bytes")
+run("${scratch}/build/example_memory_usage")
+run("${scratch}/build/example_checkpointed_model")
+expect_printed("same loss: yes")
+run("${scratch}/build/example_custom_checkpoint")
+expect_printed(
+  "nothing kept: 7 storages evicted, 7 operators replayed"
+  "matrix products kept: 3 storages evicted, 3 operators replayed"
+  "layer net.4 kept: 5 storages evicted, 5 operators replayed"
+  "what 300 KiB can hold: 5 storages evicted, 5 operators replayed"
+  "a part of the source kept: 1 storages evicted, 2 operators replayed"
+  "one tensor kept: 1 storages evicted, 1 operators replayed")
+run("${scratch}/build/example_segmented_network")
+expect_printed("logits below zero: yes")
+run("${scratch}/build/example_transformer")
+expect_printed("same gradients: yes")
+run("${scratch}/build/example_resnet")
+expect_printed(
+  "batches counted by the first norm in 2 steps: 2"
+  "same loss: yes"
+  "ResNet-18: 11689512 parameters")
+run("${scratch}/build/example_adaptive")
+expect_printed(
+  "64MiB: 0 of 8 layers checkpointed"
+  "20MiB: 4 of 8 layers checkpointed")
 run("${scratch}/build/example_data_loader")
 expect_printed(
   "epoch 0, 8 batches, first samples of each: 127 917 461 195 647 625 431 980"
   "epoch 1, 8 batches, first samples of each: 779 85 393 483 451 639 516 454"
   "inside the budget of 8.0 MiB"
   "resumed at sample 128 of epoch 2: the same batch")
+run("${scratch}/build/example_trainer")
+expect_printed(
+  "step 4 of 12: 2 micro-batches, 168 rows"
+  "4 steps, 14 micro-batches, 1704 rows; inside 2.5 MiB: yes; operators replayed: yes"
+  "the loss fell to less than half: yes")
 run("${scratch}/prefix/bin/neap" --help)
 run("${scratch}/prefix/bin/neap" doctor)

@@ -116,28 +116,15 @@ TEST_F(Models, without_checkpoints_are_left_to_a_budget) {
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({kBatch, 3, 2 * kSide, 2 * kSide}),
                    y = torch::randint(10, {kBatch});
+  const auto loss = [=](auto& model) { return torch::cross_entropy_loss(model->forward(x), y); };
   for (const bool use_checkpoint : {false, true}) {
     SCOPED_TRACE(use_checkpoint);
-    torch::manual_seed(kSeed);
-    CheckpointedResNet model(nn::ResNet(small(0.1)));
-    model->use_checkpoint = use_checkpoint;
-    torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.01).momentum(0.9));
-    Training found;
-    for (int step = 0; step < kSteps; ++step) {
-      optimizer.zero_grad();
-      memory::trim();
-      const Bytes budget(live() + plain.peak / 2);
-      Scope scope({.budget = budget});
-      const at::Tensor loss = torch::cross_entropy_loss(model->forward(x), y);
-      loss.backward();
-      optimizer.step();
-      scope.end();
-      EXPECT_LE(scope.stats().peak_bytes, budget.count());
-      EXPECT_GT(scope.stats().replays, 0);
-      found.losses.push_back(loss.item<double>());
-    }
-    found.state = train::State::of(*model, optimizer, found.losses.back());
-    expect_same_states(plain, found);
+    const auto make = [=] {
+      CheckpointedResNet model(nn::ResNet(small(0.1)));
+      model->use_checkpoint = use_checkpoint;
+      return model;
+    };
+    expect_same_states(plain, train_in_budget(make, loss, plain.peak / 2));
   }
 }
 

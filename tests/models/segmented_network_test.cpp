@@ -78,6 +78,11 @@ TEST(Balance, of_equal_layers_differs_by_one_at_most_longer_ones_first) {
   }
 }
 
+// Sums of 6, 2, 3 have the smaller squares, 49 against 51, and the larger largest.
+TEST(Balance, looks_at_the_largest_segment_first) {
+  EXPECT_EQ(models::balanced_ends({1, 5, 2, 3}, 3), (Numbers{1, 2, 4}));
+}
+
 // Widths whose squares add up to more than an integer holds.
 TEST(Balance, takes_costs_of_any_size) {
   const std::int64_t large = std::int64_t{1} << 40;

@@ -44,27 +44,52 @@ struct Training {
   std::int64_t replays = 0;  // in the last step
 };
 
-// make() gives the model and may draw from the generator; loss_of(model) is a forward pass on inputs of its own.
-template <class Make, class LossOf>
-Training train(const Make& make, const LossOf& loss_of) {
+// make() gives the model and may draw from the generator; step(model, optimizer, training) trains once and returns the loss.
+template <class Make, class Step>
+Training train_by(const Make& make, const Step& step) {
   torch::manual_seed(kSeed);
   auto model = make();
   torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.01).momentum(0.9));
   Training training;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int i = 0; i < kSteps; ++i) {
     optimizer.zero_grad();
+    training.losses.push_back(step(model, optimizer, training));
+  }
+  training.state = train::State::of(*model, optimizer, training.losses.back());
+  return training;
+}
+
+// loss_of(model) is a forward pass on inputs of its own.
+template <class Make, class LossOf>
+Training train(const Make& make, const LossOf& loss_of) {
+  return train_by(make, [&](auto& model, auto& optimizer, Training& training) {
     memory::reset_peak();
     const std::int64_t before = live(), replays_before = replays();
-    at::Tensor loss = loss_of(model);
+    const at::Tensor loss = loss_of(model);
     training.kept = live() - before;
     loss.backward();
     optimizer.step();
     training.peak = memory::usage().peak - before;
     training.replays = replays() - replays_before;
-    training.losses.push_back(loss.template item<double>());
-  }
-  training.state = train::State::of(*model, optimizer, training.losses.back());
-  return training;
+    return loss.template item<double>();
+  });
+}
+
+// As train(), each step inside a scope with a budget of `room` bytes above what is live before it.
+template <class Make, class LossOf>
+Training train_in_budget(const Make& make, const LossOf& loss_of, std::int64_t room) {
+  return train_by(make, [&](auto& model, auto& optimizer, Training& /*training*/) {
+    memory::trim();
+    const Bytes budget(live() + room);
+    Scope scope({.budget = budget});
+    const at::Tensor loss = loss_of(model);
+    loss.backward();
+    optimizer.step();
+    scope.end();
+    EXPECT_LE(scope.stats().peak_bytes, budget.count());
+    EXPECT_GT(scope.stats().replays, 0) << "the budget was not tight, so nothing was tested";
+    return loss.template item<double>();
+  });
 }
 
 inline void expect_same_states(const Training& plain, const Training& found) {

@@ -189,6 +189,28 @@ TEST_F(Models, of_transformers_run_each_operator_that_the_backward_needs_once_mo
   EXPECT_EQ(replays_of(true), 2 * linear + kAttention + (1 + 2) + /*relu*/ 1 + 3 + (1 + 2));
 }
 
+TEST_F(Models, of_encoders_have_the_bits_of_the_plain_one_inside_budgets) {
+  const Masks masks = all_masks().back();
+  const auto make = [](bool use_checkpoint) {
+    return [=] {
+      CheckpointedTransformerEncoder model(4, kWidth, kHeads, small(0.1), /*final_norm=*/true);
+      model->use_checkpoint = use_checkpoint;
+      return model;
+    };
+  };
+  const Training plain = train_on_tokens(make(false), masks);
+  torch::manual_seed(kSeed);
+  const at::Tensor x = torch::randn({kTokens, kBatch, kWidth}), y = torch::randn_like(x);
+  const auto loss = [=](auto& model) {
+    return (model->forward(x, masks.src, masks.padding) * y).mean();
+  };
+  for (const std::int64_t percent : {95, 85}) {
+    SCOPED_TRACE(percent);
+    expect_same_states(plain, train_in_budget(make(false), loss, plain.peak * percent / 100));
+    expect_same_states(plain, train_in_budget(make(true), loss, plain.peak * percent / 100));
+  }
+}
+
 // LibTorch would add a bool mask as 0 and 1.
 TEST_F(Models, of_transformers_take_bool_masks_as_what_a_token_may_not_see) {
   const Masks masks = all_masks()[1];

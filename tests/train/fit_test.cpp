@@ -1,7 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Passes over loaders of all forms, and what is told meanwhile.
+#include "memory/allocator.h"
 #include "train/training.h"
+
+#include <neap/data.h>
 
 #include <forward_list>
 #include <list>
@@ -73,6 +76,61 @@ TEST(TrainerLoader, is_a_loader_of_LibTorch) {
   EXPECT_EQ(epochs.size(), 2U);
   EXPECT_EQ(epochs[1].steps, 2);
   EXPECT_EQ(epochs[1].samples, 3 * kBatch + 7);
+}
+
+TEST(TrainerLoader, is_neaps_own_with_the_same_bits_for_any_number_of_workers_inside_the_budget) {
+  const MicroBatch all = batches_of({7 * kBatch + 9})[0];
+  const auto set = data::from_tensors({all.x, all.y});
+  const auto options_of = [](std::int64_t workers) {
+    return data::LoaderOptions{
+        .workers = workers, .prefetch_bytes = Bytes(32 << 10), .shuffle = true};
+  };
+  Job by_hand;
+  MemoryEfficientDataLoader plain(set, kBatch, options_of(0));
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    std::vector<MicroBatch> batches;
+    while (const auto batch = plain.next()) {
+      batches.push_back({batch->tensors[0], batch->tensors[1]});
+    }
+    ByHand().epoch(by_hand, batches);
+  }
+  const train::State expected = state_of(by_hand);
+  const Bytes budget = budget_at(80);
+  for (const std::int64_t workers : {0, 2}) {
+    Job job;
+    MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4, {.budget = budget});
+    MemoryEfficientDataLoader loader(set, kBatch, options_of(workers));
+    std::optional<std::int64_t> steps;
+    const auto epochs =
+        trainer.fit(loader, 2, [&](const train::Progress& progress) { steps = progress.steps; });
+    EXPECT_EQ(first_difference(expected, state_of(job)), "") << workers;
+    EXPECT_EQ(epochs[0].samples, 7 * kBatch + 9);
+    EXPECT_EQ(epochs[0].micro_batches, 8);
+    EXPECT_EQ(steps, 4);
+    EXPECT_GT(epochs[0].stats.replays, 0);
+    EXPECT_LE(std::max(epochs[0].peak, epochs[1].peak), budget);
+    EXPECT_EQ(trainer.evaluate(loader).samples, 7 * kBatch + 9);
+  }
+}
+
+// Its first batch may be what does not fit.
+TEST(TrainerLoader, begins_inside_the_scope_of_the_step) {
+  struct Beginning {
+    bool inside = false;
+    std::vector<MicroBatch> batches = batches_of({64});
+    auto begin() {
+      inside = memory::budget().has_value();
+      return batches.begin();
+    }
+    auto end() { return batches.end(); }
+  };
+  Job job;
+  MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4, {.budget = budget_at(150)});
+  Beginning fitted, evaluated, stepped;
+  trainer.fit(fitted, 1);
+  trainer.evaluate(evaluated);
+  trainer.train_step(stepped);
+  EXPECT_TRUE(fitted.inside && evaluated.inside && stepped.inside);
 }
 
 TEST(TrainerLoader, is_asked_for_no_more_than_the_group_takes) {

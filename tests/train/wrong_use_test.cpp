@@ -3,6 +3,8 @@
 // Each wrong use of a trainer ends in a message with the value that was given and what to give instead.
 #include "train/training.h"
 
+#include <neap/data.h>
+
 #include <limits>
 
 namespace neap::test {
@@ -89,6 +91,9 @@ TEST_F(TrainerWrongUse, of_a_loader) {
   expect_message("micro-batch 1 of step 1 has no rows",
                  [&] { trainer.train_step(std::vector<MicroBatch>(1)); });
   expect_message("micro-batch 2 has no rows", [&] { trainer.evaluate(batches_of({64, 0})); });
+  const std::vector<data::Batch> triples{{std::vector<at::Tensor>(3), {}}};
+  expect_message("a batch of 3 tensors; a micro-batch has two, x and y",
+                 [&] { trainer.train_step(triples); });
   // It goes through once, and then it is over.
   struct Once {
     std::vector<MicroBatch> batches = batches_of({64});

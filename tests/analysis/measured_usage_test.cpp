@@ -1,0 +1,216 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// analyze_memory_usage(): what a trace says that a step holds is what the allocator counts.
+#include "memory/allocator.h"
+#include "support/bytes.h"
+
+#include <neap/analysis.h>
+#include <neap/models.h>
+#include <neap/nn.h>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <vector>
+
+namespace neap {
+namespace {
+
+using Sizes = std::vector<std::int64_t>;
+
+struct Subject {
+  std::string name;
+  std::function<train::Model()> make;
+  Sizes input;
+  std::int64_t batch;
+  analysis::BatchMaker maker = analysis::random_batch;
+};
+
+train::MicroBatch words(at::IntArrayRef sizes) {
+  return {torch::randint(64, sizes), torch::zeros({sizes[0]})};
+}
+
+std::vector<Subject> subjects() {
+  return {
+      {"mlp",
+       [] { return nn::MLP(nn::MLPOptions{.in = 64, .width = 128, .out = 10, .layers = 6}); },
+       {64},
+       32},
+      {"resnet",
+       [] { return nn::ResNet(nn::ResNetOptions{.channels = 16, .blocks = 4}); },
+       {3, 16, 16},
+       4},
+      {"unet",
+       [] {
+         return nn::UNet(nn::UNetOptions{.widths = {8, 16, 32}});
+       },
+       {3, 32, 32},
+       2},
+      {"gpt",
+       [] {
+         return nn::GPT(
+             nn::GPTOptions{.vocabulary = 64, .context = 32, .width = 32, .heads = 4, .layers = 3});
+       },
+       {32},
+       4,
+       words},
+      {"patches",
+       [] { return nn::PatchTransformer(nn::PatchTransformerOptions{.width = 32, .layers = 2}); },
+       {1, 28, 28},
+       4},
+      {"segmented",
+       [] {
+         return SegmentedNetwork(64, std::vector<std::int64_t>{64, 48, 32, 10});
+       },
+       {64},
+       32},
+      {"sequential",
+       [] {
+         return torch::nn::Sequential(torch::nn::Conv2d(3, 8, 3), torch::nn::ReLU(),
+                                      torch::nn::MaxPool2d(2), torch::nn::Flatten(),
+                                      torch::nn::Linear(8 * 7 * 7, 10));
+       },
+       {3, 16, 16},
+       8},
+      {"wide",
+       [] { return torch::nn::Sequential(torch::nn::Linear(512, 512), torch::nn::Tanh()); },
+       {512},
+       16},
+  };
+}
+
+using Optimizers = analysis::OptimizerMaker;
+const std::vector<std::pair<std::string, Optimizers>>& optimizers() {
+  static const std::vector<std::pair<std::string, Optimizers>> all = {
+      {"sgd",
+       [](const torch::nn::Module& model) {
+         return std::make_shared<torch::optim::SGD>(model.parameters(),
+                                                    torch::optim::SGDOptions(0.01));
+       }},
+      {"momentum", analysis::sgd},
+      {"adam",
+       [](const torch::nn::Module& model) {
+         return std::make_shared<torch::optim::Adam>(model.parameters(),
+                                                     torch::optim::AdamOptions(1e-3));
+       }},
+      {"adamw",
+       [](const torch::nn::Module& model) {
+         return std::make_shared<torch::optim::AdamW>(model.parameters(),
+                                                      torch::optim::AdamWOptions(1e-3));
+       }},
+  };
+  return all;
+}
+
+TEST(MeasuredUsage, has_the_allocators_peak_for_eight_models_within_3_percent) {
+  for (const Subject& subject : subjects()) {
+    SCOPED_TRACE(subject.name);
+    torch::manual_seed(1);
+    const train::Model model = subject.make();
+    const MemoryUsage usage =
+        analyze_memory_usage(model, subject.input, subject.batch, {.batch = subject.maker});
+    const double off = 100.0 * static_cast<double>(usage.peak - usage.allocator_peak) /
+                       static_cast<double>(usage.allocator_peak);
+    std::cout << "  " << subject.name << ": peak " << usage.peak << ", by the allocator "
+              << usage.allocator_peak << ", " << off << " %\n";
+    EXPECT_LE(std::abs(off), 3);
+    EXPECT_GT(usage.activations, 0);
+    std::int64_t activations = 0, parameters = 0, gradients = 0, states = 0;
+    for (const analysis::LayerUsage& layer : usage.layers) {
+      activations += layer.activations;
+      parameters += layer.parameters;
+      gradients += layer.gradients;
+      states += layer.optimizer_states;
+    }
+    EXPECT_EQ(activations, usage.activations) << "each storage belongs to one layer";
+    EXPECT_EQ(parameters, usage.parameters);
+    EXPECT_EQ(gradients, usage.gradients);
+    EXPECT_EQ(states, usage.optimizer_states);
+  }
+}
+
+TEST(MeasuredUsage, counts_what_each_optimizer_keeps) {
+  torch::manual_seed(1);
+  nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 4});
+  std::vector<std::int64_t> states;
+  for (const auto& [name, maker] : optimizers()) {
+    const MemoryUsage usage = analyze_memory_usage(model, {64}, 32, {.optimizer = maker});
+    EXPECT_EQ(usage.gradients, usage.parameters) << name;
+    states.push_back(usage.optimizer_states / usage.parameters);
+    EXPECT_EQ(usage.optimizer_states % usage.parameters, 0) << name;
+  }
+  EXPECT_EQ(states, (std::vector<std::int64_t>{0, 1, 2, 2}));
+}
+
+// The short version called the input the activations.
+TEST(MeasuredUsage, counts_what_the_forward_keeps_and_not_its_input) {
+  torch::manual_seed(1);
+  torch::nn::Sequential model(torch::nn::Linear(64, 64), torch::nn::Tanh(),
+                              torch::nn::Linear(64, 64), torch::nn::Tanh());
+  const std::int64_t tensor = memory::footprint(256 * 64 * 4);
+  const MemoryUsage usage = analyze_memory_usage(model, {64}, 256);
+  EXPECT_EQ(usage.input, tensor);
+  // Two results of tanh; the loss squares the second one, and its result, a scalar, and the gradient that it starts from.
+  const std::int64_t scalar = memory::footprint(4);
+  EXPECT_EQ(usage.activations, 2 * tensor + 2 * scalar);
+  const std::int64_t wider = analyze_memory_usage(model, {64}, 512).activations;
+  EXPECT_EQ(wider, 2 * memory::footprint(512 * 64 * 4) + 2 * scalar);
+}
+
+TEST(MeasuredUsage, leaves_the_model_and_the_generator_as_they_were) {
+  torch::manual_seed(1);
+  nn::ResNet model(nn::ResNetOptions{.channels = 8, .blocks = 2});
+  const auto bytes = [&] {
+    std::vector<at::Tensor> all = model->parameters();
+    for (const at::Tensor& buffer : model->buffers()) all.push_back(buffer);
+    return test::bytes_of(all);
+  };
+  const test::ByteLists before = bytes();
+  torch::manual_seed(9);
+  const at::Tensor drawn = torch::rand({4});
+  torch::manual_seed(9);
+  (void)analyze_memory_usage(model, {3, 16, 16}, 2);
+  EXPECT_TRUE(torch::equal(torch::rand({4}), drawn));
+  EXPECT_EQ(test::first_difference(before, bytes()), std::nullopt);
+  for (const at::Tensor& parameter : model->parameters()) EXPECT_FALSE(parameter.grad().defined());
+}
+
+TEST(MeasuredUsage, prints_a_table_and_json) {
+  nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 2});
+  const MemoryUsage usage = analyze_memory_usage(model, {64}, 8);
+  const std::string text = usage.text(), json = usage.to_json();
+  for (const char* const part :
+       {"measured", "activations", "temporaries", "allocator_peak", "Linear"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+    EXPECT_NE(json.find(part), std::string::npos) << json;
+  }
+}
+
+std::string refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(MeasuredUsage, refuses_sizes_below_one_and_an_open_budget) {
+  torch::nn::Sequential model(torch::nn::Linear(8, 8));
+  EXPECT_NE(
+      refusal([&] { (void)analyze_memory_usage(model, {8}, 0); }).find("analyze_memory_usage"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal([&] { (void)analyze_memory_usage(model, {-8}, 4); }).find("analyze_memory_usage"),
+      std::string::npos);
+  const Scope scope({.budget = Bytes(memory::usage().live + (1 << 24))});
+  EXPECT_NE(refusal([&] { (void)analyze_memory_usage(model, {8}, 4); }).find("trace outside of it"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace neap
