@@ -152,6 +152,8 @@ class NEAP_EXPORT TransformerBlockImpl : public torch::nn::Module {
   // causal: a token sees those before it only.
   TransformerBlockImpl(std::int64_t width, std::int64_t heads, double dropout, bool causal);
   at::Tensor forward(const at::Tensor& x);
+  [[nodiscard]] std::int64_t heads() const { return heads_; }
+  [[nodiscard]] bool causal() const { return causal_; }
 
  private:
   at::Tensor attend(const at::Tensor& x);

@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "analysis/composites.h"
 #include "analysis/layer_rules.h"
 #include "analysis/modules.h"
 #include "analysis/walk.h"
@@ -6,8 +7,11 @@
 #include <neap/analysis.h>
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <unordered_set>
 #include <utility>
+#include <variant>
 
 namespace neap {
 namespace analysis {
@@ -51,6 +55,8 @@ class Estimate {
            OptimizerKind optimizer)
       : optimizer_(optimizer), walk_(std::move(input), item_bytes) {
     visit(model, "");
+    // The loss is the layer behind the last, and has no row of its own.
+    rows_.push_back(usage_.layers.size() - 1);
     walk_.end();
   }
 
@@ -74,8 +80,28 @@ class Estimate {
     const bool leaf = children.is_empty() || is_whole(module);
     add_layer(module, name, leaf);
     if (leaf) return;
-    for (const auto& child : children) {
-      visit(*child.value(), name.empty() ? child.key() : name + "." + child.key());
+    const auto visit_child = [&](const std::string& child) {
+      visit(*children[child], name.empty() ? child : name + "." + child);
+    };
+    const std::vector<Stage> stages = stages_of(module);
+    if (stages.empty()) {
+      for (const auto& child : children) visit_child(child.key());
+    }
+    std::optional<std::size_t> row;  // of all that is between the children
+    for (const Stage& stage : stages) {
+      if (const auto* const child = std::get_if<std::string>(&stage)) {
+        visit_child(*child);
+        continue;
+      }
+      if (!row) {
+        row = usage_.layers.size();
+        usage_.layers.push_back({.name = name, .kind = kind_of(module)});
+      }
+      rows_.push_back(*row);
+      walk_.enter(name, false, walk_.item_bytes());
+      std::get<Between>(stage)(walk_);
+      walk_.leave();
+      usage_.layers[*row].output = walk_.sizes();
     }
   }
 
@@ -98,6 +124,7 @@ class Estimate {
     // A container that only calls its children.
     if (!leaf && layer.parameters + layer.buffers == 0) return;
 
+    rows_.push_back(usage_.layers.size());
     walk_.enter(name, leaf && learns, item_bytes);
     const bool known = leaf && go_through(module, walk_);
     walk_.leave();
@@ -118,9 +145,8 @@ class Estimate {
     for (const Walk::Storage& storage : walk_.storages()) {
       if (storage.first_keeper < 0) continue;
       usage_.activations += storage.bytes;
-      // The loss is the layer behind the last.
-      const auto keeper = static_cast<std::size_t>(storage.first_keeper);
-      usage_.layers[std::min(keeper, usage_.layers.size() - 1)].activations += storage.bytes;
+      usage_.layers[rows_[static_cast<std::size_t>(storage.first_keeper)]].activations +=
+          storage.bytes;
     }
   }
 
@@ -154,21 +180,21 @@ class Estimate {
     };
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const Walk::Layer& layer = layers[i];
-      meet(base + kept_up_to(i),
-           passing(layer.output, i) + (layer.input != layer.output ? passing(layer.input, i) : 0));
+      meet(base + kept_up_to(i), layer.held + passing(layer.output, i) +
+                                     (layer.input != layer.output ? passing(layer.input, i) : 0));
     }
     std::int64_t gradients = 0;
+    std::set<std::size_t> learned;  // rows whose gradients are there
     for (std::size_t i = layers.size(); i-- > 0;) {
       const Walk::Layer& layer = layers[i];
       if (!layer.needs_gradient) continue;
       // Gradients of what goes in and of what comes out; those of a view are the same.
-      std::int64_t flowing = storages[layer.output].bytes;
+      std::int64_t flowing = layer.held + layer.skipped + storages[layer.output].bytes;
       if (layer.input_has_gradient && layer.input != layer.output)
         flowing += storages[layer.input].bytes;
-      if (i < usage_.layers.size()) {
-        gradients += usage_.layers[i].gradients;
-        usage_.layers[i].temporaries = flowing;
-      }
+      LayerUsage& row = usage_.layers[rows_[i]];
+      if (learned.insert(rows_[i]).second) gradients += row.gradients;
+      row.temporaries = std::max(row.temporaries, flowing);
       meet(base + kept_up_to(i) + gradients, flowing);
     }
     meet(base + usage_.gradients, scratch_of(optimizer_) * largest_);
@@ -177,6 +203,7 @@ class Estimate {
   OptimizerKind optimizer_;
   Walk walk_;
   MemoryUsage usage_;
+  std::vector<std::size_t> rows_;  // in usage_.layers, of each layer of the walk
   std::unordered_set<const c10::StorageImpl*> seen_;
   std::int64_t largest_ = 0;  // of the parameters that learn
 };

@@ -18,13 +18,17 @@ inline std::int64_t product(const Sizes& sizes, std::size_t begin, std::size_t e
   return result;
 }
 
-// The current tensor is given `features` in its last dimension.
-inline void want_features(Walk& walk, std::int64_t features) {
+// The current tensor is given `features` in its last dimension. tokens: where it has them in dimension 1, before places,
+// the places are taken for tokens, else for what a mean was taken of.
+inline void want_features(Walk& walk, std::int64_t features, bool tokens = false) {
   const Sizes& sizes = walk.sizes();
   if (sizes.size() > 1 && sizes.back() == features) return;
   if (product(sizes, 1, sizes.size()) == features) {
     // A view, if anything: no storage of its own.
     walk.view({walk.batch(), features});
+  } else if (sizes.size() > 2 && sizes[1] == features && tokens) {
+    walk.assume({walk.batch(), product(sizes, 2, sizes.size()), features},
+                "its places are assumed to be tokens");
   } else if (sizes.size() > 2 && sizes[1] == features) {
     walk.assume({walk.batch(), features}, "a mean over all places is assumed before it");
   } else {

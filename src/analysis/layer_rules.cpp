@@ -139,7 +139,7 @@ bool go(const Layer& layer, Walk& walk) {
 bool go(const nn::LayerNormImpl& layer, Walk& walk) {
   const Sizes& shape = layer.options.normalized_shape();
   if (shape.size() == 1) {
-    want_features(walk, shape[0]);
+    want_features(walk, shape[0], /*tokens=*/true);
   } else if (walk.sizes().size() <= shape.size() ||
              !std::equal(shape.rbegin(), shape.rend(), walk.sizes().rbegin())) {
     return false;

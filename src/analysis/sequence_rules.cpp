@@ -37,6 +37,7 @@ bool go(const nn::MultiheadAttentionImpl& layer, Walk& walk) {
   want_features(walk, options.embed_dim());
   const std::int64_t tokens = walk.sizes()[1];
   const std::int64_t scores = walk.batch() * options.num_heads() * tokens * tokens;
+  walk.hold_elements(2 * scores);  // before and behind softmax, or their gradients
   walk.keep();
   walk.keep_elements(3 * walk.elements());  // queries, keys, values, by heads
   walk.keep_elements(scores);               // softmax
@@ -81,8 +82,11 @@ bool go(const nn::GRUImpl& layer, Walk& walk) {
 }
 
 bool go(const nn::LSTMImpl& layer, Walk& walk) {
-  if (layer.options.proj_size() > 0) return false;
-  // oneDNN's: the output and a workspace, whose size it does not tell; fitted to what it took for 64 to 256 features.
+  if (layer.options.proj_size() > 0 || walk.sizes().size() != 3) return false;
+  // oneDNN's: the output and a workspace, whose sizes it does not tell; fitted to what it took for 64 to 256 features, as is
+  // the scratch of its backward.
+  walk.hold_elements(5 * walk.batch() * walk.sizes()[1] * layer.options.hidden_size() *
+                     (layer.options.bidirectional() ? 2 : 1));
   return go_recurrent(
       layer, walk, /*input_once=*/true,
       [](std::int64_t batch, std::int64_t tokens, std::int64_t features, std::int64_t hidden) {

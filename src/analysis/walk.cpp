@@ -31,6 +31,7 @@ std::int64_t Walk::elements() const {
 void Walk::enter(const std::string& name, bool learns, std::int64_t item_bytes) {
   item_bytes_ = item_bytes;
   layers_.push_back({name, learns || has_gradient_, has_gradient_, current_, current_});
+  for (const std::int64_t skip : skips_) layers_.back().skipped += skip;
 }
 
 void Walk::leave() {
@@ -41,6 +42,8 @@ void Walk::leave() {
 void Walk::end() {
   layers_.push_back({"", has_gradient_, has_gradient_, current_, current_});
   keep();
+  // As cross entropy: the gradient of what it keeps, beside that of the output.
+  hold_elements(elements());
 }
 
 void Walk::keep() { keep_storage(current_); }
@@ -54,6 +57,15 @@ void Walk::make(Sizes sizes) {
   sizes_ = std::move(sizes);
   storages_.push_back({elements() * item_bytes_});
   current_ = storages_.size() - 1;
+}
+
+void Walk::begin_skip(std::int64_t times) { skips_.push_back(times * elements() * item_bytes_); }
+void Walk::end_skip() { skips_.pop_back(); }
+
+void Walk::return_to(const Place& place) {
+  sizes_ = place.sizes;
+  current_ = place.storage;
+  has_gradient_ = place.has_gradient;
 }
 
 void Walk::assume(Sizes sizes, const std::string& why) {

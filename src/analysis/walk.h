@@ -29,6 +29,14 @@ class Walk {
     bool needs_gradient = false;  // it, or a layer before it, has something to learn
     bool input_has_gradient = false;
     std::size_t input = 0, output = 0;  // storages
+    std::int64_t held = 0;              // bytes that it needs for a moment, forward and backward
+    std::int64_t skipped = 0;  // of gradients that wait, in its backward, where skips begin
+  };
+  // A tensor to return to.
+  struct Place {
+    Sizes sizes;
+    std::size_t storage = 0;
+    bool has_gradient = false;
   };
 
   // The input is a storage of the program's, and does not count as kept.
@@ -59,6 +67,14 @@ class Walk {
   void make(Sizes sizes);
   // The output is a view of the current tensor.
   void view(Sizes sizes) { sizes_ = std::move(sizes); }
+  // So much of the layer's own is there for a moment.
+  void hold_elements(std::int64_t count) { layers_.back().held += count * item_bytes_; }
+  // Between the two the current tensor, as it was at the first, waits to be added, and its gradient in the backward, in
+  // a storage of so many times its size.
+  void begin_skip(std::int64_t times = 1);
+  void end_skip();
+  [[nodiscard]] Place place() const { return {sizes_, current_, has_gradient_}; }
+  void return_to(const Place& place);
   // The sizes that came are not those that the layer takes: an operator between the layers, which is not seen, must have
   // made these. `why` goes to assumptions().
   void assume(Sizes sizes, const std::string& why);
@@ -79,6 +95,7 @@ class Walk {
   std::int64_t item_bytes_;
   std::size_t current_ = kInput;
   bool has_gradient_ = false;  // of the current tensor
+  std::vector<std::int64_t> skips_;
   std::vector<Storage> storages_;
   std::vector<Layer> layers_;
   std::vector<std::string> assumptions_;
