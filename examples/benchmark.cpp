@@ -26,9 +26,7 @@ int main() {
   const auto& checkpointed = result.rows[4].step;
   std::cout << "less memory when checkpointed: "
             << (checkpointed.peak_live < plain.peak_live ? "yes" : "no") << '\n';
-  std::cout << "equal bits in all rows: "
-            << (std::ranges::all_of(result.rows, [](const auto& row) { return row.equal_bits; })
-                    ? "yes"
-                    : "no")
-            << '\n';
+  const bool equal = std::ranges::all_of(
+      result.rows, [](const auto& row) { return row.equal_bits || !row.step.fits(); });
+  std::cout << "equal bits in all rows that fit: " << (equal ? "yes" : "no") << '\n';
 }

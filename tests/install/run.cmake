@@ -13,7 +13,9 @@ endfunction()
 
 # expect_printed(LINE...): ends the script when what the last run() printed has not each of these lines.
 function(expect_printed)
-  foreach(line IN LISTS ARGN)
+  math(EXPR last "${ARGC} - 1")
+  foreach(index RANGE ${last})
+    set(line "${ARGV${index}}")  # ARGN would be cut at each semicolon
     string(FIND "\n${printed}" "\n${line}\n" at)
     if(at EQUAL -1)
       message(FATAL_ERROR "expected the line\n  ${line}\nin\n${printed}")
