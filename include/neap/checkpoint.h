@@ -389,6 +389,7 @@ class NEAP_EXPORT AdaptiveCheckpointing {
   struct Profile {
     std::int64_t elements = 0;
     std::vector<Layer> layers;
+    bool measured = false;  // a forward has come to its end
   };
 
   void begin_forward(at::IntArrayRef sizes, std::size_t layers);
@@ -401,7 +402,7 @@ class NEAP_EXPORT AdaptiveCheckpointing {
   AdaptiveOptions options_;
   std::map<std::vector<std::int64_t>, Profile> profiles_;  // by sizes of the input
   Profile* current_ = nullptr;
-  bool known_ = false;        // the current profile was measured, not begun now
+  bool known_ = false;        // the current profile was measured, or scaled from one that was
   std::int64_t largest_ = 0;  // of the layers so far, in a forward that knows nothing
   std::vector<AdaptiveDecision> decisions_;
   std::int64_t evicted_before_ = 0;

@@ -44,7 +44,7 @@ void AdaptiveCheckpointing::begin_forward(at::IntArrayRef sizes, std::size_t lay
   const std::int64_t elements = std::max<std::int64_t>(
       1, std::accumulate(key.begin(), key.end(), std::int64_t{1}, std::multiplies<>()));
   const auto found = profiles_.find(key);
-  if (found != profiles_.end() && found->second.layers.size() == layers) {
+  if (found != profiles_.end() && found->second.measured && found->second.layers.size() == layers) {
     current_ = &found->second;
     known_ = true;
   } else {
@@ -52,7 +52,7 @@ void AdaptiveCheckpointing::begin_forward(at::IntArrayRef sizes, std::size_t lay
     const Profile* nearest = nullptr;
     double distance = 0;
     for (const auto& [other, profile] : profiles_) {
-      if (profile.layers.size() != layers) continue;
+      if (!profile.measured || profile.layers.size() != layers) continue;
       const double ratio =
           std::abs(std::log(static_cast<double>(elements) / static_cast<double>(profile.elements)));
       if (nearest != nullptr && ratio >= distance) continue;
@@ -151,6 +151,7 @@ void AdaptiveCheckpointing::end_layer(const at::Tensor& result) {
     layer.kept = std::min(layer.plain, static_cast<std::int64_t>(result.nbytes()));
   }
   largest_ = std::max(largest_, decision.bytes);
+  if (decisions_.size() == current_->layers.size()) current_->measured = true;
 }
 
 std::string AdaptiveCheckpointing::text() const {

@@ -161,7 +161,7 @@ void Region::close() {
 }  // namespace detail
 
 const at::Tensor& tag(const at::Tensor& tensor, CheckpointPolicy policy) {
-  checkpointing::ready_engine().tag(tensor, policy);
+  checkpointing::ready_engine().tag(tensor, decision_of(policy));
   return tensor;
 }
 

@@ -69,7 +69,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void keep(const at::Tensor& output);
   void close_region();
   void abandon_region() noexcept;
-  void tag(const at::Tensor& tensor, CheckpointPolicy policy);
+  void tag(const at::Tensor& tensor, Decision decision);
   void name_parameter(const at::Tensor& parameter, std::string_view name);
 
   // What LibTorch holds now. Throws: Error when nothing is followed.

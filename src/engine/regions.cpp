@@ -104,25 +104,12 @@ void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
   for (Region& region : regions_) region.saves = true;
 }
 
-void Engine::tag(const at::Tensor& tensor, CheckpointPolicy policy) {
+void Engine::tag(const at::Tensor& tensor, Decision decision) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !owner_here()) return;
   Block* const block = find(*storage);
   if (block == nullptr) return;
-  switch (policy) {
-    case CheckpointPolicy::MustSave:
-      block->decision = Decision::MustSave;
-      break;
-    case CheckpointPolicy::PreferSave:
-      block->decision = Decision::PreferSave;
-      break;
-    case CheckpointPolicy::PreferRecompute:
-      block->decision = Decision::PreferRecompute;
-      break;
-    case CheckpointPolicy::MustRecompute:
-      block->decision = Decision::MustRecompute;
-      break;
-  }
+  block->decision = decision;
   if (!block->saved()) return;
   for (Region& region : regions_) region.saves = true;
 }

@@ -36,15 +36,11 @@ bool is_plain(const c10::TensorImpl& tensor) {
   return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
 }
 
-void set_message(c10::StorageImpl& storage, std::string message) {
-  storage.release_data_and_set_meta_custom_data_ptr_error_msg_(std::move(message));
-}
-
 void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr deleter,
                 std::string message) {
   const c10::Device device = data_ptr_of(storage).device();
   storage.set_data_ptr_noswap(c10::DataPtr(nullptr, record, deleter, device));
-  set_message(storage, std::move(message));
+  storage.release_data_and_set_meta_custom_data_ptr_error_msg_(std::move(message));
 }
 
 void put_back(c10::StorageImpl& storage, c10::DataPtr memory) {

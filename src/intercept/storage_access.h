@@ -15,8 +15,6 @@ void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr delet
                 std::string message);
 // Puts the memory back and lets accesses through again.
 void put_back(c10::StorageImpl& storage, c10::DataPtr memory);
-// Another text for accesses, while the memory is out.
-void set_message(c10::StorageImpl& storage, std::string message);
 
 // The storage's pointer, whatever checks are set.
 inline c10::DataPtr& data_ptr_of(c10::StorageImpl& storage) {

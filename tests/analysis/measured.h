@@ -1,7 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the tests of measurements share: small models, and messages of errors.
+// What the tests of measurements share: small models.
 #pragma once
+
+#include "support/message_of.h"
 
 #include <neap/analysis.h>
 
@@ -11,16 +13,6 @@
 #include <string>
 
 namespace neap::test {
-
-template <class Error, class Action>
-std::string message_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 // Linear layers with ReLU and dropout; with use_checkpoint, in segments.
 struct SmallModelImpl : torch::nn::Module {

@@ -3,6 +3,7 @@
 // analyze_memory_usage(): what a trace says that a step holds is what the allocator counts.
 #include "memory/allocator.h"
 #include "support/bytes.h"
+#include "support/message_of.h"
 
 #include <neap/analysis.h>
 #include <neap/models.h>
@@ -190,25 +191,20 @@ TEST(MeasuredUsage, prints_a_table_and_json) {
   }
 }
 
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "not refused";
-}
-
 TEST(MeasuredUsage, refuses_sizes_below_one_and_an_open_budget) {
   torch::nn::Sequential model(torch::nn::Linear(8, 8));
-  EXPECT_NE(
-      refusal([&] { (void)analyze_memory_usage(model, {8}, 0); }).find("analyze_memory_usage"),
-      std::string::npos);
-  EXPECT_NE(
-      refusal([&] { (void)analyze_memory_usage(model, {-8}, 4); }).find("analyze_memory_usage"),
-      std::string::npos);
+  EXPECT_NE(test::message_of<Error>([&] {
+              (void)analyze_memory_usage(model, {8}, 0);
+            }).find("analyze_memory_usage"),
+            std::string::npos);
+  EXPECT_NE(test::message_of<Error>([&] {
+              (void)analyze_memory_usage(model, {-8}, 4);
+            }).find("analyze_memory_usage"),
+            std::string::npos);
   const Scope scope({.budget = Bytes(memory::usage().live + (1 << 24))});
-  EXPECT_NE(refusal([&] { (void)analyze_memory_usage(model, {8}, 4); }).find("trace outside of it"),
+  EXPECT_NE(test::message_of<Error>([&] {
+              (void)analyze_memory_usage(model, {8}, 4);
+            }).find("trace outside of it"),
             std::string::npos);
 }
 

@@ -3,6 +3,7 @@
 // saved_report(): what is held for the backward, each storage once, with the allocator's totals.
 #include "checkpoint/squares.h"
 #include "support/bytes.h"
+#include "support/message_of.h"
 
 #include <neap/neap.h>
 
@@ -89,7 +90,7 @@ TEST(SavedReport, an_observing_scope_gives_the_bits_and_the_bytes_of_none) {
 
 TEST(SavedReport, a_report_needs_a_graph_and_a_scope_that_follows) {
   EXPECT_EQ(
-      refusal([] { saved_report(square(1)); }),
+      test::message_of<InvalidArgument>([] { saved_report(square(1)); }),
       "saved_report: the loss has no graph, so nothing is kept for its backward; call it after "
       "a forward with grad mode on, and before the backward");
   const at::Tensor loss = square(1).requires_grad_().sum();

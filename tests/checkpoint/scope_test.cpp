@@ -2,22 +2,13 @@
 //
 // How scopes begin, nest, fail and end.
 #include "regression/evicting.h"
+#include "support/message_of.h"
 
 namespace neap::test {
 namespace {
 
 constexpr std::int64_t kSide = 64;
 constexpr std::int64_t kBytes = kSide * kSide * 4;
-
-template <class Exception, class Step>
-std::string message_of(Step step) {
-  try {
-    step();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 bool clean() {
   return engine::Engine::instance().recorder_bytes() == 0 && !memory::budget().has_value();

@@ -5,6 +5,7 @@
 #include "checkpoint/squares.h"
 #include "engine/engine.h"
 #include "support/bytes.h"
+#include "support/message_of.h"
 
 #include <neap/neap.h>
 #include <neap/nn.h>
@@ -313,7 +314,7 @@ TEST_F(Selection, serves_captured_weights_random_numbers_and_any_arguments_and_r
 TEST_F(Selection, refuses_options_that_cannot_be_meant) {
   const at::Tensor x = square(1);
   const auto with = [&](const CheckpointOptions& options) {
-    return refusal([&] { custom_checkpoint(options, chain, x); });
+    return test::message_of<InvalidArgument>([&] { custom_checkpoint(options, chain, x); });
   };
   EXPECT_EQ(with({.keep_at_most = Bytes(-1)}),
             "CheckpointOptions: keep_at_most is -1 bytes; expected 0 or more");

@@ -9,7 +9,6 @@
 
 #include <torch/torch.h>
 
-#include <string>
 #include <vector>
 
 namespace neap::squares {
@@ -38,16 +37,5 @@ struct Net : torch::nn::Module {
   }
   std::vector<torch::nn::Linear> layers;
 };
-
-// What a call was refused with.
-template <class Call>
-std::string refusal(Call call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "not refused";
-}
 
 }  // namespace neap::squares

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"
+#include "support/message_of.h"
 
 #include <neap/neap.h>
 
@@ -21,6 +22,8 @@
 #include <vector>
 
 namespace neap::parity {
+
+using test::message_of;
 
 using test::ByteLists;
 using test::bytes_of;
@@ -55,16 +58,6 @@ using Function = std::function<at::Tensor(const at::Tensor&)>;
 // `fn` in a region, as a function.
 inline Function checkpointed(Function fn) {
   return [fn = std::move(fn)](const at::Tensor& x) { return checkpoint(fn, x); };
-}
-
-template <class Exception, class Step>
-std::string message_of(Step step) {
-  try {
-    step();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 // 1 KiB a tensor. Those of PyTorch's tests are often smaller than 512 bytes: neap never evicts such, so nothing would be tested.

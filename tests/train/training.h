@@ -4,6 +4,7 @@
 #pragma once
 
 #include "support/bytes.h"
+#include "support/message_of.h"
 
 #include <neap/neap.h>
 #include <neap/train.h>
@@ -150,15 +151,5 @@ struct FreshBatches {
   Iterator begin() { return {this, 0}; }
   Iterator end() { return {this, count}; }
 };
-
-template <class Exception, class Step>
-std::string message_of(Step step) {
-  try {
-    step();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 }  // namespace neap::test

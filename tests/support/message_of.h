@@ -1,0 +1,19 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <string>
+
+namespace neap::test {
+
+// What `step` was refused with.
+template <class Exception, class Step>
+std::string message_of(Step step) {
+  try {
+    step();
+  } catch (const Exception& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace neap::test
