@@ -23,7 +23,7 @@ TORCH = ("ATen/", "c10/", "torch/", "caffe2/")
 FORMATTING = ("fmt/", "spdlog/")
 NAMELESS = ("common", "util", "utils", "helper", "helpers")
 UMBRELLA = "neap"  # include/neap/neap.h
-GENERATED = "export"  # neap/export.h, made by CMake
+GENERATED = ("export", "version")  # neap/export.h and neap/version.h, made by CMake
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 NEAP_HEADER = re.compile(r"neap/(\w+)\.h")
 
@@ -168,7 +168,7 @@ class Check:
         match = NEAP_HEADER.fullmatch(header)
         if match:
             target = match[1]
-            if target == GENERATED:
+            if target in GENERATED:
                 return None
             if target == UMBRELLA:
                 return f"{module} includes neap.h, which is for users: include the module's header" if module else None

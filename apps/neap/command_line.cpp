@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "command_line.h"
 
+#include <neap/version.h>
+
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
 
@@ -20,14 +22,26 @@ constexpr std::int64_t kMost = std::int64_t{1} << 40;
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
 
+// Empty when it is one, else what is wrong; as CLI11 wants it.
+std::string check_model(std::string& name) {
+  if (names_library(name)) return {};
+  std::string wrong = CLI::IsMember(kModels)(name);
+  if (!wrong.empty()) wrong += ", and no path of a library, as ./libmymodel.so";
+  return wrong;
+}
+
 void add_run_options(CLI::App& command, RunOptions& options) {
   command
-      .add_option("--model", options.model, "mlp, resnet (16 blocks), transformer, or gpt for text")
-      ->check(CLI::IsMember(kModels))
+      .add_option("--model", options.model,
+                  "mlp, resnet (16 blocks), transformer, gpt for text, or the path of a library "
+                  "with a model of your own, as ./libmymodel.so; see neap/plugin.h")
+      ->check(CLI::Validator(check_model, "NAME"))
       ->capture_default_str();
-  command.add_option("--optimizer", options.optimizer, "sgd (momentum 0.9), adam or adamw")
-      ->check(CLI::IsMember(kOptimizers))
-      ->capture_default_str();
+  command
+      .add_option("--optimizer", options.optimizer,
+                  "sgd (momentum 0.9), adam or adamw; when left out, adamw or what a model of your "
+                  "own names")
+      ->check(CLI::IsMember(kOptimizers));
   command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
       ->capture_default_str();
   command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
@@ -35,16 +49,18 @@ void add_run_options(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
 }
 
-void add_shared_options(CLI::App& command, TrainingOptions& options) {
+void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_t batch_size) {
   add_run_options(command, options);
   command
       .add_option("--budget", options.budget,
                   "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what "
                   "stays between steps, or none")
       ->capture_default_str();
-  command.add_option("--batch-size", options.batch_size, "samples a step")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
-      ->capture_default_str();
+  command
+      .add_option("--batch-size", options.batch_size,
+                  "samples a step; when left out, " + std::to_string(batch_size) +
+                      " or what a model of your own names")
+      ->check(CLI::Range(std::int64_t{1}, kMost));
   command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
       ->check(CLI::Range(std::int64_t{0}, kMost))
       ->capture_default_str();
@@ -134,19 +150,21 @@ CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options) {
 }
 
 void add_train_options(CLI::App& command, TrainingOptions& options) {
-  add_shared_options(command, options);
-  command
-      .add_option("--data", options.data,
-                  "fashion-mnist; a folder with the four IDX files, plain or .gz; cifar10:DIR or "
-                  "cifar100:DIR, the binary version; text:FILE; "
-                  "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes")
-      ->capture_default_str();
+  add_shared_options(command, options, kTrainingBatch);
+  command.add_option(
+      "--data", options.data,
+      "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
+      "plain or .gz; cifar10:DIR or "
+      "cifar100:DIR, the binary version; text:FILE; "
+      "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
+      "your own that makes its batches needs none");
   command.add_option("--epochs", options.epochs, "passes over the training samples")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command
       .add_option("--lr", options.lr,
-                  "learning rate; 0: 0.05 for sgd, 0.001 for adam, 0.002 for adamw")
+                  "learning rate; 0: what a model of your own names, or 0.05 for sgd, 0.001 for "
+                  "adam, 0.002 for adamw")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   command.add_option("--config", options.config, "a TOML file with these options as keys")
@@ -161,6 +179,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
       "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
       "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
+      "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
@@ -232,16 +251,18 @@ void read_config(CLI::App& command, const std::string& path) {
 
 }  // namespace
 
-double default_lr(const std::string& optimizer) {
-  if (optimizer == "sgd") return 0.05;
-  return optimizer == "adam" ? 0.001 : 0.002;
+bool names_library(const std::string& model) {
+  return model.find('/') != std::string::npos || model.ends_with(".so");
 }
+
+bool is_optimizer(const std::string& name) { return kOptimizers.contains(name); }
 
 CommandLine parse_command_line(int argc, char** argv) {
   CommandLine line;
   CLI::App app{"neap trains models inside a memory budget, with the same bits as plain LibTorch.",
                "neap"};
   app.require_subcommand(1);
+  app.set_version_flag("--version", "neap " NEAP_VERSION);
   app.footer(
       "Examples:\n"
       "  neap train --model resnet --budget 30%      # train, and say what it took\n"
@@ -260,10 +281,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   TrainingOptions verify_options;
   verify_options.budget = "30%";
   verify_options.steps = 3;
-  verify_options.batch_size = 32;
   CLI::App* const verify = app.add_subcommand(
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
-  add_shared_options(*verify, verify_options);
+  add_shared_options(*verify, verify_options, kVerifyingBatch);
   verify->footer(
       "Examples:\n"
       "  neap verify --model resnet --budget 30%\n"

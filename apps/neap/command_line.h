@@ -18,11 +18,15 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+// Samples a step where neither the user nor the model says how many.
+inline constexpr std::int64_t kTrainingBatch = 128;
+inline constexpr std::int64_t kVerifyingBatch = 32;
+
 // What all commands that train share.
 struct RunOptions {
-  std::string model = "resnet";
-  std::string optimizer = "adamw";
-  double lr = 0;  // 0: the optimizer's default, see default_lr
+  std::string model = "resnet";  // or the path of a library, see names_library()
+  std::string optimizer;         // empty: the model's, or adamw
+  double lr = 0;                 // 0: the model's or the optimizer's
   std::string budget = "none";
   std::int64_t seed = 1;
   std::int64_t threads = 0;  // 0: LibTorch's default
@@ -30,8 +34,8 @@ struct RunOptions {
 };
 
 struct TrainingOptions : RunOptions {
-  std::string data = "fashion-mnist";  // see data::open()
-  std::int64_t batch_size = 128;
+  std::string data;  // see data::open(); empty: the model's own batches, or fashion-mnist
+  std::int64_t batch_size = 0;  // 0: the model's, or the command's
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs
   std::int64_t accumulate = 1;
@@ -67,6 +71,9 @@ struct CommandLine {
 // Prints help and mistakes itself.
 CommandLine parse_command_line(int argc, char** argv);
 
-double default_lr(const std::string& optimizer);
+// Whether --model names a library with a model of the user's own: a path with a slash, or FILE.so.
+bool names_library(const std::string& model);
+// sgd, adam, adamw.
+bool is_optimizer(const std::string& name);
 
 }  // namespace neap::app

@@ -5,6 +5,7 @@
 
 #include <neap/neap.h>
 #include <neap/train.h>
+#include <neap/version.h>
 
 #include <dlfcn.h>
 #include <torch/torch.h>
@@ -104,6 +105,7 @@ std::string self_test() {
 
 int doctor(Output& output) {
   Report report;
+  report.row("neap", NEAP_VERSION);
   report.row("LibTorch", TORCH_VERSION);
   report.row("its library", library_path());
   try {

@@ -6,6 +6,7 @@
 #include "command_line.h"
 
 #include <neap/data.h>
+#include <neap/plugin.h>
 #include <neap/train.h>
 
 #include <torch/torch.h>
@@ -17,28 +18,13 @@
 
 namespace neap::app {
 
-// What a model reads and tells apart.
-struct Problem {
-  std::vector<std::int64_t> shape;  // of a sample: (C, H, W), or (T,) of tokens
-  std::int64_t classes = 0;
-  std::int64_t vocabulary = 0;  // 0: samples are no tokens
-};
+// One of the command's models, or that of a library. Throws: as load_own_model().
+plugin::Definition find_model(const std::string& name);
 
-// What a model is given where no data is named. `shape`: empty takes the model's own.
-// Throws: UsageError when `shape` is none that the model reads.
-Problem default_problem(const std::string& model, std::vector<std::int64_t> shape);
-
-// Throws: UsageError when the model cannot read such samples; `source`, what they come from, is in the message.
-void check_fits(const std::string& model, const Problem& problem, const std::string& source);
-
-// use_checkpoint: each block under a checkpoint. Draws the same random numbers either way.
-train::Model make_model(const std::string& name, const Problem& problem,
-                        bool use_checkpoint = false);
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const RunOptions& options,
-                                                        const torch::nn::Module& model);
-
-// scores: (B, classes), or (B, T, classes) of tokens; labels: (B,), or (B, T). Returns the mean over all labels.
-at::Tensor cross_entropy(const at::Tensor& scores, const at::Tensor& labels);
+// The value of --budget. Throws: UsageError.
+train::Budget parse_budget(const std::string& text);
+// Throws: UsageError when a batch cannot be cut into so many parts.
+void check_parts(std::int64_t accumulate, std::int64_t batch_size);
 
 struct Job {
   train::Model model;
@@ -46,13 +32,39 @@ struct Job {
   train::Loss loss;
 };
 
-// Seeds LibTorch's generator, so that two jobs of the same options are the same.
-Job make_job(const RunOptions& options, const Problem& problem);
+// What to train, and how: a model's definition, and what the command line says otherwise.
+class Task {
+ public:
+  // Without data: on batches of make_batch(). `shape`: of a sample, from --input; empty: the model's own.
+  // Throws: UsageError when the definition leaves open what is needed.
+  static Task without_data(const RunOptions& options, plugin::Definition definition,
+                           std::vector<std::int64_t> shape = {});
+  // For `samples` of --data. `options` must outlive the task.
+  Task(const RunOptions& options, plugin::Definition definition, plugin::Samples samples,
+       std::string source);
 
-// data::open(). Throws: UsageError where that says what is wrong with the text.
-data::Splits open_data(const std::string& spec);
+  // Throws: UsageError when the model cannot read such samples; what the library throws.
+  [[nodiscard]] train::Model make_model(bool use_checkpoint = false) const;
+  [[nodiscard]] std::unique_ptr<torch::optim::Optimizer> make_optimizer(
+      const torch::nn::Module& model) const;
+  // Seeds LibTorch's generator, so that two jobs of a task are the same.
+  [[nodiscard]] Job make_job() const;
+  // The library's own, or noise. Throws: Error when the library's has not so many rows.
+  [[nodiscard]] train::MicroBatch make_batch(std::int64_t rows, std::uint64_t seed) const;
+  // `other` where neither the command line nor the definition says it.
+  [[nodiscard]] std::int64_t batch_size(std::int64_t named, std::int64_t other) const;
 
-// Noise with labels, for what needs no data.
-train::MicroBatch random_batch(std::int64_t rows, const Problem& problem, std::uint64_t seed);
+  [[nodiscard]] const plugin::Samples& samples() const { return samples_; }
+  [[nodiscard]] const train::Criterion& loss() const { return definition_.loss; }
+  [[nodiscard]] double learning_rate() const;
+
+ private:
+  [[nodiscard]] const std::string& optimizer_name() const;
+
+  const RunOptions& options_;
+  plugin::Definition definition_;
+  plugin::Samples samples_;
+  std::string source_;  // of the samples, for messages
+};
 
 }  // namespace neap::app

@@ -48,15 +48,6 @@ class ReportFile {
   std::ofstream file_;
 };
 
-template <class Parse>
-auto parsed(const char* option, const Parse& parse) {
-  try {
-    return parse();
-  } catch (const InvalidArgument& error) {
-    throw UsageError(std::string(option) + ": " + error.what());
-  }
-}
-
 double parse_margin(const std::string& text) {
   const std::size_t end = text.size() - (text.ends_with('%') ? 1 : 0);
   double percent = 0;
@@ -68,31 +59,34 @@ double parse_margin(const std::string& text) {
 }
 
 // The loss of a measured step. A plain step has no scope that an interrupt could end, so it ends here.
-at::Tensor measured_loss(const at::Tensor& scores, const at::Tensor& labels) {
-  if (stop_requested) throw Interrupted();
-  return cross_entropy(scores, labels);
+train::Criterion measured_loss(const Task& task) {
+  return [loss = task.loss()](const at::Tensor& output, const at::Tensor& target) {
+    if (stop_requested) throw Interrupted();
+    return loss(output, target);
+  };
 }
 
-analysis::TrainingOptions training_of(const MeasuringOptions& options, const Problem& problem) {
+// `task` must outlive the result.
+analysis::TrainingOptions training_of(const MeasuringOptions& options, const Task& task) {
   analysis::TrainingOptions training;
-  training.optimizer = [options](const torch::nn::Module& model) {
-    return std::shared_ptr<torch::optim::Optimizer>(make_optimizer(options, model));
-  };
-  training.batch = [options, problem](at::IntArrayRef sizes) {
-    return random_batch(sizes[0], problem, static_cast<std::uint64_t>(options.seed));
-  };
-  training.loss = measured_loss;
-  training.repetitions = options.repetitions;
   training.seed = static_cast<std::uint64_t>(options.seed);
+  training.optimizer = [&task](const torch::nn::Module& model) {
+    return std::shared_ptr<torch::optim::Optimizer>(task.make_optimizer(model));
+  };
+  training.batch = [&task, seed = training.seed](at::IntArrayRef sizes) {
+    return task.make_batch(sizes[0], seed);
+  };
+  training.loss = measured_loss(task);
+  training.repetitions = options.repetitions;
   return training;
 }
 
 // A share is one of what a plain step of the largest batch needs.
-std::optional<Bytes> budget_of(const MeasuringOptions& options, const Problem& problem) {
-  const auto wanted = parsed("--budget", [&] { return train::Budget::parse(options.budget); });
+std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task) {
+  const train::Budget wanted = parse_budget(options.budget);
   if (!wanted.is_share()) return wanted.bytes({});
-  Job job = make_job(options, problem);
-  const train::MicroBatch batch = random_batch(std::ranges::max(options.batch_sizes), problem, 0);
+  Job job = task.make_job();
+  const train::MicroBatch batch = task.make_batch(std::ranges::max(options.batch_sizes), 0);
   const train::PlainStep plain = train::measure_plain(job.loss, *job.optimizer, batch.x, batch.y);
   const std::optional<Bytes> budget = wanted.bytes(plain);
   std::fprintf(stderr, "a plain step of the largest batch needs %s; the budget of %s is %s\n",
@@ -103,18 +97,18 @@ std::optional<Bytes> budget_of(const MeasuringOptions& options, const Problem& p
 }  // namespace
 
 int analyze(const MeasuringOptions& options, Output& output) {
-  const Problem problem = default_problem(options.model, options.input);
+  const Task task = Task::without_data(options, find_model(options.model), options.input);
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
-  const std::optional<Bytes> budget = budget_of(options, problem);
-  const analysis::TrainingOptions training = training_of(options, problem);
+  const std::optional<Bytes> budget = budget_of(options, task);
+  const analysis::TrainingOptions training = training_of(options, task);
   torch::manual_seed(training.seed);
-  const train::Model model = make_model(options.model, problem);
+  const train::Model model = task.make_model();
   const analysis::PerformanceResult result =
-      PerformanceAnalyzer(model, problem.shape, options.batch_sizes,
+      PerformanceAnalyzer(model, task.samples().shape, options.batch_sizes,
                           {.training = training, .budget = budget})
           .analyze();
-  const MemoryUsage usage =
-      analyze_memory_usage(model, problem.shape, std::ranges::min(options.batch_sizes), training);
+  const MemoryUsage usage = analyze_memory_usage(model, task.samples().shape,
+                                                 std::ranges::min(options.batch_sizes), training);
   csv.write([&] { return result.csv(); });
   svg.write([&] { return result.svg(analysis::Quantity::Peak); });
   if (options.json) {
@@ -129,14 +123,18 @@ int analyze(const MeasuringOptions& options, Output& output) {
 }
 
 int bench(const MeasuringOptions& options, Output& output) {
-  const Problem problem = default_problem(options.model, options.input);
+  const Task task = Task::without_data(options, find_model(options.model), options.input);
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
-  const GradientCheckpointBenchmark benchmark = parsed("--budgets", [&] {
-    return GradientCheckpointBenchmark(
-        [&](bool use_checkpoint) { return make_model(options.model, problem, use_checkpoint); },
-        {problem.shape}, options.batch_sizes,
-        {.training = training_of(options, problem), .budgets = options.budgets});
-  });
+  const auto benchmark = [&] {
+    try {
+      return GradientCheckpointBenchmark(
+          [&](bool use_checkpoint) { return task.make_model(use_checkpoint); },
+          {task.samples().shape}, options.batch_sizes,
+          {.training = training_of(options, task), .budgets = options.budgets});
+    } catch (const InvalidArgument& error) {
+      throw UsageError(std::string("--budgets: ") + error.what());
+    }
+  }();
   const analysis::BenchmarkResult result = benchmark.run_benchmark();
   csv.write([&] { return result.csv(); });
   svg.write([&] { return result.svg(analysis::Quantity::Peak); });
@@ -153,8 +151,8 @@ int bench(const MeasuringOptions& options, Output& output) {
 }
 
 int max_batch(const MeasuringOptions& options, Output& output) {
-  const Problem problem = default_problem(options.model, options.input);
-  const auto wanted = parsed("--budget", [&] { return train::Budget::parse(options.budget); });
+  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const auto wanted = parse_budget(options.budget);
   if (wanted.is_share() || !wanted.bytes({})) {
     throw UsageError("--budget: '" + options.budget +
                      "' is no number of bytes, and there is no batch yet that it could be a share "
@@ -164,13 +162,13 @@ int max_batch(const MeasuringOptions& options, Output& output) {
   const analysis::MaxBatchResult result = neap::max_batch(
       [&] {
         torch::manual_seed(static_cast<std::uint64_t>(options.seed));
-        const train::Model model = make_model(options.model, problem);
+        const train::Model model = task.make_model();
         return analysis::Job{.model = model,
-                             .optimizer = make_optimizer(options, model.module()),
-                             .loss = measured_loss};
+                             .optimizer = task.make_optimizer(model.module()),
+                             .loss = measured_loss(task)};
       },
       [&](std::int64_t rows) {
-        return random_batch(rows, problem, static_cast<std::uint64_t>(options.seed));
+        return task.make_batch(rows, static_cast<std::uint64_t>(options.seed));
       },
       *wanted.bytes({}),
       {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds});

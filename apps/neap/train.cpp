@@ -9,19 +9,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 namespace neap::app {
 namespace {
-
-train::Budget parse_budget(const std::string& text) {
-  try {
-    return train::Budget::parse(text);
-  } catch (const InvalidArgument& error) {
-    throw UsageError(std::string("--budget: ") + error.what());
-  }
-}
 
 // This thread loads each batch when its turn comes: what workers hold at a moment would be in the budget, and whether a step
 // fits, and what it replays, would depend on their timing.
@@ -130,9 +126,21 @@ std::string summary_table(const History& history) {
   return table(rows);
 }
 
-// The share of test labels, or tokens, that the model gives the highest score, computed inside the budget too.
-double test_accuracy(Job& job, MemoryEfficientDataLoader& test,
-                     const std::optional<Bytes>& budget) {
+// Where each row has its highest score. output: (B, classes, ...), or (B, T, classes) of tokens; absent when it is
+// neither for such labels.
+std::optional<at::Tensor> best_of(const at::Tensor& output, const at::Tensor& labels) {
+  for (const std::int64_t classes : {std::int64_t{-1}, std::int64_t{1}}) {
+    if (output.dim() != labels.dim() + 1) break;
+    at::Tensor best = output.argmax(classes);
+    if (best.sizes() == labels.sizes()) return best;
+  }
+  return std::nullopt;
+}
+
+// The share of test labels, or tokens, that the model gives the highest score, computed inside the budget too. Absent when its
+// output is no scores.
+std::optional<double> test_accuracy(Job& job, MemoryEfficientDataLoader& test,
+                                    const std::optional<Bytes>& budget) {
   job.model.module().eval();
   const torch::NoGradGuard no_grad;
   std::int64_t right = 0;
@@ -140,42 +148,124 @@ double test_accuracy(Job& job, MemoryEfficientDataLoader& test,
   for (const data::Batch& batch : test) {
     const at::Tensor& labels = batch.tensors[1];
     Scope scope({.budget = budget});
-    right += job.model.forward(batch.tensors[0]).argmax(-1).eq(labels).sum().item<std::int64_t>();
+    const auto best = best_of(job.model.forward(batch.tensors[0]), labels);
+    if (!best) return std::nullopt;
+    right += best->eq(labels).sum().item<std::int64_t>();
     all += labels.numel();
   }
   job.model.module().train();
   return static_cast<double>(right) / static_cast<double>(all);
 }
 
-class Training {
+// data::open(). Throws: UsageError where that says what is wrong with the text.
+data::Splits open_data(const std::string& spec) {
+  std::error_code error;
+  if (spec != "fashion-mnist" && spec.find(':') == std::string::npos &&
+      !std::filesystem::is_directory(spec, error)) {
+    throw Error("--data: " + spec +
+                " is not a folder; name one with the four IDX files, or fashion-mnist, "
+                "cifar10:DIR, cifar100:DIR, text:FILE, synthetic:3x224x224:1000");
+  }
+  try {
+    return data::open(spec);
+  } catch (const InvalidArgument& wrong) {
+    throw UsageError(std::string("--data: ") + wrong.what());
+  }
+}
+
+// What a training learns from: a data set, or batches that a library makes without end.
+class Source {
  public:
-  Training(const TrainingOptions& options, Output& output)
-      : options_(options), output_(output), wanted_(parse_budget(options.budget)) {
-    if (options.accumulate > options.batch_size) {
-      throw UsageError("--accumulate " + std::to_string(options.accumulate) +
-                       " parts of a batch of " + std::to_string(options.batch_size) +
-                       "; take at most one part a sample");
+  // Throws: as open_data() and Task; UsageError when it is not said how many steps are wanted.
+  Source(const TrainingOptions& options, plugin::Definition definition)
+      : task_(make_task(options, std::move(definition))),
+        batch_size_(task_.batch_size(options.batch_size, kTrainingBatch)),
+        seed_(static_cast<std::uint64_t>(options.seed)) {
+    check_parts(options.accumulate, batch_size_);
+    if (!splits_ && options.steps == 0) {
+      throw UsageError("--model " + options.model +
+                       " makes its batches itself, without an end; say how many with --steps, or "
+                       "name --data");
     }
   }
 
-  int run() {
-    const data::Splits splits = open_data(options_.data);
-    const Problem problem{splits.sample_shape, splits.classes, splits.vocabulary};
-    check_fits(options_.model, problem, "--data " + options_.data);
-    if (splits.training->size() < options_.batch_size) {
-      throw UsageError("--batch-size " + std::to_string(options_.batch_size) + ": " +
-                       options_.data + " has " + std::to_string(splits.training->size()) +
+  [[nodiscard]] const Task& task() const { return task_; }
+  [[nodiscard]] bool has_test() const { return splits_.has_value(); }
+  [[nodiscard]] MemoryEfficientDataLoader test() const {
+    return MemoryEfficientDataLoader(splits_->test, batch_size_, kInTurn);
+  }
+
+  // From the first batch of the first epoch on. Throws: UsageError when there are fewer samples than a batch has.
+  void begin() {
+    step_ = 0;
+    if (!splits_) return;
+    if (splits_->training->size() < batch_size_) {
+      throw UsageError("--batch-size " + std::to_string(batch_size_) + ": " + name_ + " has " +
+                       std::to_string(splits_->training->size()) +
                        " training samples; take at most as many");
     }
-    if (wanted_.is_share()) measure_plain(splits, problem);
-    history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
-    announce();
+    // The last, smaller batch is left out: BatchNorm's statistics of a few samples are noise.
+    data::LoaderOptions how = kInTurn;
+    how.shuffle = true;
+    how.seed = seed_;
+    how.drop_last = true;
+    loader_.emplace(splits_->training, batch_size_, how);
+  }
+  // Of an epoch of the data set, after begin().
+  [[nodiscard]] std::int64_t batches() const { return loader_->batches(); }
+  // Epochs follow each other.
+  train::MicroBatch next() {
+    if (!splits_) return task_.make_batch(batch_size_, seed_ * 1000003 + step_++);
+    std::optional<data::Batch> batch = loader_->next();
+    if (!batch) batch = loader_->next();
+    return {batch->tensors[0], batch->tensors[1]};
+  }
 
-    Job job = make_job(options_, problem);
+ private:
+  Task make_task(const TrainingOptions& options, plugin::Definition definition) {
+    if (options.data.empty() && definition.make_batch) {
+      return Task::without_data(options, std::move(definition));
+    }
+    name_ = options.data.empty() ? "fashion-mnist" : options.data;
+    splits_ = open_data(name_);
+    return {options, std::move(definition),
+            plugin::Samples{splits_->sample_shape, splits_->classes, splits_->vocabulary},
+            "--data " + name_};
+  }
+
+  std::optional<data::Splits> splits_;
+  std::string name_;  // of the data set
+  Task task_;
+  std::int64_t batch_size_;
+  std::uint64_t seed_;
+  std::uint64_t step_ = 0;
+  std::optional<MemoryEfficientDataLoader> loader_;
+};
+
+// Large steps first, small ones at the end: the rate falls along half a cosine, after a short rise.
+double rate(double peak, std::int64_t step, std::int64_t total) {
+  const auto rise = static_cast<double>(std::max<std::int64_t>(1, total / 20));
+  const auto now = static_cast<double>(step);
+  return peak * (now < rise ? (now + 1) / rise
+                            : 0.5 + 0.5 * std::cos(M_PI * (now - rise) /
+                                                   (static_cast<double>(total) - rise)));
+}
+
+class Training {
+ public:
+  Training(const TrainingOptions& options, Output& output)
+      : options_(options), output_(output), wanted_(parse_budget(options.budget)) {}
+
+  int run() {
+    Source source(options_, find_model(options_.model));
+    if (wanted_.is_share()) measure_plain(source);
+    history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
+    Job job = source.task().make_job();
+    announce();
     try {
-      learn(job, splits);
-      if (!stop_requested) {
-        MemoryEfficientDataLoader test(splits.test, options_.batch_size, kInTurn);
+      learn(job, source);
+      if (!stop_requested && source.has_test()) {
+        MemoryEfficientDataLoader test = source.test();
         history_.accuracy = test_accuracy(job, test, history_.budget);
       }
     } catch (const Interrupted&) {
@@ -191,23 +281,12 @@ class Training {
   }
 
  private:
-  // Training leaves the last, smaller batch out: BatchNorm's statistics of a few samples are noise.
-  [[nodiscard]] data::LoaderOptions in_random_order() const {
-    data::LoaderOptions how = kInTurn;
-    how.shuffle = true;
-    how.seed = static_cast<std::uint64_t>(options_.seed);
-    how.drop_last = true;
-    return how;
-  }
-
-  void measure_plain(const data::Splits& splits, const Problem& problem) {
-    Job job = make_job(options_, problem);
-    const data::Batch batch =
-        MemoryEfficientDataLoader(splits.training, options_.batch_size, in_random_order())
-            .next()
-            .value();
-    history_.plain = train::measure_plain(job.loss, *job.optimizer, batch.tensors[0],
-                                          batch.tensors[1], options_.accumulate);
+  void measure_plain(Source& source) {
+    Job job = source.task().make_job();
+    source.begin();
+    const train::MicroBatch batch = source.next();
+    history_.plain =
+        train::measure_plain(job.loss, *job.optimizer, batch.x, batch.y, options_.accumulate);
   }
 
   void announce() {
@@ -223,34 +302,23 @@ class Training {
     }
   }
 
-  // Large steps first, small ones at the end: the rate falls along half a cosine, after a short rise.
-  [[nodiscard]] double rate(std::int64_t step, std::int64_t total) const {
-    const double peak = options_.lr > 0 ? options_.lr : default_lr(options_.optimizer);
-    const auto rise = static_cast<double>(std::max<std::int64_t>(1, total / 20));
-    const auto now = static_cast<double>(step);
-    return peak * (now < rise ? (now + 1) / rise
-                              : 0.5 + 0.5 * std::cos(M_PI * (now - rise) /
-                                                     (static_cast<double>(total) - rise)));
-  }
-
-  void learn(Job& job, const data::Splits& splits) {
-    MemoryEfficientDataLoader loader(splits.training, options_.batch_size, in_random_order());
+  void learn(Job& job, Source& source) {
+    source.begin();
     const std::int64_t total =
-        options_.steps > 0 ? options_.steps : options_.epochs * loader.batches();
+        options_.steps > 0 ? options_.steps : options_.epochs * source.batches();
+    const double peak = source.task().learning_rate();
     train::Trainer trainer(
         job.loss, *job.optimizer,
         {.budget = history_.budget,
-         .schedule = [this, total](std::int64_t step) { return rate(step, total); }});
+         .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); }});
     Progress progress(total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
-      std::optional<data::Batch> batch = loader.next();
-      if (!batch) batch = loader.next();  // the first of the next epoch
-      const at::Tensor &x = batch->tensors[0], &y = batch->tensors[1];
-      const train::StepResult result = trainer.step(x, y, options_.accumulate);
+      const train::MicroBatch batch = source.next();
+      const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
       history_.add(result);
       progress.step({.done = step + 1,
                      .loss = result.loss,
-                     .samples = y.size(0),
+                     .samples = batch.y.size(0),
                      .peak_bytes = result.peak.count(),
                      .budget_bytes = history_.budget.value_or(Bytes(0)).count()});
       if (options_.json) {

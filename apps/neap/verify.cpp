@@ -12,26 +12,20 @@
 namespace neap::app {
 namespace {
 
-// The pictures of Fashion-MNIST, or rows of text.
-Problem problem_of(const std::string& model) {
-  return default_problem(
-      model, model == "gpt" ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{1, 28, 28});
-}
-
 struct Run {
   std::vector<train::State> states;  // after each step
   std::int64_t replays = 0;
   Bytes peak;
 };
 
-Run run_steps(const TrainingOptions& options, const Problem& problem,
+Run run_steps(const Task& task, std::int64_t accumulate,
               const std::vector<train::MicroBatch>& batches, const train::TrainerOptions& how) {
-  Job job = make_job(options, problem);
+  Job job = task.make_job();
   train::Trainer trainer(job.loss, *job.optimizer, how);
   Run run;
   for (const train::MicroBatch& batch : batches) {
     if (stop_requested) throw Interrupted();
-    const train::StepResult result = trainer.step(batch.x, batch.y, options.accumulate);
+    const train::StepResult result = trainer.step(batch.x, batch.y, accumulate);
     run.states.push_back(train::State::of(job.model.module(), *job.optimizer, result.loss));
     run.replays += result.stats.replays;
     run.peak = std::max(run.peak, result.peak);
@@ -42,33 +36,25 @@ Run run_steps(const TrainingOptions& options, const Problem& problem,
 }  // namespace
 
 int verify(const TrainingOptions& options, Output& output) {
-  train::Budget wanted;
-  try {
-    wanted = train::Budget::parse(options.budget);
-  } catch (const InvalidArgument& error) {
-    throw UsageError(std::string("--budget: ") + error.what());
-  }
-  if (options.accumulate > options.batch_size) {
-    throw UsageError("--accumulate " + std::to_string(options.accumulate) +
-                     " parts of a batch of " + std::to_string(options.batch_size) +
-                     "; take at most one part a sample");
-  }
-  const Problem problem = problem_of(options.model);
+  const train::Budget wanted = parse_budget(options.budget);
+  const Task task = Task::without_data(options, find_model(options.model));
+  const std::int64_t batch_size = task.batch_size(options.batch_size, kVerifyingBatch);
+  check_parts(options.accumulate, batch_size);
   std::vector<train::MicroBatch> batches;
   for (std::int64_t step = 0; step < options.steps; ++step) {
-    batches.push_back(random_batch(options.batch_size, problem,
-                                   static_cast<std::uint64_t>(options.seed * 1000003 + step)));
+    batches.push_back(
+        task.make_batch(batch_size, static_cast<std::uint64_t>(options.seed * 1000003 + step)));
   }
   train::PlainStep plain{};
   if (wanted.is_share()) {
-    Job job = make_job(options, problem);
+    Job job = task.make_job();
     plain = train::measure_plain(job.loss, *job.optimizer, batches[0].x, batches[0].y,
                                  options.accumulate);
   }
   const std::optional<Bytes> budget = wanted.bytes(plain);
 
-  const Run expected = run_steps(options, problem, batches, {.plain = true});
-  const Run found = run_steps(options, problem, batches, {.budget = budget});
+  const Run expected = run_steps(task, options.accumulate, batches, {.plain = true});
+  const Run found = run_steps(task, options.accumulate, batches, {.budget = budget});
 
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""command_test.py NEAP [unittest arguments]: the command as people use it, and as they misuse it."""
+"""command_test.py NEAP OWN_MODEL [unittest arguments]: the command as people use it, and as they misuse it."""
 import gzip
 import json
 import pathlib
@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 NEAP = sys.argv.pop(1)
+OWN_MODEL = pathlib.Path(sys.argv.pop(1))  # the library of examples/own_model
 SUMMARY_KEYS = {"budget_bytes", "peak_bytes", "plain_peak_bytes", "max_rss_bytes", "replays",
                 "step_ms_median", "loss", "accuracy"}
 
@@ -63,8 +64,11 @@ class CommandTest(unittest.TestCase):
     def test_doctor_says_what_it_found(self):
         done = neap("doctor")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        for text in ("LibTorch", "Fake", "allocator", "oneDNN", "thread", "not seen"):
+        for text in ("neap", "LibTorch", "Fake", "allocator", "oneDNN", "thread", "not seen"):
             self.assertIn(text.lower(), done.stdout.lower())
+
+    def test_the_version_is_told(self):
+        self.assertRegex(neap("--version").stdout, r"^neap \d+\.\d+\.\d+\n$")
 
     # ---- wrong use
 
@@ -73,7 +77,8 @@ class CommandTest(unittest.TestCase):
                 ([], "subcommand"),
                 (["fly"], "subcommand"),
                 (["train", "--modle", "mlp"], "--modle"),
-                (["train", "--model", "vgg"], "vgg not in {gpt,mlp,resnet,transformer}"),
+                (["train", "--model", "vgg"], "vgg not in {gpt,mlp,resnet,transformer}, and no path of a "
+                                              "library"),
                 (["train", "--optimizer", "lion"], "lion"),
                 (["train", "--budget", "12XB"], "'12XB' is not a number of bytes: at position 3"),
                 (["train", "--budget", "-5"], "'-5' is not a number of bytes"),
@@ -89,7 +94,8 @@ class CommandTest(unittest.TestCase):
                 (["analyze", "--input", "3,x,32"], "--input"),
                 (["analyze", "--input", "7"], "--model resnet: --input has samples of 7, and this "
                                               "model reads pictures"),
-                (["analyze", "--model", "gpt", "--input", "3,8,8"], "--input: --model gpt reads rows"),
+                (["analyze", "--model", "gpt", "--input", "3,8,8"], "--input has samples of 3x8x8 tokens, and "
+                                                                    "this model reads rows of tokens"),
                 (["analyze", "--budget", "12XB"], "--budget: '12XB' is not a number of bytes"),
                 (["bench", "--budgets", "50%,0%"], "--budgets: "),
                 (["max-batch"], "--budget is required"),
@@ -147,7 +153,7 @@ class CommandTest(unittest.TestCase):
         for model, spec, told in [
                 ("resnet", f"text:{text}", "samples of 256 tokens, and this model reads no tokens; "
                                            "take --model gpt"),
-                ("gpt", "synthetic:3x8x8:10", "samples of 3x8x8, and this model reads tokens"),
+                ("gpt", "synthetic:3x8x8:10", "samples of 3x8x8, and this model reads rows of tokens"),
                 ("resnet", "synthetic:7:10", "this model reads pictures, as 3x32x32; take --model mlp"),
                 ("transformer", "synthetic:3x8x12:10", "square pictures with a side that 4 divides")]:
             with self.subTest(model + spec):
@@ -167,7 +173,7 @@ class CommandTest(unittest.TestCase):
                             ("gpt", f"text:{text}")]:
             with self.subTest(spec):
                 done = neap("train", "--model", model, "--data", spec, "--steps", 3, "--batch-size",
-                            4, "--budget", "120%", "--json", "--seed", 2)
+                            4, "--budget", "120%", "--json", "--seed", 2, "--threads", 1)
                 summary = self.json_lines(done)[-1]
                 self.assertEqual(summary["steps"], 3)
                 self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
@@ -230,6 +236,77 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(small, 1, "budget of 64.0 KiB cannot be set", "name at least")
         tight = self.train("--model", "resnet", "--steps", 1, "--budget", "2%")
         self.assert_ended(tight, 1, "exceeded", "aten::", "try a larger one")
+
+    # ---- models of one's own
+
+    def test_a_model_of_ones_own_is_trained_on_its_batches_with_its_defaults(self):
+        done = neap("train", "--model", OWN_MODEL, "--steps", 60, "--budget", "70%", "--threads", 1,
+                    "--json")
+        *steps, summary = self.json_lines(done)
+        self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
+        self.assertIn("60/60", neap("train", "--model", OWN_MODEL, "--steps", 60).stderr)
+        self.assertLess(steps[-1]["loss"], 0.6 * steps[0]["loss"])
+        self.assertIsNone(summary["accuracy"])
+        slow = self.json_lines(neap("train", "--model", OWN_MODEL, "--steps", 60, "--lr", "1e-6",
+                                    "--threads", 1, "--json"))
+        self.assertGreater(slow[-2]["loss"], 0.9 * steps[0]["loss"])
+
+    def test_a_model_of_ones_own_is_trained_on_data_that_is_named(self):
+        summary = self.json_lines(neap("train", "--model", OWN_MODEL, "--data", "synthetic:2x64:4",
+                                       "--batch-size", 100, "--json"))[-1]
+        self.assertEqual(summary["steps"], 10, "1024 samples")
+        self.assertTrue(0 <= summary["accuracy"] <= 1)
+
+    def test_all_commands_take_a_model_of_ones_own(self):
+        own = ("--model", OWN_MODEL, "--threads", 1)
+        done = neap("verify", *own, "--budget", "70%")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"equal bits: \d+ tensors, \d+ bytes")
+        small = (*own, "--repetitions", 1, "--batch-sizes", "8,64")
+        self.assertIn("blocks.3.norm", neap("analyze", *small).stdout)
+        rows = json.loads(neap("bench", *small, "--budgets", "75%", "--json").stdout)["rows"]
+        self.assertEqual(len(rows), 6)
+        self.assertTrue(all(row["equal_bits"] for row in rows if not row["refusal"]), rows)
+        shown = json.loads(neap("max-batch", *own, "--input", "1,64", "--budget", "9MiB", "--json").stdout)
+        self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
+
+    def test_a_model_of_ones_own_without_steps_or_for_other_samples_is_refused(self):
+        for arguments, told in [
+                ([], "makes its batches itself, without an end; say how many with --steps"),
+                (["--steps", 1, "--accumulate", 65], "--accumulate 65 parts of a batch of 64"),
+                (["--data", "synthetic:3x8x8:10"], "--data synthetic:3x8x8:10 has samples of 3x8x8, and "
+                                                   "tone_net reads signals (C, T), as 1x256")]:
+            with self.subTest(arguments):
+                self.assert_ended(neap("train", "--model", OWN_MODEL, *arguments), 2, str(OWN_MODEL)
+                                  if "--accumulate" not in arguments else "", told)
+
+    def test_a_library_that_is_none_or_of_other_versions_is_refused_with_the_reason(self):
+        whole = OWN_MODEL.read_bytes()
+        mark = whole.index(b"built with neap ")
+        versions = whole[mark + 16:whole.index(b"\0", mark)]
+        neap_version, torch_version = versions.split(b" and LibTorch ")
+        other = versions.replace(neap_version, b"9" + neap_version[1:], 1)
+        other_torch = versions.replace(torch_version, b"9" + torch_version[1:])
+        for name, content, told in [
+                ("nowhere", None, "cannot be read: No such file or directory"),
+                ("empty", b"", "is no shared library"),
+                ("text", b"int main() {}", "is no shared library; build one with NEAP_MODEL"),
+                ("bare", whole.replace(b"neap plugin, ", b"some plugin, "), "defines no model; add NEAP_MODEL"),
+                ("unmarked", whole.replace(b"neap_plugin_entry", b"neap_plugin_enter"),
+                 "does not export neap_plugin_entry"),
+                ("old", whole.replace(versions, other), f"was built with neap {other.decode()}, and this is "
+                                                        f"neap {versions.decode()}; build it anew"),
+                ("torch", whole.replace(versions, other_torch), f"was built with neap {other_torch.decode()}"),
+                ("cut", whole[:len(whole) // 2], f"is damaged: its {len(whole) // 2} bytes are fewer"),
+                ("head", whole[:40], "is damaged: its 40 bytes are fewer")]:
+            with self.subTest(name):
+                path = self.data / f"lib{name}.so"
+                if content is not None:
+                    path.write_bytes(content)
+                for command in (["train", "--steps", 1], ["verify"], ["analyze"], ["bench"],
+                                ["max-batch", "--budget", "1GiB"]):
+                    self.assert_ended(neap(*command, "--model", path), 1, f"--model {path}: ", told)
+        self.assert_ended(neap("train", "--model", f"{self.data}/"), 1, "is a folder; name the library")
 
     # ---- measuring
 

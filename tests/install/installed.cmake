@@ -63,5 +63,9 @@ run("${scratch}/build/example_performance_analyzer")
 expect_printed(
   "4096 pictures fit: no"
   "the budget trains a larger batch: yes, proved: yes")
+run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples/own_model" -B "${scratch}/own_model" -G Ninja
+    -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${scratch}/prefix")
+run(${CMAKE_COMMAND} --build "${scratch}/own_model" -j 1)
+run("${scratch}/prefix/bin/neap" verify --model "${scratch}/own_model/libown_model.so" --budget 70%)
 run("${scratch}/prefix/bin/neap" --help)
 run("${scratch}/prefix/bin/neap" doctor)
