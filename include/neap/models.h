@@ -21,6 +21,7 @@
 #pragma once
 
 #include <neap/base.h>
+#include <neap/checkpoint.h>
 #include <neap/nn.h>
 
 #include <torch/nn/module.h>
@@ -75,6 +76,8 @@ class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
  public:
   // False: forward() runs as the plain model does. May change between steps.
   bool use_checkpoint = true;
+  // What each segment keeps inside; as it is, nothing. May change between steps.
+  CheckpointOptions checkpoint_options = {};
 
   [[nodiscard]] std::vector<Segment> segments() const;
 
@@ -210,7 +213,8 @@ class NEAP_EXPORT CheckpointedTransformerLayerImpl : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
                      const at::Tensor& src_key_padding_mask = {});
 
-  bool use_checkpoint = true;  // as CheckpointedLayers has it
+  bool use_checkpoint = true;                 // as CheckpointedLayers has it
+  CheckpointOptions checkpoint_options = {};  // of each half, as CheckpointedLayers has it
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},
@@ -234,7 +238,8 @@ class NEAP_EXPORT CheckpointedTransformerEncoderImpl : public torch::nn::Module 
   at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
                      const at::Tensor& src_key_padding_mask = {});
 
-  bool use_checkpoint = true;  // of all layers
+  bool use_checkpoint = true;                 // of all layers
+  CheckpointOptions checkpoint_options = {};  // of both halves of all layers
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},

@@ -25,7 +25,9 @@ CheckpointedTransformerLayerImpl::CheckpointedTransformerLayerImpl(
 at::Tensor CheckpointedTransformerLayerImpl::forward(const at::Tensor& src,
                                                      const at::Tensor& src_mask,
                                                      const at::Tensor& src_key_padding_mask) {
-  const auto run = [&](const auto& half) { return use_checkpoint ? checkpoint(half) : half(); };
+  const auto run = [&](const auto& half) {
+    return use_checkpoint ? custom_checkpoint(checkpoint_options, half) : half();
+  };
   const at::Tensor x =
       run([&] { return layer_->attention_half(src, src_mask, src_key_padding_mask); });
   return run([&] { return layer_->feed_forward_half(x); });
@@ -50,6 +52,7 @@ at::Tensor CheckpointedTransformerEncoderImpl::forward(const at::Tensor& src,
   at::Tensor x = src;
   for (CheckpointedTransformerLayer& layer : layers_) {
     layer->use_checkpoint = use_checkpoint;
+    layer->checkpoint_options = checkpoint_options;
     x = layer->forward(x, src_mask, src_key_padding_mask);
   }
   return encoder_->head(x);

@@ -92,6 +92,26 @@ TEST_F(Models, keep_an_output_a_segment_and_the_inside_of_the_last) {
   EXPECT_EQ(plain.peak - by_root.peak, (16 - 7) * kOutput);
 }
 
+TEST_F(Models, keep_inside_of_a_segment_what_the_options_say) {
+  const Training plain = train_on_rows([] { return plain_model(10); });
+  const auto keeping = [](const CheckpointOptions& options) {
+    return train_on_rows([&] {
+      CheckpointedModel model = model_of(10, Segmentation::by_size(3));
+      model->checkpoint_options = options;
+      return model;
+    });
+  };
+  // All that a backward reads are the outputs of ReLUs. Two of three in a segment are inside, the third is its output.
+  const Training activations = keeping({.rules = {{.op = "aten::relu"}}});
+  EXPECT_EQ(activations.replays, 0);
+  EXPECT_EQ(activations.kept, plain.kept);
+  const Training one_a_segment = keeping({.keep_at_most = Bytes(kOutput)});
+  EXPECT_EQ(one_a_segment.replays, 3 * 2) << "of one layer the product and the ReLU";
+  EXPECT_EQ(one_a_segment.kept, (3 * 2 + 1) * kOutput + kLoss);
+  expect_same_states(plain, activations);
+  expect_same_states(plain, one_a_segment);
+}
+
 TEST_F(Models, without_use_checkpoint_run_as_the_plain_one) {
   const Training plain = train_on_rows([] { return plain_model(10); });
   const Training off = train_on_rows([] {

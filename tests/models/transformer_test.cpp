@@ -189,6 +189,25 @@ TEST_F(Models, of_transformers_run_each_operator_that_the_backward_needs_once_mo
   EXPECT_EQ(replays_of(true), 2 * linear + kAttention + (1 + 2) + /*relu*/ 1 + 3 + (1 + 2));
 }
 
+TEST_F(Models, of_encoders_keep_inside_of_their_layers_what_the_options_say) {
+  constexpr std::int64_t kLayers = 2;
+  const auto train_with = [&](const CheckpointOptions& options) {
+    return train_on_tokens(
+        [&] {
+          CheckpointedTransformerEncoder model(kLayers, kWidth, kHeads, small(0.1));
+          model->checkpoint_options = options;
+          return model;
+        },
+        Masks{});
+  };
+  const Training nothing = train_with({});
+  const Training weights = train_with({.rules = {{.op = "aten::_softmax"}}});
+  expect_same_states(nothing, weights);
+  EXPECT_EQ(nothing.replays - weights.replays, kLayers * 2) << "softmax, and the scores below it";
+  EXPECT_EQ(weights.kept - nothing.kept,
+            kLayers * memory::footprint(kBatch * kHeads * kTokens * kTokens * 4));
+}
+
 TEST_F(Models, of_encoders_have_the_bits_of_the_plain_one_inside_budgets) {
   const Masks masks = all_masks().back();
   const auto make = [](bool use_checkpoint) {
