@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap_bench [--repetitions N] [MODEL... | micro | process]: prints bench/README.md, or single tables of it.
+// neap_bench [--repetitions N] [MODEL... | micro | loader | process]: prints bench/README.md, or single tables of it.
 // neap_bench headline FOLDER [deck | transformer | unet ...]: writes FOLDER/headline.md and pictures.
 #include "workload.h"
 
@@ -34,6 +34,8 @@ int main(int argc, char** argv) {
       neap::bench::measure_headline(models, names[1]);
     } else if (names[0] == "micro") {
       neap::bench::measure_micro();
+    } else if (names[0] == "loader") {
+      neap::bench::measure_loader();
     } else if (names[0] == "process") {
       neap::bench::measure_process_size(argv[0]);
     } else {
@@ -53,6 +55,7 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   neap::bench::measure_models({"resnet", "gpt", "mlp", "unet"}, repetitions);
   neap::bench::measure_micro();
+  neap::bench::measure_loader();
   neap::bench::measure_process_size(argv[0]);
   return 0;
 }

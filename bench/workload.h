@@ -45,6 +45,7 @@ std::string machine();
 // Each prints its part of bench/README.md.
 void measure_models(const std::vector<std::string>& names, int repetitions);
 void measure_micro();
+void measure_loader();
 void measure_process_size(const char* program);
 // Writes headline.md and a picture for each model into `folder`.
 void measure_headline(const std::vector<std::string>& names, const std::string& folder);

@@ -103,7 +103,7 @@ install_packages() {
   local wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
     libfmt-dev libspdlog-dev zlib1g-dev dataset-fashion-mnist)
   if [[ $tools == yes ]]; then
-    wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy)
+    wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy fortunes)
   fi
 
   local name status missing=()

@@ -179,6 +179,16 @@ class CommandTest(unittest.TestCase):
                 self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
                 self.assertTrue(0 <= summary["accuracy"] <= 1, summary)
 
+    def test_a_language_model_learns_from_a_text(self):
+        *steps, summary = self.json_lines(
+            neap("train", "--model", "gpt", "--data", "text:/usr/share/games/fortunes/cookie", "--steps",
+                 30, "--batch-size", 8, "--budget", "50%", "--threads", 1, "--json"))
+        self.assertGreater(steps[0]["loss"], 5.4, "ln 256: all bytes are equally likely")
+        self.assertLess(steps[-1]["loss"], 3.5)
+        self.assertGreater(summary["accuracy"], 0.17, "16 % of the bytes are blanks")
+        self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
+        self.assertGreater(summary["replays"], 0)
+
     def test_a_seed_gives_the_same_losses_again(self):
         losses = []
         for seed in (4, 4, 5):

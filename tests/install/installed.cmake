@@ -9,7 +9,7 @@ file(REMOVE_RECURSE "${scratch}")
 run(${CMAKE_COMMAND} --install "${NEAP_BINARY_DIR}" --prefix "${scratch}/prefix")
 run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/build" -G Ninja
     -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${scratch}/prefix")
-run(${CMAKE_COMMAND} --build "${scratch}/build" -j 1)
+run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2)
 run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
 run("${scratch}/build/example_simple_model")
