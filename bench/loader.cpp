@@ -4,12 +4,13 @@
 #include "workload.h"
 
 #include <neap/data.h>
-#include <neap/neap.h>
 #include <neap/nn.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
+#include <optional>
+#include <vector>
 
 namespace neap::bench {
 namespace {

@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <map>
 #include <numeric>
 
 namespace neap::app {
@@ -96,8 +97,8 @@ train::Model transformer(const Samples& samples, bool use_checkpoint) {
 train::Model gpt(const Samples& samples, bool use_checkpoint) {
   if (samples.vocabulary == 0 || samples.shape.size() != 1) {
     throw InvalidArgument(
-        "this model reads rows of tokens, as 256; take mlp, resnet or transformer, or --data "
-        "text:FILE");
+        "this model reads rows of tokens, as 256; give it a text, or take mlp, resnet or "
+        "transformer");
   }
   return by_block(nn::GPT(nn::GPTOptions{.vocabulary = samples.vocabulary,
                                          .context = samples.shape[0],
@@ -115,15 +116,17 @@ at::Tensor cross_entropy_of_tokens(const at::Tensor& scores, const at::Tensor& l
 }  // namespace
 
 Definition built_in_model(const std::string& name) {
-  if (name == "gpt") {
-    return {.make_model = gpt,
-            .loss = cross_entropy_of_tokens,
-            .samples = {.shape = {kBytes}, .classes = kBytes, .vocabulary = kBytes}};
-  }
-  return {.make_model = name == "mlp"      ? mlp
-                        : name == "resnet" ? resnet
-                                           : transformer,
-          .samples = kPictures};
+  const std::map<std::string, Definition> models{
+      {"mlp", {.make_model = mlp, .samples = kPictures}},
+      {"resnet", {.make_model = resnet, .samples = kPictures}},
+      {"transformer", {.make_model = transformer, .samples = kPictures}},
+      {"gpt",
+       {.make_model = gpt,
+        .loss = cross_entropy_of_tokens,
+        .class_dim = -1,
+        .samples = {.shape = {kBytes}, .classes = kBytes, .vocabulary = kBytes}}},
+  };
+  return models.at(name);
 }
 
 }  // namespace neap::app

@@ -61,9 +61,6 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
                   "samples a step; when left out, " + std::to_string(batch_size) +
                       " or what a model of your own names")
       ->check(CLI::Range(std::int64_t{1}, kMost));
-  command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
-      ->check(CLI::Range(std::int64_t{0}, kMost))
-      ->capture_default_str();
   command
       .add_option("--accumulate", options.accumulate,
                   "cut each batch into so many parts and add up their gradients")
@@ -75,8 +72,8 @@ void add_measuring_options(CLI::App& command, MeasuringOptions& options) {
   add_run_options(command, options);
   command
       .add_option("--input", options.input,
-                  "of a sample: channels, height and width, or the tokens of gpt; 3,32,32 or 256 "
-                  "when left out")
+                  "of a sample: channels, height and width, or the tokens of gpt; when left out, "
+                  "3,32,32 or 256, or what a model of your own names")
       ->delimiter(',')
       ->check(CLI::Range(std::int64_t{1}, kMost));
   command.add_flag("--json", options.json, "one JSON object on standard output, and no table");
@@ -145,7 +142,7 @@ CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options) {
       "Examples:\n"
       "  neap max-batch --model resnet --input 3,64,64 --budget 1GiB\n"
       "  neap max-batch --model gpt --budget 500MiB --margin 2% --time-limit 60 --json\n"
-      "Exit code 1: not even one sample trains in the budget.");
+      "Exit code 1: not even one sample trains in the budget, or none was tried in the time.");
   return command;
 }
 
@@ -158,13 +155,16 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "cifar100:DIR, the binary version; text:FILE; "
       "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
       "your own that makes its batches needs none");
+  command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
+      ->check(CLI::Range(std::int64_t{0}, kMost))
+      ->capture_default_str();
   command.add_option("--epochs", options.epochs, "passes over the training samples")
       ->check(CLI::Range(std::int64_t{1}, kMost))
       ->capture_default_str();
   command
       .add_option("--lr", options.lr,
-                  "learning rate; 0: what a model of your own names, or 0.05 for sgd, 0.001 for "
-                  "adam, 0.002 for adamw")
+                  "learning rate; 0: what a model of your own names for its optimizer, or 0.05 for "
+                  "sgd, 0.001 for adam, 0.002 for adamw")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   command.add_option("--config", options.config, "a TOML file with these options as keys")
@@ -275,7 +275,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
   CLI::App* const train =
-      app.add_subcommand("train", "train a classifier of pictures, or a language model of bytes");
+      app.add_subcommand("train", "train a model on data, or on the batches that it brings along");
   add_train_options(*train, line.training);
 
   TrainingOptions verify_options;
@@ -284,6 +284,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const verify = app.add_subcommand(
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
   add_shared_options(*verify, verify_options, kVerifyingBatch);
+  verify->add_option("--steps", verify_options.steps, "so many steps of each")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
   verify->footer(
       "Examples:\n"
       "  neap verify --model resnet --budget 30%\n"
@@ -307,8 +310,6 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*verify) {
       line.command = Command::Verify;
       line.training = verify_options;
-      if (line.training.steps == 0)
-        throw UsageError("verify: --steps 0 compares nothing; take 1 or more");
     } else if (*analyze) {
       line.command = Command::Analyze;
       line.measuring = analyze_options;

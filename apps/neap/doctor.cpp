@@ -11,7 +11,6 @@
 #include <torch/torch.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>

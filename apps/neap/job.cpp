@@ -2,8 +2,10 @@
 #include "job.h"
 
 #include "built_in.h"
+#include "commands.h"
 #include "own_model.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace neap::app {
@@ -37,11 +39,11 @@ plugin::Definition find_model(const std::string& name) {
   return names_library(name) ? load_own_model(name) : built_in_model(name);
 }
 
-train::Budget parse_budget(const std::string& text) {
+train::Budget parse_budget(const std::string& text, const char* option) {
   try {
     return train::Budget::parse(text);
   } catch (const InvalidArgument& error) {
-    throw UsageError(std::string("--budget: ") + error.what());
+    throw UsageError(std::string(option) + ": " + error.what());
   }
 }
 
@@ -54,30 +56,36 @@ void check_parts(std::int64_t accumulate, std::int64_t batch_size) {
 Task Task::without_data(const RunOptions& options, plugin::Definition definition,
                         std::vector<std::int64_t> shape) {
   plugin::Samples samples = definition.samples;
-  std::string source = "its definition";
+  std::string origin = "its definition";
   if (!shape.empty()) {
     samples.shape = std::move(shape);
-    source = "--input";
+    origin = "--input";
   }
   const std::string model = "--model " + options.model;
   if (samples.shape.empty()) {
-    throw UsageError(model +
-                     ": its definition names no shape; set samples.shape in it, or name one " +
-                     "with --input");
+    throw UsageError(model + ": its definition names no shape; set samples.shape in it");
   }
   if (!definition.make_batch && samples.classes < 1) {
     throw UsageError(model + ": its definition names neither classes nor batches; set " +
                      "samples.classes or make_batch in it");
   }
-  return {options, std::move(definition), std::move(samples), std::move(source)};
+  return {options, std::move(definition), std::move(samples), std::move(origin)};
 }
 
 Task::Task(const RunOptions& options, plugin::Definition definition, plugin::Samples samples,
-           std::string source)
+           std::string origin)
     : options_(options),
       definition_(std::move(definition)),
       samples_(std::move(samples)),
-      source_(std::move(source)) {
+      origin_(std::move(origin)) {
+  const bool meant = std::ranges::all_of(samples_.shape, [](std::int64_t n) { return n > 0; }) &&
+                     samples_.classes >= 0 && samples_.vocabulary >= 0;
+  if (!meant) {
+    throw UsageError("--model " + options.model + ": " + origin_ + " has samples of " +
+                     text_of(samples_) + ", " + std::to_string(samples_.classes) +
+                     " classes and a vocabulary of " + std::to_string(samples_.vocabulary) +
+                     "; name extents of at least 1 and no number below 0");
+  }
   if (!is_optimizer(optimizer_name())) {
     throw UsageError("--model " + options.model + ": its optimizer '" + optimizer_name() +
                      "' is none of sgd, adam and adamw; name one with --optimizer");
@@ -86,23 +94,32 @@ Task::Task(const RunOptions& options, plugin::Definition definition, plugin::Sam
 
 train::Model Task::make_model(bool use_checkpoint) const {
   try {
-    return definition_.make_model(samples_, use_checkpoint);
+    return at_library("--model " + options_.model + ": make_model",
+                      [&] { return definition_.make_model(samples_, use_checkpoint); });
   } catch (const InvalidArgument& error) {
-    throw UsageError("--model " + options_.model + ": " + source_ + " has samples of " +
+    throw UsageError("--model " + options_.model + ": " + origin_ + " has samples of " +
                      text_of(samples_) + ", and " + error.what());
   }
 }
 
-const std::string& Task::optimizer_name() const {
-  if (!options_.optimizer.empty()) return options_.optimizer;
-  static const std::string kDefault = "adamw";
-  return definition_.optimizer.empty() ? kDefault : definition_.optimizer;
+train::Criterion Task::loss() const {
+  return [loss = definition_.loss](const at::Tensor& output, const at::Tensor& target) {
+    if (stop_requested) throw Interrupted();
+    return loss(output, target);
+  };
+}
+
+std::string Task::own_optimizer() const {
+  return definition_.optimizer.empty() ? "adamw" : definition_.optimizer;
+}
+
+std::string Task::optimizer_name() const {
+  return options_.optimizer.empty() ? own_optimizer() : options_.optimizer;
 }
 
 double Task::learning_rate() const {
   if (options_.lr > 0) return options_.lr;
-  // The definition's goes with the definition's optimizer.
-  if (definition_.lr > 0 && options_.optimizer.empty()) return definition_.lr;
+  if (definition_.lr > 0 && optimizer_name() == own_optimizer()) return definition_.lr;
   if (optimizer_name() == "sgd") return 0.05;
   return optimizer_name() == "adam" ? 0.001 : 0.002;
 }
@@ -126,14 +143,16 @@ Job Task::make_job() const {
   torch::manual_seed(static_cast<std::uint64_t>(options_.seed));
   const train::Model model = make_model();
   return {model, make_optimizer(model.module()),
-          [model, loss = definition_.loss](const at::Tensor& x, const at::Tensor& y) {
+          [model, loss = loss()](const at::Tensor& x, const at::Tensor& y) {
             return loss(model.forward(x), y);
           }};
 }
 
 train::MicroBatch Task::make_batch(std::int64_t rows, std::uint64_t seed) const {
   if (!definition_.make_batch) return noise(rows, samples_, seed);
-  train::MicroBatch batch = definition_.make_batch(rows, samples_, seed);
+  train::MicroBatch batch = at_library("--model " + options_.model + ": make_batch", [&] {
+    return definition_.make_batch(rows, samples_, seed);
+  });
   for (const at::Tensor& tensor : {batch.x, batch.y}) {
     if (tensor.defined() && tensor.dim() > 0 && tensor.size(0) == rows) continue;
     throw Error("--model " + options_.model + ": make_batch was asked for " + std::to_string(rows) +
@@ -142,6 +161,11 @@ train::MicroBatch Task::make_batch(std::int64_t rows, std::uint64_t seed) const 
                 "; return x and y of as many rows as it is asked for");
   }
   return batch;
+}
+
+train::MicroBatch Task::batch_of_step(std::int64_t rows, std::int64_t step) const {
+  return make_batch(
+      rows, static_cast<std::uint64_t>(options_.seed) * 1000003 + static_cast<std::uint64_t>(step));
 }
 
 std::int64_t Task::batch_size(std::int64_t named, std::int64_t other) const {

@@ -5,7 +5,6 @@
 
 #include "command_line.h"
 
-#include <neap/data.h>
 #include <neap/plugin.h>
 #include <neap/train.h>
 
@@ -21,8 +20,8 @@ namespace neap::app {
 // One of the command's models, or that of a library. Throws: as load_own_model().
 plugin::Definition find_model(const std::string& name);
 
-// The value of --budget. Throws: UsageError.
-train::Budget parse_budget(const std::string& text);
+// The value of an option. Throws: UsageError.
+train::Budget parse_budget(const std::string& text, const char* option = "--budget");
 // Throws: UsageError when a batch cannot be cut into so many parts.
 void check_parts(std::int64_t accumulate, std::int64_t batch_size);
 
@@ -39,9 +38,10 @@ class Task {
   // Throws: UsageError when the definition leaves open what is needed.
   static Task without_data(const RunOptions& options, plugin::Definition definition,
                            std::vector<std::int64_t> shape = {});
-  // For `samples` of --data. `options` must outlive the task.
+  // For `samples` from `origin`, as "--data DIR". `options` must outlive the task.
+  // Throws: UsageError for sizes or an optimizer that cannot be meant.
   Task(const RunOptions& options, plugin::Definition definition, plugin::Samples samples,
-       std::string source);
+       std::string origin);
 
   // Throws: UsageError when the model cannot read such samples; what the library throws.
   [[nodiscard]] train::Model make_model(bool use_checkpoint = false) const;
@@ -51,20 +51,25 @@ class Task {
   [[nodiscard]] Job make_job() const;
   // The library's own, or noise. Throws: Error when the library's has not so many rows.
   [[nodiscard]] train::MicroBatch make_batch(std::int64_t rows, std::uint64_t seed) const;
+  // One for each step of a run, from 0.
+  [[nodiscard]] train::MicroBatch batch_of_step(std::int64_t rows, std::int64_t step) const;
   // `other` where neither the command line nor the definition says it.
   [[nodiscard]] std::int64_t batch_size(std::int64_t named, std::int64_t other) const;
 
   [[nodiscard]] const plugin::Samples& samples() const { return samples_; }
-  [[nodiscard]] const train::Criterion& loss() const { return definition_.loss; }
+  // An interrupt ends it: a plain step has no scope that could. Throws: Interrupted.
+  [[nodiscard]] train::Criterion loss() const;
+  [[nodiscard]] std::int64_t class_dim() const { return definition_.class_dim; }
   [[nodiscard]] double learning_rate() const;
 
  private:
-  [[nodiscard]] const std::string& optimizer_name() const;
+  [[nodiscard]] std::string own_optimizer() const;  // where the command line names none
+  [[nodiscard]] std::string optimizer_name() const;
 
   const RunOptions& options_;
   plugin::Definition definition_;
   plugin::Samples samples_;
-  std::string source_;  // of the samples, for messages
+  std::string origin_;  // of the samples, for messages
 };
 
 }  // namespace neap::app

@@ -8,6 +8,7 @@
 #include <neap/neap.h>
 
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 
 #include <csignal>
 #include <cstdio>
@@ -57,8 +58,14 @@ int run(const CommandLine& line) {
   } catch (const Interrupted&) {
     std::fprintf(stderr, "neap: interrupted\n");
     return kInterrupted;
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "neap: %s\n", error.what_without_backtrace());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "neap: %s\n", error.what());
+    return 1;
+  } catch (...) {
+    std::fprintf(stderr, "neap: an exception of no known type; throw one of std::exception\n");
     return 1;
   }
 }

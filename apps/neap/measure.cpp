@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap analyze, neap bench, neap max-batch: what training a model takes, measured on noise.
+// neap analyze, neap bench, neap max-batch: what training a model takes, measured without data.
 #include "commands.h"
 #include "job.h"
 
@@ -13,7 +13,6 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace neap::app {
@@ -58,14 +57,6 @@ double parse_margin(const std::string& text) {
   return percent;
 }
 
-// The loss of a measured step. A plain step has no scope that an interrupt could end, so it ends here.
-train::Criterion measured_loss(const Task& task) {
-  return [loss = task.loss()](const at::Tensor& output, const at::Tensor& target) {
-    if (stop_requested) throw Interrupted();
-    return loss(output, target);
-  };
-}
-
 // `task` must outlive the result.
 analysis::TrainingOptions training_of(const MeasuringOptions& options, const Task& task) {
   analysis::TrainingOptions training;
@@ -76,7 +67,7 @@ analysis::TrainingOptions training_of(const MeasuringOptions& options, const Tas
   training.batch = [&task, seed = training.seed](at::IntArrayRef sizes) {
     return task.make_batch(sizes[0], seed);
   };
-  training.loss = measured_loss(task);
+  training.loss = task.loss();
   training.repetitions = options.repetitions;
   return training;
 }
@@ -98,11 +89,12 @@ std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task
 
 int analyze(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
-  ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
-  const std::optional<Bytes> budget = budget_of(options, task);
   const analysis::TrainingOptions training = training_of(options, task);
   torch::manual_seed(training.seed);
   const train::Model model = task.make_model();
+  (void)parse_budget(options.budget);
+  ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
+  const std::optional<Bytes> budget = budget_of(options, task);
   const analysis::PerformanceResult result =
       PerformanceAnalyzer(model, task.samples().shape, options.batch_sizes,
                           {.training = training, .budget = budget})
@@ -124,17 +116,12 @@ int analyze(const MeasuringOptions& options, Output& output) {
 
 int bench(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
+  (void)task.make_model();  // refuses samples before make_batch gets them
+  for (const std::string& budget : options.budgets) (void)parse_budget(budget, "--budgets");
+  const GradientCheckpointBenchmark benchmark(
+      [&](bool use_checkpoint) { return task.make_model(use_checkpoint); }, {task.samples().shape},
+      options.batch_sizes, {.training = training_of(options, task), .budgets = options.budgets});
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
-  const auto benchmark = [&] {
-    try {
-      return GradientCheckpointBenchmark(
-          [&](bool use_checkpoint) { return task.make_model(use_checkpoint); },
-          {task.samples().shape}, options.batch_sizes,
-          {.training = training_of(options, task), .budgets = options.budgets});
-    } catch (const InvalidArgument& error) {
-      throw UsageError(std::string("--budgets: ") + error.what());
-    }
-  }();
   const analysis::BenchmarkResult result = benchmark.run_benchmark();
   csv.write([&] { return result.csv(); });
   svg.write([&] { return result.svg(analysis::Quantity::Peak); });
@@ -142,7 +129,7 @@ int bench(const MeasuringOptions& options, Output& output) {
   int code = 0;
   for (const analysis::BenchmarkRow& row : result.rows) {
     if (row.difference.empty()) continue;
-    std::fprintf(stderr, "neap: batch %lld, %s: bits differ from the plain step's: %s\n",
+    std::fprintf(stderr, "neap: batch %lld, %s: bits are not proved to be the plain step's: %s\n",
                  static_cast<long long>(row.batch_size), row.variant.c_str(),
                  row.difference.c_str());
     code = 1;
@@ -163,9 +150,8 @@ int max_batch(const MeasuringOptions& options, Output& output) {
       [&] {
         torch::manual_seed(static_cast<std::uint64_t>(options.seed));
         const train::Model model = task.make_model();
-        return analysis::Job{.model = model,
-                             .optimizer = task.make_optimizer(model.module()),
-                             .loss = measured_loss(task)};
+        return analysis::Job{
+            .model = model, .optimizer = task.make_optimizer(model.module()), .loss = task.loss()};
       },
       [&](std::int64_t rows) {
         return task.make_batch(rows, static_cast<std::uint64_t>(options.seed));
@@ -174,9 +160,14 @@ int max_batch(const MeasuringOptions& options, Output& output) {
       {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds});
   output.line(options.json ? Json::parse(result.to_json()).dump() : result.text());
   if (result.neap.batch_size > 0) return 0;
-  std::fprintf(stderr, "neap: no batch trains in %s: %s\n", result.budget.text().c_str(),
-               result.neap.trials.empty() ? "the time was over before the first step"
-                                          : result.neap.trials.back().refusal.c_str());
+  if (result.neap.trials.empty()) {
+    std::fprintf(stderr,
+                 "neap: no batch was tried inside %s within --time-limit; name a longer one\n",
+                 result.budget.text().c_str());
+  } else {
+    std::fprintf(stderr, "neap: no batch trains in %s: %s\n", result.budget.text().c_str(),
+                 result.neap.trials.back().refusal.c_str());
+  }
   return 1;
 }
 

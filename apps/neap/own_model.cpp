@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -27,7 +26,9 @@ std::string content_of(const std::string& path) {
   if (std::filesystem::is_directory(path, error)) refuse(path, "is a folder; name the library");
   std::ifstream file(path, std::ios::binary);
   const std::string content{std::istreambuf_iterator<char>(file), {}};
-  if (!file) refuse(path, std::string("cannot be read: ") + std::strerror(errno));
+  if (!file)
+    refuse(path, std::string("cannot be read: ") + std::strerror(errno) +
+                     "; check the name and its permissions");
   return content;
 }
 
@@ -51,8 +52,9 @@ bool is_whole_library(const std::string& content) {
 // By the file alone: a library of another LibTorch may not even survive its own initialization.
 void check_built_with_ours(const std::string& path) {
   const std::string content = content_of(path);
-  if (!content.starts_with("\177ELF")) {
-    refuse(path, "is no shared library; build one with NEAP_MODEL, see neap/plugin.h");
+  if (!content.starts_with("\177ELF\2")) {  // of 64 bits
+    refuse(path,
+           "is no shared library of this machine; build one with NEAP_MODEL, see neap/plugin.h");
   }
   if (!is_whole_library(content)) {
     refuse(path, "is damaged: its " + std::to_string(content.size()) +
@@ -76,13 +78,15 @@ plugin::Definition load_own_model(const std::string& path) {
   check_built_with_ours(path);
   // Absolute: a bare name would be looked for in the system's folders.
   void* const library = dlopen(std::filesystem::absolute(path).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) refuse(path, std::string("cannot be loaded: ") + dlerror());
+  if (library == nullptr)
+    refuse(path, std::string("cannot be loaded: ") + dlerror() + "; link it with what it needs");
   const auto* const entry =
       static_cast<const plugin::detail::Entry*>(dlsym(library, "neap_plugin_entry"));
   if (entry == nullptr) {
     refuse(path, "does not export neap_plugin_entry; keep NEAP_MODEL's symbols when stripping");
   }
-  plugin::Definition definition = entry->define();
+  plugin::Definition definition =
+      at_library("--model " + path + ": its factory", [&] { return entry->define(); });
   if (!definition.make_model) {
     refuse(path, std::string("model ") + entry->name + " has no make_model; set it");
   }

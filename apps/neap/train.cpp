@@ -1,8 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap train: a classifier, or a language model of bytes, inside a budget.
+// neap train: a model inside a budget, on data or on batches that it brings along.
 #include "commands.h"
 #include "job.h"
+
+#include <neap/data.h>
 
 #include <sys/resource.h>
 
@@ -126,20 +128,10 @@ std::string summary_table(const History& history) {
   return table(rows);
 }
 
-// Where each row has its highest score. output: (B, classes, ...), or (B, T, classes) of tokens; absent when it is
-// neither for such labels.
-std::optional<at::Tensor> best_of(const at::Tensor& output, const at::Tensor& labels) {
-  for (const std::int64_t classes : {std::int64_t{-1}, std::int64_t{1}}) {
-    if (output.dim() != labels.dim() + 1) break;
-    at::Tensor best = output.argmax(classes);
-    if (best.sizes() == labels.sizes()) return best;
-  }
-  return std::nullopt;
-}
-
 // The share of test labels, or tokens, that the model gives the highest score, computed inside the budget too. Absent when its
-// output is no scores.
-std::optional<double> test_accuracy(Job& job, MemoryEfficientDataLoader& test,
+// output is no scores of them.
+std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
+                                    MemoryEfficientDataLoader& test,
                                     const std::optional<Bytes>& budget) {
   job.model.module().eval();
   const torch::NoGradGuard no_grad;
@@ -148,9 +140,11 @@ std::optional<double> test_accuracy(Job& job, MemoryEfficientDataLoader& test,
   for (const data::Batch& batch : test) {
     const at::Tensor& labels = batch.tensors[1];
     Scope scope({.budget = budget});
-    const auto best = best_of(job.model.forward(batch.tensors[0]), labels);
-    if (!best) return std::nullopt;
-    right += best->eq(labels).sum().item<std::int64_t>();
+    const at::Tensor scores = job.model.forward(batch.tensors[0]);
+    if (scores.dim() != labels.dim() + 1 || class_dim >= scores.dim()) return std::nullopt;
+    const at::Tensor predicted = scores.argmax(class_dim);
+    if (predicted.sizes() != labels.sizes()) return std::nullopt;
+    right += predicted.eq(labels).sum().item<std::int64_t>();
     all += labels.numel();
   }
   job.model.module().train();
@@ -215,7 +209,7 @@ class Source {
   [[nodiscard]] std::int64_t batches() const { return loader_->batches(); }
   // Epochs follow each other.
   train::MicroBatch next() {
-    if (!splits_) return task_.make_batch(batch_size_, seed_ * 1000003 + step_++);
+    if (!splits_) return task_.batch_of_step(batch_size_, step_++);
     std::optional<data::Batch> batch = loader_->next();
     if (!batch) batch = loader_->next();
     return {batch->tensors[0], batch->tensors[1]};
@@ -226,6 +220,10 @@ class Source {
     if (options.data.empty() && definition.make_batch) {
       return Task::without_data(options, std::move(definition));
     }
+    if (options.data.empty() && names_library(options.model)) {
+      throw UsageError("--model " + options.model +
+                       " makes no batches; name --data, or set make_batch in its definition");
+    }
     name_ = options.data.empty() ? "fashion-mnist" : options.data;
     splits_ = open_data(name_);
     return {options, std::move(definition),
@@ -235,10 +233,10 @@ class Source {
 
   std::optional<data::Splits> splits_;
   std::string name_;  // of the data set
-  Task task_;
+  Task task_;         // below these two: make_task() sets them
   std::int64_t batch_size_;
   std::uint64_t seed_;
-  std::uint64_t step_ = 0;
+  std::int64_t step_ = 0;
   std::optional<MemoryEfficientDataLoader> loader_;
 };
 
@@ -266,7 +264,7 @@ class Training {
       learn(job, source);
       if (!stop_requested && source.has_test()) {
         MemoryEfficientDataLoader test = source.test();
-        history_.accuracy = test_accuracy(job, test, history_.budget);
+        history_.accuracy = test_accuracy(job, source.task().class_dim(), test, history_.budget);
       }
     } catch (const Interrupted&) {
     }

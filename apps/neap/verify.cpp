@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <sstream>
 #include <vector>
 
@@ -42,8 +43,7 @@ int verify(const TrainingOptions& options, Output& output) {
   check_parts(options.accumulate, batch_size);
   std::vector<train::MicroBatch> batches;
   for (std::int64_t step = 0; step < options.steps; ++step) {
-    batches.push_back(
-        task.make_batch(batch_size, static_cast<std::uint64_t>(options.seed * 1000003 + step)));
+    batches.push_back(task.batch_of_step(batch_size, step));
   }
   train::PlainStep plain{};
   if (wanted.is_share()) {

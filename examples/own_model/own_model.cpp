@@ -8,7 +8,6 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <string>
 
 namespace {
 

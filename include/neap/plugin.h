@@ -41,8 +41,11 @@ struct Definition {
   // checkpoints in its forward. InvalidArgument, for samples that it cannot read, is shown as wrong use of the command.
   std::function<train::Model(const Samples& samples, bool use_checkpoint)> make_model = {};
   train::Criterion loss = train::cross_entropy;
+  // Where the scores of the classes stand in the output, for the accuracy that neap train tells.
+  std::int64_t class_dim = 1;
   // What neap train learns from where no --data is named, and the others measure with: x (rows, shape...) and y (rows, ...), a
-  // function of its arguments. Empty: noise, with labels (rows,) below `classes`, for tokens (rows, T).
+  // function of its arguments; asked only for samples that make_model took. Empty: train needs --data, and the others take
+  // noise, with labels (rows,) below `classes`, for tokens (rows, T).
   std::function<train::MicroBatch(std::int64_t rows, const Samples& samples, std::uint64_t seed)>
       make_batch = {};
 
@@ -50,7 +53,7 @@ struct Definition {
   Samples samples = {};
   std::int64_t batch_size = 0;  // of train and verify; 0: the command's
   std::string optimizer = {};   // sgd (momentum 0.9), adam or adamw; empty: the command's
-  double lr = 0;                // 0: the optimizer's
+  double lr = 0;                // of that optimizer; 0: the command's
 };
 
 namespace detail {

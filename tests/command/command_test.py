@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""command_test.py NEAP OWN_MODEL [unittest arguments]: the command as people use it, and as they misuse it."""
+"""command_test.py NEAP OWN_MODEL UNSTEADY_MODEL [unittest arguments]: the command as people use it, and as they misuse it."""
 import gzip
 import json
+import os
 import pathlib
 import signal
 import struct
@@ -13,6 +14,8 @@ import unittest
 
 NEAP = sys.argv.pop(1)
 OWN_MODEL = pathlib.Path(sys.argv.pop(1))  # the library of examples/own_model
+UNSTEADY_MODEL = pathlib.Path(sys.argv.pop(1))  # that of unsteady_model.cpp
+FORTUNES = pathlib.Path("/usr/share/games/fortunes/cookie")
 SUMMARY_KEYS = {"budget_bytes", "peak_bytes", "plain_peak_bytes", "max_rss_bytes", "replays",
                 "step_ms_median", "loss", "accuracy"}
 
@@ -179,9 +182,10 @@ class CommandTest(unittest.TestCase):
                 self.assertLessEqual(summary["peak_bytes"], summary["budget_bytes"])
                 self.assertTrue(0 <= summary["accuracy"] <= 1, summary)
 
+    @unittest.skipUnless(FORTUNES.exists(), "the Debian package fortunes is not installed")
     def test_a_language_model_learns_from_a_text(self):
         *steps, summary = self.json_lines(
-            neap("train", "--model", "gpt", "--data", "text:/usr/share/games/fortunes/cookie", "--steps",
+            neap("train", "--model", "gpt", "--data", f"text:{FORTUNES}", "--steps",
                  30, "--batch-size", 8, "--budget", "50%", "--threads", 1, "--json"))
         self.assertGreater(steps[0]["loss"], 5.4, "ln 256: all bytes are equally likely")
         self.assertLess(steps[-1]["loss"], 3.5)
@@ -276,7 +280,8 @@ class CommandTest(unittest.TestCase):
         self.assertIn("blocks.3.norm", neap("analyze", *small).stdout)
         rows = json.loads(neap("bench", *small, "--budgets", "75%", "--json").stdout)["rows"]
         self.assertEqual(len(rows), 6)
-        self.assertTrue(all(row["equal_bits"] for row in rows if not row["refusal"]), rows)
+        self.assertTrue(all(row["equal_bits"] for row in rows), rows)
+        self.assertGreater(rows[1]["replays"], 0, "use_checkpoint puts checkpoints around the blocks")
         shown = json.loads(neap("max-batch", *own, "--input", "1,64", "--budget", "9MiB", "--json").stdout)
         self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
 
@@ -287,8 +292,11 @@ class CommandTest(unittest.TestCase):
                 (["--data", "synthetic:3x8x8:10"], "--data synthetic:3x8x8:10 has samples of 3x8x8, and "
                                                    "tone_net reads signals (C, T), as 1x256")]:
             with self.subTest(arguments):
-                self.assert_ended(neap("train", "--model", OWN_MODEL, *arguments), 2, str(OWN_MODEL)
-                                  if "--accumulate" not in arguments else "", told)
+                self.assert_ended(neap("train", "--model", OWN_MODEL, *arguments), 2, told)
+        for command in (["analyze"], ["bench"], ["max-batch", "--budget", "1GiB"]):
+            with self.subTest(command):
+                self.assert_ended(neap(*command, "--model", OWN_MODEL, "--input", 7), 2,
+                                  "--input has samples of 7, and tone_net reads signals (C, T)")
 
     def test_a_library_that_is_none_or_of_other_versions_is_refused_with_the_reason(self):
         whole = OWN_MODEL.read_bytes()
@@ -300,7 +308,7 @@ class CommandTest(unittest.TestCase):
         for name, content, told in [
                 ("nowhere", None, "cannot be read: No such file or directory"),
                 ("empty", b"", "is no shared library"),
-                ("text", b"int main() {}", "is no shared library; build one with NEAP_MODEL"),
+                ("text", b"int main() {}", "is no shared library of this machine; build one with NEAP_MODEL"),
                 ("bare", whole.replace(b"neap plugin, ", b"some plugin, "), "defines no model; add NEAP_MODEL"),
                 ("unmarked", whole.replace(b"neap_plugin_entry", b"neap_plugin_enter"),
                  "does not export neap_plugin_entry"),
@@ -317,6 +325,59 @@ class CommandTest(unittest.TestCase):
                                 ["max-batch", "--budget", "1GiB"]):
                     self.assert_ended(neap(*command, "--model", path), 1, f"--model {path}: ", told)
         self.assert_ended(neap("train", "--model", f"{self.data}/"), 1, "is a folder; name the library")
+
+    def unsteady(self, how, *arguments):
+        return neap(*arguments, "--model", UNSTEADY_MODEL, "--threads", 1,
+                    env={**os.environ, "UNSTEADY": how})
+
+    def test_a_model_that_gives_other_bits_each_time_is_found_out(self):
+        self.assert_ended(self.unsteady("", "verify", "--budget", "none"), 0)
+        done = self.unsteady("forward", "verify", "--budget", "none")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"different bits in step 1: loss\[0\]: plain 0x[0-9a-f]+, inside "
+                                      r"the budget 0x[0-9a-f]+\n")
+        done = self.unsteady("forward", "bench", "--batch-sizes", 8, "--budgets", "1GiB",
+                             "--repetitions", 1)
+        self.assert_ended(done, 1, "batch 8, checkpointed: bits are not proved to be the plain step's: ")
+
+    def test_a_model_of_ones_own_that_is_not_as_asked_is_refused_with_what_is_missing(self):
+        for how, code, told in [
+                ("no model", 1, "model unsteady has no make_model; set it"),
+                ("no shape", 2, "its definition names no shape; set samples.shape"),
+                ("no classes", 2, "its definition names neither classes nor batches"),
+                ("optimizer", 2, "its optimizer 'lion' is none of sgd, adam and adamw"),
+                ("factory", 1, f"--model {UNSTEADY_MODEL}: its factory: no definition today"),
+                ("make_model", 1, f"--model {UNSTEADY_MODEL}: make_model: the weights are not there"),
+                ("extent", 2, "its definition has samples of -4, 2 classes and a vocabulary of 0; name "
+                              "extents of at least 1"),
+                ("shapes", 1, "mat1 and mat2 shapes cannot be multiplied"),
+                ("no exception", 1, "an exception of no known type"),
+                ("rows", 1, "make_batch was asked for 32 rows and returned 3; return x and y of as many")]:
+            with self.subTest(how):
+                self.assert_ended(self.unsteady(how, "verify", "--budget", "none"), code, told)
+
+    def test_what_a_definition_leaves_to_the_command_and_what_it_names(self):
+        losses = {}
+        for name, arguments in {"own": [], "same": ["--optimizer", "sgd"], "lr": ["--lr", 0.5],
+                                "other": ["--lr", 0.25], "adamw": ["--optimizer", "adamw"],
+                                "0.002": ["--optimizer", "adamw", "--lr", 0.002]}.items():
+            lines = self.json_lines(self.unsteady("defaults", "train", "--data", "synthetic:4:2:64", "--steps", 3,
+                                                  "--json", *arguments))
+            losses[name] = [line["loss"] for line in lines[:-1]]
+        self.assertGreater(losses["own"][0], 100, "its loss is cross entropy and 100")
+        self.assertEqual(losses["own"], losses["same"])
+        self.assertEqual(losses["own"], losses["lr"])
+        self.assertNotEqual(losses["own"], losses["other"])
+        self.assertEqual(losses["adamw"], losses["0.002"], "its rate is for sgd")
+        self.assert_ended(self.unsteady("defaults", "train", "--steps", 3), 2,
+                          "makes no batches; name --data, or set make_batch")
+
+    def test_the_accuracy_is_by_the_classes_where_the_definition_says_they_stand(self):
+        text = self.write("text.txt", "x " * 10000)  # every window has 256 tokens, as many as there are classes
+        for how in ("classes first", "classes last"):
+            lines = self.json_lines(self.unsteady(how, "train", "--data", f"text:{text}", "--steps", 1,
+                                                  "--batch-size", 4, "--json"))
+            self.assertEqual(lines[-1]["accuracy"], 0.5, "it says that all are blanks")
 
     # ---- measuring
 
@@ -364,6 +425,12 @@ class CommandTest(unittest.TestCase):
         self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
         self.assert_ended(neap("max-batch", "--model", "mlp", "--budget", "2MiB"), 1,
                           "no batch trains in 2.0 MiB: budget of 2.0 MiB cannot be set")
+
+    def test_max_batch_tries_nothing_when_the_time_is_over(self):
+        done = neap("max-batch", "--model", "mlp", "--budget", "1GiB", "--time-limit", "1e-9", "--json")
+        self.assert_ended(done, 1, "no batch was tried inside 1.0 GiB within --time-limit")
+        shown = json.loads(done.stdout)
+        self.assertEqual((shown["neap"]["batch_size"], shown["neap"]["proved"]), (0, False))
 
     def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(self):
         for option in ("--csv", "--svg"):

@@ -158,6 +158,17 @@ TEST_F(Models, of_imagenet_without_use_checkpoint_run_as_the_plain_one) {
   EXPECT_EQ(off.replays, 0);
 }
 
+TEST_F(Models, of_imagenet_are_left_to_a_budget) {
+  constexpr std::int64_t kPictures = 32, kPixels = 64;
+  const auto make = [] { return imagenet(18); };
+  const Training plain = train_on_pictures(make, kPictures, kPixels);
+  torch::manual_seed(kSeed);
+  const at::Tensor x = torch::randn({kPictures, 3, kPixels, kPixels}),
+                   y = torch::randint(10, {kPictures});
+  const auto loss = [=](auto& model) { return torch::cross_entropy_loss(model->forward(x), y); };
+  expect_same_states(plain, train_in_budget(make, loss, plain.peak * 2 / 3));
+}
+
 TEST_F(Models, of_imagenet_share_the_model_that_they_wrap) {
   const nn::ImageNetResNet plain(nn::ImageNetResNetOptions{.depth = 18});
   const CheckpointedResNet model(plain);
