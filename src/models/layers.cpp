@@ -57,7 +57,7 @@ void CheckpointedLayers::set_layers(std::vector<Layer> layers, std::vector<std::
 
 at::Tensor CheckpointedLayers::run(const at::Tensor& x) {
   if (use_checkpoint) return detail::run_segments(layers_, ends_, x, checkpoint_options);
-  return detail::run_segments(layers_, {static_cast<std::int64_t>(layers_.size())}, x, {});
+  return detail::run_segments(layers_, {static_cast<std::int64_t>(layers_.size())}, x);
 }
 
 CheckpointedModelImpl::CheckpointedModelImpl(std::int64_t num_layers, std::int64_t segment_size)
