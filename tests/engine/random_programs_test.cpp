@@ -97,7 +97,7 @@ class Program {
 
   void region(std::vector<at::Tensor>& live, int depth) {
     at::Tensor result = checkpoint(
-        [&](at::Tensor x) {
+        [&](const at::Tensor& x) {
           std::vector<at::Tensor> inner = {x, any(live), torch::empty_like(x).normal_()};
           const std::size_t steps = 2 + below(4);
           for (std::size_t i = 0; i < steps; ++i) advance(inner, depth + 1);
