@@ -17,7 +17,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train test test-asan test-tsan bench bench-headline tidy format check-format install clean
+.PHONY: all help setup tools train test test-asan test-tsan fuzz bench bench-headline tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -52,6 +52,11 @@ test-tsan: tools ## the threaded tests under the thread sanitizer
 	cmake --build --preset tsan -j $(JOBS) --target neap_memory_tests neap_data_tests neap_regression_tests
 	@# LibTorch and its OpenMP are not built for it: their barriers are not seen.
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan -L threads --output-on-failure
+
+FUZZ_SECONDS ?= 60
+fuzz: tools ## FUZZ_SECONDS each of damaged traces and plans, with clang; what fails lies in build/fuzz
+	@$(CONFIGURE) > /dev/null
+	NEAP_EXPORT_DIR=$(CURDIR)/$(BUILD)/include tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: tools ## measure against plain LibTorch; writes bench/README.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null

@@ -1,10 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "command_line.h"
 
+#include "command_options.h"
+
 #include <neap/version.h>
 
 #include <toml++/toml.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <iostream>
@@ -17,8 +18,6 @@
 namespace neap::app {
 namespace {
 
-constexpr std::int64_t kMost = std::int64_t{1} << 40;
-
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
 
@@ -28,25 +27,6 @@ std::string check_model(std::string& name) {
   std::string wrong = CLI::IsMember(kModels)(name);
   if (!wrong.empty()) wrong += ", and no path of a library, as ./libmymodel.so";
   return wrong;
-}
-
-void add_run_options(CLI::App& command, RunOptions& options) {
-  command
-      .add_option("--model", options.model,
-                  "mlp, resnet (16 blocks), transformer, gpt for text, or the path of a library "
-                  "with a model of your own, as ./libmymodel.so; see neap/plugin.h")
-      ->check(CLI::Validator(check_model, "NAME"))
-      ->capture_default_str();
-  command
-      .add_option("--optimizer", options.optimizer,
-                  "sgd (momentum 0.9), adam or adamw; when left out, adamw or what a model of your "
-                  "own names")
-      ->check(CLI::IsMember(kOptimizers));
-  command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
-      ->capture_default_str();
-  command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
-      ->capture_default_str();
 }
 
 void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_t batch_size) {
@@ -70,12 +50,7 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
 
 void add_measuring_options(CLI::App& command, MeasuringOptions& options) {
   add_run_options(command, options);
-  command
-      .add_option("--input", options.input,
-                  "of a sample: channels, height and width, or the tokens of gpt; when left out, "
-                  "3,32,32 or 256, or what a model of your own names")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, kMost));
+  add_input_option(command, options.input);
   command.add_flag("--json", options.json, "one JSON object on standard output, and no table");
 }
 
@@ -251,6 +226,34 @@ void read_config(CLI::App& command, const std::string& path) {
 
 }  // namespace
 
+void add_run_options(CLI::App& command, RunOptions& options) {
+  command
+      .add_option("--model", options.model,
+                  "mlp, resnet (16 blocks), transformer, gpt for text, or the path of a library "
+                  "with a model of your own, as ./libmymodel.so; see neap/plugin.h")
+      ->check(CLI::Validator(check_model, "NAME"))
+      ->capture_default_str();
+  command
+      .add_option("--optimizer", options.optimizer,
+                  "sgd (momentum 0.9), adam or adamw; when left out, adamw or what a model of your "
+                  "own names")
+      ->check(CLI::IsMember(kOptimizers));
+  command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
+      ->capture_default_str();
+}
+
+CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input) {
+  return command
+      .add_option("--input", input,
+                  "of a sample: channels, height and width, or the tokens of gpt; when left out, "
+                  "3,32,32 or 256, or what a model of your own names")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, kMost));
+}
+
 bool names_library(const std::string& model) {
   return model.find('/') != std::string::npos || model.ends_with(".so");
 }
@@ -271,6 +274,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap bench --model resnet                   # plain, checkpoints and budgets side by "
       "side\n"
       "  neap max-batch --model resnet --budget 1GiB # the largest batch that trains\n"
+      "  neap trace --model resnet -o step.jsonl     # write down what a step does\n"
+      "  neap plan step.jsonl --budget 30%           # what to free and to make again in it\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
@@ -297,6 +302,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const analyze = add_analyze(app, analyze_options);
   CLI::App* const bench = add_bench(app, bench_options);
   CLI::App* const max_batch = add_max_batch(app, max_batch_options);
+  CLI::App* const trace = add_trace(app, line.tracing);
+  CLI::App* const plan = add_plan(app, line.planning);
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
@@ -319,6 +326,11 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*max_batch) {
       line.command = Command::MaxBatch;
       line.measuring = max_batch_options;
+    } else if (*trace) {
+      line.command = Command::Trace;
+    } else if (*plan) {
+      check_plan(*plan, line.planning);
+      line.command = Command::Plan;
     } else if (*doctor) {
       line.command = Command::Doctor;
     }

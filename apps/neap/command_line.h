@@ -21,6 +21,7 @@ class UsageError : public Error {
 // Samples a step where neither the user nor the model says how many.
 inline constexpr std::int64_t kTrainingBatch = 128;
 inline constexpr std::int64_t kVerifyingBatch = 32;
+inline constexpr std::int64_t kTracingBatch = 32;
 
 // What all commands that train share.
 struct RunOptions {
@@ -54,17 +55,37 @@ struct MeasuringOptions : RunOptions {
   std::string csv, svg;  // files; empty: none
 };
 
-enum class Command { None, Train, Verify, Analyze, Bench, MaxBatch, Doctor };
+struct TracingOptions : RunOptions {
+  std::vector<std::int64_t> input;  // of a sample; empty: the model's own
+  std::int64_t batch_size = 0;      // 0: the model's, or the command's
+  std::int64_t repetitions = 3;
+  std::string out;  // a file; -: standard output; empty: none
+};
+
+// One of `file` and `model` is empty, and one of `budget`, `frontier` and `smallest` is meant: see check_plan().
+struct PlanOptions : TracingOptions {
+  std::string file;  // a trace
+  bool frontier = false;
+  bool smallest = false;
+  std::int64_t points = 20;
+  std::optional<double> time_limit_seconds;
+  std::string csv, svg;  // files; empty: none
+};
+
+enum class Command { None, Train, Verify, Analyze, Bench, MaxBatch, Trace, Plan, Doctor };
 
 struct CommandLine {
   Command command = Command::None;
   TrainingOptions training;
   MeasuringOptions measuring;
+  TracingOptions tracing;
+  PlanOptions planning;
   int exit_code = 0;  // when there is no command: help was shown, or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {
-    return command == Command::Train || command == Command::Verify ? training.threads
-                                                                   : measuring.threads;
+    if (command == Command::Train || command == Command::Verify) return training.threads;
+    if (command == Command::Trace) return tracing.threads;
+    return command == Command::Plan ? planning.threads : measuring.threads;
   }
 };
 

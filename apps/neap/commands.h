@@ -20,6 +20,8 @@ int verify(const TrainingOptions& options, Output& output);
 int analyze(const MeasuringOptions& options, Output& output);
 int bench(const MeasuringOptions& options, Output& output);
 int max_batch(const MeasuringOptions& options, Output& output);
+int trace(const TracingOptions& options, Output& output);
+int plan(const PlanOptions& options, Output& output);
 int doctor(Output& output);
 
 }  // namespace neap::app

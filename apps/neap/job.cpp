@@ -6,6 +6,7 @@
 #include "own_model.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 namespace neap::app {
@@ -166,6 +167,12 @@ train::MicroBatch Task::make_batch(std::int64_t rows, std::uint64_t seed) const 
 train::MicroBatch Task::batch_of_step(std::int64_t rows, std::int64_t step) const {
   return make_batch(
       rows, static_cast<std::uint64_t>(options_.seed) * 1000003 + static_cast<std::uint64_t>(step));
+}
+
+std::string Task::name_of_step(std::int64_t rows) const {
+  // Of a library the name only: where it lies is nobody else's business.
+  return std::filesystem::path(options_.model).filename().string() + " " + text_of(samples_) +
+         " batch " + std::to_string(rows) + " " + optimizer_name();
 }
 
 std::int64_t Task::batch_size(std::int64_t named, std::int64_t other) const {

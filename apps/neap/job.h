@@ -53,6 +53,8 @@ class Task {
   [[nodiscard]] train::MicroBatch make_batch(std::int64_t rows, std::uint64_t seed) const;
   // One for each step of a run, from 0.
   [[nodiscard]] train::MicroBatch batch_of_step(std::int64_t rows, std::int64_t step) const;
+  // For people: the model, its samples, how many of them, the optimizer.
+  [[nodiscard]] std::string name_of_step(std::int64_t rows) const;
   // `other` where neither the command line nor the definition says it.
   [[nodiscard]] std::int64_t batch_size(std::int64_t named, std::int64_t other) const;
 

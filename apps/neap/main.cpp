@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap: train inside a memory budget, prove that the bits are the same, measure what training takes, say whether this machine
-// is fit for it.
+// neap: train inside a memory budget, prove that the bits are the same, measure what training takes, trace a step and plan it,
+// say whether this machine is fit for it.
 #include "command_line.h"
 #include "commands.h"
 
@@ -46,6 +46,10 @@ int run(const CommandLine& line) {
         return bench(line.measuring, output);
       case Command::MaxBatch:
         return max_batch(line.measuring, output);
+      case Command::Trace:
+        return trace(line.tracing, output);
+      case Command::Plan:
+        return plan(line.planning, output);
       case Command::Doctor:
         return doctor(output);
       case Command::None:

@@ -7,11 +7,8 @@
 #include <neap/analysis.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <optional>
 #include <vector>
 
@@ -19,33 +16,6 @@ namespace neap::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Opened before anything is measured, so that a wrong path costs no minutes.
-class ReportFile {
- public:
-  ReportFile(const char* option, const std::string& path) : option_(option), path_(path) {
-    if (!path.empty()) file_.open(path, std::ios::binary | std::ios::trunc);
-    check();
-  }
-  template <class MakeText>
-  void write(const MakeText& make_text) {
-    if (path_.empty()) return;
-    file_ << make_text();
-    file_.close();
-    check();
-  }
-
- private:
-  void check() const {
-    if (path_.empty() || file_) return;
-    throw Error(std::string(option_) + ": " + path_ + " cannot be written: " +
-                std::strerror(errno) + "; name a file in a folder that you may write to");
-  }
-
-  const char* option_;
-  const std::string& path_;
-  std::ofstream file_;
-};
 
 double parse_margin(const std::string& text) {
   const std::size_t end = text.size() - (text.ends_with('%') ? 1 : 0);
@@ -101,8 +71,8 @@ int analyze(const MeasuringOptions& options, Output& output) {
           .analyze();
   const MemoryUsage usage = analyze_memory_usage(model, task.samples().shape,
                                                  std::ranges::min(options.batch_sizes), training);
-  csv.write([&] { return result.csv(); });
-  svg.write([&] { return result.svg(analysis::Quantity::Peak); });
+  csv.write([&](std::ostream& out) { out << result.csv(); });
+  svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
   if (options.json) {
     output.line(Json{{"performance", Json::parse(result.to_json())},
                      {"memory", Json::parse(usage.to_json())}}
@@ -123,8 +93,8 @@ int bench(const MeasuringOptions& options, Output& output) {
       options.batch_sizes, {.training = training_of(options, task), .budgets = options.budgets});
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
   const analysis::BenchmarkResult result = benchmark.run_benchmark();
-  csv.write([&] { return result.csv(); });
-  svg.write([&] { return result.svg(analysis::Quantity::Peak); });
+  csv.write([&](std::ostream& out) { out << result.csv(); });
+  svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
   output.line(options.json ? Json::parse(result.to_json()).dump() : result.text());
   int code = 0;
   for (const analysis::BenchmarkRow& row : result.rows) {

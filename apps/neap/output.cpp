@@ -25,14 +25,45 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-void Output::line(const std::string& text) {
-  const std::string whole = text + '\n';
+void Output::text(const std::string& whole) {
   errno = 0;
   if (std::fwrite(whole.data(), 1, whole.size(), stdout) != whole.size() ||
       std::fflush(stdout) != 0) {
     throw Error(std::string("standard output cannot be written: ") + std::strerror(errno) +
                 "; free the disk, or send the output elsewhere");
   }
+}
+
+ReportFile::ReportFile(std::string option, std::filesystem::path path)
+    : option_(std::move(option)), path_(std::move(path)) {
+  if (path_.empty()) return;
+  const bool was_there = std::filesystem::exists(path_);
+  errno = 0;
+  const std::ofstream file(path_, std::ios::binary | std::ios::app);
+  check(file);
+  made_ = !was_there;
+}
+
+ReportFile::~ReportFile() {
+  std::error_code ignored;
+  if (made_) std::filesystem::remove(path_, ignored);
+}
+
+void ReportFile::write(const std::function<void(std::ostream& out)>& content) {
+  if (path_.empty()) return;
+  errno = 0;
+  std::ofstream file(path_, std::ios::binary | std::ios::trunc);
+  check(file);
+  content(file);
+  file.close();
+  check(file);
+  made_ = false;
+}
+
+void ReportFile::check(const std::ofstream& file) const {
+  if (file) return;
+  throw Error(option_ + ": " + path_.string() + " cannot be written: " + std::strerror(errno) +
+              "; name a file in a folder that you may write to");
 }
 
 Progress::Progress(std::int64_t total_steps, bool quiet)

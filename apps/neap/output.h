@@ -9,6 +9,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +21,9 @@ namespace neap::app {
 // Writes lines to standard output and notices when they do not arrive.
 class Output {
  public:
-  // Throws: Error when standard output cannot be written (a full disk, a closed pipe).
-  void line(const std::string& text);
+  // All throw Error when standard output cannot be written (a full disk, a closed pipe).
+  void line(const std::string& text) { this->text(text + '\n'); }
+  void text(const std::string& whole);
   void json(const nlohmann::json& object) { line(object.dump()); }
 };
 
@@ -48,6 +52,26 @@ class Progress {
   std::int64_t samples_ = 0;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point shown_;
+};
+
+// A file that an option names. It is opened before anything is measured, so that a wrong path costs no minutes; what it held
+// stays until write(), and a file that was not there goes again without one.
+class ReportFile {
+ public:
+  // An empty path: none. Throws: Error, with option, path and reason, when it cannot be written.
+  ReportFile(std::string option, std::filesystem::path path);
+  ReportFile(const ReportFile&) = delete;
+  ReportFile& operator=(const ReportFile&) = delete;
+  ~ReportFile();
+  // Throws: as above.
+  void write(const std::function<void(std::ostream& out)>& content);
+
+ private:
+  void check(const std::ofstream& file) const;
+
+  std::string option_;
+  std::filesystem::path path_;
+  bool made_ = false;  // by the constructor, and nothing was written yet
 };
 
 using Row = std::pair<std::string, std::string>;

@@ -93,13 +93,26 @@ struct KnownTensor {
   graph::StorageKind kind = graph::StorageKind::Constant;
 };
 
+struct TraceOptions {
+  // Without these: what requires grad or an optimizer writes is a parameter, what it alone uses its state, the rest constant.
+  std::vector<KnownTensor> known = {};
+  std::string label = {};  // of the trace, for people
+};
+
 // Runs step() once, as plain LibTorch would, and returns what it did: each operator with its time and the bytes that it needed
 // while it ran, each storage from where it was made to where it was let go of. checkpoint() and its kin only call their
-// functions meanwhile. Leaves that require grad are parameters;
-// `known` says what others are.
+// functions meanwhile. `keep` is what the program holds at the end. An operator is replayable when a scope with a budget would
+// run it again for its results. What no operator of the step touches is in it as constants that nobody reads, so that the peak
+// of graph::run_plainly() is the allocator's. LibTorch's memory from before install() counts as 0 bytes.
+// Run a step before: the first one makes the optimizer's state.
 // Throws: what step() throws; ScopeConflict when a scope with a budget is open.
-NEAP_EXPORT graph::Trace trace(const std::function<void()>& step,
-                               const std::vector<KnownTensor>& known = {});
+NEAP_EXPORT graph::Trace trace(const std::function<void()>& step, const TraceOptions& options = {});
+
+// The same of so many steps in turn: an operator's time is the median, its workspace the largest.
+// Throws: also InvalidArgument for fewer than one; Error, with the first operator that differs, for steps that are not the same:
+// one that grows, or depends on the data, has no plan.
+NEAP_EXPORT graph::Trace trace_steps(const std::function<void()>& step,
+                                     const TraceOptions& options = {}, std::int64_t steps = 3);
 
 // Which results of a region stay when it closes. A rule holds for the operators and layers that its two patterns match
 // (`*` any text, `?` any character): `aten::mm`, `aten::*convolution*`; `encoder.*.linear1`, by the names of neap::name().

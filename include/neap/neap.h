@@ -8,3 +8,4 @@
 #include <neap/engine.h>
 #include <neap/intercept.h>
 #include <neap/memory.h>
+#include <neap/planner.h>

@@ -61,7 +61,7 @@ class NEAP_EXPORT Model {
     { module->forward(x) } -> std::convertible_to<at::Tensor>;
     static_cast<torch::nn::Module&>(*module);
   }
-  Model(Module module)
+  Model(Module module)  // NOLINT(google-explicit-constructor): who takes a model takes a module
       : Model(held_by(module),
               [module](const at::Tensor& x) mutable -> at::Tensor { return module->forward(x); }) {}
   // `module` must outlive the model. Throws: InvalidArgument when `forward` is empty, and above when the holder is.

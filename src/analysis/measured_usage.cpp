@@ -41,6 +41,8 @@ class Reading {
         read(*op);
       } else if (const auto* const given = std::get_if<graph::Given>(&event)) {
         storages_[given->storage] = {given->bytes, graph::Phase::Other, "", given->kind, true};
+        // What no operator touches is in the step too. It is no part of what the model needs.
+        if (!begun_) before_.insert(given->storage);
       }
     }
   }
@@ -72,7 +74,13 @@ class Reading {
   }
 
   // Above what was there before the step.
-  [[nodiscard]] std::int64_t peak() const { return run_.peak - run_.given; }
+  [[nodiscard]] std::int64_t peak() const {
+    std::int64_t above = run_.peak;
+    for (const graph::StorageId id : run_.at_peak) {
+      if (before_.contains(id)) above -= storages_.at(id).bytes;
+    }
+    return above;
+  }
 
  private:
   struct Storage {
@@ -84,6 +92,7 @@ class Reading {
   };
 
   void read(const graph::Operator& op) {
+    begun_ = true;
     std::int64_t made = op.workspace;
     for (const graph::Made& one : op.makes) {
       storages_[one.storage] = {one.bytes, op.phase, op.layer, graph::StorageKind::Constant, false};
@@ -100,8 +109,7 @@ class Reading {
       if (storage.kind == graph::StorageKind::Parameter) {
         for (const graph::StorageId state : states_) storages_.at(state).layer = op.layer;
         states_.clear();
-      } else if (storage.given && storage.kind == graph::StorageKind::Constant) {
-        storage.kind = graph::StorageKind::Optimizer;
+      } else if (storage.kind == graph::StorageKind::Optimizer && written_.insert(id).second) {
         states_.push_back(id);
       }
     }
@@ -112,6 +120,9 @@ class Reading {
   std::map<std::string, LayerUsage>& layers_;
   std::map<graph::StorageId, Storage> storages_;
   std::vector<graph::StorageId> states_;  // whose parameter has not been written yet
+  std::set<graph::StorageId> written_;    // states, those above and earlier ones
+  std::set<graph::StorageId> before_;     // there from the start
+  bool begun_ = false;                    // an operator has run
 };
 
 }  // namespace
@@ -167,7 +178,7 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
         job.loss(job.model.forward(batch.x), batch.y).backward();
         job.optimizer->step();
       },
-      known);
+      {.known = known});
   for (const auto& module : model.module().named_modules()) {
     LayerUsage& layer = layers[module.key()];
     for (const at::Tensor& parameter : module.value()->parameters(/*recurse=*/false)) {

@@ -28,23 +28,26 @@ bool covers_storage(const c10::TensorImpl& tensor) {
              tensor.unsafe_storage().nbytes();
 }
 
-// Writes down, when it dies, the bytes that lived only while it did. Null: does nothing.
-class Workspace {
+// Writes the allocator's counters down: those before the kernel now, the peak when it dies. Null: does nothing.
+class Watch {
  public:
-  explicit Workspace(std::int64_t* bytes) : bytes_(bytes) {
-    if (bytes_ != nullptr) memory::Pool::instance().open(gauge_);
+  explicit Watch(Call* call) : call_(call) {
+    if (call_ == nullptr) return;
+    const memory::Usage before = memory::Pool::instance().open(gauge_);
+    call_->allocations = before.allocations;
+    call_->live = before.live;
   }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
-  ~Workspace() {
-    if (bytes_ == nullptr) return;
-    const memory::Usage after = memory::Pool::instance().close(gauge_);
-    *bytes_ = gauge_.live - after.live;
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  ~Watch() {
+    if (call_ == nullptr) return;
+    memory::Pool::instance().close(gauge_);
+    call_->peak = gauge_.live;
   }
 
  private:
   memory::PeakGauge gauge_;
-  std::int64_t* bytes_;
+  Call* call_;
 };
 
 }  // namespace
@@ -208,27 +211,41 @@ void Engine::protect_overwritten(Call& call) {
   for (Block* const block : call.once_writes) protect(*block);
 }
 
-void Engine::encode_call(Call& call) {
+// The rules of what can be made again, but for arguments that cannot be encoded.
+bool Engine::may_run_again(Call& call) const {
   const OperatorTraits& traits = call.traits;
-  if (!traits.replayable || traits.view || traits.empty || call.foreign) return;
+  if (!traits.replayable || traits.view || traits.empty || call.foreign) return false;
   if (call.writes.empty()) {
-    if (!recording() || (traits.factory && !traits.zeros)) return;
+    if (!following() || (traits.factory && !traits.zeros)) return false;
     // Note [Gradients]
     // To bring a gradient back would take the backward that made it, and all it read: the activations that die as the backward
     // goes on. No budget is saved by that, so what a backward makes is given, and the recorder has no work there.
     call.gradient = intercept::in_plain_backward();
-    if (call.gradient) return;
+    if (call.gradient) return false;
   } else {
     // An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The
     // same holds for running averages and counters, and all are written with grad mode off.
-    if (call.writes.size() != 1 || !c10::GradMode::is_enabled()) return;
+    if (call.writes.size() != 1 || !c10::GradMode::is_enabled()) return false;
     const Block& block = *call.writes[0];
-    if (!block.replayable() && !(block.given == Given::Empty && call.whole)) return;
+    const bool again = only_observing() ? block.observed_replayable() : block.replayable();
+    if (!again && !(block.given == Given::Empty && call.whole)) return false;
   }
   for (const Operand& operand : call.operands) {
     if (operand.block == nullptr && (operand.use == Use::Read || operand.use == Use::Write)) {
-      return;  // not followed: outside of a region, or not LibTorch's memory
+      return false;  // not followed: outside of a region, or not LibTorch's memory
     }
+  }
+  return true;
+}
+
+void Engine::encode_call(Call& call) {
+  if (!may_run_again(call)) return;
+  // Blocks of a scope that only observes have no recipes, but for those of regions in it.
+  const bool unrecorded =
+      only_observing() && (call.writes.empty() || call.writes[0]->chain == nullptr);
+  if (unrecorded && observer_ == nullptr) {
+    call.replayable = true;
+    return;
   }
   code_.clear();
   const auto arguments = call.arguments();
@@ -236,9 +253,11 @@ void Engine::encode_call(Call& call) {
               code_)) {
     return;
   }
+  call.replayable = true;
+  if (unrecorded) return;
   call.encoded = true;
   call.state = states_.intern(intercept::ExecutionState::current());
-  if (!traits.random) return;
+  if (!call.traits.random) return;
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   for (const c10::IValue& value : arguments) {
     if (value.isGenerator()) generator = value.toGenerator();
@@ -269,7 +288,7 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
   running_ = &call.traits;
   try {
     const KernelPhase phase(*this);
-    const Workspace workspace(observer_ != nullptr ? &call.workspace : nullptr);
+    const Watch watch(observer_ != nullptr ? &call : nullptr);
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     running_ = outer;

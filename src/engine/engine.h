@@ -52,8 +52,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
 
-  // Null: nobody is told. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this thread.
-  void set_observer(Observer* observer) { observer_ = observer; }
+  // Null: nobody is told from here on. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this
+  // thread.
+  void set_observer(Observer* observer);
 
   // Scopes. Throw as documented at neap::Scope.
   void open_scope(std::optional<std::int64_t> budget, bool observe);
@@ -106,11 +107,13 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void bring_operands(Call& call, Locks& locks);
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
+  [[nodiscard]] bool may_run_again(Call& call) const;
   void extend_run(Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
   void record_results(Call& call);
   void record_writes(Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
+  void wrote_observed(Block& block);
   void failed(Call& call);
   void tell(const Call& call, std::span<Block* const> made);
   void decide(const Call& call, Block& block, c10::IntArrayRef sizes);
@@ -133,6 +136,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void finish(Block& block);  // see Note [Modes]
   [[nodiscard]] bool recording() const { return budget_.has_value() || !regions_.empty(); }
   [[nodiscard]] bool following() const { return recording() || observing_; }
+  [[nodiscard]] bool only_observing() const { return observing_ && !recording(); }
   [[nodiscard]] bool final_when_back() const { return !budget_ && regions_.empty(); }
 
   // Regions.
@@ -242,8 +246,9 @@ struct Call {
   std::shared_ptr<const intercept::GeneratorState> generator;
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
-  std::int64_t ns = 0;         // this time
-  std::int64_t workspace = 0;  // bytes; measured for an observer only
+  std::int64_t ns = 0;  // this time
+  // Of the allocator, for an observer only: before it ran, and the most that was live while it did.
+  std::int64_t allocations = 0, live = 0, peak = 0;
   std::uint16_t state = 0;
   // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
   bool foreign = false;
@@ -253,6 +258,8 @@ struct Call {
   bool once = false;
   bool gradient = false;  // see Note [Gradients]
   bool encoded = false;   // may become a node
+  // What it makes or writes could be made again. Known without a node too, in a scope that observes.
+  bool replayable = false;
 
   c10::ArrayRef<c10::IValue> arguments() const {
     return c10::ArrayRef<c10::IValue>(*stack).slice(first_argument);

@@ -43,6 +43,7 @@ void Engine::check_blank(Block& block) {
   if (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0) return;
   block.blank = false;
   make_given(block, Given::Factory);
+  if (observer_ != nullptr) observer_->not_replayable(block);
 }
 
 std::int64_t Engine::evict(Block& block) {

@@ -95,9 +95,7 @@ Block* Engine::follow(const at::Tensor& tensor, c10::StorageImpl& storage) {
   // Most arrive as a view, as the transposed weight of a linear layer; then a name tells.
   const bool parameter =
       (tensor.requires_grad() && tensor.is_leaf()) || layers_.layer_of(storage) != 0;
-  Block* const block = create(storage, parameter ? Given::Parameter : Given::Outside);
-  if (observer_ != nullptr) observer_->met(*block, storage);
-  return block;
+  return create(storage, parameter ? Given::Parameter : Given::Outside);
 }
 
 Block* Engine::create(c10::StorageImpl& storage, Given given) {
@@ -267,7 +265,7 @@ void Engine::process_deaths() {
 
 void Engine::bury(Block& block) {
   const bool was_busy = std::exchange(busy_, true);
-  if (block.reader_count > 0) check_blank(block);
+  if (block.reader_count > 0 || observer_ != nullptr) check_blank(block);
   if (observer_ != nullptr) observer_->released(block);
   block.alive = false;
   drop_storage(block);

@@ -17,20 +17,26 @@ struct OperatorRun {
   const intercept::OperatorTraits& traits;
   std::string_view layer;
   std::span<Block* const> reads;
-  std::span<Block* const> writes;
+  std::span<Block* const> writes;       // none of them is in `reads`
+  std::span<Block* const> once_writes;  // a replay leaves them alone
   std::span<Block* const> makes;
   std::int64_t ns;
-  std::int64_t workspace;  // bytes
-  bool backward;           // in a backward that keeps no graph of itself
+  std::int64_t allocations;  // that the allocator had served before it ran
+  std::int64_t live;         // bytes, before it ran
+  std::int64_t peak;         // the most of them while it ran
+  bool replayable;           // with a budget, what it makes or writes could be made again by it
+  bool whole;                // writes its one block whole, whatever was in there
+  bool backward;             // in a backward that keeps no graph of itself
   bool grad_mode;
 };
 
 class Observer {
  public:
   virtual ~Observer() = default;
-  // A storage that was there before; told before the operator that reads it.
-  virtual void met(const Block& block, c10::StorageImpl& storage) = 0;
   virtual void ran(const OperatorRun& run) = 0;
+  // It was told as replayable, and is not: the program has written it by hand, see Note [Blanks], or something that is no dense
+  // tensor holds it, unseen.
+  virtual void not_replayable(const Block& block) = 0;
   // The program let go of the storage.
   virtual void released(const Block& block) = 0;
 };

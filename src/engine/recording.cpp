@@ -16,8 +16,14 @@ constexpr std::uint16_t kLongestChain =
 // The block's newest content has no recipe.
 void Engine::wrote_unseen(Block& block) {
   ++block.version;
-  if (block.chain != nullptr) block.opaque = true;
+  if (block.chain != nullptr || block.given == Given::Observed) block.opaque = true;
   update_evictable(block);
+}
+
+// As a recorded write, without the recipe: what could be made again still could.
+void Engine::wrote_observed(Block& block) {
+  block.given = Given::Observed;
+  if (++block.version >= kLongestChain) block.opaque = true;
 }
 
 // What a kernel that threw has written nobody knows.
@@ -73,8 +79,9 @@ void Engine::record_results(Call& call) {
 
   if (call.keeps_operands) {
     for (const Operand& operand : call.operands) {
-      if (operand.block == nullptr || operand.block->chain == nullptr) continue;
+      if (operand.block == nullptr || !operand.block->observed_replayable()) continue;
       operand.block->opaque = true;
+      if (observer_ != nullptr) observer_->not_replayable(*operand.block);
       update_evictable(*operand.block);
     }
   }
@@ -82,10 +89,11 @@ void Engine::record_results(Call& call) {
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
   if (made.empty()) return tell(call, {});
   Given given = Given::No;
+  if (!call.writes.empty()) call.replayable = false;  // what both makes and writes has no recipe
   if (!call.encoded || !call.writes.empty()) {
     given = call.traits.empty                               ? Given::Empty
             : call.foreign                                  ? Given::Foreign
-            : !recording()                                  ? Given::Observed
+            : call.replayable                               ? Given::Observed
             : call.gradient                                 ? Given::Gradient
             : call.traits.factory && call.traits.replayable ? Given::Factory
                                                             : Given::NotReplayable;
@@ -96,7 +104,7 @@ void Engine::record_results(Call& call) {
     Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
     block->layer = layer;
-    block->blank = given == Given::No && call.traits.zeros;
+    block->blank = (given == Given::No || given == Given::Observed) && call.traits.zeros;
     writes.push_back({block, 0, one.result, true});
   }
   if (observer_ != nullptr) {
@@ -124,9 +132,14 @@ void Engine::tell(const Call& call, std::span<Block* const> made) {
                   layers_.name(layer_of(call)),
                   {call.reads.data(), call.reads.size()},
                   {call.writes.data(), call.writes.size()},
+                  {call.once_writes.data(), call.once_writes.size()},
                   made,
                   call.ns,
-                  call.workspace,
+                  call.allocations,
+                  call.live,
+                  call.peak,
+                  call.replayable,
+                  call.whole,
                   intercept::in_plain_backward(),
                   c10::GradMode::is_enabled()});
 }
@@ -146,6 +159,10 @@ std::uint16_t Engine::layer_of(const Call& call) const {
 void Engine::record_writes(Call& call, bool makes_blocks) {
   if (!call.encoded || makes_blocks) {
     for (Block* const block : call.writes) {
+      if (call.replayable && !makes_blocks) {
+        wrote_observed(*block);
+        continue;
+      }
       wrote_unseen(*block);
       if (block->given == Given::Empty && call.whole) block->given = Given::NotReplayable;
     }

@@ -116,7 +116,7 @@ enum class Given : std::uint8_t {
   Gradient,       // made by a backward: Note [Gradients]
   Overwritten,    // what it was made from has been overwritten
   Final,          // its region is over
-  Observed,       // nothing is evicted in its scope
+  Observed,       // could be made again, but nothing is evicted in its scope
 };
 
 // CheckpointPolicy of a block; Open: nobody has said anything.
@@ -160,6 +160,10 @@ struct Block {
     return residence != Residence::Evicted && residence != Residence::Gone;
   }
   [[nodiscard]] bool replayable() const { return chain != nullptr && !opaque; }
+  // The same in a scope that only observes, where a block has a recipe from a region at most.
+  [[nodiscard]] bool observed_replayable() const {
+    return (chain != nullptr || given == Given::Observed) && !opaque;
+  }
   [[nodiscard]] bool saved() const {
     return decision == Decision::MustSave || decision == Decision::PreferSave;
   }

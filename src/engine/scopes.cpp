@@ -112,6 +112,17 @@ void Engine::bring_all_back() {
   }
 }
 
+void Engine::set_observer(Observer* observer) {
+  if (observer_ != nullptr) {  // it is told all that happened until now
+    const Busy busy(*this);
+    process_deaths();
+    for (Block* const block : recipes_.blocks()) {
+      if (block->given == Given::Observed) check_blank(*block);  // without a recipe: no record goes
+    }
+  }
+  observer_ = observer;
+}
+
 Stats Engine::stats() const {
   Stats stats = stats_;
   stats.peak_bytes = memory::watermark();

@@ -27,6 +27,8 @@ struct alignas(kAlignment) BlockHeader {
   std::atomic<void*>
       record;  // the engine's record of this block, or null; deleters of any thread read it
   void* slab;  // the slab that a small block belongs to, or null
+  std::int64_t
+      serial;  // how many blocks had been handed out before: what is older has a smaller one
 };
 static_assert(sizeof(BlockHeader) == kHeaderBytes);
 

@@ -47,6 +47,7 @@ void* Pool::take(std::int64_t bytes) {
       header->requested = bytes;
       header->taken = taken;
       header->slab = attempt.slab;
+      header->serial = attempt.serial;
       return attempt.start + kHeaderBytes;
     }
     // An eviction never brings a storage back, so this cannot trade one for another for ever.
@@ -76,12 +77,12 @@ Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
       slabs_.add({attempt.start, bytes}, taken);
       block = slabs_.take(taken);
     }
-    attempt = {block.start, block.slab, 0};
+    attempt = {.start = block.start, .slab = block.slab};
   }
   if (attempt.start == nullptr) return attempt;
   requested_.fetch_add(requested, std::memory_order_relaxed);
   raise(peak_, live_.fetch_add(taken, std::memory_order_relaxed) + taken);
-  allocations_.fetch_add(1, std::memory_order_relaxed);
+  attempt.serial = allocations_.fetch_add(1, std::memory_order_relaxed);
   if (gauges_ != nullptr) raise_gauges();
   return attempt;
 }
@@ -107,7 +108,7 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
       reserved_.store(now, std::memory_order_relaxed);
       raise(peak_reserved_, now);
       raise(watermark_, now);
-      return {taken.start, nullptr, 0};
+      return {.start = taken.start};
     }
     if (taken.clean_bytes == 0) {
       throw OutOfMemory(
@@ -117,7 +118,7 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
     }
     // What the other arena has cached is worth less than what an eviction would cost.
     const std::int64_t missing = taken.clean_bytes - allowed;
-    if (trim_locked(missing, &arena) == 0) return {nullptr, nullptr, missing};
+    if (trim_locked(missing, &arena) == 0) return {.shortage = missing};
   }
 }
 

@@ -70,6 +70,7 @@ class Pool {
     char* start = nullptr;
     Slab* slab = nullptr;
     std::int64_t shortage = 0;
+    std::int64_t serial = 0;
   };
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(Arena& arena, std::int64_t bytes);

@@ -35,7 +35,7 @@ Trace small_step() {
 TEST(PlainRun, counts_what_lives_makes_and_workspace_where_they_are_the_most) {
   const PlainRun run = run_plainly(small_step());
   EXPECT_EQ(run.given, 110);
-  EXPECT_EQ(run.peak, 110 + 40 + 20 + 15);
+  EXPECT_EQ(run.peak, 110 + 40 + 20 + 15) << "the data has arrived by then";
   EXPECT_EQ(run.peak_operator, 1);
   EXPECT_EQ(run.workspace, 15);
   EXPECT_EQ(run.at_peak, (Ids{0, 1, 2, 3}));
@@ -61,15 +61,35 @@ std::string refusal(const Trace& trace) {
   return "not refused";
 }
 
+TEST(PlainRun, counts_data_that_arrives_late_from_where_it_arrives) {
+  Trace trace;
+  trace.events = {
+      Given{.storage = 0, .bytes = 100},
+      Operator{.name = "a", .phase = Phase::Forward, .reads = {0}, .makes = {{1, 40}}},
+      Release{0},
+      Given{.storage = 2, .bytes = 70},
+      Operator{.name = "b", .phase = Phase::Forward, .reads = {1, 2}, .makes = {{3, 20}}},
+  };
+  const PlainRun run = run_plainly(trace);
+  EXPECT_EQ(run.given, 170);
+  EXPECT_EQ(run.peak, 210) << "it arrives as soon as the operator before it has run";
+  EXPECT_EQ(run.peak_operator, 0);
+  EXPECT_EQ(run.at_peak, (Ids{0, 1, 2}));
+  EXPECT_EQ(run.peak, simulate(trace, plain_plan(trace)).peak);
+}
+
 TEST(PlainRun, refuses_a_trace_that_no_program_can_have) {
   EXPECT_EQ(refusal({{Given{.storage = 1}, Given{.storage = 1}}}),
-            "trace: storage 1 is defined twice, at its start");
+            "trace: line 3: storage 1 is defined twice");
   EXPECT_EQ(refusal({{Operator{.name = "a", .reads = {3}}}}),
-            "trace: a reads storage 3, which does not live there, at operator 0");
+            "trace: line 2: a reads storage 3, which is not defined");
   EXPECT_EQ(refusal({{Operator{.name = "a", .mutates = {3}}}}),
-            "trace: a writes storage 3, which does not live there, at operator 0");
+            "trace: line 2: a writes storage 3, which is not defined");
   EXPECT_EQ(refusal({{Operator{.name = "a", .makes = {{3, 1}}}, Release{3}, Release{3}}}),
-            "trace: releases storage 3, which does not live there, at operator 0");
+            "trace: line 4: storage 3 is released twice");
+  EXPECT_EQ(refusal({{Operator{.name = "a", .makes = {{3, 1}}}, Release{3},
+                      Operator{.name = "b", .reads = {3}}}}),
+            "trace: line 4: b reads storage 3 after its release");
 }
 
 }  // namespace

@@ -56,6 +56,15 @@ TEST_F(Allocator, aligns_each_block_to_64_bytes_and_its_context_is_its_data) {
   }
 }
 
+TEST_F(Allocator, numbers_blocks_in_the_order_in_which_they_are_handed_out) {
+  std::int64_t next = memory::usage().allocations;
+  for (const std::int64_t bytes : {64, 5000, 1 << 20, 64}) {
+    const c10::DataPtr block = take(bytes);
+    EXPECT_EQ(memory::header_of(block.get())->serial, next) << bytes;
+    EXPECT_EQ(memory::usage().allocations, ++next);
+  }
+}
+
 TEST_F(Allocator, raw_allocate_and_raw_deallocate_work_as_onednn_uses_them) {
   ASSERT_NE(memory::allocator().raw_deleter(), nullptr);
   void* data = memory::allocator().raw_allocate(10000);

@@ -1,0 +1,119 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "command_options.h"
+
+#include <string>
+
+namespace neap::app {
+namespace {
+
+void add_tracing_options(CLI::App& command, TracingOptions& options) {
+  add_run_options(command, options);
+  add_input_option(command, options.input);
+  command
+      .add_option("--batch-size", options.batch_size,
+                  "samples of the step; when left out, " + std::to_string(kTracingBatch) +
+                      " or what a model of your own names")
+      ->check(CLI::Range(std::int64_t{1}, kMost));
+  command
+      .add_option("--repetitions", options.repetitions,
+                  "traced steps; an operator's time is the median")
+      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "trace", "write down one training step: its operators, their times, the life of each byte");
+  add_tracing_options(*command, options);
+  command->add_option("-o,--out", options.out, "the file to write; - for standard output")
+      ->required();
+  command->footer(
+      "Examples:\n"
+      "  neap trace --model resnet --batch-size 16 -o step.jsonl && neap plan step.jsonl --budget "
+      "40%\n"
+      "  neap trace --model gpt --input 128 -o - | gzip > step.jsonl.gz\n"
+      "One step comes before it, which makes the optimizer's state.");
+  return command;
+}
+
+CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "plan", "choose what a step frees and makes again, so that it fits a budget in least time");
+  command->add_option("file", options.file, "a trace that neap trace wrote, also by gzip")
+      ->type_name("FILE");
+  options.model.clear();
+  add_tracing_options(*command, options);
+  command->add_option("--budget", options.budget,
+                      "for all that the trace counts: 1.5GiB, or 30% of what the plain step needs "
+                      "above what is there before it");
+  CLI::Option* const frontier =
+      command->add_flag("--frontier", options.frontier,
+                        "time by budget, from the smallest possible to the plain peak");
+  command->add_flag("--min", options.smallest, "the smallest budget that a plan is found for");
+  command->add_option("-o,--out", options.out,
+                      "write the plan to this file; - for standard output, and the table goes to "
+                      "standard error");
+  command
+      ->add_option("--time-limit", options.time_limit_seconds,
+                   "seconds that each plan's search may take; when left out, a fixed number of "
+                   "changes is tried, about a second's worth")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
+  command->add_option("--points", options.points, "budgets of the frontier")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{10000}))
+      ->capture_default_str()
+      ->needs(frontier);
+  command->add_option("--csv", options.csv, "write the frontier to this file, as bytes and ns")
+      ->needs(frontier);
+  command->add_option("--svg", options.svg, "write a plot of the frontier to this file")
+      ->needs(frontier);
+  CLI::Option* const model = command->get_option("--model");
+  for (const char* const name :
+       {"--input", "--batch-size", "--optimizer", "--repetitions", "--threads"}) {
+    command->get_option(name)->needs(model);
+  }
+  command->get_option("--seed")->description("of the searches, and of what --model makes");
+  command->footer(
+      "Examples:\n"
+      "  neap plan step.jsonl --budget 40% -o plan.jsonl\n"
+      "  neap plan step.jsonl --budget 1.5GiB --time-limit 30 --json\n"
+      "  neap plan step.jsonl --frontier --points 20 --csv frontier.csv --svg frontier.svg\n"
+      "  neap plan --model resnet --batch-size 16 --min        # traces a step first\n"
+      "Exit code 1: no plan was found for the budget; the smallest that works is named.");
+  return command;
+}
+
+void check_plan(const CLI::App& command, const PlanOptions& options) {
+  if (options.file.empty() && options.model.empty()) {
+    throw UsageError(
+        "plan: there is no step to plan for; name a trace, as neap trace writes one, or --model");
+  }
+  if (!options.file.empty() && !options.model.empty()) {
+    throw UsageError("plan: " + options.file + " and --model " + options.model +
+                     " are two steps; leave one of them out");
+  }
+  std::string modes;
+  int count = 0;
+  for (const char* const name : {"--budget", "--frontier", "--min"}) {
+    if (command.get_option(name)->count() == 0) continue;
+    modes += (count++ > 0 ? " and " : "") + std::string(name);
+  }
+  if (count == 0) {
+    throw UsageError(
+        "plan: name --budget, --min for the smallest budget that works, or --frontier for time by "
+        "budget");
+  }
+  if (count > 1) throw UsageError("plan: " + modes + " ask for different things; keep one");
+  if (options.frontier && !options.out.empty()) {
+    throw UsageError(
+        "plan: a frontier has no plan that -o could take; name --csv or --svg, or a --budget");
+  }
+  if (options.json && options.out == "-") {
+    throw UsageError(
+        "plan: --json and -o - both write to standard output; name a file for the plan");
+  }
+}
+
+}  // namespace neap::app

@@ -1,0 +1,87 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap trace: one training step, written down.
+#include "trace.h"
+
+#include "commands.h"
+#include "job.h"
+
+#include <neap/checkpoint.h>
+#include <neap/planner.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+#include <vector>
+
+namespace neap::app {
+namespace {
+
+std::vector<KnownTensor> known_tensors(const torch::nn::Module& model,
+                                       const train::MicroBatch& batch) {
+  std::vector<KnownTensor> known = {{batch.x, graph::StorageKind::Input},
+                                    {batch.y, graph::StorageKind::Input}};
+  for (const at::Tensor& parameter : model.parameters()) {
+    known.push_back({parameter, graph::StorageKind::Parameter});
+  }
+  for (const at::Tensor& buffer : model.buffers()) {
+    known.push_back({buffer, graph::StorageKind::Buffer});
+  }
+  return known;
+}
+
+void announce(const graph::Trace& trace, const std::string& file) {
+  std::size_t operators = 0, storages = 0;
+  for (const graph::Event& event : trace.events) {
+    if (const auto* const op = std::get_if<graph::Operator>(&event)) {
+      ++operators;
+      storages += op->makes.size();
+    } else if (std::holds_alternative<graph::Given>(event)) {
+      ++storages;
+    }
+  }
+  std::fprintf(
+      stderr,
+      "%s: %zu operators, %zu storages; its plain peak is %s, of which %s are there before "
+      "it; next: neap plan %s --budget 50%%\n",
+      trace.label.c_str(), operators, storages,
+      Bytes(graph::run_plainly(trace).peak).text().c_str(),
+      planner::budget_of_share(trace, 0).text().c_str(), file.c_str());
+}
+
+}  // namespace
+
+graph::Trace trace_step(const TracingOptions& options) {
+  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const std::int64_t batch_size = task.batch_size(options.batch_size, kTracingBatch);
+  const Job job = task.make_job();
+  const train::MicroBatch batch = task.batch_of_step(batch_size, 0);
+  name(job.model.module());
+  const auto step = [&] {
+    job.loss(batch.x, batch.y).backward();
+    job.optimizer->step();
+    job.optimizer->zero_grad();
+  };
+  step();
+  return trace_steps(
+      step,
+      {.known = known_tensors(job.model.module(), batch), .label = task.name_of_step(batch_size)},
+      options.repetitions);
+}
+
+int trace(const TracingOptions& options, Output& output) {
+  const bool to_output = options.out == "-";
+  ReportFile file("-o", to_output ? "" : options.out);
+  const graph::Trace trace = trace_step(options);
+  if (to_output) {
+    std::ostringstream text;
+    graph::write_trace(trace, text);
+    output.text(text.str());
+  } else {
+    file.write([&](std::ostream& out) { graph::write_trace(trace, out); });
+  }
+  announce(trace, to_output ? "FILE" : options.out);
+  return 0;
+}
+
+}  // namespace neap::app

@@ -1,0 +1,90 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap/planner.h: which storages of a step to free and make again, so that it fits a budget in the least time. Knows nothing of LibTorch.
+//
+//   const neap::graph::Trace trace = neap::graph::read_trace("step.jsonl");
+//   const neap::planner::Solution solution =
+//       neap::planner::solve(trace, {.budget = neap::Bytes::parse("1.5 GiB")});
+//   std::cout << solution.rerun_ns << " ns more; no plan does with less than " << solution.bound_ns << '\n';
+//   neap::graph::write_plan(solution.plan, std::cout);
+//
+// Guarantees: graph::verify() accepts what is returned. Equal arguments give equal plans, however many threads there are; but for
+// a time limit. Units: bytes, nanoseconds. Threads: any; solve() uses as many as there are cores.
+// Method: a portfolio of starts, each valid by itself, then local search on the lives of storages: docs/design.md, "Planner".
+#pragma once
+
+#include <neap/graph.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace neap::planner {
+
+struct Options {
+  Bytes budget = {};       // of everything that the trace counts, given storages included
+  std::uint64_t seed = 1;  // of the searches
+  // Local search goes on until then. Absent: a fixed number of changes, about a second's worth.
+  std::optional<std::chrono::milliseconds> time_limit = {};
+};
+
+// What a member of the portfolio found, before local search.
+struct Start {
+  std::string name;                      // dtr_eq, next_use, next_use_eq, peaks, ...
+  std::optional<std::int64_t> rerun_ns;  // absent: no plan
+};
+
+struct Solution {
+  graph::Plan plan;
+  std::int64_t plain_ns = 0;  // each operator once
+  std::int64_t rerun_ns = 0;  // on top of it
+  std::int64_t bound_ns = 0;  // reruns that no plan inside the budget avoids
+  std::vector<Start> starts = {};
+  std::string winner = {};  // the start that the plan came from; plain: nothing runs twice
+};
+
+// No plan was found. Whether there is one is known only below `floor`.
+class NEAP_EXPORT Infeasible : public Error {
+ public:
+  Infeasible(const std::string& text, Bytes budget, Bytes smallest, Bytes floor_bytes,
+             std::int64_t op);
+  ~Infeasible() override;
+  Bytes budget;
+  Bytes smallest_known;  // a budget for which a plan was found
+  Bytes floor;           // no plan can pass below it
+  // Which makes it; -1: what is there before the first; as many as there are: what is held at the end.
+  std::int64_t floor_operator;
+};
+
+// Throws: Infeasible; graph::FormatError when the trace is none; InvalidArgument for a budget below 0.
+// Cost: 1,000 operators about a second, 100,000 about ten.
+NEAP_EXPORT Solution solve(const graph::Trace& trace, const Options& options);
+
+// The plan of the smallest budget that was found to work, within 0.5 % of the plain peak. `options.budget` is not read.
+NEAP_EXPORT Solution solve_smallest(const graph::Trace& trace, const Options& options = {});
+
+struct FrontierPoint {
+  Bytes budget;
+  std::optional<std::int64_t> rerun_ns;  // absent: no plan was found
+  std::optional<std::int64_t> bound_ns;  // absent: there is no plan
+};
+struct Frontier {
+  Bytes head;   // given storages of the start
+  Bytes plain;  // the peak of the plain step
+  Bytes floor;
+  std::int64_t floor_operator = -1;
+  std::int64_t plain_ns = 0;
+  std::vector<FrontierPoint> points;  // budgets rise; rerun_ns never rises with them
+};
+// Time against memory at so many budgets, evenly from the floor to the plain peak.
+// Throws: InvalidArgument for fewer than 2 points; graph::FormatError.
+NEAP_EXPORT Frontier frontier(const graph::Trace& trace, std::int64_t points,
+                              const Options& options = {});
+
+// A share of what a plain step needs above what is there before it: head + share * (plain peak - head).
+// Throws: InvalidArgument for a share that is not in [0, 1]; graph::FormatError.
+NEAP_EXPORT Bytes budget_of_share(const graph::Trace& trace, double share);
+
+}  // namespace neap::planner

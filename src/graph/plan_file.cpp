@@ -1,0 +1,80 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Plan files, version 1:
+//   plan := head step*
+//   step := run | rerun | free
+// A plan has no end line: one that is cut short between two lines is found by simulate(), not here.
+#include "graph/json_lines.h"
+
+#include <array>
+
+namespace neap::graph {
+namespace {
+
+enum class Kind : std::uint8_t { Head, Run, Rerun, Free };
+constexpr std::array<std::string_view, 4> kKinds{"neap_plan", "run", "rerun", "free"};
+
+Step::Action action_of(Kind kind, const JsonObject& line) {
+  switch (kind) {
+    case Kind::Run:
+      return Step::Action::Run;
+    case Kind::Rerun:
+      return Step::Action::Rerun;
+    case Kind::Free:
+      return Step::Action::Free;
+    case Kind::Head:
+      break;
+  }
+  line.refuse("is a second head; a file holds one plan");
+}
+
+std::string_view key_of(Step::Action action) {
+  switch (action) {
+    case Step::Action::Run:
+      return "run";
+    case Step::Action::Rerun:
+      return "rerun";
+    case Step::Action::Free:
+      break;
+  }
+  return "free";
+}
+
+Plan read(JsonLines lines) {
+  const JsonObject head = lines.head(kKinds);
+  Plan plan{.budget = head.number("budget"),
+            .predicted_peak = head.number("predicted_peak"),
+            .predicted_ns = head.number("predicted_ns")};
+  while (const std::optional<JsonObject> line = lines.next()) {
+    const Step::Action action = action_of(static_cast<Kind>(line->kind(kKinds)), *line);
+    plan.steps.push_back({action, line->number(key_of(action))});
+  }
+  return plan;
+}
+
+}  // namespace
+
+Plan read_plan(const std::filesystem::path& path) {
+  return read(JsonLines(open_file(path), path.string()));
+}
+
+Plan read_plan(std::istream& in, const std::string& name) {
+  return read(JsonLines(open_stream(in, name), name));
+}
+
+void write_plan(const Plan& plan, std::ostream& out) {
+  std::int64_t number = 1;
+  LineWriter head("plan", number);
+  head.number("neap_plan", 1);
+  head.number("budget", plan.budget);
+  head.number("predicted_peak", plan.predicted_peak);
+  head.number("predicted_ns", plan.predicted_ns);
+  head.finish(out);
+  for (const Step& step : plan.steps) {
+    LineWriter line("plan", ++number);
+    line.number(key_of(step.action), step.target);
+    line.finish(out);
+  }
+}
+
+}  // namespace neap::graph

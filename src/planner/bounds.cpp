@@ -1,0 +1,397 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/bounds.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+namespace neap::planner {
+namespace {
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kLarge = std::int64_t{1} << 60;  // sums of a few are no overflow
+
+std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+// What Note [Certain] says of each storage and each moment, but for what reruns read.
+class Certain {
+ public:
+  explicit Certain(const Replays& replays);
+
+  [[nodiscard]] const Program& program() const { return program_; }
+  [[nodiscard]] Index end() const { return program_.operators(); }
+  // There at the moment; kNone: before the first.
+  [[nodiscard]] std::int64_t bytes(Index moment) const { return bytes_[at(moment + 1)]; }
+  // About what the program needs later; no bound of anything.
+  [[nodiscard]] std::int64_t needed(Index moment) const { return needed_[at(moment)]; }
+  // One of these, whether or not the operator of the moment needs it.
+  [[nodiscard]] bool pinned(Index storage, Index moment) const {
+    return pinned_[at(storage)].first <= moment && moment <= pinned_[at(storage)].second;
+  }
+  // The operator after the moment that first needs it; end(): it is kept; kNever.
+  [[nodiscard]] Index next_use(Index storage, Index moment) const;
+  // What must run again when the storage is not there: its maker, and these writers. `needed`: the program needs it later, and
+  // so at the version of the moment. Else only reruns ask for it, at any version that they read, and the oldest is taken.
+  [[nodiscard]] std::span<const Index> writers(Index storage, Index moment, bool needed) const {
+    const Index count = needed ? replays_.version_at(storage, moment) : oldest_[at(storage)];
+    return program_.writers(storage).first(at(count));
+  }
+  // One of those cannot run after the moment.
+  [[nodiscard]] bool lost(Index storage, Index moment, bool needed) const {
+    return (needed ? lost_ : lost_at_oldest_)[at(storage)] <= moment;
+  }
+
+ private:
+  [[nodiscard]] Index last_moment(Index op) const;
+  [[nodiscard]] Index oldest(Index storage) const;
+  void sum();
+
+  const Replays& replays_;
+  const Program& program_;
+  std::vector<Index> oldest_;  // version
+  std::vector<Index> lost_;    // from that moment on
+  std::vector<Index> lost_at_oldest_;
+  std::vector<std::pair<Index, Index>> pinned_;  // first and last moment
+  std::vector<std::int64_t> bytes_;
+  std::vector<std::int64_t> needed_;
+};
+
+Certain::Certain(const Replays& replays) : replays_(replays), program_(replays.program()) {
+  std::vector<Index> last_moments;
+  for (Index op = 0; op < end(); ++op) last_moments.push_back(last_moment(op));
+  for (Index storage = 0; storage < program_.storages(); ++storage) {
+    const Program::Storage& one = program_.storage(storage);
+    oldest_.push_back(oldest(storage));
+    const auto first_of = [&](std::span<const Index> writers) {
+      Index first = one.given ? 0 : last_moments[at(one.maker)];
+      // A writer's is after its own run: it takes nothing before it is asked for.
+      for (const Index writer : writers) first = std::min(first, last_moments[at(writer)]);
+      return first;
+    };
+    const auto writers = program_.writers(storage);
+    lost_.push_back(first_of(writers));
+    lost_at_oldest_.push_back(first_of(writers.first(at(oldest_.back()))));
+    const auto users = program_.users(storage);
+    const Index last = one.given ? one.released : users.empty() ? kNone : users.back();
+    pinned_.emplace_back(one.given ? one.arrival + 1 : lost_.back(),
+                         one.keep ? end() : std::min(last, end()));
+  }
+  sum();
+}
+
+// From it on, the operator cannot run again. Not Replays::last_stage(): what else its group makes may ask for more.
+Index Certain::last_moment(Index op) const {
+  if (!program_.op(op).replayable) return op + 1;
+  Index last = graph::kNever;
+  for (const graph::Content& need : program_.needs(op)) {
+    const auto writers = program_.writers(need.storage);
+    const auto next = static_cast<std::size_t>(need.version);
+    if (!program_.storage(need.storage).given || next >= writers.size()) continue;
+    last = std::min(last, writers[next]);
+  }
+  return last;
+}
+
+// The oldest version that an operator needs in order to make or write anything else.
+Index Certain::oldest(Index storage) const {
+  for (const Index user : program_.users(storage)) {
+    const auto mutates = program_.mutates(user);
+    const bool writes_only_it =
+        program_.makes(user).empty() && mutates.size() == 1 && mutates[0].storage == storage;
+    if (!writes_only_it) return replays_.version_at(storage, user);
+  }
+  return program_.storage(storage).versions;
+}
+
+Index Certain::next_use(Index storage, Index moment) const {
+  const auto users = program_.users(storage);
+  const auto next = std::ranges::upper_bound(users, moment);
+  if (next != users.end()) return *next;
+  return program_.storage(storage).keep ? end() : graph::kNever;
+}
+
+void Certain::sum() {
+  std::vector<std::int64_t> pinned_bytes(at(end()) + 2, 0);  // first the changes, then their sums
+  needed_ = pinned_bytes;
+  std::int64_t kept = 0;
+  for (Index storage = 0; storage < program_.storages(); ++storage) {
+    const Program::Storage& one = program_.storage(storage);
+    const auto [first, last] = pinned_[at(storage)];
+    if (first <= last) {
+      pinned_bytes[at(first)] += one.bytes;
+      pinned_bytes[at(last) + 1] -= one.bytes;
+    }
+    if (!one.given && one.maker < last) {
+      needed_[at(one.maker) + 1] += one.bytes;
+      needed_[at(last)] -= one.bytes;
+    }
+    if (one.keep && !pinned(storage, end())) kept += one.bytes;
+  }
+  std::partial_sum(pinned_bytes.begin(), pinned_bytes.end(), pinned_bytes.begin());
+  std::partial_sum(needed_.begin(), needed_.end(), needed_.begin());
+  const auto sum_of = [&](std::span<const Index> storages) {
+    std::int64_t sum = 0;
+    for (const Index one : storages) sum += program_.storage(one).bytes;
+    return sum;
+  };
+  bytes_.push_back(sum_of(program_.arrivals(kNone)));
+  for (Index moment = 0; moment < end(); ++moment) {
+    const Program::Op& op = program_.op(moment);
+    bytes_.push_back(pinned_bytes[at(moment)] + op.makes_bytes +
+                     std::max(op.workspace, sum_of(program_.arrivals(moment))));
+    for (const graph::Content& need : program_.needs(moment)) {
+      if (!pinned(need.storage, moment)) bytes_.back() += program_.storage(need.storage).bytes;
+    }
+  }
+  bytes_.push_back(pinned_bytes[at(end())] + kept);
+}
+
+// Note [Flow]
+// Of one moment: which storages to hold over it, at a price a byte, and which operators to run again after it, at their ns, so
+// that the program has what it needs later. The cheapest choice is a smallest cut: demand enters at each needed storage, passes
+// through it as far as its price goes, and ends in its maker and its writers as far as their ns go, or goes on to what these
+// read. What cannot come back takes all that its price lets through. Any flow is at most the cut, so a greedy one will do. From
+// the oldest storage on, it comes close to the largest: what an old one cannot end, it cannot end for a young one either.
+class Flow {
+ public:
+  explicit Flow(const Certain& certain)
+      : certain_(certain),
+        program_(certain.program()),
+        there_(at(program_.storages())),
+        needed_(there_.size()),
+        room_(there_.size()),
+        ns_(at(certain.end())) {}
+
+  // What the program needs after the moment, at `last` or before, beside what Certain::bytes() counts.
+  void set(Index moment, Index last) {
+    moment_ = moment;
+    made_ = 0;
+    demanded_ = 0;
+    sources_.clear();
+    for (Index storage = 0; storage < program_.storages(); ++storage) {
+      const Program::Storage& one = program_.storage(storage);
+      if (one.maker >= moment) break;
+      made_ = storage + 1;
+      there_[at(storage)] = certain_.pinned(storage, moment) ||
+                            std::ranges::binary_search(program_.users(storage), moment);
+      needed_[at(storage)] = !one.given && !there_[at(storage)] && one.bytes > 0 &&
+                             certain_.next_use(storage, moment) <= last;
+      if (!needed_[at(storage)]) continue;
+      sources_.push_back(storage);
+      demanded_ += one.bytes;
+    }
+  }
+  [[nodiscard]] std::int64_t demanded() const { return demanded_; }  // bytes
+
+  // What each storage costs when it comes back, by its own operators, as far as that is more than `least`; in order.
+  [[nodiscard]] std::vector<std::int64_t> costs(std::int64_t least) const {
+    std::vector<std::int64_t> all;
+    for (Index storage = 0; storage < made_; ++storage) {
+      if (program_.storage(storage).given || there_[at(storage)]) continue;
+      if (const std::int64_t ns = cost(storage); ns > least) all.push_back(ns);
+    }
+    std::ranges::sort(all);
+    return all;
+  }
+
+  // A bound of `scale` times the ns of reruns and the price of the bytes held, together. What costs `dear` ns must be held.
+  std::int64_t value(std::int64_t price, std::int64_t scale, std::int64_t dear = kMost) {
+    dear_ = dear;
+    for (Index op = 0; op < moment_; ++op) ns_[at(op)] = program_.op(op).ns * scale;
+    for (Index storage = 0; storage < made_; ++storage) {
+      // No more than all the demand passes anywhere; so the product is no overflow.
+      room_[at(storage)] = std::min(program_.storage(storage).bytes, demanded_) * price;
+    }
+    std::int64_t sum = 0;
+    for (const Index storage : sources_) sum += through(storage, kMost, 0);
+    return sum;
+  }
+
+ private:
+  // A longer path ends without a flow: few programs make so many storages from each other and need none of them later.
+  static constexpr int kDepth = 64;
+
+  std::int64_t through(Index storage, std::int64_t most, int depth) {
+    std::int64_t& room = room_[at(storage)];
+    const std::int64_t want = std::min(most, room);
+    if (want == 0 || depth > kDepth || there_[at(storage)]) return 0;
+    if (program_.storage(storage).given || certain_.lost(storage, moment_, needed_[at(storage)]) ||
+        (dear_ < kMost && cost(storage) >= dear_)) {
+      room -= want;
+      return want;
+    }
+    // Closed meanwhile: an operator that writes into two storages reads each for the other.
+    const std::int64_t rest = room - want;
+    room = 0;
+    std::int64_t left = want;
+    each_operator(storage, [&](Index op) {
+      const std::int64_t part = std::min(left, ns_[at(op)]);
+      ns_[at(op)] -= part;
+      left -= part;
+    });
+    if (left > 0) {
+      each_operator(storage, [&](Index op) {
+        for (const graph::Content& need : program_.needs(op)) {
+          left -= through(need.storage, left, depth + 1);
+        }
+      });
+    }
+    // Else it stays closed: where a part finds no end, no more will.
+    if (left == 0) room = rest;
+    return want - left;
+  }
+
+  [[nodiscard]] std::int64_t cost(Index storage) const {
+    std::int64_t ns = 0;
+    each_operator(storage, [&](Index op) { ns += program_.op(op).ns; });
+    return ns;
+  }
+
+  template <class Visit>
+  void each_operator(Index storage, Visit visit) const {
+    visit(program_.storage(storage).maker);
+    for (const Index one : certain_.writers(storage, moment_, needed_[at(storage)])) visit(one);
+  }
+
+  const Certain& certain_;
+  const Program& program_;
+  Index moment_ = 0;
+  Index made_ = 0;           // so many storages, by then
+  std::vector<bool> there_;  // counted in Certain::bytes()
+  std::vector<Index> sources_;
+  std::vector<bool> needed_;  // one of sources_
+  std::int64_t demanded_ = 0;
+  std::int64_t dear_ = kMost;
+  std::vector<std::int64_t> room_;  // by storage: how much more may pass through it
+  std::vector<std::int64_t> ns_;    // by operator: how much more may end there
+};
+
+// Note [Windows]
+// A window is two moments: what is needed between them is there at the first, or runs again between them. Windows that do not
+// overlap count different reruns, so their bounds add up: a small budget makes one storage go more than once.
+class Windows {
+ public:
+  Windows(const Certain& certain, std::int64_t budget)
+      : certain_(certain), budget_(budget), flow_(certain) {
+    for (Index op = 0; op < certain.end(); ++op) ns_ += certain.program().op(op).ns;
+    // Prices go up to some thousand times all ns for all bytes.
+    scale_ = std::max<std::int64_t>(kLarge / 4096 / std::max<std::int64_t>(ns_, 1), 1);
+  }
+
+  // The best sum over windows that follow each other. REQUIRES: Certain::bytes() is inside the budget at the moments.
+  std::int64_t bound(const std::vector<Index>& moments) {
+    std::vector<std::int64_t> best(moments.size() + 1, 0);  // from the moment on
+    for (std::size_t from = moments.size(); from-- > 0;) {
+      best[from] = best[from + 1];
+      room_ = budget_ - certain_.bytes(moments[from]);
+      for (std::size_t to = from + 1; to <= moments.size(); ++to) {
+        flow_.set(moments[from], to < moments.size() ? moments[to] : certain_.end());
+        const std::int64_t ns = window();
+        if (ns > ns_) return kMost;  // no window takes more, since it counts each operator once
+        best[from] = std::max(best[from], ns + best[to]);
+      }
+    }
+    return best[0];
+  }
+
+ private:
+  // Of the window that flow_ is set to.
+  std::int64_t window() {
+    if (flow_.demanded() <= room_) return 0;
+    std::int64_t found = best_price(kMost);
+    // A storage goes whole or not at all. Whoever spends less than `dear` lets nothing go that costs as much; when the rest
+    // comes to `dear` even so, nobody does.
+    const std::vector<std::int64_t> costs = flow_.costs(found);
+    for (std::size_t low = 0, high = costs.size(); low < high;) {
+      const std::size_t middle = (low + high) / 2;
+      const std::int64_t dear = costs[middle];
+      const std::int64_t least = std::min(dear, best_price(dear));
+      found = std::max(found, least);
+      if (least == dear) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return found;
+  }
+
+  // Whatever the price, what is held takes the room at most: what it pays comes off. The bound is concave in the price, so its
+  // slope leads to the best of prices 1/64 apart.
+  std::int64_t best_price(std::int64_t dear) {
+    const auto price = [](std::int64_t i) { return (64 + i % 64) << (i / 64) >> 6; };
+    std::int64_t best = 0;
+    const auto at_price = [&](std::int64_t i) {
+      const std::int64_t value = flow_.value(price(i), scale_, dear) - price(i) * room_;
+      if (value > 0) best = std::max(best, (value - 1) / scale_ + 1);  // ns are whole
+      return value;
+    };
+    std::int64_t low = 0;
+    std::int64_t high = 0;
+    while (price(high + 64) < kLarge / std::max<std::int64_t>(flow_.demanded(), 64)) high += 64;
+    while (low < high) {
+      const std::int64_t middle = (low + high) / 2;
+      if (at_price(middle) <= at_price(middle + 1)) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return best;
+  }
+
+  const Certain& certain_;
+  std::int64_t budget_;
+  std::int64_t room_ = 0;
+  Flow flow_;
+  std::int64_t ns_ = 0;  // of all operators
+  std::int64_t scale_;   // what is compared: ns * scale_, bytes * price
+};
+
+// In each of some equal parts of the step, the moment at which most bytes are there or needed later. So many that the windows
+// between them take less than a second: 7 of 100,000 operators.
+std::vector<Index> heaviest(const Certain& certain) {
+  const std::int64_t end = certain.end();
+  std::int64_t count = std::min<std::int64_t>(end, 32);
+  while (count > 4 && count * count * end > 5'000'000) --count;
+  const auto bytes = [&](Index moment) { return certain.bytes(moment) + certain.needed(moment); };
+  std::vector<Index> moments;
+  for (std::int64_t part = 0; part < count; ++part) {
+    auto moment = static_cast<Index>(end * part / count);
+    moments.push_back(moment);
+    while (++moment < end * (part + 1) / count) {
+      if (bytes(moment) > bytes(moments.back())) moments.back() = moment;
+    }
+  }
+  return moments;
+}
+
+Floor floor_of(const Certain& certain) {
+  Floor best{0, kNone};
+  const auto take = [&](Index moment, std::int64_t bytes) {
+    if (bytes > best.bytes) best = {bytes, moment};
+  };
+  for (Index moment = kNone; moment <= certain.end(); ++moment) take(moment, certain.bytes(moment));
+  // What reruns read can only add to it, where what they read is lost: not often, so a look at some moments is enough.
+  Flow flow(certain);
+  std::vector<Index> looks = heaviest(certain);
+  if (best.op != kNone && best.op != certain.end()) looks.push_back(best.op);
+  for (const Index moment : looks) {
+    flow.set(moment, certain.end());
+    take(moment, certain.bytes(moment) + flow.value(1, 0));
+  }
+  return best;
+}
+
+}  // namespace
+
+Floor memory_floor(const Replays& replays) { return floor_of(Certain(replays)); }
+
+std::int64_t recompute_bound(const Replays& replays, std::int64_t budget) {
+  const Certain certain(replays);
+  if (budget < floor_of(certain).bytes) return kMost;
+  return Windows(certain, budget).bound(heaviest(certain));
+}
+
+}  // namespace neap::planner

@@ -1,0 +1,80 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/emit.h"
+
+namespace neap::planner {
+namespace {
+
+using graph::Step;
+
+class Emission {
+ public:
+  explicit Emission(const Schedule& schedule)
+      : schedule_(schedule), program_(schedule.program()), released_(lists_of_releases()) {}
+
+  std::vector<Step> steps() {
+    for (const Index storage : program_.arrivals(kNone)) free_if_over(storage, -1);
+    for (Index stage = 0; stage < schedule_.stages(); ++stage) {
+      for (const Index op : schedule_.operators(stage)) take(Step::Action::Rerun, op, stage);
+      if (stage < program_.operators()) take(Step::Action::Run, stage, stage);
+    }
+    return std::move(steps_);
+  }
+
+ private:
+  void take(Step::Action action, Index op, Index stage) {
+    steps_.push_back({action, op});
+    const Moment now = schedule_.moment(stage, op);
+    for (const graph::Content& need : program_.needs(op)) {
+      // Of a given one, the release is what ends it when it comes with this operator: below.
+      if (!released_here(need.storage, action, op)) free_if_over(need.storage, now);
+    }
+    for (const Index storage : program_.makes(op)) free_if_over(storage, now);
+    if (action != Step::Action::Run) return;
+    for (const Index storage : released_[static_cast<std::size_t>(op)]) free_if_over(storage, now);
+    for (const Index storage : program_.arrivals(op)) {
+      free_if_over(storage, schedule_.moment(stage, program_.operators()));
+    }
+  }
+
+  [[nodiscard]] bool released_here(Index storage, Step::Action action, Index op) const {
+    const Program::Storage& one = program_.storage(storage);
+    return one.given && action == Step::Action::Run && one.released == op;
+  }
+
+  void free_if_over(Index storage, Moment now) {
+    if (schedule_.ends_at(storage, now)) {
+      steps_.push_back({Step::Action::Free, program_.storage(storage).id});
+    }
+  }
+
+  // Given storages by the operator that their release follows, those that arrive there left out.
+  [[nodiscard]] std::vector<std::vector<Index>> lists_of_releases() const {
+    std::vector<std::vector<Index>> lists(static_cast<std::size_t>(program_.operators()));
+    for (Index storage = 0; storage < program_.storages(); ++storage) {
+      const Program::Storage& one = program_.storage(storage);
+      if (!one.given || one.released == graph::kNever || one.released <= one.arrival) continue;
+      lists[static_cast<std::size_t>(one.released)].push_back(storage);
+    }
+    return lists;
+  }
+
+  const Schedule& schedule_;
+  const Program& program_;
+  std::vector<std::vector<Index>> released_;
+  std::vector<Step> steps_;
+};
+
+}  // namespace
+
+graph::Plan emit(Schedule& schedule, std::int64_t budget) {
+  graph::Plan plan;
+  plan.budget = budget;
+  plan.steps = Emission(schedule).steps();
+  plan.predicted_peak = schedule.peak();
+  const Program& program = schedule.program();
+  plan.predicted_ns = schedule.cost();
+  for (Index op = 0; op < program.operators(); ++op) plan.predicted_ns += program.op(op).ns;
+  return plan;
+}
+
+}  // namespace neap::planner

@@ -1,0 +1,278 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/local_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace neap::planner {
+
+LocalSearch::LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed)
+    : schedule_(schedule),
+      replays_(schedule.replays()),
+      program_(schedule.program()),
+      budget_(budget),
+      random_(seed) {
+  for (Index storage = 0; storage < program_.storages(); ++storage) {
+    const Program::Storage& one = program_.storage(storage);
+    if (one.given || one.bytes == 0 || !program_.op(one.maker).replayable) continue;
+    droppable_.push_back(storage);
+  }
+}
+
+void LocalSearch::add(Rerun rerun) {
+  schedule_.add(rerun);
+  journal_.push_back({rerun, true});
+}
+
+void LocalSearch::remove(Rerun rerun) {
+  schedule_.remove(rerun);
+  journal_.push_back({rerun, false});
+}
+
+void LocalSearch::roll_back(std::size_t mark) {
+  while (journal_.size() > mark) {
+    const Change change = journal_.back();
+    journal_.pop_back();
+    if (change.added) {
+      schedule_.remove(change.rerun);
+    } else {
+      schedule_.add(change.rerun);
+    }
+  }
+}
+
+// Frees the storage at the moment, by making it again before its next use; what that needs and would therefore have to be held
+// over the moment is made again with it. False: it cannot go, or costs too much; some of it may be done.
+bool LocalSearch::drop(Index storage, Moment moment, std::int64_t most_cost) {
+  const std::int64_t before = schedule_.cost();
+  const Schedule::Gap gap = schedule_.gap(storage, moment);
+  if (!gap.lives) return false;
+  const Index stage = schedule_.stage_of(gap.after);
+  std::vector<Index> pending{storage};
+  while (!pending.empty()) {
+    const Index next = pending.back();
+    pending.pop_back();
+    const Index maker = program_.storage(next).maker;
+    if (maker == kNone) continue;  // given: it stays
+    const Rerun rerun{replays_.group_of(maker), stage};
+    if (schedule_.has(rerun)) continue;
+    // It would run before the moment.
+    if (schedule_.moment(stage, maker) <= moment) {
+      if (next == storage) return false;
+      continue;
+    }
+    const std::vector<Rerun> all = schedule_.closure(rerun);
+    if (all.empty()) {
+      if (next == storage) return false;
+      continue;
+    }
+    for (const Rerun one : all) {
+      const auto ops = replays_.operators(one.group, stage);
+      std::vector<Index> asleep;
+      for (const Index op : ops) {
+        for (const graph::Content& need : program_.needs(op)) {
+          if (!schedule_.lives_at(need.storage, moment)) asleep.push_back(need.storage);
+        }
+      }
+      add(one);
+      for (const Index need : asleep) {
+        if (schedule_.lives_at(need, moment)) pending.push_back(need);
+      }
+    }
+    if (schedule_.cost() - before > most_cost) return false;
+  }
+  return true;
+}
+
+// Lowers the peak, at the least price. False: nothing can.
+bool LocalSearch::relieve(std::int64_t most_cost) {
+  const Index stage = schedule_.peak_stage();
+  const std::int64_t peak = schedule_.peak();
+  if (stage == kNone) return false;
+  const Moment moment = schedule_.peak_moment(stage);
+  drops_.clear();
+  for (const Index storage : droppable_) {
+    const Schedule::Gap gap = schedule_.gap(storage, moment);
+    if (!gap.lives) continue;
+    const Index at = schedule_.stage_of(gap.after);
+    const Index maker = program_.storage(storage).maker;
+    const Index group = replays_.group_of(maker);
+    if (!replays_.may_rerun(group, at) || schedule_.moment(at, maker) <= moment) continue;
+    const Rerun rerun{group, at};
+    if (schedule_.has(rerun)) continue;
+    const double bytes = static_cast<double>(
+        std::min(program_.storage(storage).bytes, std::max<std::int64_t>(peak - budget_, 1)));
+    // So that equal blocks do not all go the same way.
+    const double jitter = 1 + 0.2 * uniform();
+    drops_.push_back({storage, static_cast<double>(replays_.ns(group, at) + 100) / bytes * jitter});
+  }
+  constexpr std::size_t kTried = 6;
+  const std::size_t tried = std::min(kTried, drops_.size());
+  std::ranges::partial_sort(drops_, drops_.begin() + static_cast<std::ptrdiff_t>(tried), {},
+                            &Drop::price);
+  // Applied for real, so that what else it moves is in the price.
+  double best = 0;
+  std::size_t chosen = tried;
+  const std::int64_t over = peak - budget_;
+  for (std::size_t i = 0; i < drops_.size(); ++i) {
+    if (i >= tried && chosen < tried) break;
+    if (i >= 4 * kTried) break;
+    const std::size_t mark = journal_.size();
+    const std::int64_t cost = schedule_.cost();
+    const bool dropped = drop(drops_[i].storage, moment, most_cost);
+    const std::int64_t freed = std::min(over, peak - schedule_.stage_peak(stage));
+    const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
+    // Elsewhere it may have become worse.
+    const std::int64_t now = schedule_.peak();
+    roll_back(mark);
+    if (!dropped || freed <= 0 || now > peak) continue;
+    const double gain = static_cast<double>(freed) / paid;
+    if (gain > best) {
+      best = gain;
+      chosen = i;
+    }
+    if (i >= tried) break;
+  }
+  if (best == 0) return false;
+  return drop(drops_[chosen].storage, moment, most_cost);
+}
+
+bool LocalSearch::fit() {
+  while (schedule_.peak() > budget_) {
+    if (!relieve(std::numeric_limits<std::int64_t>::max() / 2)) return false;
+  }
+  journal_.clear();
+  return true;
+}
+
+// Nothing outside of the group uses what it makes.
+bool LocalSearch::is_idle(Rerun rerun) const {
+  for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
+    for (const Index storage : program_.makes(op)) {
+      Moment last = schedule_.moment(rerun.stage, op);
+      for (const Index writer : program_.writers(storage)) {
+        if (writer >= rerun.stage) break;
+        last = std::max(last, schedule_.moment(rerun.stage, writer));
+      }
+      if (!schedule_.ends_at(storage, last)) return false;
+      if (last != schedule_.moment(rerun.stage, op)) {
+        // Read between two writers, perhaps.
+        if (!schedule_.may_remove(rerun)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Takes away what nobody in the stage uses any more.
+void LocalSearch::prune(Index stage) {
+  bool again = true;
+  while (again) {
+    again = false;
+    const auto ops = schedule_.operators(stage);
+    for (std::size_t i = ops.size(); i-- > 0;) {
+      const Rerun rerun{replays_.group_of(ops[i]), stage};
+      if (replays_.operators(rerun.group, stage).front() != ops[i] || !is_idle(rerun)) continue;
+      remove(rerun);
+      again = true;
+      break;
+    }
+  }
+}
+
+// Moves it to an earlier stage, where something that it needs is made or used anyway. False: there is none.
+bool LocalSearch::shift(Rerun rerun) {
+  const auto ops = replays_.operators(rerun.group, rerun.stage);
+  const Index op = ops[random_() % ops.size()];
+  const auto needs = program_.needs(op);
+  if (needs.empty()) return false;
+  const Index need = needs[random_() % needs.size()].storage;
+  const Index stage =
+      schedule_.stage_of(schedule_.event_before(need, schedule_.moment(rerun.stage, op)));
+  if (stage == kNone || stage >= rerun.stage) return false;
+  const Rerun moved{rerun.group, stage};
+  if (schedule_.has(moved) || schedule_.closure(moved).size() != 1) return false;
+  remove(rerun);
+  add(moved);
+  prune(rerun.stage);
+  return true;
+}
+
+void LocalSearch::tidy() {
+  bool again = true;
+  while (again) {
+    again = false;
+    std::vector<Rerun> all = schedule_.reruns();
+    std::ranges::stable_sort(all, std::ranges::greater{},
+                             [&](Rerun one) { return replays_.ns(one.group, one.stage); });
+    for (const Rerun one : all) {
+      if (!schedule_.has(one) || !schedule_.may_remove(one)) continue;
+      const std::size_t mark = journal_.size();
+      remove(one);
+      prune(one.stage);
+      if (schedule_.peak() > budget_) {
+        roll_back(mark);
+      } else {
+        again = true;
+      }
+    }
+  }
+  journal_.clear();
+}
+
+// One change and what it takes to fit again. False: it would cost more than that, and all is as before.
+bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
+  if (!schedule_.may_remove(rerun)) return false;
+  constexpr int kShifts = 2;  // of 5 changes
+  if (random_() % 5 < kShifts) {
+    if (!shift(rerun)) return false;
+  } else {
+    remove(rerun);
+    prune(rerun.stage);
+  }
+  constexpr int kMostDrops = 24;
+  for (int i = 0; i < kMostDrops && schedule_.peak() > budget_; ++i) {
+    if (schedule_.cost() > most_cost || !relieve(most_cost - schedule_.cost())) break;
+  }
+  if (schedule_.peak() <= budget_ && schedule_.cost() <= most_cost) return true;
+  roll_back(0);
+  return false;
+}
+
+// Simulated annealing: what makes a plan a little worse is accepted at first, ever less as it goes on.
+void LocalSearch::improve(std::int64_t changes, std::chrono::steady_clock::time_point until) {
+  std::vector<Rerun> all = schedule_.reruns();
+  std::vector<Rerun> best = all;
+  std::int64_t best_cost = schedule_.cost();
+  constexpr double kHeat = 0.003;  // of the cost
+  const double heat = kHeat * static_cast<double>(best_cost);
+  for (std::int64_t i = 0; i < changes && !all.empty(); ++i) {
+    if (i % 16 == 0 && std::chrono::steady_clock::now() >= until) break;
+    const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
+    const double slack = heat * left * left * -std::log(1 - uniform());
+    const std::size_t pick = random_() % all.size();
+    const Rerun rerun = all[pick];
+    if (!schedule_.has(rerun)) {
+      all[pick] = all.back();
+      all.pop_back();
+      continue;
+    }
+    if (change(rerun, schedule_.cost() + static_cast<std::int64_t>(slack))) {
+      for (const Change& made : journal_) {
+        if (made.added) all.push_back(made.rerun);
+      }
+      if (schedule_.cost() < best_cost) {
+        best_cost = schedule_.cost();
+        best = schedule_.reruns();
+      }
+    }
+    journal_.clear();
+    // Each rerun is in the list at least once; not many times over.
+    if (all.size() > 4 * schedule_.size() + 16) all = schedule_.reruns();
+  }
+  for (const Rerun one : schedule_.reruns()) schedule_.remove(one);
+  for (const Rerun one : best) schedule_.add(one);
+}
+
+}  // namespace neap::planner

@@ -1,0 +1,305 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/schedule.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace neap::planner {
+namespace {
+
+constexpr std::int64_t made_at(Moment moment) { return moment * 2 + 1; }
+constexpr std::int64_t used_at(Moment moment) { return moment * 2; }
+constexpr bool is_make(std::int64_t event) { return (event & 1) != 0; }
+constexpr Moment moment_of(std::int64_t event) { return event >> 1; }
+constexpr Moment kHead = -1;
+
+std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+}  // namespace
+
+Schedule::Schedule(const Replays& replays)
+    : replays_(replays),
+      program_(replays.program()),
+      width_(program_.operators() + 1),
+      events_(at(program_.storages())),
+      reruns_(at(stages())),
+      own_(at(stages()), 0),
+      most_extra_(at(program_.operators()), 0),
+      tree_(at(stages()) + 1),
+      is_touched_(at(stages()), false) {
+  std::int64_t head = 0;
+  for (Index storage = 0; storage < program_.storages(); ++storage) {
+    const Program::Storage& one = program_.storage(storage);
+    Events& events = events_[at(storage)];
+    events.reserve(program_.users(storage).size() + 2);
+    if (!one.given) {
+      events.push_back(made_at(moment(one.maker, one.maker)));
+    } else if (one.arrival == kNone) {
+      events.push_back(made_at(kHead));
+      head += one.bytes;
+    } else {
+      events.push_back(made_at(moment(one.arrival, program_.operators())));
+    }
+    for (const Index op : program_.users(storage)) events.push_back(used_at(moment(op, op)));
+    if (one.keep || (one.given && one.released == graph::kNever)) {
+      events.push_back(used_at(moment(program_.operators(), program_.operators())));
+    } else if (one.given && one.released != kNone) {
+      const std::int64_t released = used_at(moment(one.released, one.released));
+      // It may have been released right after it arrived.
+      if (released > events.back()) events.push_back(released);
+    }
+    enter(storage, moment_of(events.front()), moment_of(events.back()), 1);
+  }
+  tree_.add(0, 1, head);
+  for (Index op = 0; op < program_.operators(); ++op) {
+    std::int64_t arriving = 0;
+    for (const Index storage : program_.arrivals(op)) arriving += program_.storage(storage).bytes;
+    most_extra_[at(op)] = std::max(arriving, program_.op(op).workspace);
+  }
+  for (Index stage = 0; stage < stages(); ++stage) touch(moment(stage, 0));
+  settle();
+}
+
+bool Schedule::has(Rerun rerun) const {
+  const auto& stage = reruns_[at(rerun.stage)];
+  const auto ops = replays_.operators(rerun.group, rerun.stage);
+  return !ops.empty() && std::ranges::binary_search(stage, ops.front());
+}
+
+std::vector<Rerun> Schedule::closure(Rerun rerun) const {
+  std::vector<Rerun> all{rerun};
+  std::vector<Index> needed;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!replays_.may_rerun(all[i].group, all[i].stage)) return {};
+    needed.clear();
+    replays_.overwritten_needs(all[i].group, all[i].stage, needed);
+    for (const Index group : needed) {
+      const Rerun next{group, rerun.stage};
+      if (!has(next) && std::ranges::find(all, next) == all.end()) all.push_back(next);
+    }
+  }
+  return all;
+}
+
+bool Schedule::may_remove(Rerun rerun) const {
+  for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
+    for (const graph::Content& one : program_.mutates(op)) {
+      // Whoever reads it before this write, and runs again in this stage.
+      for (const Index user : program_.users(one.storage)) {
+        if (user >= op) break;
+        if (replays_.group_of(user) != rerun.group &&
+            std::ranges::binary_search(operators(rerun.stage), user)) {
+          return false;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+void Schedule::add(Rerun rerun) {
+  auto& stage = reruns_[at(rerun.stage)];
+  for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
+    const Moment now = moment(rerun.stage, op);
+    stage.insert(std::ranges::lower_bound(stage, op), op);
+    cost_ += program_.op(op).ns;
+    for (const graph::Content& need : program_.needs(op)) add_use(need.storage, now);
+    for (const Index storage : program_.makes(op)) add_make(storage, now);
+    touch(now);
+  }
+  ++pairs_;
+}
+
+void Schedule::remove(Rerun rerun) {
+  auto& stage = reruns_[at(rerun.stage)];
+  for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
+    const Moment now = moment(rerun.stage, op);
+    stage.erase(std::ranges::lower_bound(stage, op));
+    cost_ -= program_.op(op).ns;
+    for (const graph::Content& need : program_.needs(op)) remove_use(need.storage, now);
+    for (const Index storage : program_.makes(op)) remove_make(storage, now);
+    touch(now);
+  }
+  --pairs_;
+}
+
+// The storage lives when the stages after `from` and up to `to` begin.
+void Schedule::enter(Index storage, Moment from, Moment to, std::int64_t sign) {
+  tree_.add(at(stage_of(from) + 2), at(stage_of(to) + 2), sign * program_.storage(storage).bytes);
+}
+
+void Schedule::touch(Moment moment) {
+  if (moment < 0) return;
+  const Index stage = stage_of(moment);
+  if (is_touched_[at(stage)]) return;
+  is_touched_[at(stage)] = true;
+  touched_.push_back(stage);
+}
+
+void Schedule::add_use(Index storage, Moment moment) {
+  Events& events = events_[at(storage)];
+  const auto next = std::ranges::lower_bound(events, used_at(moment));
+  // The new use is the last of its life.
+  if (next == events.end() || is_make(*next)) {
+    const Moment last = moment_of(*(next - 1));
+    enter(storage, last, moment, 1);
+    touch(last);
+  }
+  events.insert(next, used_at(moment));
+}
+
+void Schedule::remove_use(Index storage, Moment moment) {
+  Events& events = events_[at(storage)];
+  const auto use = std::ranges::lower_bound(events, used_at(moment));
+  if (use + 1 == events.end() || is_make(*(use + 1))) {
+    const Moment last = moment_of(*(use - 1));
+    enter(storage, last, moment, -1);
+    touch(last);
+  }
+  events.erase(use);
+}
+
+// What lived from the event before to the one after is cut in two.
+void Schedule::add_make(Index storage, Moment moment) {
+  Events& events = events_[at(storage)];
+  const auto next = std::ranges::lower_bound(events, made_at(moment));
+  const Moment before = moment_of(*(next - 1));
+  if (next != events.end() && !is_make(*next)) {
+    enter(storage, before, moment, -1);
+    touch(before);
+  }
+  events.insert(next, made_at(moment));
+}
+
+void Schedule::remove_make(Index storage, Moment moment) {
+  Events& events = events_[at(storage)];
+  const auto make = std::ranges::lower_bound(events, made_at(moment));
+  const auto next = make + 1;
+  if (next != events.end() && !is_make(*next)) {
+    const Moment before = moment_of(*(make - 1));
+    enter(storage, before, moment, 1);
+    touch(before);
+  }
+  events.erase(make);
+}
+
+bool Schedule::ends_at(Index storage, Moment moment) const {
+  const Events& all = events(storage);
+  const auto next = std::ranges::upper_bound(all, made_at(moment));
+  return next == all.end() || is_make(*next);
+}
+
+bool Schedule::lives_at(Index storage, Moment moment) const {
+  const Events& all = events(storage);
+  // The first event after the moment; the one before it is at the moment or earlier.
+  const auto next = std::ranges::upper_bound(all, made_at(moment));
+  if (next == all.begin()) return false;
+  if (moment_of(*(next - 1)) == moment) return true;
+  return next != all.end() && !is_make(*next);
+}
+
+Moment Schedule::event_before(Index storage, Moment moment) const {
+  const Events& all = events(storage);
+  return moment_of(*(std::ranges::lower_bound(all, used_at(moment)) - 1));
+}
+
+Schedule::Gap Schedule::gap(Index storage, Moment moment) const {
+  const Events& all = events(storage);
+  const auto next = std::ranges::lower_bound(all, used_at(moment));
+  if (next == all.begin() || next == all.end() || is_make(*next) || moment_of(*next) == moment) {
+    return {0, 0, false};
+  }
+  return {moment_of(*(next - 1)), moment_of(*next), true};
+}
+
+// Bytes above those that live when the stage begins.
+std::int64_t Schedule::own_peak(Index stage, Moment* where) const {
+  std::int64_t now = 0;
+  std::int64_t most = 0;
+  const auto step = [&](Index op) {
+    const Moment here = moment(stage, op);
+    const Program::Op& flat = program_.op(op);
+    now += flat.makes_bytes;
+    const std::int64_t extra = op == stage ? most_extra_[at(op)] : flat.workspace;
+    if (now + extra > most || (where != nullptr && *where < 0)) {
+      most = std::max(most, now + extra);
+      if (where != nullptr) *where = here;
+    }
+    for (const graph::Content& need : program_.needs(op)) {
+      if (ends_at(need.storage, here)) now -= program_.storage(need.storage).bytes;
+    }
+    for (const Index storage : program_.makes(op)) {
+      if (ends_at(storage, here)) now -= program_.storage(storage).bytes;
+    }
+  };
+  for (const Index op : reruns_[at(stage)]) step(op);
+  if (stage < program_.operators()) step(stage);
+  return most;
+}
+
+void Schedule::settle() {
+  for (const Index stage : touched_) {
+    is_touched_[at(stage)] = false;
+    const std::int64_t own = own_peak(stage, nullptr);
+    tree_.add(at(stage) + 1, at(stage) + 2, own - own_[at(stage)]);
+    own_[at(stage)] = own;
+  }
+  touched_.clear();
+}
+
+std::int64_t Schedule::peak() {
+  settle();
+  return tree_.most();
+}
+
+Index Schedule::peak_stage() {
+  settle();
+  return static_cast<Index>(tree_.where()) - 1;
+}
+
+Moment Schedule::peak_moment(Index stage) const {
+  if (stage == kNone) return kHead;
+  Moment where = -1;
+  (void)own_peak(stage, &where);
+  return where < 0 ? moment(stage, program_.operators()) : where;
+}
+
+std::int64_t Schedule::stage_peak(Index stage) {
+  settle();
+  return tree_.at(at(stage + 1));
+}
+
+std::int64_t Schedule::peak_between(Index first, Index last) {
+  settle();
+  return tree_.most(at(first + 1), at(last + 1));
+}
+
+std::vector<Rerun> Schedule::reruns() const {
+  std::vector<Rerun> all;
+  all.reserve(pairs_);
+  for (Index stage = 0; stage < stages(); ++stage) {
+    for (const Index op : reruns_[at(stage)]) {
+      const Index group = replays_.group_of(op);
+      if (replays_.operators(group, stage).front() == op) all.push_back({group, stage});
+    }
+  }
+  return all;
+}
+
+void Schedule::validate() {
+  settle();
+  Schedule fresh(replays_);
+  for (const Rerun rerun : reruns()) fresh.add(rerun);
+  fresh.settle();
+  if (fresh.cost() != cost_ || fresh.pairs_ != pairs_) {
+    throw std::logic_error("planner: a schedule's cost does not follow from its reruns");
+  }
+  for (Index stage = kNone; stage < stages(); ++stage) {
+    if (fresh.stage_peak(stage) != stage_peak(stage)) {
+      throw std::logic_error("planner: the peak of stage " + std::to_string(stage) +
+                             " does not follow from the reruns");
+    }
+  }
+}
+
+}  // namespace neap::planner

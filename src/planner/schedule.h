@@ -1,0 +1,131 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// planner/schedule.h: which groups run again in which stage, and the bytes at every moment that follow from it.
+//
+// Note [Schedules]
+// A schedule is a set of pairs (group, stage). Nothing else is chosen: each use of a storage is served by the latest maker before it, and
+// a storage lives from a maker to the last use before the next one. So every set of allowed pairs is a plan, pairs can be
+// added and taken away in any order, and only memory and time change. (The one exception is closed over by `closure`.)
+//
+// Note [Moments]
+// A moment is stage * (operators + 1) + operator. In stage t the reruns come in their order, then operator t itself. Storages that
+// arrive after operator t live from moment (t, operators) on; the ones of the head from before stage 0. What must be there at the
+// end is used in the last stage, which has no operator.
+//
+// Invariants, checked by validate():
+//   stage_peak(t) == bytes that live when t begins + the most that its own operators add to them
+//   cost() == sum of ns over all pairs
+#pragma once
+
+#include "planner/peak_tree.h"
+#include "planner/replays.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace neap::planner {
+
+using Moment = std::int64_t;
+
+struct Rerun {
+  Index group;
+  Index stage;
+
+  bool operator==(const Rerun&) const = default;
+};
+
+class Schedule {
+ public:
+  explicit Schedule(const Replays& replays);
+
+  [[nodiscard]] const Replays& replays() const { return replays_; }
+  [[nodiscard]] const Program& program() const { return program_; }
+  [[nodiscard]] Index stages() const { return program_.operators() + 1; }
+
+  [[nodiscard]] bool has(Rerun rerun) const;
+  // The reruns of a stage, by operator.
+  [[nodiscard]] std::span<const Index> operators(Index stage) const {
+    return reruns_[static_cast<std::size_t>(stage)];
+  }
+  // The pair and what it needs to run again in the same stage, as far as it is not there; empty: it is not allowed.
+  [[nodiscard]] std::vector<Rerun> closure(Rerun rerun) const;
+  // False: another pair of the stage needs it.
+  [[nodiscard]] bool may_remove(Rerun rerun) const;
+  // REQUIRES: allowed and closed over; not there, respectively there. Cost: logarithmic, and the length of the stages touched,
+  // when the peak is next asked for.
+  void add(Rerun rerun);
+  void remove(Rerun rerun);
+
+  [[nodiscard]] std::int64_t cost() const { return cost_; }  // ns of reruns
+  [[nodiscard]] std::size_t size() const { return pairs_; }
+  std::int64_t peak();
+  // The first stage that reaches the peak, and the moment in it.
+  Index peak_stage();
+  [[nodiscard]] Moment peak_moment(Index stage) const;
+  std::int64_t stage_peak(Index stage);
+  // The largest of stages [first, last).
+  std::int64_t peak_between(Index first, Index last);
+
+  // A life of a storage: from a maker to its last use.
+  struct Life {
+    Moment made;
+    Moment last;
+  };
+  // What happens to it before and after a moment, when the storage lives then without being used or made.
+  struct Gap {
+    Moment before;
+    Moment after;
+    bool lives;
+  };
+  [[nodiscard]] Gap gap(Index storage, Moment moment) const;
+  // The last time before the moment that it was made or used.
+  [[nodiscard]] Moment event_before(Index storage, Moment moment) const;
+  [[nodiscard]] bool lives_at(Index storage, Moment moment) const;
+  [[nodiscard]] Index stage_of(Moment moment) const {
+    return moment < 0 ? kNone : static_cast<Index>(moment / width_);
+  }
+  [[nodiscard]] Index operator_at(Moment moment) const {
+    return static_cast<Index>(moment % width_);
+  }
+  [[nodiscard]] Moment moment(Index stage, Index op) const {
+    return static_cast<Moment>(stage) * width_ + op;
+  }
+  // The storage is used at or made at the moment for the last time before it is made anew, or for ever.
+  [[nodiscard]] bool ends_at(Index storage, Moment moment) const;
+
+  // Sets aside what it would come back to: snapshot = reruns().
+  [[nodiscard]] std::vector<Rerun> reruns() const;
+  // For tests: throws std::logic_error when an invariant does not hold.
+  void validate();
+
+ private:
+  // Of one storage, in order: moment * 2 + 1 where it is made, moment * 2 where it is used.
+  using Events = std::vector<std::int64_t>;
+  [[nodiscard]] const Events& events(Index storage) const {
+    return events_[static_cast<std::size_t>(storage)];
+  }
+  void add_use(Index storage, Moment moment);
+  void remove_use(Index storage, Moment moment);
+  void add_make(Index storage, Moment moment);
+  void remove_make(Index storage, Moment moment);
+  void enter(Index storage, Moment from, Moment to, std::int64_t sign);
+  void touch(Moment moment);
+  void settle();
+  [[nodiscard]] std::int64_t own_peak(Index stage, Moment* where) const;
+
+  const Replays& replays_;
+  const Program& program_;
+  Moment width_;
+  std::vector<Events> events_;
+  std::vector<std::vector<Index>> reruns_;  // operators by stage
+  std::vector<std::int64_t> own_;           // by stage: what its operators add
+  std::vector<std::int64_t> most_extra_;    // by operator: workspace, or what arrives after it
+  PeakTree tree_;                           // stage + 1; first the head
+  std::vector<Index> touched_;
+  std::vector<bool> is_touched_;
+  std::int64_t cost_ = 0;
+  std::size_t pairs_ = 0;
+};
+
+}  // namespace neap::planner

@@ -1,0 +1,301 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/bounds.h"
+#include "planner/emit.h"
+#include "planner/local_search.h"
+#include "planner/portfolio.h"
+
+#include <neap/planner.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <thread>
+
+namespace neap::planner {
+
+Infeasible::Infeasible(const std::string& text, Bytes asked, Bytes smallest, Bytes floor_bytes,
+                       std::int64_t op)
+    : Error(text),
+      budget(asked),
+      smallest_known(smallest),
+      floor(floor_bytes),
+      floor_operator(op) {}
+Infeasible::~Infeasible() = default;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Runs task(0) ... task(count - 1), on as many threads as there are cores.
+void for_each_in_parallel(std::size_t count, const std::function<void(std::size_t)>& task) {
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  std::atomic<std::size_t> next{0};
+  std::vector<std::exception_ptr> failed(count);
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      try {
+        task(i);
+      } catch (...) {
+        failed[i] = std::current_exception();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 1; i < std::min(cores, count); ++i) threads.emplace_back(work);
+    work();
+  }
+  for (const std::exception_ptr& one : failed) {
+    if (one) std::rethrow_exception(one);
+  }
+}
+
+// A plan on its way.
+struct Candidate {
+  std::string name;
+  std::optional<std::vector<Rerun>> reruns;
+  std::int64_t found_ns = 0;  // as the method found it
+  std::int64_t ns = 0;
+};
+
+class Solver {
+ public:
+  Solver(const graph::Trace& trace, const Options& options)
+      : trace_(trace),
+        options_(options),
+        program_(trace),
+        replays_(program_),
+        floor_(memory_floor(replays_)) {
+    for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
+    for (const Index storage : program_.arrivals(kNone)) {
+      head_ += program_.storage(storage).bytes;
+    }
+    plain_peak_ = graph::plain_plan(trace).predicted_peak;
+  }
+
+  [[nodiscard]] const Floor& floor() const { return floor_; }
+  [[nodiscard]] std::int64_t head() const { return head_; }
+  [[nodiscard]] std::int64_t plain_peak() const { return plain_peak_; }
+  [[nodiscard]] std::int64_t plain_ns() const { return plain_ns_; }
+  [[nodiscard]] const Replays& replays() const { return replays_; }
+
+  // `known`: reruns that fit, perhaps of a smaller budget. Empty when nothing fits.
+  std::optional<Solution> solve(std::int64_t budget,
+                                const std::optional<std::vector<Rerun>>& known) {
+    if (budget < floor_.bytes) return {};
+    const Clock::time_point until =
+        options_.time_limit ? Clock::now() + *options_.time_limit : Clock::time_point::max();
+    std::vector<Candidate> candidates = starts(budget);
+    if (!known && !any(candidates)) {
+      // What a rule finds is not monotone: it may fit less and fail at more.
+      const std::int64_t works = smallest();
+      if (works > budget) return {};
+      candidates = starts(works);
+    }
+    Solution solution;
+    solution.plain_ns = plain_ns_;
+    for (const Candidate& one : candidates) {
+      solution.starts.push_back(
+          {one.name, one.reruns ? std::optional(one.found_ns) : std::nullopt});
+    }
+    if (known) candidates.push_back({"smaller budget", known, 0, 0});
+    std::erase_if(candidates, [](const Candidate& one) { return !one.reruns; });
+    if (candidates.empty()) return {};
+    Candidate best = search(budget, candidates, until);
+    Schedule schedule(replays_);
+    for (const Rerun one : *best.reruns) schedule.add(one);
+    solution.plan = emit(schedule, budget);
+    solution.rerun_ns = schedule.cost();
+    solution.bound_ns = recompute_bound(replays_, budget);
+    solution.winner = best.ns == 0 ? "plain" : best.name;
+    last_ = *best.reruns;
+    return solution;
+  }
+
+  // The reruns of the last solution.
+  [[nodiscard]] const std::vector<Rerun>& last() const { return last_; }
+
+  // A budget that a method finds a plan for, as small as it goes in halving steps.
+  std::int64_t smallest() {
+    std::int64_t works = std::max(plain_peak_, floor_.bytes);
+    std::int64_t fails = floor_.bytes - 1;
+    const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
+    while (works - fails > step) {
+      const std::int64_t middle = fails + (works - fails) / 2;
+      (any(starts(middle)) ? works : fails) = middle;
+    }
+    return works;
+  }
+
+  [[noreturn]] void refuse(std::int64_t budget) {
+    const std::int64_t known = smallest();
+    const std::string at =
+        floor_.op == kNone ? "what is there before the first operator"
+        : floor_.op == program_.operators()
+            ? "what is held at the end"
+            : "operator " + std::to_string(floor_.op) + " (" + name(floor_.op) + ")";
+    throw Infeasible("no plan found for a budget of " + Bytes(budget).text() + ": " + at +
+                         " needs " + Bytes(floor_.bytes).text() +
+                         " whatever the plan; the smallest budget known to work is " +
+                         Bytes(known).text() + " (" + std::to_string(known) + " bytes)",
+                     Bytes(budget), Bytes(known), Bytes(floor_.bytes), floor_.op);
+  }
+
+ private:
+  [[nodiscard]] const std::string& name(Index op) const {
+    return std::get<graph::Operator>(trace_.events[static_cast<std::size_t>(program_.op(op).event)])
+        .name;
+  }
+
+  std::vector<Candidate> starts(std::int64_t budget) {
+    Schedule plain(replays_);
+    if (plain.peak() <= budget) return {{"plain", std::vector<Rerun>{}, 0, 0}};
+    std::vector<Candidate> found;
+    std::vector<const Method*> methods;
+    for (const Method& method : portfolio()) {
+      if (program_.operators() > method.most_operators) continue;
+      methods.push_back(&method);
+      found.push_back({std::string(method.name), {}, 0, 0});
+    }
+    for_each_in_parallel(methods.size(), [&](std::size_t i) {
+      found[i].reruns = methods[i]->find(replays_, budget, options_.seed);
+      if (!found[i].reruns) return;
+      for (const Rerun one : *found[i].reruns) {
+        found[i].found_ns += replays_.ns(one.group, one.stage);
+      }
+    });
+    return found;
+  }
+
+  static bool any(const std::vector<Candidate>& candidates) {
+    return std::ranges::any_of(candidates,
+                               [](const Candidate& one) { return one.reruns.has_value(); });
+  }
+
+  // All are searched a little, the best of them much.
+  Candidate search(std::int64_t budget, std::vector<Candidate>& candidates,
+                   Clock::time_point until) {
+    for_each_in_parallel(candidates.size(),
+                         [&](std::size_t i) { change(candidates[i], budget, 0, 1, until); });
+    by_cost(candidates);
+    constexpr std::size_t kSearched = 4;
+    if (candidates.size() > kSearched) candidates.resize(kSearched);
+    // About a second on one core; a change costs more on a long trace.
+    const std::int64_t changes =
+        std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
+    for_each_in_parallel(candidates.size(), [&](std::size_t i) {
+      change(candidates[i], budget, changes, options_.seed + 1, until);
+    });
+    by_cost(candidates);
+    constexpr std::size_t kFinal = 2;
+    if (candidates.size() > kFinal) candidates.resize(kFinal);
+    std::uint64_t round = 2;
+    do {
+      for_each_in_parallel(candidates.size(), [&](std::size_t i) {
+        change(candidates[i], budget, 2 * changes, options_.seed + round, until);
+      });
+      ++round;
+    } while (options_.time_limit && Clock::now() < until && candidates.front().ns > 0);
+    by_cost(candidates);
+    return candidates.front();
+  }
+
+  static void by_cost(std::vector<Candidate>& candidates) {
+    std::ranges::stable_sort(candidates, {}, &Candidate::ns);
+  }
+
+  // No changes: only what is too much goes.
+  void change(Candidate& candidate, std::int64_t budget, std::int64_t changes, std::uint64_t seed,
+              Clock::time_point until) const {
+    Schedule schedule(replays_);
+    for (const Rerun one : *candidate.reruns) schedule.add(one);
+    LocalSearch search(schedule, budget, seed);
+    if (changes == 0) {
+      search.tidy();
+    } else {
+      search.improve(changes, until);
+    }
+    candidate.reruns = schedule.reruns();
+    candidate.ns = schedule.cost();
+  }
+
+  const graph::Trace& trace_;
+  Options options_;
+  Program program_;
+  Replays replays_;
+  Floor floor_;
+  std::int64_t plain_ns_ = 0;
+  std::int64_t plain_peak_ = 0;
+  std::int64_t head_ = 0;
+  std::vector<Rerun> last_;
+};
+
+}  // namespace
+
+Solution solve(const graph::Trace& trace, const Options& options) {
+  if (options.budget < Bytes(0)) {
+    throw InvalidArgument("planner: a budget of " + std::to_string(options.budget.count()) +
+                          " bytes; it must not be negative");
+  }
+  Solver solver(trace, options);
+  std::optional<Solution> solution = solver.solve(options.budget.count(), {});
+  if (!solution) solver.refuse(options.budget.count());
+  return std::move(*solution);
+}
+
+Solution solve_smallest(const graph::Trace& trace, const Options& options) {
+  Solver solver(trace, options);
+  const std::int64_t budget = solver.smallest();
+  std::optional<Solution> solution = solver.solve(budget, {});
+  if (!solution) solver.refuse(budget);
+  return std::move(*solution);
+}
+
+Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options& options) {
+  if (points < 2) {
+    throw InvalidArgument("planner: a frontier of " + std::to_string(points) +
+                          " points; it takes 2 at least");
+  }
+  Solver solver(trace, options);
+  Frontier result{Bytes(solver.head()), Bytes(solver.plain_peak()), Bytes(solver.floor().bytes),
+                  solver.floor().op,    solver.plain_ns(),          {}};
+  std::optional<std::vector<Rerun>> known;
+  const std::int64_t low = solver.floor().bytes;
+  const std::int64_t high = std::max(low, solver.plain_peak());
+  for (std::int64_t i = 0; i < points; ++i) {
+    const std::int64_t budget =
+        low + (high - low) / (points - 1) * i + (i == points - 1 ? (high - low) % (points - 1) : 0);
+    const std::optional<Solution> solution = solver.solve(budget, known);
+    const std::int64_t bound = recompute_bound(solver.replays(), budget);
+    FrontierPoint point{Bytes(budget), {}, bound};
+    if (bound == std::numeric_limits<std::int64_t>::max()) point.bound_ns.reset();
+    if (solution) {
+      point.rerun_ns = solution->rerun_ns;
+      known = solver.last();
+    }
+    result.points.push_back(point);
+  }
+  // What no plan of a larger budget avoids, none of a smaller one does.
+  for (std::size_t i = result.points.size() - 1; i-- > 0;) {
+    std::optional<std::int64_t>& bound = result.points[i].bound_ns;
+    if (bound) bound = std::max(bound, result.points[i + 1].bound_ns);
+  }
+  return result;
+}
+
+Bytes budget_of_share(const graph::Trace& trace, double share) {
+  if (!(share >= 0 && share <= 1)) {
+    throw InvalidArgument("planner: a share of " + std::to_string(share) +
+                          "; it must lie between 0 and 1");
+  }
+  const Program program(trace);
+  std::int64_t head = 0;
+  for (const Index storage : program.arrivals(kNone)) head += program.storage(storage).bytes;
+  const std::int64_t above = graph::plain_plan(trace).predicted_peak - head;
+  return Bytes(head + static_cast<std::int64_t>(std::floor(share * static_cast<double>(above))));
+}
+
+}  // namespace neap::planner

@@ -1,0 +1,100 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Any bytes are a plan or are refused with a FormatError. What is a plan comes back equal, and a trace allows it or throws
+// BrokenPlan.
+#include "fuzz/line_mutator.h"
+
+#include <neap/graph.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace neap::graph {
+namespace {
+
+void expect(bool holds, const char* what) {
+  if (holds) return;
+  std::cerr << "plan_fuzzer: broken: " << what << '\n';
+  std::abort();
+}
+
+std::optional<Plan> read(const std::string& text) {
+  std::istringstream in(text);
+  try {
+    return read_plan(in, "fuzzed");
+  } catch (const FormatError& error) {
+    expect(error.line >= 1, "an error names its line");
+    return {};
+  }
+}
+
+std::string text_of(const Plan& plan) {
+  std::ostringstream out;
+  write_plan(plan, out);
+  return out.str();
+}
+
+// One of everything that has a rule: storages of the head and later, kept, released, of several outputs, written into, written
+// once, and an operator that must not run again. The corpus has plans for it.
+Trace small_step() {
+  return {
+      .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},
+                 Given{.storage = 1, .bytes = 8, .kind = StorageKind::Buffer},
+                 Operator{.name = "a", .reads = {0}, .makes = {{2, 40}, {3, 4}}, .ns = 5},
+                 Operator{.name = "b",
+                          .reads = {2},
+                          .mutates = {3},
+                          .mutates_once = {1},
+                          .makes = {{4, 30}},
+                          .ns = 7,
+                          .workspace = 60},
+                 Given{.storage = 5, .bytes = 10, .kind = StorageKind::Input}, Release{4},
+                 Operator{
+                     .name = "c", .reads = {5}, .makes = {{6, 20}}, .ns = 3, .replayable = false},
+                 Release{5}, Operator{.name = "d", .reads = {2, 3, 6}, .mutates = {0}, .ns = 2},
+                 Release{2}, Release{3}, Release{6}},
+      .keep = {0, 1}};
+}
+
+void fuzz(const std::string& input) {
+  const std::optional<Plan> plan = read(input);
+  if (!plan) return;
+  const std::string text = text_of(*plan);
+  const std::optional<Plan> again = read(text);
+  expect(again == plan, "what is written and read again is equal");
+  expect(text_of(*again) == text, "and is written the same again");
+  static const Trace trace = small_step();
+  try {
+    const Outcome outcome = simulate(trace, *plan);
+    // All that there is lives at most twice.
+    expect(outcome.peak >= 118 && outcome.peak <= 2 * 212 + 60, "the peak is one of this trace");
+    expect(outcome.ns >= 17, "every operator takes its time");
+    expect(verify(trace, {outcome.peak, outcome.peak, outcome.ns, plan->steps}).ns == outcome.ns,
+           "what simulate() says is what verify() asks for");
+  } catch (const BrokenPlan& error) {
+    expect(error.line >= 1 && error.line <= static_cast<std::int64_t>(plan->steps.size()) + 2,
+           "an error names a line of the plan");
+  }
+}
+
+}  // namespace
+}  // namespace neap::graph
+
+// NOLINTBEGIN(readability-identifier-naming): the names that libFuzzer calls.
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t count) {
+  neap::graph::fuzz(std::string(reinterpret_cast<const char*>(bytes), count));
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(unsigned char* bytes, std::size_t count,
+                                               std::size_t most, unsigned seed) {
+  const std::string text(reinterpret_cast<const char*>(bytes), count);
+  neap::fuzz::LineMutator mutator(text, seed);
+  const std::vector<std::string>& lines = mutator.mutate();
+  return neap::fuzz::put(neap::fuzz::LineMutator::joined(lines), bytes, most);
+}
+// NOLINTEND(readability-identifier-naming)

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#
+# tests/fuzz/run.sh SECONDS [trace|plan]: builds the fuzzers with clang and runs each for that long, both or the one that is
+# named, with the sanitizers for addresses and undefined behaviour. Needs clang, zlib, nlohmann-json and a configured build
+# folder, which has export.h; no LibTorch.
+#
+# What it finds lies in build/fuzz: NAME.corpus holds inputs that reach new code and are the start of the next run, NAME-crash-*
+# and the like the inputs that failed: build/fuzz/NAME_fuzzer FILE repeats one. Its status is that of the first fuzzer that fails.
+set -euo pipefail
+
+usage='usage: tests/fuzz/run.sh SECONDS [trace|plan]'
+seconds=${1:?$usage}
+read -ra names <<<"${2:-trace plan}"
+[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan)$ ]] || {
+  echo "$usage" >&2
+  exit 2
+}
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+root=${here%/tests/fuzz}
+out=$root/build/fuzz
+# NEAP_EXPORT_DIR: a build folder's include/ elsewhere.
+generated=${NEAP_EXPORT_DIR:-$root/build/include}
+[[ -f $generated/neap/export.h ]] || {
+  echo "fuzz: $generated/neap/export.h is missing; configure a build in $root/build first" >&2
+  exit 2
+}
+mkdir -p "$out"
+
+# The library's files are compiled once, for both.
+flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined
+  -Dneap_EXPORTS -I"$root/src" -I"$root/include" -I"$root/tests" -I"$generated"
+  # The parser's own branches are not what new inputs are looked for.
+  -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
+objects=()
+for source in "$root"/src/base/{bytes,error}.cpp "$root"/src/graph/*.cpp; do
+  object=$out/$(basename "$source" .cpp).o
+  "${CXX:-clang++}" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
+  objects+=("$object")
+done
+for name in "${names[@]}"; do
+  "${CXX:-clang++}" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
+    -lz -o "$out/${name}_fuzzer"
+done
+for name in "${names[@]}"; do
+  mkdir -p "$out/$name.corpus"
+  echo "fuzz: $name, $seconds s"
+  "$out/${name}_fuzzer" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+    -artifact_prefix="$out/$name-" "$out/$name.corpus" "$here/corpus/$name"
+done

@@ -1,0 +1,83 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Any bytes are a trace or are refused with a FormatError. What is a trace comes back equal, and runs plainly.
+#include "fuzz/line_mutator.h"
+
+#include <neap/graph.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace neap::graph {
+namespace {
+
+void expect(bool holds, const char* what) {
+  if (holds) return;
+  std::cerr << "trace_fuzzer: broken: " << what << '\n';
+  std::abort();
+}
+
+std::optional<Trace> read(const std::string& text) {
+  std::istringstream in(text);
+  try {
+    return read_trace(in, "fuzzed");
+  } catch (const FormatError& error) {
+    expect(error.line >= 1, "an error names its line");
+    return {};
+  }
+}
+
+std::string text_of(const Trace& trace) {
+  std::ostringstream out;
+  write_trace(trace, out);
+  return out.str();
+}
+
+void fuzz(const std::string& input) {
+  const std::optional<Trace> trace = read(input);
+  if (!trace) return;
+  const std::string text = text_of(*trace);
+  const std::optional<Trace> again = read(text);
+  expect(again == trace, "what is written and read again is equal");
+  expect(text_of(*again) == text, "and is written the same again");
+  // Throws nothing: every trace that was read has a plain run.
+  const Outcome outcome = verify(*trace, plain_plan(*trace));
+  expect(outcome.reruns == 0, "a plain run reruns nothing");
+  // The plan holds on to what is kept at the end, also where the program does not.
+  expect(run_plainly(*trace).peak <= outcome.peak, "both plain runs have one peak");
+}
+
+void number_operators(std::vector<std::string>& lines) {
+  const std::string key = "{\"op\":";
+  int number = 0;
+  for (std::string& line : lines) {
+    if (!line.starts_with(key)) continue;
+    const std::size_t end = line.find_first_not_of("0123456789", key.size());
+    if (end == std::string::npos) continue;
+    line.replace(key.size(), end - key.size(), std::to_string(number++));
+  }
+}
+
+}  // namespace
+}  // namespace neap::graph
+
+// NOLINTBEGIN(readability-identifier-naming): the names that libFuzzer calls.
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t count) {
+  neap::graph::fuzz(std::string(reinterpret_cast<const char*>(bytes), count));
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(unsigned char* bytes, std::size_t count,
+                                               std::size_t most, unsigned seed) {
+  const std::string text(reinterpret_cast<const char*>(bytes), count);
+  neap::fuzz::LineMutator mutator(text, seed);
+  std::vector<std::string>& lines = mutator.mutate();
+  // Moved and copied operators would be refused for their numbers alone.
+  if (seed % 8 != 0) neap::graph::number_operators(lines);
+  return neap::fuzz::put(neap::fuzz::LineMutator::joined(lines), bytes, most);
+}
+// NOLINTEND(readability-identifier-naming)

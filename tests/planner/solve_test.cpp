@@ -1,0 +1,163 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// What solve() promises: plans that the simulator takes, never worse than any of its starts, the same each time.
+#include "bench/traces/generators.h"
+#include "graph/random_traces.h"
+#include "planner/portfolio.h"
+
+#include <neap/planner.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace neap::planner {
+namespace {
+
+TEST(Solve, finds_for_every_family_and_share_a_plan_that_is_never_worse_than_its_starts) {
+  int solved = 0;
+  for (const std::string_view family : bench::families()) {
+    const graph::Trace trace = bench::make_trace(family, 200, 1);
+    for (const double share : {1.0, 0.5, 0.3}) {
+      const Bytes budget = budget_of_share(trace, share);
+      Solution solution;
+      try {
+        solution = solve(trace, {.budget = budget});
+      } catch (const Infeasible& error) {
+        EXPECT_GT(error.smallest_known, budget) << family << " " << share;
+        continue;
+      }
+      ++solved;
+      ASSERT_NO_THROW(graph::verify(trace, solution.plan)) << family << " " << share;
+      EXPECT_EQ(solution.plan.budget, budget.count());
+      EXPECT_EQ(solution.plan.predicted_ns, solution.plain_ns + solution.rerun_ns);
+      EXPECT_GE(solution.rerun_ns, solution.bound_ns) << family << " " << share;
+      for (const Start& start : solution.starts) {
+        EXPECT_LE(solution.rerun_ns, start.rerun_ns.value_or(solution.rerun_ns)) << start.name;
+      }
+      if (share == 1) {
+        EXPECT_EQ(solution.rerun_ns, 0);
+        EXPECT_EQ(solution.winner, "plain");
+      } else {
+        EXPECT_TRUE(std::ranges::any_of(solution.starts, [&](const Start& start) {
+          return start.name == solution.winner;
+        })) << solution.winner;
+      }
+    }
+  }
+  EXPECT_GT(solved, 15) << "of 21";
+}
+
+TEST(Solve, gives_the_same_plan_for_the_same_arguments) {
+  const graph::Trace trace = bench::make_trace("transformer", 300, 1);
+  const Options options{.budget = budget_of_share(trace, 0.4)};
+  EXPECT_EQ(solve(trace, options).plan, solve(trace, options).plan);
+}
+
+TEST(Solve, takes_traces_with_everything_that_the_format_has) {
+  std::mt19937_64 random(5);
+  int solved = 0;
+  for (int round = 0; round < 60; ++round) {
+    const graph::Trace trace = graph::random_trace(random, {.operators = 5 + round % 40});
+    const Bytes budget = budget_of_share(trace, 0.4 + 0.01 * (round % 60));
+    try {
+      const Solution solution = solve(trace, {.budget = budget});
+      ASSERT_NO_THROW(graph::verify(trace, solution.plan)) << "round " << round;
+      EXPECT_GE(solution.rerun_ns, solution.bound_ns) << "round " << round;
+      ++solved;
+    } catch (const Infeasible& error) {
+      EXPECT_GT(error.smallest_known, budget) << "round " << round;
+      EXPECT_LE(error.floor, error.smallest_known) << "round " << round;
+    }
+  }
+  EXPECT_GT(solved, 20);
+}
+
+TEST(Solve, says_what_would_work_when_a_budget_does_not) {
+  const graph::Trace trace = bench::make_trace("residual", 300, 1);
+  try {
+    (void)solve(trace, {.budget = Bytes(1000)});
+    FAIL() << "1000 bytes were enough";
+  } catch (const Infeasible& error) {
+    EXPECT_EQ(error.budget, Bytes(1000));
+    EXPECT_GT(error.floor, Bytes(1000));
+    EXPECT_GE(error.floor_operator, 0);
+    const std::string text = error.what();
+    EXPECT_NE(text.find("no plan found for a budget of 1000 B: operator " +
+                        std::to_string(error.floor_operator) + " ("),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("the smallest budget known to work is " + error.smallest_known.text()),
+              std::string::npos)
+        << text;
+    const Solution solution = solve(trace, {.budget = error.smallest_known});
+    EXPECT_NO_THROW(graph::verify(trace, solution.plan));
+  }
+}
+
+TEST(Solve, finds_the_smallest_budget_that_it_can_plan_for) {
+  const graph::Trace trace = bench::make_trace("chain", 300, 1);
+  const Solution solution = solve_smallest(trace);
+  EXPECT_NO_THROW(graph::verify(trace, solution.plan));
+  EXPECT_LT(Bytes(solution.plan.budget), budget_of_share(trace, 0.5));
+}
+
+TEST(Solve, goes_on_until_its_time_is_over) {
+  const graph::Trace trace = bench::make_trace("recurrent", 300, 1);
+  const Bytes budget = budget_of_share(trace, 0.4);
+  const Solution solution =
+      solve(trace, {.budget = budget, .time_limit = std::chrono::milliseconds(1)});
+  EXPECT_NO_THROW(graph::verify(trace, solution.plan)) << "a start is a plan already";
+}
+
+TEST(Solve, refuses_arguments_that_cannot_be_meant) {
+  EXPECT_THROW((void)solve({}, {.budget = Bytes(-1)}), InvalidArgument);
+  EXPECT_THROW((void)frontier({}, 1), InvalidArgument);
+  EXPECT_THROW((void)budget_of_share({}, 1.1), InvalidArgument);
+  EXPECT_THROW((void)budget_of_share({}, -0.1), InvalidArgument);
+  EXPECT_EQ(solve({}, {}).plan.steps.size(), 0U) << "a step without operators has a plan";
+}
+
+TEST(Frontier, never_asks_more_time_for_more_memory) {
+  for (const std::string_view family : {"unet", "dense"}) {
+    const graph::Trace trace = bench::make_trace(family, 200, 1);
+    const Frontier points = frontier(trace, 5);
+    ASSERT_EQ(points.points.size(), 5U);
+    EXPECT_EQ(points.points.front().budget, points.floor);
+    EXPECT_EQ(points.points.back().budget, points.plain);
+    EXPECT_EQ(points.points.back().rerun_ns, 0);
+    std::optional<std::int64_t> before;
+    for (const FrontierPoint& point : points.points) {
+      if (before) {
+        ASSERT_TRUE(point.rerun_ns.has_value());
+        EXPECT_LE(*point.rerun_ns, *before);
+      }
+      if (point.rerun_ns) {
+        EXPECT_GE(*point.rerun_ns, point.bound_ns.value());
+      }
+      before = point.rerun_ns;
+    }
+  }
+}
+
+TEST(Walk, stays_inside_the_budget_by_each_rule) {
+  for (const std::string_view family : bench::families()) {
+    const graph::Trace trace = bench::make_trace(family, 1000, 2);
+    const graph::Program program(trace);
+    const Replays replays(program);
+    for (const double share : {0.6, 0.4, 0.3}) {
+      const std::int64_t budget = budget_of_share(trace, share).count();
+      for (const Method& method : portfolio()) {
+        const auto reruns = method.find(replays, budget, 1);
+        if (!reruns) continue;
+        Schedule schedule(replays);
+        for (const Rerun one : *reruns) schedule.add(one);
+        EXPECT_LE(schedule.peak(), budget) << family << " " << share << " " << method.name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace neap::planner
