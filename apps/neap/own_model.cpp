@@ -25,7 +25,7 @@ std::string content_of(const std::string& path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) refuse(path, "is a folder; name the library");
   std::ifstream file(path, std::ios::binary);
-  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  std::string content{std::istreambuf_iterator<char>(file), {}};
   if (!file)
     refuse(path, std::string("cannot be read: ") + std::strerror(errno) +
                      "; check the name and its permissions");
