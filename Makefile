@@ -17,7 +17,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train test test-asan test-tsan fuzz bench bench-headline tidy format check-format install clean
+.PHONY: all help setup tools train test test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -61,7 +61,12 @@ fuzz: tools ## FUZZ_SECONDS each of damaged traces and plans, with clang; what f
 bench: tools ## measure against plain LibTorch; writes bench/README.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
-	bench/run.sh $(BUILD)/bin/neap_bench
+	bench/run.sh $(BUILD)/bin/neap_bench README.md
+
+bench-plans: tools ## plans beside bounds and starts, five minutes; writes bench/plans.md
+	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target neap_bench_plans
+	bench/run.sh $(BUILD)/bin/neap_bench_plans plans.md
 
 bench-headline: tools ## the largest batches in 4 GiB, an hour or more; writes bench/headline.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# bench/run.sh PROGRAM: writes bench/README.md; the old one stays when the program fails.
+# bench/run.sh PROGRAM FILE: writes bench/FILE; the old one stays when the program fails.
 set -eu
 folder=$(dirname "$0")
-"$1" > "$folder/README.md.partial"
-mv "$folder/README.md.partial" "$folder/README.md"
-cat "$folder/README.md"
+"$1" > "$folder/$2.partial"
+mv "$folder/$2.partial" "$folder/$2"
+cat "$folder/$2"

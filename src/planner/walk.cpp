@@ -55,6 +55,7 @@ class Walk {
         random_(seed),
         states_(at(program_.storages())),
         last_stage_(at(replays.groups()), graph::kNever),
+        last_reader_(at(program_.storages()), kNone),
         in_stage_(at(replays.groups()), kNone),
         components_(0) {
     find_last_stages();
@@ -107,6 +108,12 @@ class Walk {
         }
       }
     }
+    for (Index storage = 0; storage < program_.storages(); ++storage) {
+      for (const Index user : program_.users(storage)) {
+        Index& last = last_reader_[at(storage)];
+        last = std::max(last, last_stage_[at(replays_.group_of(user))]);
+      }
+    }
   }
 
   [[nodiscard]] Index group_of(Index storage) const {
@@ -122,8 +129,12 @@ class Walk {
   [[nodiscard]] bool may_go(Index storage) const {
     if (state(storage).locks > 0 || program_.storage(storage).bytes == 0) return false;
     const Index next = next_user(storage);
-    const Index last = last_stage_[at(group_of(storage))];
-    return next == graph::kNever ? stage_ <= last : next <= last;
+    if (next != graph::kNever) return next <= last_stage_[at(group_of(storage))];
+    return is_dispensable(storage);
+  }
+  // The program needs it no more. It can be made again, or nothing that could run again reads it.
+  [[nodiscard]] bool is_dispensable(Index storage) const {
+    return stage_ <= last_stage_[at(group_of(storage))] || stage_ >= last_reader_[at(storage)];
   }
 
   void arrive(Index op) {
@@ -217,8 +228,7 @@ class Walk {
   void let_go(Index storage) {
     State& one = state(storage);
     if (!one.resident || one.locks > 0 || one.candidate == kNone) return;
-    if (next_user(storage) != graph::kNever || last_stage_[at(group_of(storage))] < stage_) return;
-    go(storage);
+    if (next_user(storage) == graph::kNever && is_dispensable(storage)) go(storage);
   }
 
   void come(Index storage) {
@@ -327,8 +337,10 @@ class Walk {
   std::mt19937_64 random_;
   std::vector<State> states_;
   std::vector<Index> last_stage_;  // by group
-  std::vector<Index> in_stage_;    // by group: the last stage that reran it
-  std::vector<double> starts_;     // by operator, in plain time
+  std::vector<Index>
+      last_reader_;  // by storage: the last stage in which something that reads it may run again
+  std::vector<Index> in_stage_;  // by group: the last stage that reran it
+  std::vector<double> starts_;   // by operator, in plain time
   std::vector<Index> candidates_;
   Components components_;
   std::vector<Rerun> reruns_;

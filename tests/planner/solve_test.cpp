@@ -159,5 +159,20 @@ TEST(Walk, stays_inside_the_budget_by_each_rule) {
   }
 }
 
+// As the engine's traces are: gradients have no recipe, and would pile up if they were held for readers that never run again.
+TEST(Walk, lets_go_of_what_nothing_that_could_run_again_reads) {
+  graph::Trace trace = bench::make_trace("residual", 500, 1);
+  for (graph::Event& event : trace.events) {
+    auto* const op = std::get_if<graph::Operator>(&event);
+    if (op != nullptr && op->phase == graph::Phase::Backward) op->replayable = false;
+  }
+  const graph::Program program(trace);
+  const Replays replays(program);
+  const std::int64_t budget = budget_of_share(trace, 0.5).count();
+  for (const Method& method : portfolio()) {
+    EXPECT_TRUE(method.find(replays, budget, 1).has_value()) << method.name;
+  }
+}
+
 }  // namespace
 }  // namespace neap::planner

@@ -1,0 +1,121 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// neap_bench_plans [TRACE...]: prints bench/plans.md: extra time of plans by budget, beside the lower bound and the starts that local
+// search began with, for traces of each family or those that are named; and the time of planning by length. No LibTorch.
+#include "bench/traces/generators.h"
+
+#include <neap/planner.h>
+#include <neap/report.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <map>
+#include <string>
+
+namespace neap::bench {
+namespace {
+
+std::string fixed(double value, int digits) { return report::fixed(value, digits); }
+
+std::string percent(std::int64_t ns, std::int64_t of) {
+  return fixed(100 * static_cast<double>(ns) / static_cast<double>(std::max<std::int64_t>(of, 1)),
+               1);
+}
+
+report::Table quality_table() {
+  return report::Table({{"budget, %"},
+                        {"plan, + %"},
+                        {"bound, + %"},
+                        {"best start, + %"},
+                        {"it is", report::Align::Left},
+                        {"dtr_eq, + %"},
+                        {"next_use, + %"},
+                        {"s"}});
+}
+
+void add_quality(report::Table& table, const graph::Trace& trace, int share_percent) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string share = std::to_string(share_percent);
+  try {
+    const planner::Solution solution =
+        planner::solve(trace, {.budget = planner::budget_of_share(trace, share_percent / 100.0)});
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    std::map<std::string, std::string> found;
+    std::optional<std::int64_t> best;
+    std::string name = "-";
+    for (const planner::Start& start : solution.starts) {
+      found[start.name] = start.rerun_ns ? percent(*start.rerun_ns, solution.plain_ns) : "-";
+      if (!start.rerun_ns || (best && *best <= *start.rerun_ns)) continue;
+      best = start.rerun_ns;
+      name = start.name;
+    }
+    const auto of = [&](const char* start) {
+      return found.contains(start) ? found[start] : std::string("-");
+    };
+    table.add_row({share, percent(solution.rerun_ns, solution.plain_ns),
+                   percent(solution.bound_ns, solution.plain_ns),
+                   best ? percent(*best, solution.plain_ns) : "-", name, of("dtr_eq"),
+                   of("next_use"), fixed(took.count(), 1)});
+  } catch (const planner::Infeasible& error) {
+    const bool proved = error.floor > error.budget;
+    table.add_row({share, proved ? "there is none" : "none found", "", "", "", "", "", ""});
+  }
+}
+
+void show(const std::string& title, const graph::Trace& trace) {
+  report::Table table = quality_table();
+  for (const int share : {90, 80, 70, 60, 50, 40, 30, 20, 10}) add_quality(table, trace, share);
+  std::printf("\n### %s\n\n%s", title.c_str(), table.markdown().c_str());
+  std::fflush(stdout);
+}
+
+void show_growth() {
+  report::Table table(
+      {{"operators"}, {"family", report::Align::Left}, {"plan, + %"}, {"dtr_eq, + %"}, {"s"}});
+  for (const std::int64_t operators : {1000, 10'000, 100'000, 300'000}) {
+    for (const char* const family : {"residual", "transformer"}) {
+      const graph::Trace trace = make_trace(family, operators, 1);
+      const Bytes budget = planner::budget_of_share(trace, 0.5);
+      const auto begin = std::chrono::steady_clock::now();
+      const planner::Solution solution = planner::solve(trace, {.budget = budget});
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      std::string dtr_eq = "-";
+      for (const planner::Start& start : solution.starts) {
+        if (start.name == "dtr_eq" && start.rerun_ns) {
+          dtr_eq = percent(*start.rerun_ns, solution.plain_ns);
+        }
+      }
+      table.add_row({std::to_string(operators), family,
+                     percent(solution.rerun_ns, solution.plain_ns), dtr_eq,
+                     fixed(took.count(), 1)});
+    }
+  }
+  std::printf("\n## Planning time\n\nAt 50 %%, bound included.\n\n%s", table.markdown().c_str());
+}
+
+}  // namespace
+}  // namespace neap::bench
+
+int main(int argc, char** argv) {
+  std::vector<std::string> files(argv + 1, argv + argc);
+  std::printf(
+      "# Plans\n\n`make bench-plans`. Extra time over the plain step, in percent, by budget: a "
+      "share of what "
+      "the plain step needs above what is there before it. No plan does with less than the bound. "
+      "\"best start\" is what local search began with. \"there is none\" is proved.\n\n## "
+      "Quality\n");
+  if (files.empty()) {
+    for (const std::string_view family : neap::bench::families()) {
+      neap::bench::show(std::string(family) + ", 1000 operators",
+                        neap::bench::make_trace(family, 1000, 1));
+    }
+    neap::bench::show_growth();
+    return 0;
+  }
+  for (const std::string& file : files) {
+    neap::bench::show(file, neap::graph::read_trace(std::filesystem::path(file)));
+  }
+  return 0;
+}
