@@ -16,8 +16,8 @@ struct Method {
   std::string_view name;
   // Above so many operators it takes too long.
   Index most_operators;
-  std::optional<std::vector<Rerun>> (*find)(const Replays& replays, std::int64_t budget,
-                                            std::uint64_t seed);
+  std::optional<std::vector<Rerun>> (*find)(const graph::Trace& trace, const Replays& replays,
+                                            std::int64_t budget, std::uint64_t seed);
 };
 
 std::span<const Method> portfolio();

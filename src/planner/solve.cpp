@@ -161,7 +161,7 @@ class Solver {
       found.push_back({std::string(method.name), {}, 0, 0});
     }
     for_each_in_parallel(methods.size(), [&](std::size_t i) {
-      found[i].reruns = methods[i]->find(replays_, budget, options_.seed);
+      found[i].reruns = methods[i]->find(trace_, replays_, budget, options_.seed);
       if (!found[i].reruns) return;
       for (const Rerun one : *found[i].reruns) {
         found[i].found_ns += replays_.ns(one.group, one.stage);
