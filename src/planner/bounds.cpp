@@ -59,6 +59,7 @@ class Certain {
 
 Certain::Certain(const Replays& replays) : replays_(replays), program_(replays.program()) {
   std::vector<Index> last_moments;
+  last_moments.reserve(static_cast<std::size_t>(end()));
   for (Index op = 0; op < end(); ++op) last_moments.push_back(last_moment(op));
   for (Index storage = 0; storage < program_.storages(); ++storage) {
     const Program::Storage& one = program_.storage(storage);

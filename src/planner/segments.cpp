@@ -5,8 +5,9 @@
 #include "planner/trial.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <limits>
+#include <utility>
 
 namespace neap::planner {
 namespace {
@@ -92,11 +93,15 @@ std::optional<std::vector<Rerun>> knapsack(const graph::Trace& trace, const Repl
     return trial.take(restoration.reruns());
   };
   // The first option that fits. Each keeps less than the one before; when that is too little, all comes back at the turn.
-  const Index stride = std::max(most / 16, 1);
-  Index high = stride;
-  while (high < most && !take(high)) high += stride;
-  Index low = high - stride;
-  while (high < most && high - low > 1) {
+  const Index last = most - 1;
+  const Index stride = std::max(last / 16, 1);
+  Index low = 0;
+  Index high = std::min(stride, last);
+  while (low < last && !take(high)) {
+    low = high;
+    high = std::min(high + stride, last);
+  }
+  while (high - low > 1) {
     const Index middle = low + (high - low) / 2;
     (take(middle) ? high : low) = middle;
   }

@@ -12,7 +12,7 @@
 namespace neap::planner {
 
 // Each returns reruns that fit the budget, the same for the same arguments; nothing: it knows none, or the trace has no forward
-// with a backward. Cost: a dozen schedules, some 1 s for 100,000 operators.
+// with a backward. Cost for 100,000 operators: some dozen schedules, under 1 s; of rotor, under 3 s.
 
 // Cuts each forward where little crosses, keeps that, and runs each segment again as a whole when its backward begins: "Training
 // Deep Nets with Sublinear Memory Cost", Chen et al., arXiv 1604.06174. Segments are as large as leaves the lowest
@@ -25,7 +25,8 @@ std::optional<std::vector<Rerun>> chen(const graph::Trace& trace, const Replays&
 std::optional<std::vector<Rerun>> knapsack(const graph::Trace& trace, const Replays& replays,
                                            std::int64_t budget);
 
-// Takes each forward for a chain of blocks, Note [Blocks], and its backward with it: the best schedule of that chain, planner/chain.h.
+// Takes each forward for a chain of blocks, Note [Blocks], and its backward with it: the best schedule of that chain, planner/chain.h,
+// of several ways to cut it.
 std::optional<std::vector<Rerun>> rotor(const graph::Trace& trace, const Replays& replays,
                                         std::int64_t budget);
 

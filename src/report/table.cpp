@@ -78,6 +78,7 @@ std::string Table::text() const {
       widths[i] = std::max(widths[i], width_of(line[i]));
   }
   std::vector<std::string> dashes;
+  dashes.reserve(widths.size());
   for (const std::size_t width : widths) dashes.emplace_back(width, '-');
   lines.insert(lines.begin() + 1, dashes);
 

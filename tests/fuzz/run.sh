@@ -25,6 +25,12 @@ generated=${NEAP_EXPORT_DIR:-$root/build/include}
   echo "fuzz: $generated/neap/export.h is missing; configure a build in $root/build first" >&2
   exit 2
 }
+# clang-tidy brings a clang along whose name has its version.
+compiler=${CXX:-$(command -v clang++ || command -v clang++-14 || true)}
+[[ -n $compiler ]] || {
+  echo 'fuzz: no clang++ found; install clang' >&2
+  exit 2
+}
 mkdir -p "$out"
 
 # The library's files are compiled once, for both.
@@ -35,11 +41,11 @@ flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-r
 objects=()
 for source in "$root"/src/base/{bytes,error}.cpp "$root"/src/graph/*.cpp; do
   object=$out/$(basename "$source" .cpp).o
-  "${CXX:-clang++}" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
+  "$compiler" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
   objects+=("$object")
 done
 for name in "${names[@]}"; do
-  "${CXX:-clang++}" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
+  "$compiler" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
     -lz -o "$out/${name}_fuzzer"
 done
 for name in "${names[@]}"; do
