@@ -13,6 +13,8 @@
 #include <ctime>
 #include <map>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace neap::bench {
 namespace {
@@ -100,12 +102,17 @@ void show_growth() {
 
 int main(int argc, char** argv) {
   std::vector<std::string> files(argv + 1, argv + argc);
+  const std::time_t now = std::time(nullptr);
+  char date[32];
+  std::strftime(date, sizeof(date), "%Y-%m-%d", std::localtime(&now));
   std::printf(
-      "# Plans\n\n`make bench-plans`. Extra time over the plain step, in percent, by budget: a "
+      "# Plans\n\n`make bench-plans`, %s, %u threads. Extra time over the plain step, in percent, "
+      "by budget: a "
       "share of what "
       "the plain step needs above what is there before it. No plan does with less than the bound. "
       "\"best start\" is what local search began with. \"there is none\" is proved.\n\n## "
-      "Quality\n");
+      "Quality\n",
+      date, std::thread::hardware_concurrency());
   if (files.empty()) {
     for (const std::string_view family : neap::bench::families()) {
       neap::bench::show(std::string(family) + ", 1000 operators",
