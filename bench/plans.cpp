@@ -19,7 +19,12 @@
 namespace neap::bench {
 namespace {
 
-std::string fixed(double value, int digits) { return report::fixed(value, digits); }
+using report::fixed;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 std::string percent(std::int64_t ns, std::int64_t of) {
   return fixed(100 * static_cast<double>(ns) / static_cast<double>(std::max<std::int64_t>(of, 1)),
@@ -38,12 +43,12 @@ report::Table quality_table() {
 }
 
 void add_quality(report::Table& table, const graph::Trace& trace, int share_percent) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Clock::time_point begin = Clock::now();
   const std::string share = std::to_string(share_percent);
   try {
     const planner::Solution solution =
         planner::solve(trace, {.budget = planner::budget_of_share(trace, share_percent / 100.0)});
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const double took = seconds_since(begin);
     std::map<std::string, std::string> found;
     std::optional<std::int64_t> best;
     std::string name = "-";
@@ -59,7 +64,7 @@ void add_quality(report::Table& table, const graph::Trace& trace, int share_perc
     table.add_row({share, percent(solution.rerun_ns, solution.plain_ns),
                    percent(solution.bound_ns, solution.plain_ns),
                    best ? percent(*best, solution.plain_ns) : "-", name, of("dtr_eq"),
-                   of("next_use"), fixed(took.count(), 1)});
+                   of("next_use"), fixed(took, 1)});
   } catch (const planner::Infeasible& error) {
     const bool proved = error.floor > error.budget;
     table.add_row({share, proved ? "there is none" : "none found", "", "", "", "", "", ""});
@@ -74,15 +79,22 @@ void show(const std::string& title, const graph::Trace& trace) {
 }
 
 void show_growth() {
-  report::Table table(
-      {{"operators"}, {"family", report::Align::Left}, {"plan, + %"}, {"dtr_eq, + %"}, {"s"}});
+  report::Table table({{"operators"},
+                       {"family", report::Align::Left},
+                       {"plan, + %"},
+                       {"dtr_eq, + %"},
+                       {"s"},
+                       {"simulate(), ms"}});
   for (const std::int64_t operators : {1000, 10'000, 100'000, 300'000}) {
     for (const char* const family : {"residual", "transformer"}) {
       const graph::Trace trace = make_trace(family, operators, 1);
       const Bytes budget = planner::budget_of_share(trace, 0.5);
-      const auto begin = std::chrono::steady_clock::now();
+      const Clock::time_point begin = Clock::now();
       const planner::Solution solution = planner::solve(trace, {.budget = budget});
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      const double took = seconds_since(begin);
+      const Clock::time_point planned = Clock::now();
+      (void)graph::simulate(trace, solution.plan);
+      const double simulated = seconds_since(planned);
       std::string dtr_eq = "-";
       for (const planner::Start& start : solution.starts) {
         if (start.name == "dtr_eq" && start.rerun_ns) {
@@ -90,8 +102,8 @@ void show_growth() {
         }
       }
       table.add_row({std::to_string(operators), family,
-                     percent(solution.rerun_ns, solution.plain_ns), dtr_eq,
-                     fixed(took.count(), 1)});
+                     percent(solution.rerun_ns, solution.plain_ns), dtr_eq, fixed(took, 1),
+                     fixed(1000 * simulated, 1)});
     }
   }
   std::printf("\n## Planning time\n\nAt 50 %%, bound included.\n\n%s", table.markdown().c_str());

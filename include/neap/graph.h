@@ -148,7 +148,7 @@ struct Outcome {
   std::int64_t reruns = 0;
 };
 
-// The one definition of the peak and the time of a plan. Cost: O(operators + steps), some 0.1 us each.
+// The one definition of the peak and the time of a plan. Cost: linear; 100,000 operators in less than 0.1 s: bench/plans.md.
 // Throws: BrokenPlan for the first rule that is broken; FormatError when the trace is none.
 NEAP_EXPORT Outcome simulate(const Trace& trace, const Plan& plan);
 // As simulate(), and what the plan claims is true: `predicted_peak`, `predicted_ns`, and a peak inside `budget`.

@@ -1,7 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// graph/simulator.h: one step of a plan after the other, by the rules. The planner walks it too, so that what it counts is
-// what simulate() will count.
+// graph/simulator.h: one step of a plan after the other, by the rules.
 #pragma once
 
 #include "graph/program.h"
@@ -15,28 +14,20 @@ class Simulator {
  public:
   explicit Simulator(const Program& program);
 
-  // Each takes the step, or throws BrokenPlan with `line()` and takes nothing.
+  // Each takes the step, or throws BrokenPlan with the step's line and takes nothing.
   void run(Index op);
   void rerun(Index op);
   void free(Index storage);
   // The plan ends here. Throws: BrokenPlan when something is missing.
   void end();
 
-  // The line of the next step.
-  [[nodiscard]] std::int64_t line() const { return line_; }
-  [[nodiscard]] std::int64_t resident_bytes() const { return resident_; }
-  // The version that is resident, kNone when none is.
-  [[nodiscard]] Index version(Index storage) const { return state(storage).version; }
-  // How often it has been written into so far: the version of the program.
-  [[nodiscard]] Index current(Index storage) const { return state(storage).current; }
-  [[nodiscard]] Index ran() const { return next_; }  // operators
   [[nodiscard]] const Outcome& outcome() const { return outcome_; }
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
   struct State {
-    Index version = kNone;
-    Index current = 0;
+    Index version = kNone;  // that is resident
+    Index current = 0;      // of the program: how often it has been written into so far
   };
   [[nodiscard]] const State& state(Index storage) const {
     return states_[static_cast<std::size_t>(storage)];
@@ -53,7 +44,7 @@ class Simulator {
   const Program& program_;
   std::vector<State> states_;
   std::int64_t resident_ = 0;
-  std::int64_t line_ = 1;
+  std::int64_t line_ = 1;  // of the next step
   Index next_ = 0;
   Outcome outcome_;
 };

@@ -81,6 +81,18 @@ ChainTable::Saving ChainTable::saving(Size first, Size last, const ChainOption& 
           static_cast<double>(stage.ns + option.backward_ns)};
 }
 
+template <class Visit>
+void ChainTable::for_each_cut(Size first, Size last, Visit visit) const {
+  double ns = 0;
+  std::int64_t most = 0;
+  for (Size at = first + 1; at <= last; ++at) {
+    ns += static_cast<double>(chain_[at - 1].ns);
+    most = std::max(most, gradient(last) + forward(first, at - 1));
+    const Size kept = slots_of(more(first, at));
+    if (visit(Cut{at, kept, std::max(slots_of(most), kept), ns})) return;
+  }
+}
+
 void ChainTable::fill(Size first, Size last) {
   double* const best = row(first, last);
   for (const ChainOption& option : chain_[first].options) {
@@ -95,17 +107,12 @@ void ChainTable::fill(Size first, Size last) {
     }
   }
   // Or runs to value `cut`, keeps that, and comes back for the stages before it.
-  double ns = 0;
-  std::int64_t most = 0;
-  for (Size cut = first + 1; cut <= last; ++cut) {
-    ns += static_cast<double>(chain_[cut - 1].ns);
-    most = std::max(most, gradient(last) + forward(first, cut - 1));
-    const Size kept = slots_of(more(first, cut));
-    const Size least = std::max(slots_of(most), kept);
-    if (least >= width_) return;
-    relax(best + least, row(cut, last) + (least - kept), row(first, cut - 1) + least,
-          width_ - least, ns);
-  }
+  for_each_cut(first, last, [&](const Cut& cut) {
+    if (cut.least >= width_) return true;  // and so is what lies behind it
+    relax(best + cut.least, row(cut.at, last) + (cut.least - cut.kept),
+          row(first, cut.at - 1) + cut.least, width_ - cut.least, cut.ns);
+    return false;
+  });
 }
 
 // Finds again what fill() chose: the sums are exact.
@@ -126,20 +133,17 @@ void ChainTable::append(Size first, Size last, Size free, std::vector<ChainStep>
     step(Action::Backward, first);
     return;
   }
-  double ns = 0;
-  std::int64_t most = 0;
-  for (Size cut = first + 1; cut <= last; ++cut) {
-    ns += static_cast<double>(chain_[cut - 1].ns);
-    most = std::max(most, gradient(last) + forward(first, cut - 1));
-    const Size kept = slots_of(more(first, cut));
-    if (free < std::max(slots_of(most), kept)) continue;
-    if (ns + row(cut, last)[free - kept] + row(first, cut - 1)[free] != best) continue;
+  for_each_cut(first, last, [&](const Cut& cut) {
+    if (free < cut.least) return false;
+    if (cut.ns + row(cut.at, last)[free - cut.kept] + row(first, cut.at - 1)[free] != best) {
+      return false;
+    }
     step(Action::ForwardFromKept, first);
-    for (Size i = first + 1; i < cut; ++i) step(Action::Forward, i);
-    append(cut, last, free - kept, steps);
-    append(first, cut - 1, free, steps);
-    return;
-  }
+    for (Size i = first + 1; i < cut.at; ++i) step(Action::Forward, i);
+    append(cut.at, last, free - cut.kept, steps);
+    append(first, cut.at - 1, free, steps);
+    return true;
+  });
 }
 
 std::optional<ChainSchedule> ChainTable::solve(std::int64_t budget) const {

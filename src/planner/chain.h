@@ -112,6 +112,15 @@ class ChainTable {
   };
   // Runs the first stage so that its backward needs no other run.
   [[nodiscard]] Saving saving(Size first, Size last, const ChainOption& option) const;
+  struct Cut {
+    Size at;     // the value that is kept
+    Size kept;   // slots
+    Size least;  // slots that must be free to run to it
+    double ns;   // of running to it
+  };
+  // Visits the ways to run from value `first` to a later one, nearest first, until visit(cut) says true.
+  template <class Visit>
+  void for_each_cut(Size first, Size last, Visit visit) const;
   void fill(Size first, Size last);
   void append(Size first, Size last, Size free, std::vector<ChainStep>& steps) const;
 

@@ -67,11 +67,6 @@ class Schedule {
   // The largest of stages [first, last).
   std::int64_t peak_between(Index first, Index last);
 
-  // A life of a storage: from a maker to its last use.
-  struct Life {
-    Moment made;
-    Moment last;
-  };
   // What happens to it before and after a moment, when the storage lives then without being used or made.
   struct Gap {
     Moment before;
@@ -84,9 +79,6 @@ class Schedule {
   [[nodiscard]] bool lives_at(Index storage, Moment moment) const;
   [[nodiscard]] Index stage_of(Moment moment) const {
     return moment < 0 ? kNone : static_cast<Index>(moment / width_);
-  }
-  [[nodiscard]] Index operator_at(Moment moment) const {
-    return static_cast<Index>(moment % width_);
   }
   [[nodiscard]] Moment moment(Index stage, Index op) const {
     return static_cast<Moment>(stage) * width_ + op;

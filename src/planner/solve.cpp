@@ -53,6 +53,12 @@ void for_each_in_parallel(std::size_t count, const std::function<void(std::size_
   }
 }
 
+std::int64_t head_of(const Program& program) {
+  std::int64_t bytes = 0;
+  for (const Index storage : program.arrivals(kNone)) bytes += program.storage(storage).bytes;
+  return bytes;
+}
+
 // A plan on its way.
 struct Candidate {
   std::string name;
@@ -70,14 +76,11 @@ class Solver {
         replays_(program_),
         floor_(memory_floor(replays_)) {
     for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
-    for (const Index storage : program_.arrivals(kNone)) {
-      head_ += program_.storage(storage).bytes;
-    }
     plain_peak_ = graph::plain_plan(trace).predicted_peak;
   }
 
   [[nodiscard]] const Floor& floor() const { return floor_; }
-  [[nodiscard]] std::int64_t head() const { return head_; }
+  [[nodiscard]] std::int64_t head() const { return head_of(program_); }
   [[nodiscard]] std::int64_t plain_peak() const { return plain_peak_; }
   [[nodiscard]] std::int64_t plain_ns() const { return plain_ns_; }
   [[nodiscard]] const Replays& replays() const { return replays_; }
@@ -118,16 +121,10 @@ class Solver {
   // The reruns of the last solution.
   [[nodiscard]] const std::vector<Rerun>& last() const { return last_; }
 
-  // A budget that a method finds a plan for, as small as it goes in halving steps.
+  // A budget that a method finds a plan for, as small as it goes in halving steps. Cost: some eight times all starts, once.
   std::int64_t smallest() {
-    std::int64_t works = std::max(plain_peak_, floor_.bytes);
-    std::int64_t fails = floor_.bytes - 1;
-    const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
-    while (works - fails > step) {
-      const std::int64_t middle = fails + (works - fails) / 2;
-      (any(starts(middle)) ? works : fails) = middle;
-    }
-    return works;
+    if (!smallest_) smallest_ = find_smallest();
+    return *smallest_;
   }
 
   [[noreturn]] void refuse(std::int64_t budget) {
@@ -145,6 +142,17 @@ class Solver {
   }
 
  private:
+  std::int64_t find_smallest() {
+    std::int64_t works = std::max(plain_peak_, floor_.bytes);
+    std::int64_t fails = floor_.bytes - 1;
+    const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
+    while (works - fails > step) {
+      const std::int64_t middle = fails + (works - fails) / 2;
+      (any(starts(middle)) ? works : fails) = middle;
+    }
+    return works;
+  }
+
   [[nodiscard]] const std::string& name(Index op) const {
     return std::get<graph::Operator>(trace_.events[static_cast<std::size_t>(program_.op(op).event)])
         .name;
@@ -229,8 +237,8 @@ class Solver {
   Floor floor_;
   std::int64_t plain_ns_ = 0;
   std::int64_t plain_peak_ = 0;
-  std::int64_t head_ = 0;
   std::vector<Rerun> last_;
+  std::optional<std::int64_t> smallest_;
 };
 
 }  // namespace
@@ -269,7 +277,8 @@ Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options&
     const std::int64_t budget =
         low + (high - low) / (points - 1) * i + (i == points - 1 ? (high - low) % (points - 1) : 0);
     const std::optional<Solution> solution = solver.solve(budget, known);
-    const std::int64_t bound = recompute_bound(solver.replays(), budget);
+    const std::int64_t bound =
+        solution ? solution->bound_ns : recompute_bound(solver.replays(), budget);
     FrontierPoint point{Bytes(budget), {}, bound};
     if (bound == std::numeric_limits<std::int64_t>::max()) point.bound_ns.reset();
     if (solution) {
@@ -292,8 +301,7 @@ Bytes budget_of_share(const graph::Trace& trace, double share) {
                           "; it must lie between 0 and 1");
   }
   const Program program(trace);
-  std::int64_t head = 0;
-  for (const Index storage : program.arrivals(kNone)) head += program.storage(storage).bytes;
+  const std::int64_t head = head_of(program);
   const std::int64_t above = graph::plain_plan(trace).predicted_peak - head;
   return Bytes(head + static_cast<std::int64_t>(std::floor(share * static_cast<double>(above))));
 }

@@ -3,40 +3,19 @@
 // Any bytes are a plan or are refused with a FormatError. What is a plan comes back equal, and a trace allows it or throws
 // BrokenPlan.
 #include "fuzz/line_mutator.h"
+#include "fuzz/round_trip.h"
 
 #include <neap/graph.h>
 
-#include <cstdlib>
-#include <iostream>
+#include <istream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
 namespace neap::graph {
 namespace {
 
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::cerr << "plan_fuzzer: broken: " << what << '\n';
-  std::abort();
-}
-
-std::optional<Plan> read(const std::string& text) {
-  std::istringstream in(text);
-  try {
-    return read_plan(in, "fuzzed");
-  } catch (const FormatError& error) {
-    expect(error.line >= 1, "an error names its line");
-    return {};
-  }
-}
-
-std::string text_of(const Plan& plan) {
-  std::ostringstream out;
-  write_plan(plan, out);
-  return out.str();
-}
+using fuzz::expect;
 
 // One of everything that has a rule: storages of the head and later, kept, released, of several outputs, written into, written
 // once, and an operator that must not run again. The corpus has plans for it.
@@ -60,13 +39,10 @@ Trace small_step() {
       .keep = {0, 1}};
 }
 
-void fuzz(const std::string& input) {
-  const std::optional<Plan> plan = read(input);
+void check(const std::string& input) {
+  const std::optional<Plan> plan = fuzz::round_trip(
+      input, [](std::istream& in, const char* name) { return read_plan(in, name); }, write_plan);
   if (!plan) return;
-  const std::string text = text_of(*plan);
-  const std::optional<Plan> again = read(text);
-  expect(again == plan, "what is written and read again is equal");
-  expect(text_of(*again) == text, "and is written the same again");
   static const Trace trace = small_step();
   try {
     const Outcome outcome = simulate(trace, *plan);
@@ -86,7 +62,7 @@ void fuzz(const std::string& input) {
 
 // NOLINTBEGIN(readability-identifier-naming): the names that libFuzzer calls.
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t count) {
-  neap::graph::fuzz(std::string(reinterpret_cast<const char*>(bytes), count));
+  neap::graph::check(std::string(reinterpret_cast<const char*>(bytes), count));
   return 0;
 }
 

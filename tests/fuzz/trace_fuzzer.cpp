@@ -2,48 +2,24 @@
 //
 // Any bytes are a trace or are refused with a FormatError. What is a trace comes back equal, and runs plainly.
 #include "fuzz/line_mutator.h"
+#include "fuzz/round_trip.h"
 
 #include <neap/graph.h>
 
-#include <cstdlib>
-#include <iostream>
+#include <istream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
 namespace neap::graph {
 namespace {
 
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::cerr << "trace_fuzzer: broken: " << what << '\n';
-  std::abort();
-}
+using fuzz::expect;
 
-std::optional<Trace> read(const std::string& text) {
-  std::istringstream in(text);
-  try {
-    return read_trace(in, "fuzzed");
-  } catch (const FormatError& error) {
-    expect(error.line >= 1, "an error names its line");
-    return {};
-  }
-}
-
-std::string text_of(const Trace& trace) {
-  std::ostringstream out;
-  write_trace(trace, out);
-  return out.str();
-}
-
-void fuzz(const std::string& input) {
-  const std::optional<Trace> trace = read(input);
+void check(const std::string& input) {
+  const std::optional<Trace> trace = fuzz::round_trip(
+      input, [](std::istream& in, const char* name) { return read_trace(in, name); }, write_trace);
   if (!trace) return;
-  const std::string text = text_of(*trace);
-  const std::optional<Trace> again = read(text);
-  expect(again == trace, "what is written and read again is equal");
-  expect(text_of(*again) == text, "and is written the same again");
   // Throws nothing: every trace that was read has a plain run.
   const Outcome outcome = verify(*trace, plain_plan(*trace));
   expect(outcome.reruns == 0, "a plain run reruns nothing");
@@ -67,7 +43,7 @@ void number_operators(std::vector<std::string>& lines) {
 
 // NOLINTBEGIN(readability-identifier-naming): the names that libFuzzer calls.
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t count) {
-  neap::graph::fuzz(std::string(reinterpret_cast<const char*>(bytes), count));
+  neap::graph::check(std::string(reinterpret_cast<const char*>(bytes), count));
   return 0;
 }
 
