@@ -59,7 +59,7 @@ class NEAP_EXPORT Infeasible : public Error {
 };
 
 // Throws: Infeasible; graph::FormatError when the trace is none; InvalidArgument for a budget below 0.
-// Cost: 1,000 operators about a second, 100,000 ten to twenty: bench/plans.md.
+// Cost: 1,000 operators about a second, 100,000 less than ten: bench/plans.md.
 NEAP_EXPORT Solution solve(const graph::Trace& trace, const Options& options);
 
 // The plan of the smallest budget that was found to work, within 0.5 % of the plain peak. `options.budget` is not read.
