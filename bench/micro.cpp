@@ -42,7 +42,8 @@ void scope_cost() {
   std::vector<double> us;
   for (int round = 0; round < kRounds; ++round) {
     const double start = now_ms();
-    for (int call = 0; call < kCalls; ++call) Scope scope({.budget = Bytes(std::int64_t{1} << 40)});
+    for (int call = 0; call < kCalls; ++call)
+      Scope scope({.budget = Bytes(std::int64_t{1} << 40), .policy = Online{}});
     us.push_back((now_ms() - start) * 1000 / kCalls);
   }
   std::printf("| open and close a `Scope` | %s us |\n", median_and_spread(us, "%.2f").c_str());
@@ -56,14 +57,16 @@ void eviction_cost(int live) {
     const at::Tensor seed = torch::randn({240});
     constexpr std::int64_t kEach = 1024;  // 960 bytes and a header
     constexpr int kSlack = 256;           // storages; the allocator takes whole pages
-    Scope scope({.budget = Bytes(memory::usage().reserved + (live + kSlack) * kEach)});
+    Scope scope(
+        {.budget = Bytes(memory::usage().reserved + (live + kSlack) * kEach), .policy = Online{}});
     std::vector<at::Tensor> storages;
-    storages.reserve(static_cast<std::size_t>(live + kSlack));
+    storages.reserve(static_cast<std::size_t>(live) + kSlack);
     at::Tensor last = seed;
     for (int i = 0; i < live + kSlack; ++i) storages.push_back(last = last.sin());
     const Stats before = scope.stats();
     std::vector<at::Tensor> more;
     const int wanted = live / 10;
+    more.reserve(static_cast<std::size_t>(wanted));
     for (int i = 0; i < wanted; ++i) more.push_back(last = last.sin());
     const Stats after = scope.stats();
     const std::int64_t evictions = after.evictions - before.evictions;

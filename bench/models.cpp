@@ -35,9 +35,10 @@ struct Variant {
   std::string failure = {};
 };
 
-Stats step_in_scope(Workload& workload, std::optional<Bytes> budget, bool checkpointed) {
+Stats step_in_scope(Workload& workload, std::optional<Bytes> budget, bool checkpointed,
+                    const Policy& policy = Online{}) {
   memory::reset_peak();
-  Scope scope({.budget = budget});
+  Scope scope({.budget = budget, .policy = policy});
   workload.step(checkpointed ? workload.checkpointed_loss : workload.loss);
   scope.end();
   Stats stats = scope.stats();
@@ -80,8 +81,11 @@ void measure(const std::string& name, int repetitions) {
                       .step = [](Workload& w) { return step_in_scope(w, std::nullopt, false); }});
   for (const int share : kShares.at(name)) {
     const Bytes budget = base + Bytes(above.count() * share / 100);
-    variants.push_back({.name = std::to_string(share) + " %",
+    variants.push_back({.name = std::to_string(share) + " %, on line",
                         .step = [budget](Workload& w) { return step_in_scope(w, budget, false); }});
+    variants.push_back(
+        {.name = std::to_string(share) + " %, planned",
+         .step = [budget](Workload& w) { return step_in_scope(w, budget, false, Planned{}); }});
   }
   variants.push_back({.name = "`checkpoint()` on each block",
                       .step = [](Workload& w) { return step_in_scope(w, std::nullopt, true); }});
@@ -98,6 +102,7 @@ void measure(const std::string& name, int repetitions) {
           const double start = now_ms();
           variant.stats = variant.step(workload);
           elapsed = now_ms() - start;
+          finish_planning();
         }
       } catch (const BudgetExceeded&) {
         variant.failure = "does not fit";
@@ -121,11 +126,12 @@ void measure(const std::string& name, int repetitions) {
               static_cast<double>(base.count()) / 1048576.0, median(variants[1].ms));
   std::printf(
       "| share | time against plain | peak, share | replays | evictions | bookkeeping, us an "
-      "operator | recorder, bytes an operator |\n");
-  std::printf("|---|---|---|---|---|---|---|\n");
+      "operator | recorder, bytes an operator | predicted peak and time against measured | planned "
+      "in |\n");
+  std::printf("|---|---|---|---|---|---|---|---|---|\n");
   for (const Variant& variant : variants) {
     if (!variant.failure.empty()) {
-      std::printf("| %s | %s | | | | | |\n", variant.name.c_str(), variant.failure.c_str());
+      std::printf("| %s | %s | | | | | | | |\n", variant.name.c_str(), variant.failure.c_str());
       continue;
     }
     const Stats& stats = variant.stats;
@@ -135,8 +141,16 @@ void measure(const std::string& name, int repetitions) {
                                     static_cast<double>(above.count()));
     }
     const auto operators = static_cast<double>(std::max<std::int64_t>(1, stats.operators));
+    std::string predicted = "-", planning = "-";
+    if (stats.plan_hits > 0) {
+      predicted = number("%.3f, ", static_cast<double>(stats.predicted_peak_bytes) /
+                                       static_cast<double>(stats.peak_bytes)) +
+                  number("%.2f", static_cast<double>(stats.predicted_ns) /
+                                     static_cast<double>(stats.operator_ns + stats.replay_ns));
+      planning = number("%.2f s", static_cast<double>(stats.planning_ns) / 1e9);
+    }
     std::printf(
-        "| %s | %s | %s | %lld | %lld | %s | %s |\n", variant.name.c_str(),
+        "| %s | %s | %s | %lld | %lld | %s | %s | %s | %s |\n", variant.name.c_str(),
         median_and_spread(variant.ratios, "%.3f").c_str(), share.c_str(),
         static_cast<long long>(stats.replays), static_cast<long long>(stats.evictions),
         stats.operators > 0
@@ -144,7 +158,8 @@ void measure(const std::string& name, int repetitions) {
             : "-",
         stats.operators > 0
             ? number("%.0f", static_cast<double>(stats.recorder_bytes) / operators).c_str()
-            : "-");
+            : "-",
+        predicted.c_str(), planning.c_str());
   }
   std::fflush(stdout);
 }

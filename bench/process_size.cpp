@@ -52,7 +52,7 @@ int be_measured(const std::string& name, long long budget_bytes) {
         measured.budget_bytes = memory::usage().peak;
       } else {
         measured.budget_bytes = budget_bytes;
-        Scope scope({.budget = Bytes(budget_bytes)});
+        Scope scope({.budget = Bytes(budget_bytes), .policy = Online{}});
         workload.step(workload.loss);
         scope.end();
       }

@@ -37,6 +37,11 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
                   "stays between steps, or none")
       ->capture_default_str();
   command
+      .add_option("--policy", options.policy,
+                  "who says what goes when the budget is full: planned (the first steps are "
+                  "traced, those after them follow a plan), online, or a file that neap plan made")
+      ->capture_default_str();
+  command
       .add_option("--batch-size", options.batch_size,
                   "samples a step; when left out, " + std::to_string(batch_size) +
                       " or what a model of your own names")

@@ -48,6 +48,14 @@ train::Budget parse_budget(const std::string& text, const char* option) {
   }
 }
 
+Policy parse_policy(const std::string& text) {
+  if (text == "planned") return Planned{};
+  if (text == "online") return Online{};
+  if (text.find_first_of("./") != std::string::npos) return Fixed{text};
+  throw UsageError("--policy: '" + text +
+                   "'; expected planned, online, or the file of a plan, as ./plan.jsonl");
+}
+
 void check_parts(std::int64_t accumulate, std::int64_t batch_size) {
   if (accumulate <= batch_size) return;
   throw UsageError("--accumulate " + std::to_string(accumulate) + " parts of a batch of " +

@@ -32,6 +32,9 @@ struct History {
   std::int64_t steps = 0;
   std::int64_t replays = 0;
   std::int64_t evictions = 0;
+  std::int64_t planned_steps = 0;
+  std::int64_t planning_ns = 0;
+  std::string plan_note = {};  // of the last step
   std::int64_t peak_bytes = 0;
   std::vector<double> milliseconds;
   std::vector<double> losses;
@@ -42,6 +45,9 @@ struct History {
     ++steps;
     replays += step.stats.replays;
     evictions += step.stats.evictions;
+    planned_steps += step.stats.plan_hits;
+    if (step.stats.plan_hits > 0) planning_ns = step.stats.planning_ns;
+    plan_note = step.stats.plan_note;
     peak_bytes = std::max(peak_bytes, step.peak.count());
     milliseconds.push_back(step.milliseconds);
     losses.push_back(step.loss);
@@ -86,6 +92,8 @@ nlohmann::json summary(const History& history) {
       {"max_rss_bytes", max_rss_bytes()},
       {"replays", history.replays},
       {"evictions", history.evictions},
+      {"planned_steps", history.planned_steps},
+      {"planning_ms", static_cast<double>(history.planning_ns) / 1e6},
       {"step_ms_median", history.median_ms()},
       {"loss", number(history.loss())},
       {"accuracy", nullptr},
@@ -115,6 +123,14 @@ std::string summary_table(const History& history) {
     rows.emplace_back("replays a step",
                       format_number("%.1f", static_cast<double>(history.replays) /
                                                 static_cast<double>(history.steps)));
+    if (history.planned_steps > 0) {
+      rows.emplace_back(
+          "steps by a plan",
+          std::to_string(history.planned_steps) +
+              format_number(", made in %.2f s", static_cast<double>(history.planning_ns) / 1e9));
+    } else if (!history.plan_note.empty()) {
+      rows.emplace_back("steps by a plan", "0: " + history.plan_note);
+    }
     rows.emplace_back("ms a step, median", format_number("%.1f", history.median_ms()));
     if (history.plain) {
       rows.emplace_back("time against plain",
@@ -139,7 +155,7 @@ std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
   std::int64_t all = 0;
   for (const data::Batch& batch : test) {
     const at::Tensor& labels = batch.tensors[1];
-    Scope scope({.budget = budget});
+    Scope scope({.budget = budget, .policy = Online{}});  // nothing is kept for a backward
     const at::Tensor scores = job.model.forward(batch.tensors[0]);
     if (scores.dim() != labels.dim() + 1 || class_dim >= scores.dim()) return std::nullopt;
     const at::Tensor predicted = scores.argmax(class_dim);
@@ -308,7 +324,8 @@ class Training {
     train::Trainer trainer(
         job.loss, *job.optimizer,
         {.budget = history_.budget,
-         .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); }});
+         .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); },
+         .policy = parse_policy(options_.policy)});
     Progress progress(total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();

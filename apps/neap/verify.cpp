@@ -16,6 +16,7 @@ namespace {
 struct Run {
   std::vector<train::State> states;  // after each step
   std::int64_t replays = 0;
+  std::int64_t planned = 0;  // steps
   Bytes peak;
 };
 
@@ -29,6 +30,8 @@ Run run_steps(const Task& task, std::int64_t accumulate,
     const train::StepResult result = trainer.step(batch.x, batch.y, accumulate);
     run.states.push_back(train::State::of(job.model.module(), *job.optimizer, result.loss));
     run.replays += result.stats.replays;
+    run.planned += result.stats.plan_hits;
+    finish_planning();  // so that later steps do follow one
     run.peak = std::max(run.peak, result.peak);
   }
   return run;
@@ -54,7 +57,8 @@ int verify(const TrainingOptions& options, Output& output) {
   const std::optional<Bytes> budget = wanted.bytes(plain);
 
   const Run expected = run_steps(task, options.accumulate, batches, {.plain = true});
-  const Run found = run_steps(task, options.accumulate, batches, {.budget = budget});
+  const Run found = run_steps(task, options.accumulate, batches,
+                              {.budget = budget, .policy = parse_policy(options.policy)});
 
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
@@ -73,10 +77,12 @@ int verify(const TrainingOptions& options, Output& output) {
   }
   output.line("equal bits: " + std::to_string(tensors) + " tensors, " + std::to_string(bytes) +
               " bytes");
-  std::fprintf(stderr, "%zu steps: plain peak %s, budget %s, peak %s, %lld operators replayed\n",
+  std::fprintf(stderr,
+               "%zu steps: plain peak %s, budget %s, peak %s, %lld operators replayed, "
+               "%lld steps by a plan\n",
                batches.size(), expected.peak.text().c_str(),
                budget ? budget->text().c_str() : "none", found.peak.text().c_str(),
-               static_cast<long long>(found.replays));
+               static_cast<long long>(found.replays), static_cast<long long>(found.planned));
   return 0;
 }
 

@@ -26,6 +26,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -44,10 +45,40 @@ namespace engine {
 class Selector;
 }
 
+// Who decides what goes when a budget is full: one of these three.
+//
+// h_DTR^eq of "Dynamic Tensor Rematerialization" (Kirisame et al., arXiv 2006.09616): as the step goes on, and without a look ahead.
+struct Online {};
+// A step runs on line and is traced, another thread makes a plan of it (planner::solve) while the program goes on, and later scopes
+// that do the same calls of the same sizes follow the plan. The first call that a plan has not foreseen ends it for that scope,
+// and the new sequence is traced in its turn. A scope in which checkpoint() or its kin open a region stays on line: the regions
+// say what goes. The last plans used are kept, up to 16.
+struct Planned {};
+// As Planned, with this plan file and no other for what it fits, as `neap plan -o` writes it.
+struct Fixed {
+  std::filesystem::path plan;
+};
+
+class Policy {
+ public:
+  // NOLINTBEGIN(google-explicit-constructor): options name one of the three
+  Policy(Planned /*planned*/) {}
+  Policy(Online /*online*/) : online_(true) {}
+  Policy(const Fixed& fixed) : plan_(fixed.plan.string()) {}
+  // NOLINTEND(google-explicit-constructor)
+  [[nodiscard]] bool online() const { return online_; }
+  [[nodiscard]] const std::string& plan() const { return plan_; }  // a file's path, or empty
+
+ private:
+  bool online_ = false;
+  std::string plan_;
+};
+
 struct Options {
   // The most that LibTorch may hold, in bytes, cached blocks included. Absent: no limit; nothing is evicted
   // but the insides of checkpoint() regions.
   std::optional<Bytes> budget = {};
+  Policy policy = Planned{};  // of no effect without a budget
   // Follow each storage also without a budget, for saved_report(). Costs what a budget costs, and evicts nothing.
   bool observe = false;
 };
@@ -76,10 +107,14 @@ class NEAP_EXPORT Scope {
   void close(bool completed);
 
   bool open_ = false;
+  bool plans_ = false;  // the outermost one with a budget
   int exceptions_ = 0;
   Stats base_;  // when it was opened
   Stats last_;  // when it ended
 };
+
+// Waits until no plan is being made: then what the next scope does hangs on no race between its thread and the planner's.
+NEAP_EXPORT void finish_planning();
 
 // What LibTorch holds after a forward, for the backward of `loss`: each storage that an operator of the scope has made or read
 // and that is still alive, held by the graph or by the program, by region, layer and operator. Its totals are the

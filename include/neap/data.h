@@ -93,7 +93,7 @@ struct NEAP_EXPORT Normalization {
 
 // Sample i is x (C, H, W) float, normalized, and y () int64; C is 1 for (N, H, W). The test set takes the numbers of the
 // training set. Throws: InvalidArgument when types, shapes, counts or channels do not fit together.
-NEAP_EXPORT std::shared_ptr<Dataset> from_labeled(Labeled labeled,
+NEAP_EXPORT std::shared_ptr<Dataset> from_labeled(const Labeled& labeled,
                                                   const Normalization& normalization);
 
 // Noise: x of `shape`, float in [-1, 1), and y () int64 in [0, classes). A function of (seed, index), the same on every

@@ -39,7 +39,18 @@ struct Stats {
   std::int64_t pinned_bytes = 0;    // storages followed now, or when it ended, that can never go
   std::int64_t recorder_bytes = 0;  // largest memory that recipes and records took
   std::int64_t replay_ns = 0;       // time inside replayed operators
+  std::int64_t operator_ns = 0;     // time inside the program's operators
   std::int64_t bookkeeping_ns = 0;  // time in neap: choosing, evicting, preparing replays
+  // Of plans, see Options::policy.
+  std::int64_t plan_hits = 0;          // 1 when all operators ran by a plan
+  std::int64_t plan_misses = 0;        // 1 when the step did something else than its plan
+  std::int64_t planned_operators = 0;  // operators that ran by a plan
+  std::int64_t unplanned_bytes = 0;    // evicted because more was needed than a plan had foreseen
+  std::int64_t predicted_peak_bytes =
+      0;                          // of the plan that is followed; to be compared with peak_bytes
+  std::int64_t predicted_ns = 0;  // of it; to be compared with operator_ns + replay_ns
+  std::int64_t planning_ns = 0;   // what making it took, in another thread
+  std::string plan_note = {};     // why there is none for a step that was traced
 };
 
 // Two scopes, or a scope and a region, that cannot be open together.

@@ -9,7 +9,7 @@
 //   neap::graph::write_plan(solution.plan, std::cout);
 //
 // Guarantees: graph::verify() accepts what is returned. Equal arguments give equal plans, however many threads there are; but for
-// a time limit. Units: bytes, nanoseconds. Threads: any; solve() uses as many as there are cores.
+// a time limit. Units: bytes, nanoseconds. Threads: any.
 // Method: a portfolio of starts, each valid by itself, then local search on the lives of storages: docs/design.md, "Planner".
 #pragma once
 
@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct Options {
   std::uint64_t seed = 1;  // of the searches
   // Local search goes on until then. Absent: a fixed number of changes, about a second's worth.
   std::optional<std::chrono::milliseconds> time_limit = {};
+  int threads = 0;            // 0: as many as there are cores
+  std::stop_token stop = {};  // once stopped, returns soon what it has by then
 };
 
 // What a member of the portfolio found, before local search.

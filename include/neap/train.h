@@ -211,6 +211,7 @@ struct TrainerOptions {
   bool plain = false;  // no scope at all: LibTorch as it is
   Clip clip = {};
   Schedule schedule = {};
+  Policy policy = Planned{};  // of the scope of each step
 };
 
 struct StepResult {

@@ -117,8 +117,8 @@ std::vector<BenchmarkRow> GradientCheckpointBenchmark::measure(
       Turn turn = run_turn(model_factory_, i == kCheckpointed, options_.training, sizes, mode);
       row.step.refusal = turn.refusal;
       if (!turn.refusal.empty()) continue;
-      if (i == kPlain) plain = std::move(turn);
       const Turn& done = i == kPlain ? plain : turn;
+      if (i == kPlain) std::swap(plain, turn);
       if (row.difference.empty()) {
         if (!plain.state) {
           row.difference = "no plain step to compare with";

@@ -166,25 +166,25 @@ bool go(const nn::GroupNormImpl& layer, Walk& walk) {
 // ---- Element by element ----
 
 template <class Layer>
-constexpr bool keeps_result =
+constexpr bool kKeepsResult =
     std::is_same_v<Layer, nn::ReLUImpl> || std::is_same_v<Layer, nn::TanhImpl> ||
     std::is_same_v<Layer, nn::SigmoidImpl> || std::is_same_v<Layer, nn::SoftmaxImpl> ||
     std::is_same_v<Layer, nn::LogSoftmaxImpl>;
 template <class Layer>
-constexpr bool keeps_input =
+constexpr bool kKeepsInput =
     std::is_same_v<Layer, nn::GELUImpl> || std::is_same_v<Layer, nn::SiLUImpl> ||
     std::is_same_v<Layer, nn::MishImpl> || std::is_same_v<Layer, nn::SoftplusImpl> ||
     std::is_same_v<Layer, nn::LeakyReLUImpl> || std::is_same_v<Layer, nn::ELUImpl> ||
     std::is_same_v<Layer, nn::ReLU6Impl> || std::is_same_v<Layer, nn::HardtanhImpl>;
 
 template <class Layer>
-requires keeps_result<Layer> || keeps_input<Layer>
+requires kKeepsResult<Layer> || kKeepsInput<Layer>
 bool go(const Layer& layer, Walk& walk) {
   bool in_place = false;
   if constexpr (requires { layer.options.inplace(); }) in_place = layer.options.inplace();
-  if (keeps_input<Layer>) walk.keep();
+  if (kKeepsInput<Layer>) walk.keep();
   if (!in_place) walk.make(walk.sizes());
-  if (keeps_result<Layer>) walk.keep();
+  if (kKeepsResult<Layer>) walk.keep();
   return true;
 }
 

@@ -125,7 +125,9 @@ class Search {
       if (!plain_) fence.reset();  // the scope has the budget
       const Step step =
           run_step(job_, batch,
-                   {.scope = !plain_, .budget = plain_ ? std::nullopt : std::optional(budget_)});
+                   {.scope = !plain_,
+                    .budget = plain_ ? std::nullopt : std::optional(budget_),
+                    .policy = Online{}});  // each size is new, and a plan of it would be used once
       trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
       trial.milliseconds = step.milliseconds;
     });

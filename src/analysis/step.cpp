@@ -55,7 +55,7 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   MemoryTracker::Phase phase = tracker.track_memory("step");
   Stopwatch watch;
   if (mode.scope) {
-    Scope scope({.budget = mode.budget});
+    Scope scope({.budget = mode.budget, .policy = mode.policy});
     run_parts(step, job, batch, watch);
     scope.end();
     step.stats = scope.stats();
@@ -66,6 +66,7 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   phase.end();
   step.peak_live = tracker.records()[0].peak_live;
   step.peak_reserved = tracker.records()[0].peak_reserved;
+  finish_planning();
   return step;
 }
 

@@ -15,6 +15,7 @@ namespace neap::analysis {
 struct StepMode {
   bool scope = true;                 // false: plain LibTorch
   std::optional<Bytes> budget = {};  // of the scope
+  Policy policy = Planned{};         // of it; no plan is being made when the step has ended
 };
 
 struct Step {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/recorder.h"
 
+#include "engine/engine.h"
 #include "intercept/storage_access.h"
 #include "memory/allocator.h"
 
@@ -30,9 +31,8 @@ Recorder::Recorder(const std::vector<KnownTensor>& known) {
     c10::StorageImpl* const storage = intercept::storage_of(one.tensor);
     if (storage != nullptr) kinds_[intercept::data_ptr_of(*storage).get_context()] = one.kind;
   }
-  const memory::Usage before = memory::usage();
-  allocations_before_ = before.allocations;
-  recording_.untouched.push_back(before.live);
+  allocations_before_ = memory::usage().allocations;
+  recording_.untouched.push_back(engine::Engine::instance().plain_live());
 }
 
 void Recorder::ran(const engine::OperatorRun& run) {
@@ -62,7 +62,7 @@ void Recorder::ran(const engine::OperatorRun& run) {
   allocations_.push_back(run.allocations);
   op.workspace = run.peak - run.live;
   for (const engine::Block* const block : run.makes) {
-    const Storage made{recording_.next++, bytes_of(*block), position()};
+    const Storage made{number(*block), bytes_of(*block), position()};
     storages_[block] = made;
     known_ += made.bytes;
     op.makes.push_back({made.id, made.bytes});
@@ -100,10 +100,15 @@ void Recorder::refer(std::vector<graph::StorageId>& ids, const engine::Block& bl
   empty_.erase(id);
 }
 
+graph::StorageId Recorder::number(const engine::Block& block) {
+  recording_.numbers.push_back(block.number);
+  return recording_.next++;
+}
+
 // No operator of the trace made it. When it came the allocator's count tells.
 void Recorder::meet(const engine::Block& block) {
   const std::int64_t serial = serial_of(block);
-  Recording::Arrival arrival{{recording_.next++, bytes_of(block), graph::StorageKind::Constant},
+  Recording::Arrival arrival{{number(block), bytes_of(block), graph::StorageKind::Constant},
                              std::ranges::upper_bound(allocations_, serial) - allocations_.begin(),
                              position()};
   const auto known = kinds_.find(block.data);
@@ -146,7 +151,7 @@ void Recorder::write_whole(const engine::OperatorRun& run) {
 
 Recording Recorder::finish() {
   std::vector<std::int64_t>& untouched = recording_.untouched;
-  untouched.push_back(memory::usage().live - known_);
+  untouched.push_back(engine::Engine::instance().plain_live() - known_);
   std::vector<std::int64_t> change(untouched.size() + 1, 0);
   for (const Correction& one : corrections_) {
     change[static_cast<std::size_t>(one.first)] -= one.bytes;

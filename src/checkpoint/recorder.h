@@ -21,7 +21,7 @@
 
 namespace neap::checkpointing {
 
-// A step that was watched. Positions count operators: position i is between operator i - 1 and operator i.
+// A step that was watched, under a budget or without: what is evicted counts as there. Positions count operators: position i is between operator i - 1 and operator i.
 struct Recording {
   struct Arrival {
     graph::Given given;
@@ -39,7 +39,8 @@ struct Recording {
   std::vector<Arrival> arrivals;  // in the order in which they were met
   std::vector<Release> releases;
   std::vector<graph::StorageId> keep;
-  graph::StorageId next = 0;  // the first id that is free
+  std::vector<std::uint32_t> numbers;  // the engine's, of each storage
+  graph::StorageId next = 0;           // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
 };
@@ -65,6 +66,7 @@ class Recorder final : public engine::Observer {
   };
   Storage* storage_of(const engine::Block& block);
   void refer(std::vector<graph::StorageId>& ids, const engine::Block& block);
+  graph::StorageId number(const engine::Block& block);
   void meet(const engine::Block& block);
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);

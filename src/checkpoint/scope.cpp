@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "checkpoint/planned_steps.h"
 #include "checkpoint/ready_engine.h"
 
 #include <neap/checkpoint.h>
@@ -16,6 +17,14 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
                     options.observe);
   open_ = true;
   base_ = engine.stats();
+  plans_ = options.budget && engine.scopes() == 1;
+  if (!plans_) return;
+  try {
+    checkpointing::PlannedSteps::instance().begin(options);
+  } catch (...) {
+    engine.abandon_scope();
+    throw;
+  }
 }
 
 void Scope::end() { close(/*completed=*/true); }
@@ -23,11 +32,14 @@ void Scope::end() { close(/*completed=*/true); }
 void Scope::close(bool completed) {
   if (!open_) return;
   engine::Engine& engine = engine::Engine::instance();
+  if (plans_) checkpointing::PlannedSteps::instance().end(completed);
   const Stats before = stats();
   engine.close_scope(completed);
   last_ = stats();
   last_.budget_bytes = before.budget_bytes;
   last_.pinned_bytes = before.pinned_bytes;
+  last_.predicted_peak_bytes = before.predicted_peak_bytes;
+  last_.predicted_ns = before.predicted_ns;
   open_ = false;
 }
 
@@ -60,9 +72,20 @@ Stats Scope::stats() const {
   now.evictions -= base_.evictions;
   now.evicted_bytes -= base_.evicted_bytes;
   now.replay_ns -= base_.replay_ns;
+  now.operator_ns -= base_.operator_ns;
+  now.plan_hits -= base_.plan_hits;
+  now.plan_misses -= base_.plan_misses;
+  now.planned_operators -= base_.planned_operators;
+  now.unplanned_bytes -= base_.unplanned_bytes;
+  if (plans_) {
+    now.planning_ns = checkpointing::PlannedSteps::instance().planning_ns();
+    now.plan_note = checkpointing::PlannedSteps::instance().note();
+  }
   now.bookkeeping_ns -= base_.bookkeeping_ns;
   return now;
 }
+
+void finish_planning() { checkpointing::PlannedSteps::instance().finish(); }
 
 const at::Tensor& pin(const at::Tensor& tensor) {
   checkpointing::ready_engine().pin(tensor);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/selection.h"
 
+#include "checkpoint/planned_steps.h"
 #include "checkpoint/ready_engine.h"
 #include "policy/knapsack.h"
 
@@ -142,6 +143,7 @@ Region::Region(const CheckpointOptions& options) {
 // back when it ends: storages evicted inside would not be brought back outside.
 void Region::open(engine::Selector* selector, bool evicts, const std::string& name) {
   if (c10::InferenceMode::is_enabled()) return;
+  if (evicts) checkpointing::PlannedSteps::instance().give_way();
   open_ = checkpointing::ready_engine().open_region(selector, evicts, name);
 }
 

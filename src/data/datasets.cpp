@@ -152,7 +152,7 @@ Normalization Normalization::of(const at::Tensor& images) {
   return normalization;
 }
 
-std::shared_ptr<Dataset> from_labeled(Labeled labeled, const Normalization& normalization) {
+std::shared_ptr<Dataset> from_labeled(const Labeled& labeled, const Normalization& normalization) {
   if (!is_pictures(labeled.images) || !labeled.labels.defined() || labeled.labels.dim() != 1 ||
       labeled.labels.scalar_type() != at::kLong ||
       labeled.labels.size(0) != labeled.images.size(0)) {

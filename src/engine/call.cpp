@@ -5,8 +5,8 @@
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"
-#include "memory/pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -28,29 +28,34 @@ bool covers_storage(const c10::TensorImpl& tensor) {
              tensor.unsafe_storage().nbytes();
 }
 
-// Writes the allocator's counters down: those before the kernel now, the peak when it dies. Null: does nothing.
-class Watch {
- public:
-  explicit Watch(Call* call) : call_(call) {
-    if (call_ == nullptr) return;
-    const memory::Usage before = memory::Pool::instance().open(gauge_);
-    call_->allocations = before.allocations;
-    call_->live = before.live;
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-  ~Watch() {
-    if (call_ == nullptr) return;
-    memory::Pool::instance().close(gauge_);
-    call_->peak = gauge_.live;
-  }
-
- private:
-  memory::PeakGauge gauge_;
-  Call* call_;
-};
-
 }  // namespace
+
+Engine::Watch::Watch(Engine& engine, Call& call)
+    : engine_(engine), call_(call), outer_(std::exchange(engine.watch_, this)) {
+  const memory::Usage before = memory::Pool::instance().open(gauge_);
+  call_.allocations = before.allocations;
+  call_.live = call_.peak = before.live + shift();
+}
+
+Engine::Watch::~Watch() {
+  end();
+  engine_.watch_ = outer_;
+}
+
+void Engine::Watch::end() {
+  memory::Pool::instance().close(gauge_);
+  call_.peak = std::max(call_.peak, gauge_.live + shift());
+}
+
+Engine::Reclaiming::Reclaiming(Engine& engine) noexcept : engine_(engine) {
+  for (Watch* watch = engine_.watch_; watch != nullptr; watch = watch->outer_) watch->end();
+}
+
+Engine::Reclaiming::~Reclaiming() {
+  for (Watch* watch = engine_.watch_; watch != nullptr; watch = watch->outer_) {
+    memory::Pool::instance().open(watch->gauge_);
+  }
+}
 
 void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
                   torch::jit::Stack* stack) {
@@ -77,10 +82,10 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   Call call{traits, stack, stack->size() - traits.arguments, {}, {}, {}, {}, {}, {}};
   Locks locks(*this);
   scan(call);
+  extend_run(call);
   bring_operands(call, locks);
   protect_overwritten(call);
   encode_call(call);
-  extend_run(call);
   const std::int64_t replayed_by_then = stats_.replay_ns;
   const std::int64_t evicting_by_then = evicting_ns_;
   const std::int64_t prepared = now_ns();
@@ -89,10 +94,12 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
   call.ns = ran - prepared - evicting;
+  stats_.operator_ns += call.ns;
   call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
+  if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
   stats_.bookkeeping_ns +=
       (prepared - entered) + (now_ns() - ran) - (replayed_by_then - replayed) + evicting;
 }
@@ -199,6 +206,7 @@ void Engine::bring_operands(Call& call, Locks& locks) {
     operand.block->last_use = clock_;
     if (operand.block->residence == Residence::Evicted) absent.push_back(operand.block);
   }
+  if (plan_.follows()) return bring_planned(absent);
   if (!absent.empty()) materialize(absent);
 }
 
@@ -269,29 +277,41 @@ void Engine::encode_call(Call& call) {
   call.generator = last_generator_;
 }
 
-// Two steps that have made the same calls so far are taken for the same step: see smallest_feasible().
+// Two steps that have made the same calls so far, of the same sizes and on the same storages, are taken for the same step: see
+// smallest_feasible() and Note [Plans in the engine].
 void Engine::extend_run(Call& call) {
   constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
-  std::uint64_t hash = reinterpret_cast<std::uintptr_t>(&call.traits) * kOdd;
+  std::uint64_t sizes = call.traits.name_hash;
+  std::uint64_t storages = 0;
   for (const Operand& operand : call.operands) {
-    hash = (hash ^ static_cast<std::uint64_t>(operand.tensor->numel())) * kOdd;
+    sizes = (sizes ^ static_cast<std::uint64_t>(operand.tensor->dtype().itemsize())) * kOdd;
+    for (const std::int64_t size : operand.tensor->sizes()) {
+      sizes = (sizes ^ static_cast<std::uint64_t>(size)) * kOdd;
+    }
+    storages = (storages ^ (operand.block != nullptr ? operand.block->number : kNoNumber)) * kOdd;
   }
-  call.signature = hash;
+  call.signature = sizes;
   constexpr std::size_t kLongest = std::size_t{1} << 20;
   std::vector<std::uint64_t>& prefix = current_run_.prefix;
-  if (scopes_ == 0 || prefix.size() >= kLongest) return;
-  prefix.push_back(((prefix.empty() ? 0 : prefix.back()) ^ hash) * kOdd + 1);
+  if (scopes_ == 0 || prefix.size() >= kLongest) {
+    plan_.stop();
+    return;
+  }
+  prefix.push_back(((prefix.empty() ? 0 : prefix.back()) ^ sizes ^ (storages >> 1)) * kOdd + 1);
+  if (plan_.follows() && !plan_.call(prefix.back())) ++stats_.plan_misses;
 }
 
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
   const OperatorTraits* const outer = running_;
   running_ = &call.traits;
   try {
+    std::optional<Watch> watch;  // outlives the phase in which other threads evict
+    if (observer_ != nullptr) watch.emplace(*this, call);
     const KernelPhase phase(*this);
-    const Watch watch(observer_ != nullptr ? &call : nullptr);
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     running_ = outer;
+    plan_.stop();
     failed(call);
     throw;
   }

@@ -22,12 +22,14 @@
 #include "engine/layer_names.h"
 #include "engine/observer.h"
 #include "engine/operator_costs.h"
+#include "engine/planned_step.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
 #include "engine/selection.h"
 #include "intercept/dispatch.h"
 #include "intercept/execution_state.h"
 #include "memory/allocator.h"
+#include "memory/pool.h"
 
 #include <neap/engine.h>
 
@@ -52,9 +54,20 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
 
-  // Null: nobody is told from here on. While there is one, regions do nothing. REQUIRES: a scope that observes is open in this
-  // thread.
+  // Null: nobody is told from here on. While there is one, regions do nothing. REQUIRES: a scope that observes, or one with a
+  // budget, is open in this thread.
   void set_observer(Observer* observer);
+
+  // From now on, in the scope that has just been opened with a budget: see Note [Plans in the engine].
+  void follow(PlanCursor::Steps steps);
+  [[nodiscard]] const PlanCursor& plan() const { return plan_; }
+  // The most bytes that were wanting at once while a plan was followed since then.
+  [[nodiscard]] std::int64_t plan_shortage() const { return plan_shortage_; }
+  // A hash of all calls since the scope was opened, after each.
+  [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
+  [[nodiscard]] int scopes() const { return scopes_; }
+  // What LibTorch would hold now, had nothing been evicted.
+  [[nodiscard]] std::int64_t plain_live() const { return memory::usage().live + away_ - retained_; }
 
   // Scopes. Throw as documented at neap::Scope.
   void open_scope(std::optional<std::int64_t> budget, bool observe);
@@ -93,6 +106,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   class KernelPhase;
   class Locks;
   class Busy;
+  class Watch;
+  class Reclaiming;
 
   Engine();
 
@@ -105,6 +120,12 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument);
   void choose_references(Call& call);
   void bring_operands(Call& call, Locks& locks);
+  void bring_planned(std::span<Block* const> absent);
+  void free_planned(std::span<const std::uint32_t> numbers);
+  void let_go(Block& block);
+  [[nodiscard]] Block* numbered_of(std::uint32_t number) const {
+    return number < numbered_.size() ? numbered_[number] : nullptr;
+  }
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
   [[nodiscard]] bool may_run_again(Call& call) const;
@@ -134,6 +155,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void make_given(Block& block, Given why);
   void check_blank(Block& block);
   void finish(Block& block);  // see Note [Modes]
+  void move(Block& block, Residence to) noexcept;
   [[nodiscard]] bool recording() const { return budget_.has_value() || !regions_.empty(); }
   [[nodiscard]] bool following() const { return recording() || observing_; }
   [[nodiscard]] bool only_observing() const { return observing_ && !recording(); }
@@ -158,6 +180,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   bool protect_readers(Block& block, bool may_materialize = true);
   std::int64_t reclaim(std::int64_t bytes) override;
   std::int64_t evict_bytes(std::int64_t bytes);
+  void went(Block& block, std::int64_t taken);
+  bool unread_retained(Block& block);
   std::int64_t release_retained();
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
   bool begin_wait() noexcept override;
@@ -198,7 +222,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::atomic<const void*> owner_{nullptr};  // names a thread; null: none
   std::mutex owner_mutex_;                   // for changes of owner_
   int scopes_ = 0;
-  std::int64_t evicted_ = 0;  // blocks in residence Evicted
+  std::int64_t evicted_ = 0;   // blocks in residence Evicted
+  std::int64_t away_ = 0;      // bytes of them
+  std::int64_t retained_ = 0;  // bytes of blocks in residence Retained
   std::optional<std::int64_t> budget_;
   bool observing_ = false;
 
@@ -231,6 +257,11 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   };
   Run current_run_;
   std::vector<Run> known_runs_;
+
+  PlanCursor plan_;
+  std::int64_t plan_shortage_ = 0;
+  std::vector<Block*> numbered_;  // of this scope; null: no longer known
+  Watch* watch_ = nullptr;        // of the kernel that runs, for an observer
 };
 
 // One operator on its way through the engine.
@@ -291,6 +322,38 @@ class Engine::KernelPhase {
  private:
   Engine& engine_;
   Phase before_;
+};
+
+// Writes the allocator's counters down, for an observer: those before the kernel now, the peak when it dies. They are of a step
+// in which nothing is evicted: what is away counts as there, and what is retained does not.
+class Engine::Watch {
+ public:
+  Watch(Engine& engine, Call& call);
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  ~Watch();
+
+ private:
+  friend class Reclaiming;
+  [[nodiscard]] std::int64_t shift() const { return engine_.away_ - engine_.retained_; }
+  void end();
+
+  Engine& engine_;
+  Call& call_;
+  Watch* outer_;
+  memory::PeakGauge gauge_;
+};
+
+// Storages go while this lives, and kernels that are watched do not see it.
+class Engine::Reclaiming {
+ public:
+  explicit Reclaiming(Engine& engine) noexcept;
+  Reclaiming(const Reclaiming&) = delete;
+  Reclaiming& operator=(const Reclaiming&) = delete;
+  ~Reclaiming();
+
+ private:
+  Engine& engine_;
 };
 
 // Keeps blocks where they are.

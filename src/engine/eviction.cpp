@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 namespace neap::engine {
 namespace {
@@ -18,10 +19,13 @@ constexpr std::chrono::seconds kOtherThreadWaits{2};
 
 }  // namespace
 
-// A block is in the list of what can go exactly when its data is in its storage and can be made again.
+// A block is in the list of what can go exactly when it can be made again, and its data is held for others, or is in its storage
+// and no small thing: programs read those through raw pointers.
 void Engine::update_evictable(Block& block) {
-  const bool can = block.residence == Residence::Resident && block.alive && block.replayable() &&
-                   block.storage != nullptr && block.bytes >= kSmallest;
+  const bool held = block.residence == Residence::Retained;
+  const bool in_storage = block.residence == Residence::Resident && block.alive &&
+                          block.storage != nullptr && block.bytes >= kSmallest;
+  const bool can = (held || in_storage) && block.replayable();
   if (can == (block.evictable >= 0)) return;
   if (can) {
     block.evictable = static_cast<std::int32_t>(evictable_.size());
@@ -49,6 +53,13 @@ void Engine::check_blank(Block& block) {
 std::int64_t Engine::evict(Block& block) {
   check_blank(block);
   if (!block.replayable()) return 0;
+  if (block.residence == Residence::Retained) {
+    const std::int64_t taken = memory::header_of(block.data)->taken;
+    free_data(block);
+    move(block, Residence::Gone);
+    went(block, taken);
+    return taken;
+  }
   c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage);
   if (storage == nullptr) return 0;
   const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
@@ -67,13 +78,32 @@ std::int64_t Engine::evict(Block& block) {
   memory::header_of(data)->record = nullptr;
   memory::release(data);
   block.data = nullptr;
-  block.residence = Residence::Evicted;
-  ++evicted_;
+  move(block, Residence::Evicted);
+  went(block, taken);
+  return taken;
+}
+
+void Engine::went(Block& block, std::int64_t taken) {
   update_evictable(block);
   policy_->went(block);
   ++stats_.evictions;
   stats_.evicted_bytes += taken;
-  return taken;
+}
+
+// All changes of a residence, but for a block's first.
+void Engine::move(Block& block, Residence to) noexcept {
+  const std::int64_t taken = block.unseen ? 0 : memory::footprint(block.bytes);
+  const auto count = [&](std::int64_t sign) {
+    if (block.residence == Residence::Evicted) {
+      evicted_ += sign;
+      away_ += sign * taken;
+    } else if (block.residence == Residence::Retained) {
+      retained_ += sign * taken;
+    }
+  };
+  count(-1);
+  block.residence = to;
+  count(1);
 }
 
 bool Engine::put_into_storage(Block& block) {
@@ -86,7 +116,7 @@ bool Engine::put_into_storage(Block& block) {
   intercept::put_back(*storage, c10::DataPtr(block.data, block.data, own_deleter_,
                                              c10::Device(c10::DeviceType::CPU)));
   memory::header_of(block.data)->record = &block;
-  block.residence = Residence::Resident;
+  move(block, Residence::Resident);
   block.last_use = clock_;
   update_evictable(block);
   policy_->came_back(block);
@@ -164,19 +194,29 @@ std::int64_t Engine::evict_bytes(std::int64_t bytes) {
     }
     freed += got;
   }
+  if (plan_.follows()) {
+    stats_.unplanned_bytes += freed;
+    plan_shortage_ = std::max(plan_shortage_, bytes);
+  }
   return freed;
 }
 
-// The last resort: bytes of storages that the program let go of, kept only so that others could be made again.
-// Those others are pinned instead.
+// A storage that the program let go of, and that cannot be made again: it is held only so that others can. Those are pinned
+// instead, when they are there. False: one is not. The caller releases the block.
+bool Engine::unread_retained(Block& block) {
+  ++block.locks;  // protect_readers ends the lives of its readers
+  const bool unread = protect_readers(block, /*may_materialize=*/false);
+  --block.locks;
+  return unread;
+}
+
+// The last resort.
 std::int64_t Engine::release_retained() {
   for (Block* const block : recipes_.blocks()) {
-    if (block->residence != Residence::Retained || block->locks > 0) continue;
+    if (block->residence != Residence::Retained || block->replayable() || block->locks > 0)
+      continue;
     const std::int64_t before = memory::usage().live;
-    ++block->locks;  // protect_readers ends the lives of its readers
-    const bool released = protect_readers(*block, /*may_materialize=*/false);
-    --block->locks;
-    if (!released) continue;
+    if (!unread_retained(*block)) continue;
     recipes_.release_if_unused(*block);
     return std::max<std::int64_t>(0, before - memory::usage().live);
   }
@@ -192,7 +232,11 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
     for (;;) {
       Phase expected = Phase::Kernel;
       if (phase_.compare_exchange_strong(expected, Phase::Evicting)) {
-        const std::int64_t freed = evict_bytes(bytes);
+        std::int64_t freed = 0;
+        {
+          const Reclaiming reclaiming(*this);
+          freed = evict_bytes(bytes);
+        }
         phase_.store(Phase::Kernel);
         return freed;
       }
@@ -218,6 +262,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
     }
   }
   std::int64_t freed = 0;
+  std::optional<Reclaiming> reclaiming(std::in_place, *this);
   if (!materializing_ && deaths_.load() != nullptr) {
     const std::int64_t before_burial = memory::usage().live;
     process_deaths();
@@ -225,6 +270,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
   }
   if (freed < bytes) freed += evict_bytes(bytes - freed);
   if (freed == 0 && !materializing_) freed = release_retained();
+  reclaiming.reset();
   phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
   evicting_ns_ +=
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
@@ -316,7 +362,7 @@ std::string Engine::describe(const Block& block) const {
 std::string Engine::why_pinned(const Block& block) const {
   if (block.pins > 0) return "neap::pin";
   if (block.locks > 0) return "operand of what runs now";
-  if (block.residence == Residence::Retained) return "kept to make others again";
+  if (block.residence == Residence::Retained) return "held so that others can be made again";
   if (block.opaque) return "written or held in a way that cannot be followed";
   if (block.decision == Decision::MustSave) return "CheckpointPolicy::MustSave";
   switch (block.given) {

@@ -14,6 +14,8 @@ namespace {
 
 thread_local char this_thread;  // its address names the thread
 
+constexpr std::size_t kMostNumbers = std::size_t{1} << 20;
+
 c10::DeleterFnPtr default_deleter() {
   static const c10::DeleterFnPtr deleter = c10::GetDefaultCPUAllocator()->raw_deleter();
   return deleter;
@@ -114,6 +116,10 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
     const std::lock_guard lock(unseen_mutex_);
     unseen_[data] = {block, bytes};
   }
+  if (budget_ && numbered_.size() < kMostNumbers) {
+    block->number = static_cast<std::uint32_t>(numbered_.size());
+    numbered_.push_back(block);
+  }
   if (given == Given::No) hold_storage(*block, storage);
   if (regions_.empty()) return block;
   block->region = regions_.back().number;
@@ -170,7 +176,6 @@ void Engine::forget(Block& block) noexcept {
       }
       break;
     case Residence::Evicted:
-      --evicted_;
       if (c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage)) {
         const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
         c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
@@ -187,9 +192,10 @@ void Engine::forget(Block& block) noexcept {
       break;
   }
   drop_storage(block);
-  block.residence = Residence::Gone;
+  move(block, Residence::Gone);
   block.alive = false;
   update_evictable(block);
+  if (block.number < numbered_.size()) numbered_[block.number] = nullptr;
   if (block.in_region >= 0) region_blocks_[static_cast<std::size_t>(block.in_region)] = nullptr;
 }
 
@@ -274,21 +280,22 @@ void Engine::bury(Block& block) {
     block.in_region = -1;
   }
   if (block.residence == Residence::Evicted) {
-    --evicted_;
-    block.residence = Residence::Gone;
+    move(block, Residence::Gone);
   } else if (block.residence == Residence::Resident) {
     if (!block.unseen) memory::header_of(block.data)->record = nullptr;
     // What cannot be made again is kept for its readers; after a region, so is what would have to run twice.
-    if (block.reader_count > 0 && (!block.replayable() || final_when_back())) {
-      block.residence = Residence::Retained;
+    if (block.reader_count > 0 &&
+        (!block.replayable() || final_when_back() || plan_.stays(block))) {
+      move(block, Residence::Retained);
       finish(block);
     } else {
       free_data(block);
-      block.residence = Residence::Gone;
+      move(block, Residence::Gone);
       if (block.reader_count > 0 && block.chain != nullptr) policy_->went(block);
     }
   }
   update_evictable(block);
+  if (plan_.goes(block)) let_go(block);
   recipes_.release_if_unused(block);
   busy_ = was_busy;
 }
@@ -341,7 +348,9 @@ void Engine::forget_all() noexcept {
   states_.clear();
   last_generator_.reset();
   policy_->reset();
-  evicted_ = 0;
+  plan_.stop();
+  numbered_.clear();
+  evicted_ = away_ = retained_ = 0;
 }
 
 }  // namespace neap::engine

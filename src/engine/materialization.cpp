@@ -49,7 +49,7 @@ void Materialization::need(Block& block, std::uint32_t version) {
 
 void Materialization::collect(std::span<Block* const> targets) {
   for (Block* const block : targets) {
-    if (block->residence == Residence::Evicted) need(*block, block->version);
+    if (!block->has_data()) need(*block, block->version);
   }
   while (!search_.empty()) {
     Node& node = *search_.back();
@@ -136,8 +136,7 @@ void Materialization::allocate_for(Node& node) {
     work.shadow_data = data;
   } else {
     block.data = data;
-    if (block.residence == Residence::Evicted) --engine_.evicted_;
-    block.residence = Residence::Working;
+    engine_.move(block, Residence::Working);
   }
 }
 
@@ -207,16 +206,15 @@ void Materialization::publish(Node& node, const torch::jit::Stack& results) {
 // The memory that a maker has just made for one of its blocks.
 void Materialization::take(Write& write, c10::DataPtr memory) {
   Block& block = *write.block;
-  const bool bonus =
-      block.work < 0 && block.residence == Residence::Evicted && block.version == write.version;
+  const bool bonus = block.work < 0 && block.residence == Residence::Evicted &&
+                     block.version == write.version && !engine_.plan_.goes(block);
   if (block.work < 0 && !bonus) return;  // not asked for, and there already or of no use
   void* const data = memory.release_context();
   if (!bonus && works_[static_cast<std::size_t>(block.work)].shadow) {
     works_[static_cast<std::size_t>(block.work)].shadow_data = data;
   } else {
-    if (block.residence == Residence::Evicted) --engine_.evicted_;
     block.data = data;
-    block.residence = Residence::Working;
+    engine_.move(block, Residence::Working);
   }
   if (bonus) {
     // It costs no more to take it along, and saves a replay later.
@@ -243,8 +241,7 @@ void Materialization::advance(Block& block, std::uint32_t version) {
 
 void Materialization::discard(Block& block) {
   engine_.free_data(block);
-  block.residence = block.alive ? Residence::Evicted : Residence::Gone;
-  if (block.alive) ++engine_.evicted_;
+  engine_.move(block, block.alive ? Residence::Evicted : Residence::Gone);
 }
 
 // Not at once: it may end the life of the node that is running, and of other blocks in the list.
@@ -259,6 +256,7 @@ void Materialization::account(Node& node) {
     Block& block = *read.block;
     if (is_boundary(read)) {
       --block.locks;
+      leave(block);
       engine_.recipes_.release_if_unused(block);
       continue;
     }
@@ -278,16 +276,25 @@ void Materialization::retire(Work& work) {
   }
   if (work.locked) {
     --block.locks;
+    leave(block);
     return;
   }
   if (block.residence != Residence::Working) return;  // it was never started
-  if (!block.alive && engine_.final_when_back() && work.reached == block.version) {
+  if (!block.alive && work.reached == block.version &&
+      (engine_.final_when_back() || engine_.plan_.stays(block))) {
     // Operators that have not been asked for read it too: it stays for them, so that nothing runs twice.
-    block.residence = Residence::Retained;
+    engine_.move(block, Residence::Retained);
+    engine_.update_evictable(block);
+    engine_.policy_->came_back(block);
     publish_later(block);
     return;
   }
   discard(block);
+}
+
+// No node of this materialization reads it any more. A plan may want its bytes before the others have run.
+void Materialization::leave(Block& block) {
+  if (block.locks == 0 && block.replayable() && engine_.plan_.goes(block)) engine_.let_go(block);
 }
 
 void Materialization::finish_published() {

@@ -23,7 +23,7 @@ class Materialization final : private StorageSource {
   Materialization& operator=(const Materialization&) = delete;
   ~Materialization() override;
 
-  // REQUIRES: the targets are Evicted, and locked by the caller.
+  // REQUIRES: the targets are locked by the caller, and have a recipe where they have no data.
   void run(std::span<Block* const> targets);
 
  private:
@@ -52,6 +52,7 @@ class Materialization final : private StorageSource {
   void publish_later(Block& block);
   void account(Node& node);
   void retire(Work& work);
+  void leave(Block& block);
   void finish_published();
 
   // StorageSource, for the node that runs now.

@@ -49,6 +49,7 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
   block->evictable = -1;
   block->in_region = -1;
   block->work = -1;
+  block->number = kNoNumber;
   block->index = static_cast<std::uint32_t>(blocks_.size());
   blocks_.push_back(block);
   bytes_ += static_cast<std::int64_t>(sizeof(Block));

@@ -122,6 +122,9 @@ enum class Given : std::uint8_t {
 // CheckpointPolicy of a block; Open: nobody has said anything.
 enum class Decision : std::uint8_t { Open, MustSave, PreferSave, PreferRecompute, MustRecompute };
 
+// The number of a block that no plan can speak of.
+inline constexpr std::uint32_t kNoNumber = ~std::uint32_t{0};
+
 struct Block {
   void* data;
   c10::StorageImpl* storage;  // a weak reference; null for given blocks
@@ -134,6 +137,7 @@ struct Block {
   std::uint32_t version;
   std::uint32_t reader_count;
   std::uint32_t index;      // in the engine's list of all blocks
+  std::uint32_t number;     // in its scope, in the order of meeting: see Note [Plans in the engine]
   std::int32_t evictable;   // index in the engine's list of what can go, -1 outside
   std::int32_t in_region;   // index in the list of blocks made in open regions, -1 outside
   std::int32_t work;        // index in the materialization under way, -1 outside

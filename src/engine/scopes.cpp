@@ -61,6 +61,7 @@ void Engine::close_scope(bool completed) {
     throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
   }
   process_deaths();
+  if (plan_.follows() && plan_.tried() != nullptr) ++stats_.plan_hits;
   bring_all_back();
   if (completed) remember_run();
   abandon_scope();
@@ -68,7 +69,8 @@ void Engine::close_scope(bool completed) {
 
 // Who ran to its end is known to fit: without a budget in what it took, else in its budget.
 void Engine::remember_run() {
-  if (current_run_.prefix.empty()) return;
+  // What fits by a plan may not without one, and who comes next may have none.
+  if (current_run_.prefix.empty() || plan_.tried() != nullptr) return;
   current_run_.room = budget_.value_or(memory::watermark()) - current_run_.base;
   for (Run& run : known_runs_) {
     if (run.prefix.size() == current_run_.prefix.size() &&
@@ -128,6 +130,10 @@ Stats Engine::stats() const {
   stats.peak_bytes = memory::watermark();
   stats.budget_bytes = budget_.value_or(0);
   stats.recorder_bytes = recipes_.peak_bytes();
+  if (const PlannedStep* const step = plan_.step()) {
+    stats.predicted_peak_bytes = step->predicted_peak;
+    stats.predicted_ns = step->predicted_ns;
+  }
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
     if (block->has_data() &&
@@ -165,14 +171,21 @@ void Engine::validate() {
   const auto require = [](bool holds, const char* equation) {
     if (!holds) throw std::logic_error(std::string("engine: ") + equation);
   };
-  std::int64_t evicted = 0;
+  std::int64_t evicted = 0, away = 0, retained = 0;
   for (const Block* const block : recipes_.blocks()) {
-    evicted += block->residence == Residence::Evicted ? 1 : 0;
+    const std::int64_t taken = block->unseen ? 0 : memory::footprint(block->bytes);
+    if (block->residence == Residence::Evicted) {
+      ++evicted;
+      away += taken;
+    }
+    if (block->residence == Residence::Retained) retained += taken;
     require(block->residence != Residence::Working || materializing_, "no work is left behind");
     require(block->evictable < 0 || evictable_[static_cast<std::size_t>(block->evictable)] == block,
             "a block knows its place in the list of what can go");
   }
   require(evicted == evicted_, "evicted_ counts the evicted blocks");
+  require(away == away_, "away_ counts the bytes of evicted blocks");
+  require(retained == retained_, "retained_ counts the bytes of retained blocks");
 }
 
 }  // namespace neap::engine

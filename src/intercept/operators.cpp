@@ -156,8 +156,21 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
   }
 }
 
+// FNV-1a, by its definition: std::hash may differ between processes, and plans are kept on disk.
+std::uint64_t hash_of(const c10::OperatorName& name) {
+  std::uint64_t hash = 0xCBF29CE484222325ULL;
+  const auto add = [&](string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+  };
+  add(name.name);
+  add(".");
+  add(name.overload_name);
+  return hash;
+}
+
 OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
   OperatorTraits traits{op};
+  traits.name_hash = hash_of(op.operator_name());
   const c10::FunctionSchema& schema = op.schema();
   const string_view name = schema.name();
   const auto& arguments = schema.arguments();

@@ -14,6 +14,7 @@ namespace neap::intercept {
 // Bit i of a mask stands for argument i.
 struct OperatorTraits {
   c10::OperatorHandle op;
+  std::uint64_t name_hash = 0;  // of its full name; the same in every process
   std::uint32_t arguments = 0;
   std::uint64_t writes = 0;  // the argument's data is written
   std::uint64_t unread = 0;  // only sizes, strides and dtype of the argument are looked at

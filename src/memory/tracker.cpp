@@ -133,6 +133,7 @@ std::vector<MemoryTracker::Statistics> MemoryTracker::statistics() const {
     std::ranges::copy_if(all, std::back_inserter(of_phase), same);
     const auto over = [&](auto&& value) {
       std::vector<double> values;
+      values.reserve(of_phase.size());
       for (const Record& record : of_phase) values.push_back(static_cast<double>(value(record)));
       return distribution_of(std::move(values));
     };

@@ -13,7 +13,8 @@ using Call = std::function<at::Tensor(const at::Tensor&)>;
 // The exact type: a class derived from one of LibTorch's has a forward() of its own, which is not virtual.
 template <class Kind>
 Call call_of(const std::shared_ptr<torch::nn::Module>& module) {
-  if (typeid(*module) != typeid(Kind)) return {};
+  const torch::nn::Module& exact = *module;
+  if (typeid(exact) != typeid(Kind)) return {};
   return [known = std::static_pointer_cast<Kind>(module)](const at::Tensor& x) {
     return known->forward(x);
   };

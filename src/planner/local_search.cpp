@@ -241,14 +241,15 @@ bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
 }
 
 // Simulated annealing: what makes a plan a little worse is accepted at first, ever less as it goes on.
-void LocalSearch::improve(std::int64_t changes, std::chrono::steady_clock::time_point until) {
+void LocalSearch::improve(std::int64_t changes, std::chrono::steady_clock::time_point until,
+                          const std::stop_token& stop) {
   std::vector<Rerun> all = schedule_.reruns();
   std::vector<Rerun> best = all;
   std::int64_t best_cost = schedule_.cost();
   constexpr double kHeat = 0.003;  // of the cost
   const double heat = kHeat * static_cast<double>(best_cost);
   for (std::int64_t i = 0; i < changes && !all.empty(); ++i) {
-    if (i % 16 == 0 && std::chrono::steady_clock::now() >= until) break;
+    if (i % 16 == 0 && (std::chrono::steady_clock::now() >= until || stop.stop_requested())) break;
     const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
     const double slack = heat * left * left * -std::log(1 - uniform());
     const std::size_t pick = random_() % all.size();

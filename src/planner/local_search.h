@@ -8,6 +8,7 @@
 #include <chrono>
 #include <optional>
 #include <random>
+#include <stop_token>
 
 namespace neap::planner {
 
@@ -21,7 +22,8 @@ class LocalSearch {
   void tidy();
   // Takes reruns away, makes room for that by others, and keeps what became cheaper.
   // REQUIRES: the peak fits. Ends after so many changes, or at the time.
-  void improve(std::int64_t changes, std::chrono::steady_clock::time_point until);
+  void improve(std::int64_t changes, std::chrono::steady_clock::time_point until,
+               const std::stop_token& stop = {});
 
  private:
   struct Change {

@@ -29,9 +29,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Runs task(0) ... task(count - 1), on as many threads as there are cores.
-void for_each_in_parallel(std::size_t count, const std::function<void(std::size_t)>& task) {
-  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+// Runs task(0) ... task(count - 1).
+void for_each_in_parallel(std::size_t count, std::size_t threads,
+                          const std::function<void(std::size_t)>& task) {
   std::atomic<std::size_t> next{0};
   std::vector<std::exception_ptr> failed(count);
   const auto work = [&] {
@@ -44,8 +44,8 @@ void for_each_in_parallel(std::size_t count, const std::function<void(std::size_
     }
   };
   {
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < std::min(cores, count); ++i) threads.emplace_back(work);
+    std::vector<std::jthread> others;
+    for (std::size_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(work);
     work();
   }
   for (const std::exception_ptr& one : failed) {
@@ -72,6 +72,8 @@ class Solver {
   Solver(const graph::Trace& trace, const Options& options)
       : trace_(trace),
         options_(options),
+        threads_(options.threads > 0 ? static_cast<std::size_t>(options.threads)
+                                     : std::max(1U, std::thread::hardware_concurrency())),
         program_(trace),
         replays_(program_),
         floor_(memory_floor(replays_)) {
@@ -146,7 +148,7 @@ class Solver {
     std::int64_t works = std::max(plain_peak_, floor_.bytes);
     std::int64_t fails = floor_.bytes - 1;
     const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
-    while (works - fails > step) {
+    while (works - fails > step && !options_.stop.stop_requested()) {
       const std::int64_t middle = fails + (works - fails) / 2;
       (any(starts(middle)) ? works : fails) = middle;
     }
@@ -168,7 +170,7 @@ class Solver {
       methods.push_back(&method);
       found.push_back({std::string(method.name), {}, 0, 0});
     }
-    for_each_in_parallel(methods.size(), [&](std::size_t i) {
+    for_each_in_parallel(methods.size(), threads_, [&](std::size_t i) {
       found[i].reruns = methods[i]->find(trace_, replays_, budget, options_.seed);
       if (!found[i].reruns) return;
       for (const Rerun one : *found[i].reruns) {
@@ -186,7 +188,7 @@ class Solver {
   // All are searched a little, the best of them much.
   Candidate search(std::int64_t budget, std::vector<Candidate>& candidates,
                    Clock::time_point until) {
-    for_each_in_parallel(candidates.size(),
+    for_each_in_parallel(candidates.size(), threads_,
                          [&](std::size_t i) { change(candidates[i], budget, 0, 1, until); });
     by_cost(candidates);
     constexpr std::size_t kSearched = 4;
@@ -194,7 +196,7 @@ class Solver {
     // About a second on one core; a change costs more on a long trace.
     const std::int64_t changes =
         std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
-    for_each_in_parallel(candidates.size(), [&](std::size_t i) {
+    for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
       change(candidates[i], budget, changes, options_.seed + 1, until);
     });
     by_cost(candidates);
@@ -202,11 +204,12 @@ class Solver {
     if (candidates.size() > kFinal) candidates.resize(kFinal);
     std::uint64_t round = 2;
     do {
-      for_each_in_parallel(candidates.size(), [&](std::size_t i) {
+      for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
         change(candidates[i], budget, 2 * changes, options_.seed + round, until);
       });
       ++round;
-    } while (options_.time_limit && Clock::now() < until && candidates.front().ns > 0);
+    } while (options_.time_limit && Clock::now() < until && !options_.stop.stop_requested() &&
+             candidates.front().ns > 0);
     by_cost(candidates);
     return candidates.front();
   }
@@ -224,7 +227,7 @@ class Solver {
     if (changes == 0) {
       search.tidy();
     } else {
-      search.improve(changes, until);
+      search.improve(changes, until, options_.stop);
     }
     candidate.reruns = schedule.reruns();
     candidate.ns = schedule.cost();
@@ -232,6 +235,7 @@ class Solver {
 
   const graph::Trace& trace_;
   Options options_;
+  std::size_t threads_;
   Program program_;
   Replays replays_;
   Floor floor_;

@@ -51,6 +51,15 @@ void add(Stats& sum, const Stats& step) {
   sum.pinned_bytes = std::max(sum.pinned_bytes, step.pinned_bytes);
   sum.recorder_bytes = std::max(sum.recorder_bytes, step.recorder_bytes);
   sum.replay_ns += step.replay_ns;
+  sum.operator_ns += step.operator_ns;
+  sum.plan_hits += step.plan_hits;
+  sum.plan_misses += step.plan_misses;
+  sum.planned_operators += step.planned_operators;
+  sum.unplanned_bytes += step.unplanned_bytes;
+  sum.predicted_peak_bytes = std::max(sum.predicted_peak_bytes, step.predicted_peak_bytes);
+  sum.predicted_ns += step.predicted_ns;
+  sum.planning_ns = std::max(sum.planning_ns, step.planning_ns);
+  if (!step.plan_note.empty()) sum.plan_note = step.plan_note;
   sum.bookkeeping_ns += step.bookkeeping_ns;
 }
 
@@ -235,7 +244,7 @@ train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
       continue;
     }
     // One a micro-batch: what a scope knows of its operators grows with their number.
-    Scope scope({.budget = options_.budget});
+    Scope scope({.budget = options_.budget, .policy = options_.policy});
     more = measure_next();
     scope.end();
     train::add(result.stats, scope.stats());

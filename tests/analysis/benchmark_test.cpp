@@ -104,7 +104,7 @@ TEST(Benchmark, each_turn_trains_a_fresh_model_for_warm_up_and_one_step) {
   std::set<double> first_losses;
   BenchmarkOptions options{.training = {.warm_up = 3, .repetitions = 2}};
   options.training.loss = [&](const at::Tensor& output, const at::Tensor&) {
-    const at::Tensor loss = output.square().mean();
+    at::Tensor loss = output.square().mean();
     if (steps % 4 == 0) first_losses.insert(loss.item<double>());
     ++steps;
     return loss;

@@ -125,7 +125,7 @@ Outcome two_steps(const Small& model, std::int64_t budget, std::int64_t k, bool 
     const std::int64_t before = memory::usage().allocations;
     if (attempt == 0) memory::fail_allocation(k, for_ever);
     try {
-      Options options;
+      Options options{.policy = Online{}};
       if (budget > 0) options.budget = Bytes(budget);
       Scope scope(options);
       step(model, parameters);

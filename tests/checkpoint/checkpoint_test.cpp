@@ -317,7 +317,7 @@ TEST_F(Checkpoint, replays_are_bounded_also_where_the_budget_is_tightest) {
   int refused = 0;
   for (std::int64_t tensors = 3; tensors < kChain; tensors += 4) {
     try {
-      Scope scope({.budget = Bytes(base + (tensors + 2) * kTensor + 65536)});
+      Scope scope({.budget = Bytes(base + (tensors + 2) * kTensor + 65536), .policy = Online{}});
       std::vector<at::Tensor> all = {x};
       for (int i = 0; i < kChain; ++i) all.push_back(all.back().sin());
       at::Tensor last = all.back();

@@ -46,9 +46,10 @@ double smallest_feasible_percent(const Family& family, std::uint64_t seed,
 }
 
 class EqualBits : public testing::TestWithParam<Family> {
- protected:
+ public:
   ~EqualBits() override { at::set_num_threads(1); }
 
+ protected:
   // Returns the smallest share that fits, in percent.
   static double expect_equal_bits_down_to_the_smallest_budget(std::uint64_t seed) {
     const Family& family = GetParam();

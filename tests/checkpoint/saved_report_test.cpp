@@ -108,7 +108,7 @@ TEST(SavedReport, a_refused_budget_brings_the_report_along) {
   const at::Tensor x = square(1).requires_grad_();
   memory::trim();
   try {
-    Scope scope({.budget = Bytes(live() + 4 * kTensor)});
+    Scope scope({.budget = Bytes(live() + 4 * kTensor), .policy = Online{}});
     std::vector<at::Tensor> all = {x};
     for (int i = 0; i < 12; ++i) all.push_back(pin(all.back().sin()));
     FAIL() << "twelve pinned tensors fit into four";

@@ -18,9 +18,9 @@ TEST(Scope, nests_with_the_same_budget_and_ends_with_the_outermost) {
   const at::Tensor x = torch::rand({kSide, kSide});
   const Bytes budget = room_for(4, kBytes);
   std::vector<at::Tensor> made;
-  Scope outer({.budget = budget});
+  Scope outer({.budget = budget, .policy = Online{}});
   {
-    Scope inner({.budget = budget});
+    Scope inner({.budget = budget, .policy = Online{}});
     const Scope without_a_budget;
     for (int i = 0; i < 6; ++i) made.push_back(x * i);
     EXPECT_GT(inner.stats().evictions, 0);
@@ -35,9 +35,9 @@ TEST(Scope, nests_with_the_same_budget_and_ends_with_the_outermost) {
 
 TEST(Scope, of_another_budget_inside_is_refused_with_both) {
   const Bytes budget = room_for(100, kBytes);
-  const Scope outer({.budget = budget});
-  const std::string text =
-      message_of<ScopeConflict>([&] { const Scope inner({.budget = Bytes(budget.count() / 2)}); });
+  const Scope outer({.budget = budget, .policy = Online{}});
+  const std::string text = message_of<ScopeConflict>(
+      [&] { const Scope inner({.budget = Bytes(budget.count() / 2), .policy = Online{}}); });
   EXPECT_NE(text.find("a scope of another budget is open: " + budget.text()), std::string::npos)
       << text;
 }
@@ -66,8 +66,8 @@ TEST(Scope, that_was_opened_outside_cannot_end_inside_a_region) {
 
 TEST(Scope, of_no_bytes_or_less_is_refused) {
   for (const std::int64_t bytes : {0, -1}) {
-    const std::string text =
-        message_of<InvalidArgument>([&] { const Scope scope({.budget = Bytes(bytes)}); });
+    const std::string text = message_of<InvalidArgument>(
+        [&] { const Scope scope({.budget = Bytes(bytes), .policy = Online{}}); });
     EXPECT_NE(text.find("a budget of " + std::to_string(bytes) + " bytes"), std::string::npos)
         << text;
   }
@@ -75,8 +75,8 @@ TEST(Scope, of_no_bytes_or_less_is_refused) {
 
 TEST(Scope, below_what_is_in_use_is_refused_and_leaves_nothing_set) {
   const at::Tensor x = torch::rand({kSide, kSide});
-  const std::string text =
-      message_of<BudgetExceeded>([] { const Scope scope({.budget = Bytes(1000)}); });
+  const std::string text = message_of<BudgetExceeded>(
+      [] { const Scope scope({.budget = Bytes(1000), .policy = Online{}}); });
   EXPECT_NE(text.find("cannot be set"), std::string::npos) << text;
   EXPECT_TRUE(clean());
   const Scope works;
@@ -108,7 +108,7 @@ class CrowdedScope : public testing::Test {
 };
 
 TEST_F(CrowdedScope, cannot_end_and_stays_open_until_there_is_room) {
-  Scope scope({.budget = room_for(6, kBytes)});
+  Scope scope({.budget = room_for(6, kBytes), .policy = Online{}});
   fill();
   EXPECT_THROW(scope.end(), BudgetExceeded);
   EXPECT_TRUE(memory::budget().has_value());
@@ -125,7 +125,7 @@ TEST_F(CrowdedScope, cannot_end_and_stays_open_until_there_is_room) {
 TEST_F(CrowdedScope, throws_from_its_destructor_and_leaves_the_rest_with_an_access_error) {
   EXPECT_THROW(
       {
-        const Scope scope({.budget = room_for(6, kBytes)});
+        const Scope scope({.budget = room_for(6, kBytes), .policy = Online{}});
         fill();
       },
       BudgetExceeded);
@@ -135,7 +135,7 @@ TEST_F(CrowdedScope, throws_from_its_destructor_and_leaves_the_rest_with_an_acce
 
 TEST_F(CrowdedScope, lets_the_programs_own_exception_through) {
   const std::string text = message_of<std::runtime_error>([&] {
-    const Scope scope({.budget = room_for(6, kBytes)});
+    const Scope scope({.budget = room_for(6, kBytes), .policy = Online{}});
     fill();
     throw std::runtime_error("the program's own");
   });
@@ -157,14 +157,14 @@ TEST(Scope, that_an_operator_left_with_an_exception_leaves_a_clean_state) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_THROW(
         {
-          const Scope scope({.budget = room_for(8, kBytes)});
+          const Scope scope({.budget = room_for(8, kBytes), .policy = Online{}});
           torch::tanh(x * 3).mm(torch::ones({kSide + 1, 2}));
         },
         c10::Error);
     EXPECT_TRUE(clean());
   }
   EXPECT_EQ(memory::usage().live, live);
-  Scope scope({.budget = room_for(8, kBytes)});
+  Scope scope({.budget = room_for(8, kBytes), .policy = Online{}});
   EXPECT_EQ(first_difference(expected, step()), std::nullopt);
 }
 
@@ -188,7 +188,7 @@ TEST(Scope, is_left_at_the_next_operator_after_an_interrupt) {
 TEST(Scope, counts_what_happened_in_it) {
   const at::Tensor x = torch::rand({kSide, kSide});
   const Bytes budget = room_for(4, kBytes);
-  Scope scope({.budget = budget});
+  Scope scope({.budget = budget, .policy = Online{}});
   {
     std::vector<at::Tensor> made;
     for (int i = 0; i < 6; ++i) made.push_back(x * i);

@@ -267,7 +267,7 @@ TEST_F(Selection, must_save_holds_against_a_budget_and_prefer_save_gives_way) {
   const at::Tensor x = square(1).requires_grad_();
   const auto kept_in_budget = [&](CheckpointPolicy policy) {
     memory::trim();
-    Scope scope({.budget = Bytes(live() + 6 * kTensor)});
+    Scope scope({.budget = Bytes(live() + 6 * kTensor), .policy = Online{}});
     at::Tensor a;
     const at::Tensor y = custom_checkpoint(
         CheckpointOptions{.rules = {{.op = "aten::tanh", .policy = policy}}},

@@ -53,7 +53,7 @@ inline std::string packed(const std::string& content) {
 
 // A folder of its own for each test.
 class WithFolder : public testing::Test {
- protected:
+ public:
   WithFolder()
       : folder_(std::filesystem::temp_directory_path() /
                 ("neap_data_" + std::to_string(getpid()))) {
@@ -61,6 +61,7 @@ class WithFolder : public testing::Test {
   }
   ~WithFolder() override { std::filesystem::remove_all(folder_); }
 
+ protected:
   std::filesystem::path file(const std::string& name, const std::string& content) {
     std::ofstream(folder_ / name, std::ios::binary) << content;
     return folder_ / name;

@@ -134,7 +134,7 @@ class EndlessLine : public std::streambuf {
 
 // A folder of its own for each test.
 class WithFolder : public testing::Test {
- protected:
+ public:
   WithFolder()
       : folder_(std::filesystem::temp_directory_path() /
                 ("neap_graph_" + std::to_string(getpid()))) {
@@ -142,6 +142,7 @@ class WithFolder : public testing::Test {
   }
   ~WithFolder() override { std::filesystem::remove_all(folder_); }
 
+ protected:
   std::filesystem::path file(const std::string& name, const std::string& content) {
     std::ofstream(folder_ / name, std::ios::binary) << content;
     return folder_ / name;

@@ -26,7 +26,7 @@ constexpr std::int64_t kMiB = 1 << 20;
 std::int64_t taken(std::int64_t mib) { return memory::footprint(mib * kMiB); }
 
 // Before main() has called install().
-const std::string before_install = [] {
+const std::string kBeforeInstall = [] {
   try {
     auto phase = MemoryTracker().track_memory("early");
   } catch (const InvalidArgument&) {
@@ -159,7 +159,8 @@ TEST_F(Tracker, agrees_with_the_peaks_of_the_process_whatever_threads_do) {
     std::vector<std::thread> threads;
     for (int thread = 0; thread < kThreads; ++thread) {
       threads.emplace_back([&, thread] {
-        std::uint64_t random = static_cast<std::uint64_t>(thread + round * kThreads + 1);
+        std::uint64_t random =
+            static_cast<std::uint64_t>(thread) + static_cast<std::uint64_t>(round) * kThreads + 1;
         std::array<c10::DataPtr, 8> shelf;
         for (int step = 0; step < kSteps; ++step) {
           random = random * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -387,7 +388,7 @@ TEST_F(Tracker, refuses_a_phase_without_a_name_and_a_process_without_its_allocat
   } catch (const InvalidArgument& error) {
     EXPECT_STREQ(error.what(), "track_memory: a phase without a name; name it");
   }
-  EXPECT_EQ(before_install, "track_memory: call neap::install() once, before the first tensor");
+  EXPECT_EQ(kBeforeInstall, "track_memory: call neap::install() once, before the first tensor");
 }
 
 }  // namespace

@@ -294,8 +294,8 @@ TEST_F(Models, refuse_impossible_options_by_name) {
 
 TEST_F(Models, refuse_lists_that_cannot_be_run) {
   const std::string empty = "CheckpointedModel: the list has no layers; expected 1 or more";
-  expect_refused(empty, [] { CheckpointedModel(torch::nn::Sequential()); });
-  expect_refused(empty, [] { CheckpointedModel(torch::nn::ModuleList()); });
+  expect_refused(empty, [] { return CheckpointedModel(torch::nn::Sequential()); });
+  expect_refused(empty, [] { return CheckpointedModel(torch::nn::ModuleList()); });
   expect_refused(empty, [] { CheckpointedModel(std::vector<torch::nn::AnyModule>()); });
   expect_refused("CheckpointedModel: layer 1 is empty; expected a module", [] {
     std::vector<torch::nn::AnyModule> layers = any_layers();
@@ -317,7 +317,7 @@ TEST_F(Models, refuse_lists_that_cannot_be_run) {
 // Its forward() is not virtual: as a Linear it would run without its ReLU.
 TEST_F(Models, take_no_class_for_the_one_that_it_derives_from) {
   try {
-    CheckpointedModel(torch::nn::ModuleList(MyLinear(2, 2)));
+    const CheckpointedModel model(torch::nn::ModuleList(MyLinear(2, 2)));
     ADD_FAILURE() << "accepted";
   } catch (const InvalidArgument& error) {
     EXPECT_NE(std::string(error.what()).find("MyLinear"), std::string::npos) << error.what();

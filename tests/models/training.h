@@ -81,7 +81,7 @@ Training train_in_budget(const Make& make, const LossOf& loss_of, std::int64_t r
   return train_by(make, [&](auto& model, auto& optimizer, Training& /*training*/) {
     memory::trim();
     const Bytes budget(live() + room);
-    Scope scope({.budget = budget});
+    Scope scope({.budget = budget, .policy = Online{}});
     const at::Tensor loss = loss_of(model);
     loss.backward();
     optimizer.step();

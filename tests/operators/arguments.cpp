@@ -337,7 +337,7 @@ std::string invent(const c10::Argument& argument, c10::TypePtr type, string_view
       throw std::invalid_argument("takes a " + argument.real_type()->str());
   }
   const c10::TypePtr element = type->expectRef<c10::ListType>().getElementType();
-  const std::string tensors = "[" + std::string(tensor) + " " + std::string(tensor) + "]";
+  std::string tensors = "[" + std::string(tensor) + " " + std::string(tensor) + "]";
   switch (element->kind()) {
     case c10::TypeKind::TensorType:
       return tensors;

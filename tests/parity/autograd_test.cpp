@@ -25,7 +25,7 @@ c10::weak_intrusive_ptr<c10::StorageImpl> weak(const at::Tensor& tensor) {
 struct SavesItsResult : torch::autograd::Function<SavesItsResult> {
   static inline std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> made;
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x) {
-    const at::Tensor y = x.clone();
+    at::Tensor y = x.clone();
     context->save_for_backward({y});
     made.push_back(weak(y));
     return y;
@@ -87,7 +87,7 @@ TEST_F(TestAutograd, test_checkpointing_non_reentrant_autocast_cpu) {
   for (const bool enabled : {true, false}) {
     const auto fn = [&](const at::Tensor& a, const at::Tensor& b, const at::Tensor& d) {
       const at::Tensor first = a.mm(b);
-      const at::Tensor result = first.mm(d).mm(d.mm(d));
+      at::Tensor result = first.mm(d).mm(d.mm(d));
       EXPECT_EQ(result.scalar_type(), enabled ? torch::kBFloat16 : torch::kFloat);
       return result;
     };
@@ -146,7 +146,7 @@ struct Product : torch::autograd::Function<Product> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& y,
                             const at::Tensor& z) {
     const at::Tensor w = x * y * z;
-    const at::Tensor out = w + w;
+    at::Tensor out = w + w;
     context->save_for_backward({x, y, z, w, out});
     return out;
   }

@@ -127,7 +127,6 @@ TEST(Segments, have_nothing_to_do_where_all_fits_and_nothing_to_say_without_a_ba
 }
 
 constexpr std::int64_t kBytes = 1024;
-constexpr std::int64_t kDispatch = 2000;  // StepBuilder's, of each operator
 
 // Its backward reads what it read.
 Value apply(StepBuilder& step, Value x, std::int64_t bytes, std::int64_t ns) {

@@ -25,9 +25,10 @@ const intercept::OperatorTraits& traits() {
 
 // Blocks that nobody allocated, tied by recipes.
 class DtrEqTest : public testing::Test {
- protected:
+ public:
   ~DtrEqTest() override { recipes_.clear(); }
 
+ protected:
   Block& make(const std::vector<Block*>& reads, float cost, std::int64_t bytes) {
     Block* const block = recipes_.create_block(nullptr, bytes);
     if (reads.empty()) return *block;

@@ -117,7 +117,8 @@ TEST(Pin, keeps_a_pointer_good_under_a_tight_budget_and_unpin_lets_go_again) {
   constexpr std::int64_t kBytes = 64 * 64 * 4;
   const at::Tensor x = torch::rand({64, 64});
   memory::trim();
-  Scope scope({.budget = Bytes(memory::usage().live + 6 * memory::footprint(kBytes))});
+  Scope scope(
+      {.budget = Bytes(memory::usage().live + 6 * memory::footprint(kBytes)), .policy = Online{}});
   at::Tensor made = x * 2;
   const float* const raw = pin(made).const_data_ptr<float>();
   const float expected = raw[77];

@@ -78,7 +78,7 @@ TEST(InplaceViews, write_no_data_so_the_tensor_comes_back_with_its_new_shape) {
                 at::Tensor made = x * 2;
                 changes[i](made);
                 made.add_(1);
-                const at::Tensor other = made * 3;
+                at::Tensor other = made * 3;
                 made.mul_(2);
                 return other;
               }),

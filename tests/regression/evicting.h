@@ -87,7 +87,7 @@ inline void expect_same_bytes_under_budgets(const Program& program,
     const Bytes budget(memory::usage().live + plain * percent / 100);
     torch::manual_seed(5);
     std::vector<at::Tensor> left;
-    Scope scope({.budget = budget});
+    Scope scope({.budget = budget, .policy = Online{}});
     left = program();
     engine::Engine::instance().validate();
     scope.end();

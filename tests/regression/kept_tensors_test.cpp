@@ -15,7 +15,7 @@ TEST(KeptTensors, of_a_scope_are_there_when_it_has_ended) {
   std::vector<at::Tensor> kept;
   ByteLists expected;
   for (int i = 0; i < 3; ++i) expected.push_back(bytes_of({torch::tanh(x + i) * 2})[0]);
-  Scope scope({.budget = room_for(6, kBytes)});
+  Scope scope({.budget = room_for(6, kBytes), .policy = Online{}});
   for (int i = 0; i < 3; ++i) kept.push_back(torch::tanh(x + i) * 2);
   {
     std::vector<at::Tensor> many;

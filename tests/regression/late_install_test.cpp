@@ -110,7 +110,8 @@ TEST(TensorMadeBeforeTheScope, is_met_late_and_is_never_evicted) {
   const ByteLists expected = bytes_of({weight.grad()});
   const at::Tensor y = first_half();
   memory::trim();
-  Scope scope({.budget = Bytes(memory::usage().live + 8 * memory::footprint(64 * 64 * 4))});
+  Scope scope({.budget = Bytes(memory::usage().live + 8 * memory::footprint(64 * 64 * 4)),
+               .policy = Online{}});
   second_half(y);
   EXPECT_FALSE(evicted(y));
   scope.end();

@@ -15,7 +15,8 @@ void expect_recorder_does_not_grow(const std::function<void(at::Tensor&)>& chang
   at::Tensor x = torch::rand({32, 32});
   const std::int64_t live = memory::usage().live;
   {
-    Scope scope({.budget = Bytes(memory::usage().reserved + 8 * memory::footprint(4096))});
+    Scope scope({.budget = Bytes(memory::usage().reserved + 8 * memory::footprint(4096)),
+                 .policy = Online{}});
     at::Tensor mine = x * 1;
     for (int i = 0; i < 200; ++i) change(mine);
     const std::int64_t after_some = the_engine().recorder_bytes();
@@ -129,7 +130,7 @@ TEST(Recorder, leaves_live_bytes_exactly_where_they_were_over_200_steps_with_bud
   const Counts counts;
   for (int step = 0; step < 200; ++step) {
     memory::trim();
-    Scope scope({.budget = Bytes(live + (peak - live) * 95 / 100)});
+    Scope scope({.budget = Bytes(live + (peak - live) * 95 / 100), .policy = Online{}});
     training.step();
     scope.end();
     ASSERT_EQ(memory::usage().live, live) << "after step " << step;

@@ -158,7 +158,7 @@ TEST(WriteBehindTheDispatcher, did_not_happen_to_the_zeros_of_a_sum) {
 
 TEST(WriteBehindTheDispatcher, of_memcpy_into_a_pinned_result_stays) {
   expect_filled_by_hand_stays([](const at::Tensor& like) {
-    const at::Tensor made = like + 1;
+    at::Tensor made = like + 1;
     const auto values = numbers();
     std::memcpy(pin(made).data_ptr<float>(), values.data(), values.size() * sizeof(float));
     return made;

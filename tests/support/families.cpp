@@ -24,7 +24,7 @@ std::shared_ptr<torch::optim::Optimizer> adam(const std::vector<at::Tensor>& par
 
 // zero_grad, backward of `loss`, optimizer step.
 Job simple_job(std::shared_ptr<torch::nn::Module> model,
-               std::shared_ptr<torch::optim::Optimizer> optimizer,
+               const std::shared_ptr<torch::optim::Optimizer>& optimizer,
                std::function<at::Tensor()> loss) {
   Job job;
   job.model = std::move(model);
@@ -393,7 +393,8 @@ TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed) {
   return run;
 }
 
-TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget) {
+TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
+                         const Policy& policy) {
   torch::manual_seed(seed);
   const Job job = family.make();
   TrainingRun run;
@@ -401,13 +402,17 @@ TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, st
     for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
     Options options;
     if (budget > 0) options.budget = Bytes(budget);
+    // The first step makes the optimizer's state and never comes again: a plan of it would be of no use.
+    options.policy = step == 0 ? Policy(Online{}) : policy;
     Scope scope(options);
     const double loss = job.step();
     scope.end();
     run.peak = std::max(run.peak, scope.stats().peak_bytes);
     run.operators += scope.stats().operators;
     run.replays += scope.stats().replays;
+    run.last = scope.stats();
     run.states.push_back(JobState::of(job, loss));
+    finish_planning();
   }
   return run;
 }

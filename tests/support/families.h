@@ -3,6 +3,7 @@
 // Small training jobs of the kinds that people train: each makes the engine do something that the others do not.
 #pragma once
 
+#include <neap/checkpoint.h>
 #include <neap/train.h>
 
 #include <torch/torch.h>
@@ -48,12 +49,15 @@ struct TrainingRun {
   std::int64_t peak = 0;         // plain: live in the last step; neap: reserved in any
   std::int64_t operators = 0;
   std::int64_t replays = 0;
+  Stats last = {};  // of the last step
 };
 
 TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed);
 // `budget`: bytes of the whole process; 0: a scope without one. Each step in a scope of its own.
 // Throws: BudgetExceeded.
-TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget);
+// No plan is being made while a step runs.
+TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
+                         const Policy& policy = Online{});
 // base + percent of what a plain step needs above it.
 std::int64_t budget_at(const TrainingRun& plain, double percent);
 

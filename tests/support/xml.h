@@ -41,7 +41,7 @@ inline std::string xml_error(std::string_view text) {
     if (open.empty() && between.find_first_not_of('\n') != std::string_view::npos) {
       return error(text, "text outside of the element");
     }
-    if (const std::string wrong = wrong_characters(between); !wrong.empty()) return wrong;
+    if (std::string wrong = wrong_characters(between); !wrong.empty()) return wrong;
     if (tag == std::string_view::npos) break;
     text.remove_prefix(tag + 1);
     const bool closing = text.starts_with('/');
@@ -60,7 +60,7 @@ inline std::string xml_error(std::string_view text) {
         return error(text, "an attribute without a value");
       }
       const std::string_view value = text.substr(equals + 2, end - equals - 2);
-      if (const std::string wrong = wrong_characters(value); !wrong.empty()) return wrong;
+      if (std::string wrong = wrong_characters(value); !wrong.empty()) return wrong;
       text.remove_prefix(end + 1);
     }
     const bool empty = text.starts_with("/>");

@@ -30,6 +30,7 @@ struct Labeled {
 };
 struct Sentence {
   at::Tensor tokens;
+  // NOLINTNEXTLINE(google-explicit-constructor): a loader's elements are taken for batches by this
   operator MicroBatch() const { return {tokens.narrow(1, 0, 3), tokens.narrow(1, 1, 3)}; }
 };
 

@@ -1,0 +1,254 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "checkpoint/planned_steps.h"
+
+#include "checkpoint/compile.h"
+#include "checkpoint/ready_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace neap::checkpointing {
+namespace {
+
+constexpr std::size_t kMostEntries = 16;
+constexpr std::size_t kMostSeen = 64;
+constexpr int kMostUnused = 4;
+constexpr int kMostReplans = 3;
+constexpr std::size_t kMostCalls = std::size_t{1} << 19;  // longer steps stay on line
+
+// Partly used slabs and the like: what the allocator takes beyond the sum of the storages.
+std::int64_t first_margin(std::int64_t budget) { return budget / 256; }
+
+}  // namespace
+
+PlannedSteps& PlannedSteps::instance() {
+  static PlannedSteps
+      steps;  // destroyed at exit: no thread of ours outlives the statics that it uses
+  return steps;
+}
+
+PlannedSteps::~PlannedSteps() { stop_.request_stop(); }
+
+PlannedSteps::Entry PlannedSteps::make(std::shared_ptr<const Job> job,
+                                       const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  Entry entry;
+  entry.kind = job->kind;
+  entry.job = job;
+  try {
+    graph::Plan plan;
+    if (!job->fixed) {
+      plan = planner::solve(
+                 with_what_is_held(job->trace),
+                 {.budget = Bytes(job->kind.budget - job->margin), .threads = 1, .stop = stop})
+                 .plan;
+    } else {
+      plan = *job->fixed;
+      const graph::Outcome outcome = graph::simulate(job->trace, plan);
+      plan.predicted_peak = outcome.peak;
+      plan.predicted_ns = outcome.ns;
+      if (outcome.peak > job->kind.budget) {
+        throw InvalidArgument("it takes " + Bytes(outcome.peak).text() + ", the budget is " +
+                              Bytes(job->kind.budget).text());
+      }
+    }
+    entry.step = std::make_shared<const engine::PlannedStep>(
+        compile(job->trace, plan, job->numbers, job->calls));
+  } catch (const std::exception& error) {
+    entry.note = (job->kind.plan_file.empty()
+                      ? std::string("this step goes on without a plan: ")
+                      : job->kind.plan_file + " does not fit this step, which goes on line: ") +
+                 error.what();
+  }
+  entry.planning_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
+          .count();
+  return entry;
+}
+
+void PlannedSteps::submit(std::shared_ptr<const Job> job) {
+  collect();
+  if (planning_.valid()) {
+    waiting_ = std::move(job);  // the newest is the likeliest to be of use
+    return;
+  }
+  planning_ = std::async(std::launch::async, [job = std::move(job), stop = stop_.get_token()] {
+    return make(job, stop);
+  });
+}
+
+// Takes up the plan that has been made, if one has.
+void PlannedSteps::collect() {
+  if (!planning_.valid() ||
+      planning_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    return;
+  }
+  Entry entry = planning_.get();
+  entry.last_use = ++clock_;
+  ++unused_;
+  if (Entry* const known = find(entry.kind)) {
+    if (entry.step) {  // else the one before is better than none
+      entry.next = known->next;
+      entry.replans = known->replans;
+      *known = std::move(entry);
+    }
+  } else {
+    if (entries_.size() == kMostEntries) {
+      entries_.erase(std::ranges::min_element(entries_, {}, &Entry::last_use));
+    }
+    entries_.push_back(std::move(entry));
+  }
+  if (waiting_) submit(std::exchange(waiting_, nullptr));
+}
+
+void PlannedSteps::finish() {
+  while (planning_.valid()) {
+    planning_.wait();
+    collect();
+  }
+}
+
+PlannedSteps::Entry* PlannedSteps::find(const Kind& kind) {
+  const auto found = std::ranges::find(entries_, kind, &Entry::kind);
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+// There is a plan, and no more in memory beside the step than it counts with.
+bool PlannedSteps::fits(const Entry& entry) const {
+  return entry.step && base_ <= entry.job->base + entry.job->margin;
+}
+
+// What came after the last step the last time first. Of steps that begin alike the longest: a shorter step can follow its plan
+// to the end, a longer one would lose a shorter plan on the way.
+engine::PlanCursor::Steps PlannedSteps::candidates() {
+  const Entry* const last = last_ ? find(*last_) : nullptr;
+  const Entry* const expected = last != nullptr && last->next ? find(*last->next) : nullptr;
+  engine::PlanCursor::Steps steps, others;
+  for (const Entry& entry : entries_) {
+    if (!fits(entry) || entry.kind.budget != scope_.budget ||
+        entry.kind.plan_file != scope_.plan_file) {
+      continue;
+    }
+    const bool begins_as_expected =
+        expected != nullptr && entry.kind.count >= expected->kind.count &&
+        entry.step->calls[expected->kind.count - 1] == expected->kind.calls;
+    (begins_as_expected ? steps : others).push_back(entry.step);
+  }
+  const auto length = [](const auto& step) { return step->calls.size(); };
+  std::ranges::stable_sort(steps, std::ranges::greater{}, length);
+  std::ranges::stable_sort(others, std::ranges::greater{}, length);
+  steps.insert(steps.end(), others.begin(), others.end());
+  return steps;
+}
+
+// Plans that were made from the file as it was before go with it.
+void PlannedSteps::read_fixed() {
+  const std::string& file = scope_.plan_file;
+  std::error_code none;
+  const auto time = std::filesystem::last_write_time(file, none);
+  if (file == fixed_file_ && time == fixed_time_) return;
+  fixed_ = std::make_shared<const graph::Plan>(graph::read_plan(file));
+  fixed_file_ = file;
+  fixed_time_ = time;
+  finish();
+  std::erase_if(entries_, [&](const Entry& entry) { return entry.kind.plan_file == file; });
+}
+
+void PlannedSteps::begin(const Options& options) {
+  planning_ns_ = 0;
+  note_.clear();
+  if (options.policy.online()) return;
+  engine::Engine& engine = ready_engine();
+  scope_ = {0, 0, engine.budget_bytes(), options.policy.plan()};
+  if (!scope_.plan_file.empty()) read_fixed();
+  open_ = true;
+  base_ = memory::usage().live;
+  collect();
+  engine::PlanCursor::Steps steps = candidates();
+  if (to_trace_ > 0 || steps.empty()) {
+    recorder_ = std::make_unique<Recorder>(std::vector<KnownTensor>{});
+    engine.set_observer(recorder_.get());
+  }
+  engine.follow(std::move(steps));
+}
+
+void PlannedSteps::give_way() {
+  if (!open_) return;
+  open_ = false;
+  engine::Engine& engine = ready_engine();
+  if (recorder_) engine.set_observer(nullptr);
+  recorder_.reset();
+  engine.follow({});
+}
+
+bool PlannedSteps::worth_a_plan(const Kind& kind) {
+  if (unused_ < kMostUnused) return true;
+  if (std::ranges::find(seen_, kind) != seen_.end()) return true;
+  if (seen_.size() == kMostSeen) seen_.erase(seen_.begin());
+  seen_.push_back(kind);
+  return false;
+}
+
+void PlannedSteps::plan_again(Entry& entry, std::int64_t shortage) {
+  if (entry.replans >= kMostReplans || !entry.kind.plan_file.empty()) return;
+  ++entry.replans;
+  auto job = std::make_shared<Job>(*entry.job);
+  job->margin += shortage;
+  submit(std::move(job));
+}
+
+void PlannedSteps::end(bool completed) {
+  if (!std::exchange(open_, false)) return;
+  engine::Engine& engine = ready_engine();
+  const std::unique_ptr<Recorder> recorder = std::move(recorder_);
+  if (recorder) engine.set_observer(nullptr);
+  if (!completed) return distrust();
+  const std::span<const std::uint64_t> calls = engine.calls();
+  if (calls.empty()) return;
+  Kind kind = scope_;
+  kind.calls = calls.back();
+  kind.count = calls.size();
+  if (last_) {
+    if (Entry* const before = find(*last_)) before->next = kind;
+  }
+  last_ = kind;
+  Entry* const entry = find(kind);
+  if (entry != nullptr) {
+    entry->last_use = ++clock_;
+    planning_ns_ = entry->planning_ns;
+    note_ = entry->note;
+    if (to_trace_ > 0) --to_trace_;
+    if (entry->step && engine.plan().completed() == entry->step) {
+      unused_ = 0;
+      if (engine.plan_shortage() > 0) plan_again(*entry, engine.plan_shortage());
+    }
+    if (!entry->step || fits(*entry)) return;
+  } else {
+    to_trace_ = kTraced;
+  }
+  if (!recorder || calls.size() > kMostCalls || !worth_a_plan(kind)) return;
+  Recording recording = recorder->finish();
+  auto job = std::make_shared<Job>();
+  job->kind = kind;
+  job->numbers = std::move(recording.numbers);
+  job->trace = make_trace(recording, "");
+  job->calls.assign(calls.begin(), calls.end());
+  job->base = base_;
+  job->margin = first_margin(kind.budget);
+  if (!kind.plan_file.empty()) job->fixed = fixed_;
+  submit(std::move(job));
+}
+
+// The step ended by an exception. When the plan's bytes were short by then, it may be the plan's fault.
+void PlannedSteps::distrust() {
+  const engine::Engine& engine = ready_engine();
+  if (engine.plan_shortage() == 0) return;
+  for (Entry& entry : entries_) {
+    if (!entry.step || entry.step.get() != engine.plan().tried()) continue;
+    entry.step.reset();
+    entry.note = "the plan of this step was given up: a step that followed it did not fit";
+  }
+}
+
+}  // namespace neap::checkpointing

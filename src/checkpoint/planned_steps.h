@@ -1,0 +1,117 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// checkpoint/planned_steps.h: which steps are traced, planned and followed.
+//
+// Note [Which steps are traced]
+// A program has a few kinds of steps: the first one, that makes the optimizer's state; those that only accumulate; batches of
+// another length. What kind a step is shows as it goes on, and a trace needs it from its first operator. Tracing costs some
+// microseconds an operator, so after a step of a kind that has no plan yet the next few are traced, also those that follow
+// a plan, and as long as all of them are known, none is. A program whose steps never repeat would have the planner at
+// work for ever: when several plans have been made and none was ever followed, a kind is planned when it comes a second time.
+#pragma once
+
+#include "checkpoint/recorder.h"
+#include "engine/engine.h"
+
+#include <neap/checkpoint.h>
+#include <neap/planner.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace neap::checkpointing {
+
+// Threads: the scope's, but for finish(), which any may call while no scope is open.
+class PlannedSteps {
+ public:
+  static PlannedSteps& instance();
+  PlannedSteps(const PlannedSteps&) = delete;
+  PlannedSteps& operator=(const PlannedSteps&) = delete;
+  ~PlannedSteps();
+
+  // The engine has opened the outermost scope, with a budget.
+  void begin(const Options& options);
+  // The scope is about to close.
+  void end(bool completed);
+  // Regions say what goes, until the scope ends.
+  void give_way();
+  void finish();
+
+  // Of the kind of the last step, or of the plan that is followed.
+  [[nodiscard]] std::int64_t planning_ns() const { return planning_ns_; }
+  [[nodiscard]] const std::string& note() const { return note_; }
+
+ private:
+  // Names a sequence of calls under a budget.
+  struct Kind {
+    std::uint64_t calls = 0;  // hash of all
+    std::size_t count = 0;
+    std::int64_t budget = 0;
+    std::string plan_file = {};  // empty: the planner's
+
+    bool operator==(const Kind&) const = default;
+  };
+  // A traced step, for the planner's thread.
+  struct Job {
+    Kind kind;
+    graph::Trace trace;
+    std::vector<std::uint32_t> numbers;
+    std::vector<std::uint64_t> calls;
+    std::int64_t base = 0;                     // bytes that were live when it began
+    std::int64_t margin = 0;                   // bytes of the budget that the plan leaves free
+    std::shared_ptr<const graph::Plan> fixed;  // null: the planner makes it
+  };
+  struct Entry {
+    Kind kind;
+    std::shared_ptr<const engine::PlannedStep> step;  // null: no plan fits
+    std::string note;                                 // for people
+    std::shared_ptr<const Job> job;                   // what it was made from
+    std::int64_t planning_ns = 0;
+    std::optional<Kind> next;  // what came after it the last time
+    std::uint64_t last_use = 0;
+    int hits = 0;
+    int replans = 0;
+  };
+
+  PlannedSteps() = default;
+  static Entry make(std::shared_ptr<const Job> job, const std::stop_token& stop);
+  void read_fixed();
+  void collect();
+  void submit(std::shared_ptr<const Job> job);
+  Entry* find(const Kind& kind);
+  bool worth_a_plan(const Kind& kind);
+  void distrust();
+  void plan_again(Entry& entry, std::int64_t shortage);
+  [[nodiscard]] bool fits(const Entry& entry) const;
+  [[nodiscard]] engine::PlanCursor::Steps candidates();
+
+  std::vector<Entry> entries_;
+  std::uint64_t clock_ = 0;
+  std::optional<Kind> last_;  // what the last scope did
+  std::vector<Kind> seen_;    // not planned, the newest last
+  int unused_ = 0;            // plans made since one was followed to its end
+  int to_trace_ = kTraced;    // so many steps
+  bool open_ = false;
+  Kind scope_;             // the budget and the file of the open one
+  std::int64_t base_ = 0;  // bytes that were live when it was opened
+  std::unique_ptr<Recorder> recorder_;
+  std::int64_t planning_ns_ = 0;
+  std::string note_;
+  std::shared_ptr<const graph::Plan> fixed_;  // of scope_.plan_file, as it was then
+  std::string fixed_file_;
+  std::filesystem::file_time_type fixed_time_;
+
+  std::stop_source stop_;
+  std::future<Entry> planning_;
+  std::shared_ptr<const Job> waiting_;
+
+  static constexpr int kTraced = 8;
+};
+
+}  // namespace neap::checkpointing

@@ -1,0 +1,335 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Steps that follow plans: equal bits inside the budget, as foreseen, and what happens when a step is not as foreseen.
+#include "checkpoint/squares.h"
+#include "engine/engine.h"
+#include "support/bytes.h"
+#include "support/families.h"
+
+#include <neap/neap.h>
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include <unistd.h>
+
+namespace neap::test {
+namespace {
+
+using squares::kTensor;
+using squares::square;
+
+// A step in a scope of its own. No plan is being made while it runs.
+Stats run(const std::function<void()>& step, Bytes budget, const Policy& policy = Planned{}) {
+  Scope scope({.budget = budget, .policy = policy});
+  step();
+  engine::Engine::instance().validate();
+  scope.end();
+  const Stats stats = scope.stats();
+  EXPECT_LE(stats.peak_bytes, budget.count());
+  memory::validate();
+  finish_planning();
+  return stats;
+}
+
+// The families whose steps are the same each time.
+std::vector<Family> repeating_families() {
+  std::vector<Family> chosen;
+  for (const Family& family : families()) {
+    if (family.name != "tree_net" && family.name != "experts") chosen.push_back(family);
+  }
+  return chosen;
+}
+
+class PlannedFamilies : public testing::TestWithParam<Family> {};
+
+TEST_P(PlannedFamilies, have_equal_bits_at_ten_budgets_and_follow_their_plans) {
+  constexpr int kSteps = 4;
+  const Family& family = GetParam();
+  const TrainingRun plain = run_plain(family, kSteps, 1);
+  int hits = 0;
+  for (int percent = 95; percent > 0; percent -= 10) {
+    SCOPED_TRACE(std::to_string(percent) + " %");
+    const std::int64_t budget = budget_at(plain, percent);
+    std::optional<TrainingRun> run;
+    try {
+      run = run_in_scope(family, kSteps, 1, budget, Planned{});
+    } catch (const BudgetExceeded&) {
+      break;
+    }
+    for (std::size_t step = 0; step < plain.states.size(); ++step) {
+      ASSERT_EQ(plain.states[step].first_difference(run->states[step]), "") << "in step " << step;
+    }
+    EXPECT_LE(run->peak, budget);
+    if (run->last.plan_hits == 0) continue;
+    ++hits;
+    EXPECT_EQ(run->last.plan_misses, 0);
+    EXPECT_GT(run->last.planned_operators, 0);
+    EXPECT_GT(run->last.predicted_ns, 0);
+    EXPECT_LE(run->last.predicted_peak_bytes, budget);
+  }
+  EXPECT_GE(hits, 3) << "from 95 % down";
+}
+
+std::string name_of(const testing::TestParamInfo<Family>& info) { return info.param.name; }
+INSTANTIATE_TEST_SUITE_P(Families, PlannedFamilies, testing::ValuesIn(repeating_families()),
+                         name_of);
+
+// x_n = tanh(x_(n-1)) and back, so that every inner result is needed once more.
+struct Chain {
+  explicit Chain(int length) : length(length) {}
+  void operator()() {
+    const at::Tensor input = x.detach().requires_grad_();
+    at::Tensor y = input;
+    for (int i = 0; i < length; ++i) y = i == deviates_at ? y.sin() : y.tanh();
+    y.sum().backward();
+    bits = bytes_of({input.grad()});
+  }
+
+  int length;
+  int deviates_at = -1;
+  at::Tensor x = square(1);
+  ByteLists bits;  // of the gradient
+};
+
+Bytes budget_of(int tensors) {
+  memory::trim();
+  return Bytes(squares::live() + tensors * kTensor + 32768);
+}
+
+TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) {
+  Chain chain(24);
+  const Bytes budget = budget_of(12);
+  const Stats first = run(std::ref(chain), budget);
+  EXPECT_EQ(first.plan_hits + first.plan_misses + first.planned_operators, 0);
+  EXPECT_GT(first.replays, 0);
+  const ByteLists expected = chain.bits;
+  const Stats second = run(std::ref(chain), budget);
+  EXPECT_EQ(second.plan_hits, 1);
+  EXPECT_EQ(second.plan_misses, 0);
+  EXPECT_EQ(second.unplanned_bytes, 0);
+  EXPECT_LE(second.replays, first.replays);
+  EXPECT_GT(second.replays, 0);
+  EXPECT_GT(second.planning_ns, 0);
+  EXPECT_LE(second.predicted_peak_bytes, second.peak_bytes);
+  EXPECT_GT(second.predicted_peak_bytes, second.peak_bytes * 98 / 100);
+  EXPECT_EQ(first_difference(chain.bits, expected), std::nullopt);
+  // The same again: nothing is decided anew.
+  const Stats third = run(std::ref(chain), budget);
+  EXPECT_EQ(third.plan_hits, 1);
+  EXPECT_EQ(third.replays, second.replays);
+  EXPECT_EQ(third.evictions, second.evictions);
+}
+
+TEST(PlannedSteps, go_on_line_when_asked_to) {
+  Chain chain(24);
+  const Bytes budget = budget_of(12);
+  for (int i = 0; i < 3; ++i) {
+    const Stats stats = run(std::ref(chain), budget, Online{});
+    EXPECT_EQ(stats.planned_operators, 0);
+    EXPECT_EQ(stats.planning_ns, 0);
+  }
+}
+
+// Each operator of the forward in turn is another one than the plan has foreseen.
+TEST(PlannedSteps, go_on_line_from_the_first_call_that_differs_wherever_it_is) {
+  Chain chain(16);
+  const Bytes budget = budget_of(10);
+  run(std::ref(chain), budget);
+  ASSERT_EQ(run(std::ref(chain), budget).plan_hits, 1);
+  for (int at = 0; at < chain.length; ++at) {
+    SCOPED_TRACE(at);
+    chain.deviates_at = at;
+    chain();
+    const ByteLists plain = chain.bits;
+    const Stats stats = run(std::ref(chain), budget);
+    EXPECT_EQ(stats.plan_hits, 0);
+    EXPECT_EQ(stats.plan_misses, 1);
+    EXPECT_LT(stats.planned_operators, stats.operators);
+    EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
+  }
+  chain.deviates_at = -1;
+  EXPECT_EQ(run(std::ref(chain), budget).plan_hits, 1) << "the plan is still there";
+}
+
+TEST(PlannedSteps, that_end_too_early_or_throw_leave_the_plan_as_it_is) {
+  Chain chain(16);
+  const Bytes budget = budget_of(10);
+  run(std::ref(chain), budget);
+  ASSERT_EQ(run(std::ref(chain), budget).plan_hits, 1);
+  const auto part = [&] {
+    at::Tensor y = chain.x.detach().requires_grad_();
+    for (int i = 0; i < 5; ++i) y = y.tanh();
+  };
+  const Stats short_step = run(part, budget);
+  EXPECT_EQ(short_step.plan_misses, 0);
+  EXPECT_EQ(short_step.planned_operators, 5);
+  const auto throws = [&] {
+    part();
+    throw std::runtime_error("of the program");
+  };
+  EXPECT_THROW(run(throws, budget), std::runtime_error);
+  finish_planning();
+  EXPECT_EQ(run(std::ref(chain), budget).plan_hits, 1);
+}
+
+// As an optimizer that steps each third time, and batches of two lengths: a kind of step for each.
+TEST(PlannedSteps, have_a_plan_for_each_kind_of_step) {
+  Chain a(16), b(20);
+  Chain longer(16);
+  const auto with_more = [&] {
+    longer();
+    longer.x.mul(2).add_(1);
+  };
+  const Bytes budget = budget_of(14);
+  Stats last_a, last_b, last_longer;
+  for (int round = 0; round < 6; ++round) {
+    last_a = run(std::ref(a), budget);
+    run(std::ref(a), budget);
+    last_longer = run(with_more, budget);
+    last_b = run(std::ref(b), budget);
+  }
+  EXPECT_EQ(last_a.plan_hits, 1);
+  EXPECT_EQ(last_longer.plan_hits, 1) << last_longer.plan_note;
+  EXPECT_EQ(last_b.plan_hits, 1);
+}
+
+// The lengths never come back. Planning gives up after a few, and the steps go on.
+TEST(PlannedSteps, of_new_shapes_each_time_stay_on_line_with_equal_bits) {
+  for (int i = 0; i < 12; ++i) {
+    Chain chain(16);
+    chain.x = square(3).narrow(0, 0, 40 + i).clone();
+    const Bytes budget = budget_of(9);
+    chain();
+    const ByteLists plain = chain.bits;
+    const Stats stats = run(std::ref(chain), budget);
+    EXPECT_EQ(stats.plan_hits, 0);
+    EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
+  }
+}
+
+TEST(PlannedSteps, give_way_to_regions) {
+  Chain chain(12);
+  const auto with_region = [&] {
+    const at::Tensor x = chain.x.detach().requires_grad_();
+    checkpoint([](const at::Tensor& t) { return t.tanh().sin().tanh(); }, x).sum().backward();
+    chain();
+  };
+  const Bytes budget = budget_of(12);
+  for (int i = 0; i < 3; ++i) {
+    const Stats stats = run(with_region, budget);
+    EXPECT_EQ(stats.plan_hits, 0);
+    EXPECT_GE(stats.replays, 2) << "the region's";
+  }
+}
+
+// Another budget is another plan; the first is still known afterwards.
+TEST(PlannedSteps, know_their_budget) {
+  Chain chain(24);
+  const Bytes tight = budget_of(10);
+  const Bytes roomy = tight + Bytes(6 * kTensor);
+  const auto third = [&](Bytes budget) {
+    for (int i = 0; i < 2; ++i) run(std::ref(chain), budget);
+    return run(std::ref(chain), budget);
+  };
+  const Stats at_tight = third(tight);
+  const Stats at_roomy = third(roomy);
+  EXPECT_EQ(at_tight.plan_hits, 1) << at_tight.plan_note;
+  EXPECT_EQ(at_roomy.plan_hits, 1);
+  EXPECT_LT(at_roomy.replays, at_tight.replays);
+  EXPECT_EQ(run(std::ref(chain), tight).plan_hits, 1);
+}
+
+// More memory is taken outside of the step than when it was traced: the plan would not fit.
+TEST(PlannedSteps, make_a_new_plan_when_less_is_left_for_them) {
+  Chain chain(24);
+  const Bytes budget = budget_of(14);
+  run(std::ref(chain), budget);
+  ASSERT_EQ(run(std::ref(chain), budget).plan_hits, 1);
+  const std::vector<at::Tensor> held = {square(5), square(6), square(7)};
+  EXPECT_EQ(run(std::ref(chain), budget).planned_operators, 0);
+  const Stats stats = run(std::ref(chain), budget);
+  EXPECT_EQ(stats.plan_hits, 1);
+  EXPECT_EQ(stats.unplanned_bytes, 0);
+}
+
+// ---------------------------------------------------------------- plans from files
+
+class FixedPlan : public testing::Test {
+ public:
+  FixedPlan() {
+    std::filesystem::create_directories(folder_);
+    memory::trim();
+    chain_();
+    trace_ = trace([&] { chain_(); });
+    budget_ = planner::budget_of_share(trace_, 0.5) + Bytes(65536);
+    plan_ = planner::solve(trace_, {.budget = planner::budget_of_share(trace_, 0.5)}).plan;
+  }
+  ~FixedPlan() override { std::filesystem::remove_all(folder_); }
+
+ protected:
+  std::filesystem::path write(const graph::Plan& plan) {
+    const std::filesystem::path path = folder_ / ("plan" + std::to_string(++files_) + ".jsonl");
+    std::ofstream out(path);
+    graph::write_plan(plan, out);
+    return path;
+  }
+
+  std::filesystem::path folder_ =
+      std::filesystem::temp_directory_path() / ("neap_fixed_plan_" + std::to_string(getpid()));
+  int files_ = 0;
+  Chain chain_{24};
+  graph::Trace trace_;
+  graph::Plan plan_;
+  Bytes budget_;
+};
+
+TEST_F(FixedPlan, is_followed_from_the_second_step_on) {
+  const std::int64_t reruns = std::ranges::count_if(plan_.steps, [](const graph::Step& step) {
+    return step.action == graph::Step::Action::Rerun;
+  });
+  ASSERT_GT(reruns, 0);
+  const Fixed policy{write(plan_)};
+  EXPECT_EQ(run(std::ref(chain_), budget_, policy).plan_hits, 0);
+  const Stats stats = run(std::ref(chain_), budget_, policy);
+  EXPECT_EQ(stats.plan_hits, 1);
+  EXPECT_EQ(stats.replays, reruns);
+}
+
+TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_why) {
+  const auto note_of = [&](const graph::Plan& plan, Bytes budget) {
+    const Fixed policy{write(plan)};
+    run(std::ref(chain_), budget, policy);
+    const Stats stats = run(std::ref(chain_), budget, policy);
+    EXPECT_EQ(stats.planned_operators, 0);
+    return stats.plan_note;
+  };
+  graph::Plan shorter = plan_;
+  shorter.steps.pop_back();
+  shorter.steps.erase(shorter.steps.begin());
+  EXPECT_NE(note_of(shorter, budget_).find("does not fit this step, which goes on line: "),
+            std::string::npos);
+  Chain longer(30);
+  longer();
+  const graph::Trace other = trace([&] { longer(); });
+  EXPECT_NE(note_of(graph::plain_plan(other), budget_ + Bytes(1)).find("does not fit this step"),
+            std::string::npos);
+  EXPECT_NE(note_of(graph::plain_plan(trace_), budget_ + Bytes(2)).find("the budget is"),
+            std::string::npos);
+}
+
+TEST_F(FixedPlan, that_cannot_be_read_is_refused_when_the_scope_opens) {
+  EXPECT_THROW(Scope({.budget = budget_, .policy = Fixed{folder_ / "none.jsonl"}}),
+               InvalidArgument);
+  std::ofstream(folder_ / "bad.jsonl") << "{\"neap_plan\":1}\n";
+  EXPECT_THROW(Scope({.budget = budget_, .policy = Fixed{folder_ / "bad.jsonl"}}),
+               graph::FormatError);
+  const Stats stats = run(std::ref(chain_), budget_, Online{});  // nothing is left open
+  EXPECT_EQ(stats.plan_hits, 0);
+}
+
+}  // namespace
+}  // namespace neap::test
