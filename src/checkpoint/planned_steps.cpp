@@ -91,11 +91,13 @@ void PlannedSteps::collect() {
     if (entry.step) {  // else the one before is better than none
       entry.next = known->next;
       entry.replans = known->replans;
+      entry.hits = known->hits;
       *known = std::move(entry);
     }
   } else {
-    if (entries_.size() == kMostEntries) {
-      entries_.erase(std::ranges::min_element(entries_, {}, &Entry::last_use));
+    if (entries_.size() == kMostEntries) {  // first what was of no use yet
+      entries_.erase(std::ranges::min_element(
+          entries_, {}, [](const Entry& one) { return std::pair(one.hits > 0, one.last_use); }));
     }
     entries_.push_back(std::move(entry));
   }
@@ -119,26 +121,30 @@ bool PlannedSteps::fits(const Entry& entry) const {
   return entry.step && base_ <= entry.job->base + entry.job->margin;
 }
 
-// What came after the last step the last time first. Of steps that begin alike the longest: a shorter step can follow its plan
-// to the end, a longer one would lose a shorter plan on the way.
+// What came after the last step the last time first, then the last that were used. But before a step any that goes on where it
+// ends: a shorter step can follow such a plan to its own end, a longer one would lose a shorter plan on the way.
 engine::PlanCursor::Steps PlannedSteps::candidates() {
   const Entry* const last = last_ ? find(*last_) : nullptr;
-  const Entry* const expected = last != nullptr && last->next ? find(*last->next) : nullptr;
-  engine::PlanCursor::Steps steps, others;
+  std::vector<const Entry*> usable;
   for (const Entry& entry : entries_) {
-    if (!fits(entry) || entry.kind.budget != scope_.budget ||
-        entry.kind.plan_file != scope_.plan_file) {
-      continue;
+    if (fits(entry) && entry.kind.budget == scope_.budget &&
+        entry.kind.plan_file == scope_.plan_file) {
+      usable.push_back(&entry);
     }
-    const bool begins_as_expected =
-        expected != nullptr && entry.kind.count >= expected->kind.count &&
-        entry.step->calls[expected->kind.count - 1] == expected->kind.calls;
-    (begins_as_expected ? steps : others).push_back(entry.step);
   }
-  const auto length = [](const auto& step) { return step->calls.size(); };
-  std::ranges::stable_sort(steps, std::ranges::greater{}, length);
-  std::ranges::stable_sort(others, std::ranges::greater{}, length);
-  steps.insert(steps.end(), others.begin(), others.end());
+  std::ranges::sort(usable, std::ranges::greater{}, [&](const Entry* entry) {
+    return std::pair(last != nullptr && last->next == entry->kind, entry->last_use);
+  });
+  const auto goes_on = [&](const Entry* entry) {
+    const Kind& first = usable.front()->kind;
+    return entry->kind.count > first.count && entry->step->calls[first.count - 1] == first.calls;
+  };
+  for (auto it = std::ranges::find_if(usable, goes_on); it != usable.end();
+       it = std::ranges::find_if(usable, goes_on)) {
+    std::rotate(usable.begin(), it, it + 1);
+  }
+  engine::PlanCursor::Steps steps;
+  for (const Entry* const entry : usable) steps.push_back(entry->step);
   return steps;
 }
 
@@ -221,6 +227,7 @@ void PlannedSteps::end(bool completed) {
     if (to_trace_ > 0) --to_trace_;
     if (entry->step && engine.plan().completed() == entry->step) {
       unused_ = 0;
+      ++entry->hits;
       if (engine.plan_shortage() > 0) plan_again(*entry, engine.plan_shortage());
     }
     if (!entry->step || fits(*entry)) return;
@@ -229,6 +236,10 @@ void PlannedSteps::end(bool completed) {
   }
   if (!recorder || calls.size() > kMostCalls || !worth_a_plan(kind)) return;
   Recording recording = recorder->finish();
+  // The first step of a training runs on fresh pages, and under a budget it waits for others: one measurement says little.
+  for (std::size_t i = 0; i < recording.operators.size(); ++i) {
+    recording.operators[i].ns = static_cast<std::int64_t>(engine.cost_ns(recording.signatures[i]));
+  }
   auto job = std::make_shared<Job>();
   job->kind = kind;
   job->numbers = std::move(recording.numbers);

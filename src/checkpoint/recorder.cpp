@@ -48,6 +48,7 @@ void Recorder::ran(const engine::OperatorRun& run) {
     op.phase = backward_seen_ ? graph::Phase::Optimizer : graph::Phase::Other;
   }
   op.ns = run.ns;
+  recording_.signatures.push_back(run.signature);
   op.random = run.traits.random;
   op.replayable = run.replayable;
   for (const engine::Block* const block : run.reads) refer(op.reads, *block);

@@ -39,8 +39,9 @@ struct Recording {
   std::vector<Arrival> arrivals;  // in the order in which they were met
   std::vector<Release> releases;
   std::vector<graph::StorageId> keep;
-  std::vector<std::uint32_t> numbers;  // the engine's, of each storage
-  graph::StorageId next = 0;           // the first id that is free
+  std::vector<std::uint32_t> numbers;     // the engine's, of each storage
+  std::vector<std::uint64_t> signatures;  // the engine's, of each operator
+  graph::StorageId next = 0;              // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
 };

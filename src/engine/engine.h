@@ -66,6 +66,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // A hash of all calls since the scope was opened, after each.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
   [[nodiscard]] int scopes() const { return scopes_; }
+  // What an operator of these sizes takes, ns: the least of a few runs.
+  [[nodiscard]] float cost_ns(std::uint64_t signature) const { return costs_.of(signature); }
   // What LibTorch would hold now, had nothing been evicted.
   [[nodiscard]] std::int64_t plain_live() const { return memory::usage().live + away_ - retained_; }
 

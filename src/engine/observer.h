@@ -21,6 +21,7 @@ struct OperatorRun {
   std::span<Block* const> once_writes;  // a replay leaves them alone
   std::span<Block* const> makes;
   std::int64_t ns;
+  std::uint64_t signature;   // of the operator and its sizes: see Engine::cost_ns()
   std::int64_t allocations;  // that the allocator had served before it ran
   std::int64_t live;         // bytes, before it ran
   std::int64_t peak;         // the most of them while it ran

@@ -28,6 +28,12 @@ class OperatorCosts {
     return cost.ns;
   }
 
+  // What learn() returned last; 0: nothing was measured.
+  [[nodiscard]] float of(std::uint64_t signature) const {
+    const auto found = costs_.find(signature);
+    return found == costs_.end() ? 0 : found->second.ns;
+  }
+
  private:
   static constexpr std::size_t kMost = std::size_t{1} << 16;
   static constexpr std::uint32_t kMeasured = 3;

@@ -135,6 +135,7 @@ void Engine::tell(const Call& call, std::span<Block* const> made) {
                   {call.once_writes.data(), call.once_writes.size()},
                   made,
                   call.ns,
+                  call.signature,
                   call.allocations,
                   call.live,
                   call.peak,

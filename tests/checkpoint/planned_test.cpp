@@ -152,6 +152,7 @@ TEST(PlannedSteps, go_on_line_from_the_first_call_that_differs_wherever_it_is) {
     EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
   }
   chain.deviates_at = -1;
+  run(std::ref(chain), budget);  // it may be taken for the last of those at first
   EXPECT_EQ(run(std::ref(chain), budget).plan_hits, 1) << "the plan is still there";
 }
 
