@@ -15,6 +15,7 @@ constexpr std::size_t kMostEntries = 16;
 constexpr std::size_t kMostSeen = 64;
 constexpr int kMostUnused = 4;
 constexpr int kMostReplans = 3;
+constexpr int kProved = 3;                                // times that a plan was followed
 constexpr std::size_t kMostCalls = std::size_t{1} << 19;  // longer steps stay on line
 
 // Partly used slabs and the like: what the allocator takes beyond the sum of the storages.
@@ -30,12 +31,14 @@ PlannedSteps& PlannedSteps::instance() {
 
 PlannedSteps::~PlannedSteps() { stop_.request_stop(); }
 
-PlannedSteps::Entry PlannedSteps::make(std::shared_ptr<const Job> job,
+PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
                                        const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
   Entry entry;
   entry.kind = job->kind;
   entry.job = job;
+  entry.base = job->base;
+  entry.margin = job->margin;
   try {
     graph::Plan plan;
     if (!job->fixed) {
@@ -118,7 +121,7 @@ PlannedSteps::Entry* PlannedSteps::find(const Kind& kind) {
 
 // There is a plan, and no more in memory beside the step than it counts with.
 bool PlannedSteps::fits(const Entry& entry) const {
-  return entry.step && base_ <= entry.job->base + entry.job->margin;
+  return entry.step && base_ <= entry.base + entry.margin;
 }
 
 // What came after the last step the last time first, then the last that were used. But before a step any that goes on where it
@@ -197,7 +200,7 @@ bool PlannedSteps::worth_a_plan(const Kind& kind) {
 }
 
 void PlannedSteps::plan_again(Entry& entry, std::int64_t shortage) {
-  if (entry.replans >= kMostReplans || !entry.kind.plan_file.empty()) return;
+  if (!entry.job || entry.replans >= kMostReplans || !entry.kind.plan_file.empty()) return;
   ++entry.replans;
   auto job = std::make_shared<Job>(*entry.job);
   job->margin += shortage;
@@ -228,7 +231,11 @@ void PlannedSteps::end(bool completed) {
     if (entry->step && engine.plan().completed() == entry->step) {
       unused_ = 0;
       ++entry->hits;
-      if (engine.plan_shortage() > 0) plan_again(*entry, engine.plan_shortage());
+      if (engine.plan_shortage() > 0) {
+        plan_again(*entry, engine.plan_shortage());
+      } else if (entry->hits >= kProved) {
+        entry->job.reset();  // a trace takes some hundred bytes an operator
+      }
     }
     if (!entry->step || fits(*entry)) return;
   } else {

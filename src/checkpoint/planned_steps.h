@@ -71,7 +71,9 @@ class PlannedSteps {
     Kind kind;
     std::shared_ptr<const engine::PlannedStep> step;  // null: no plan fits
     std::string note;                                 // for people
-    std::shared_ptr<const Job> job;                   // what it was made from
+    std::shared_ptr<const Job> job;  // what it was made from; null once the plan has proved right
+    std::int64_t base = 0;           // of the job
+    std::int64_t margin = 0;
     std::int64_t planning_ns = 0;
     std::optional<Kind> next;  // what came after it the last time
     std::uint64_t last_use = 0;
@@ -80,7 +82,7 @@ class PlannedSteps {
   };
 
   PlannedSteps() = default;
-  static Entry make(std::shared_ptr<const Job> job, const std::stop_token& stop);
+  static Entry make(const std::shared_ptr<const Job>& job, const std::stop_token& stop);
   void read_fixed();
   void collect();
   void submit(std::shared_ptr<const Job> job);

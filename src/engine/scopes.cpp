@@ -61,8 +61,8 @@ void Engine::close_scope(bool completed) {
     throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
   }
   process_deaths();
-  if (plan_.follows() && plan_.tried() != nullptr) ++stats_.plan_hits;
   bring_all_back();
+  if (plan_.follows() && plan_.tried() != nullptr) ++stats_.plan_hits;
   if (completed) remember_run();
   abandon_scope();
 }

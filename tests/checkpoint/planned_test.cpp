@@ -257,6 +257,21 @@ TEST(PlannedSteps, make_a_new_plan_when_less_is_left_for_them) {
   EXPECT_EQ(stats.unplanned_bytes, 0);
 }
 
+// Nothing could bring them back, so they stay until the program lets go of them, though the step uses them no more.
+TEST(PlannedSteps, count_with_what_the_program_holds_and_nothing_can_make_again) {
+  Chain chain(24);
+  const auto step = [&] {
+    std::vector<at::Tensor> held;
+    for (int i = 0; i < 4; ++i) held.push_back(torch::full({squares::kSide, squares::kSide}, i));
+    chain();
+  };
+  const Bytes budget = budget_of(14);
+  for (int i = 0; i < 2; ++i) run(step, budget);
+  const Stats stats = run(step, budget);
+  EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
+  EXPECT_EQ(stats.unplanned_bytes, 0);
+}
+
 // ---------------------------------------------------------------- plans from files
 
 class FixedPlan : public testing::Test {
@@ -298,6 +313,90 @@ TEST_F(FixedPlan, is_followed_from_the_second_step_on) {
   const Stats stats = run(std::ref(chain_), budget_, policy);
   EXPECT_EQ(stats.plan_hits, 1);
   EXPECT_EQ(stats.replays, reruns);
+}
+
+// Operators 0 to 5 make storages 1 to 6 from storage 0: `a` is let go of after operator 2.
+void step_of_six(const at::Tensor& x) {
+  at::Tensor b, e;
+  {
+    const at::Tensor a = x * 2;
+    b = a + 1;
+    e = a + 3;
+  }
+  const at::Tensor c = x * 4;
+  const at::Tensor f = b * c;
+  const at::Tensor g = e * c;
+}
+
+TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
+  using enum graph::Step::Action;
+  const at::Tensor x = square(3);
+  const auto step = [&] { step_of_six(x); };
+  const Bytes budget = budget_of(40);
+  const auto follow = [&](std::vector<graph::Step> steps) {
+    const Fixed policy{write({.budget = budget.count(), .steps = std::move(steps)})};
+    for (int i = 0; i < 2; ++i) run(step, budget, policy);
+    const Stats stats = run(step, budget, policy);
+    EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
+    return std::pair(stats.replays, stats.evictions);
+  };
+  // `a` stays from its first run on.
+  EXPECT_EQ(follow({{Run, 0},
+                    {Run, 1},
+                    {Free, 2},
+                    {Run, 2},
+                    {Run, 3},
+                    {Rerun, 1},
+                    {Free, 1},
+                    {Run, 4},
+                    {Free, 2},
+                    {Free, 5},
+                    {Run, 5},
+                    {Free, 3},
+                    {Free, 4},
+                    {Free, 6}}),
+            (std::pair<std::int64_t, std::int64_t>(1, 4)))
+      << "b again, from a; b goes twice, a and f once";
+  // `a` comes back, and stays for the second of two that are made from it.
+  EXPECT_EQ(follow({{Run, 0},
+                    {Run, 1},
+                    {Free, 2},
+                    {Run, 2},
+                    {Free, 3},
+                    {Free, 1},
+                    {Run, 3},
+                    {Rerun, 0},
+                    {Rerun, 1},
+                    {Run, 4},
+                    {Free, 2},
+                    {Free, 5},
+                    {Rerun, 2},
+                    {Free, 1},
+                    {Run, 5},
+                    {Free, 3},
+                    {Free, 4},
+                    {Free, 6}}),
+            (std::pair<std::int64_t, std::int64_t>(3, 5)))
+      << "a, b and e again; b goes twice, e, a and f once";
+  // It goes before the last operator, and nothing that comes back there reads it.
+  EXPECT_EQ(follow({{Run, 0},
+                    {Run, 1},
+                    {Free, 2},
+                    {Run, 2},
+                    {Run, 3},
+                    {Rerun, 1},
+                    {Run, 4},
+                    {Free, 5},
+                    {Free, 4},
+                    {Rerun, 3},
+                    {Free, 1},
+                    {Free, 2},
+                    {Run, 5},
+                    {Free, 3},
+                    {Free, 4},
+                    {Free, 6}}),
+            (std::pair<std::int64_t, std::int64_t>(2, 5)))
+      << "b and c again; b goes twice, c, a and f once";
 }
 
 TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_why) {
