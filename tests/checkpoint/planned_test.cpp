@@ -28,7 +28,7 @@ Stats run(const std::function<void()>& step, Bytes budget, const Policy& policy 
   step();
   engine::Engine::instance().validate();
   scope.end();
-  const Stats stats = scope.stats();
+  Stats stats = scope.stats();
   EXPECT_LE(stats.peak_bytes, budget.count());
   memory::validate();
   finish_planning();
@@ -288,7 +288,7 @@ class FixedPlan : public testing::Test {
 
  protected:
   std::filesystem::path write(const graph::Plan& plan) {
-    const std::filesystem::path path = folder_ / ("plan" + std::to_string(++files_) + ".jsonl");
+    std::filesystem::path path = folder_ / ("plan" + std::to_string(++files_) + ".jsonl");
     std::ofstream out(path);
     graph::write_plan(plan, out);
     return path;
