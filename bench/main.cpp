@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap_bench [--repetitions N] [MODEL... | micro | loader | process]: prints bench/README.md, or single tables of it.
+// neap_bench trace MODEL: writes a step of it to standard output, for neap plan.
 // neap_bench headline FOLDER [deck | transformer | unet ...]: writes FOLDER/headline.md and pictures.
 #include "workload.h"
 
@@ -32,6 +33,8 @@ int main(int argc, char** argv) {
       std::vector<std::string> models(names.begin() + 2, names.end());
       if (models.empty()) models = {"deck", "transformer", "unet"};
       neap::bench::measure_headline(models, names[1]);
+    } else if (names[0] == "trace" && names.size() == 2) {
+      neap::bench::print_trace(names[1]);
     } else if (names[0] == "micro") {
       neap::bench::measure_micro();
     } else if (names[0] == "loader") {

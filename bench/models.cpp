@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 #include <map>
 #include <optional>
 
@@ -165,6 +166,16 @@ void measure(const std::string& name, int repetitions) {
 }
 
 }  // namespace
+
+void print_trace(const std::string& model) {
+  Workload workload = make_workload(model);
+  const auto step = [&] {
+    workload.step(workload.loss);
+    workload.optimizer->zero_grad();  // so that shares are those of the tables
+  };
+  step();  // makes the optimizer's state
+  graph::write_trace(trace_steps(step, {.label = model}), std::cout);
+}
 
 void measure_models(const std::vector<std::string>& names, int repetitions) {
   for (const std::string& name : names) measure(name, repetitions);

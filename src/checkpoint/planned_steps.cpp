@@ -24,8 +24,8 @@ std::int64_t first_margin(std::int64_t budget) { return budget / 256; }
 }  // namespace
 
 PlannedSteps& PlannedSteps::instance() {
-  static PlannedSteps
-      steps;  // destroyed at exit: no thread of ours outlives the statics that it uses
+  // Destroyed at exit: no thread of ours outlives the statics that it uses.
+  static PlannedSteps steps;
   return steps;
 }
 
@@ -231,11 +231,9 @@ void PlannedSteps::end(bool completed) {
     if (entry->step && engine.plan().completed() == entry->step) {
       unused_ = 0;
       ++entry->hits;
-      if (engine.plan_shortage() > 0) {
-        plan_again(*entry, engine.plan_shortage());
-      } else if (entry->hits >= kProved) {
-        entry->job.reset();  // a trace takes some hundred bytes an operator
-      }
+      // What is planned again may take the place of other entries, and move this one.
+      if (engine.plan_shortage() > 0) return plan_again(*entry, engine.plan_shortage());
+      if (entry->hits >= kProved) entry->job.reset();  // some hundred bytes an operator
     }
     if (!entry->step || fits(*entry)) return;
   } else {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <sstream>
 
 #include <unistd.h>
 
@@ -315,6 +316,18 @@ TEST_F(FixedPlan, is_followed_from_the_second_step_on) {
   EXPECT_EQ(stats.replays, reruns);
 }
 
+// "run 0 free 1 rerun 0".
+std::vector<graph::Step> steps_of(const std::string& text) {
+  using enum graph::Step::Action;
+  std::vector<graph::Step> steps;
+  std::istringstream in(text);
+  std::string word;
+  for (std::int64_t target = 0; in >> word >> target;) {
+    steps.push_back({word == "run" ? Run : word == "rerun" ? Rerun : Free, target});
+  }
+  return steps;
+}
+
 // Operators 0 to 5 make storages 1 to 6 from storage 0: `a` is let go of after operator 2.
 void step_of_six(const at::Tensor& x) {
   at::Tensor b, e;
@@ -329,72 +342,29 @@ void step_of_six(const at::Tensor& x) {
 }
 
 TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
-  using enum graph::Step::Action;
   const at::Tensor x = square(3);
   const auto step = [&] { step_of_six(x); };
   const Bytes budget = budget_of(40);
-  const auto follow = [&](std::vector<graph::Step> steps) {
-    const Fixed policy{write({.budget = budget.count(), .steps = std::move(steps)})};
+  const auto follow = [&](const std::string& text) {
+    const Fixed policy{write({.budget = budget.count(), .steps = steps_of(text)})};
     for (int i = 0; i < 2; ++i) run(step, budget, policy);
     const Stats stats = run(step, budget, policy);
     EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
     return std::pair(stats.replays, stats.evictions);
   };
   // `a` stays from its first run on.
-  EXPECT_EQ(follow({{Run, 0},
-                    {Run, 1},
-                    {Free, 2},
-                    {Run, 2},
-                    {Run, 3},
-                    {Rerun, 1},
-                    {Free, 1},
-                    {Run, 4},
-                    {Free, 2},
-                    {Free, 5},
-                    {Run, 5},
-                    {Free, 3},
-                    {Free, 4},
-                    {Free, 6}}),
+  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 free 1 run 4 free 2 free 5 run 5 free 3 "
+                   "free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(1, 4)))
       << "b again, from a; b goes twice, a and f once";
   // `a` comes back, and stays for the second of two that are made from it.
-  EXPECT_EQ(follow({{Run, 0},
-                    {Run, 1},
-                    {Free, 2},
-                    {Run, 2},
-                    {Free, 3},
-                    {Free, 1},
-                    {Run, 3},
-                    {Rerun, 0},
-                    {Rerun, 1},
-                    {Run, 4},
-                    {Free, 2},
-                    {Free, 5},
-                    {Rerun, 2},
-                    {Free, 1},
-                    {Run, 5},
-                    {Free, 3},
-                    {Free, 4},
-                    {Free, 6}}),
+  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 free 3 free 1 run 3 rerun 0 rerun 1 run 4 free 2 free "
+                   "5 rerun 2 free 1 run 5 free 3 free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(3, 5)))
       << "a, b and e again; b goes twice, e, a and f once";
   // It goes before the last operator, and nothing that comes back there reads it.
-  EXPECT_EQ(follow({{Run, 0},
-                    {Run, 1},
-                    {Free, 2},
-                    {Run, 2},
-                    {Run, 3},
-                    {Rerun, 1},
-                    {Run, 4},
-                    {Free, 5},
-                    {Free, 4},
-                    {Rerun, 3},
-                    {Free, 1},
-                    {Free, 2},
-                    {Run, 5},
-                    {Free, 3},
-                    {Free, 4},
-                    {Free, 6}}),
+  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 run 4 free 5 free 4 rerun 3 free 1 free "
+                   "2 run 5 free 3 free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(2, 5)))
       << "b and c again; b goes twice, c, a and f once";
 }
