@@ -35,7 +35,7 @@ struct Options {
 
 // What a member of the portfolio found, before local search.
 struct Start {
-  std::string name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor
+  std::string name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, anneal
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "planner/portfolio.h"
 
+#include "planner/anneal.h"
 #include "planner/local_search.h"
 #include "planner/segments.h"
 #include "planner/walk.h"
@@ -44,11 +45,15 @@ Reruns of_rotor(const graph::Trace& trace, const Replays& replays, std::int64_t 
                 std::uint64_t /*seed*/) {
   return rotor(trace, replays, budget);
 }
+Reruns of_anneal(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
+                 std::uint64_t seed) {
+  return anneal(replays, budget, seed);
+}
 
 }  // namespace
 
 std::span<const Method> portfolio() {
-  static constexpr std::array<Method, 7> kMethods{{
+  static constexpr std::array<Method, 8> kMethods{{
       {"dtr_eq", graph::kNever, dtr_eq},
       {"next_use", graph::kNever, next_use},
       {"next_use_eq", graph::kNever, next_use_eq},
@@ -56,6 +61,7 @@ std::span<const Method> portfolio() {
       {"chen", graph::kNever, of_chen},
       {"knapsack", graph::kNever, of_knapsack},
       {"rotor", graph::kNever, of_rotor},
+      {"anneal", kMostAnnealed, of_anneal},
   }};
   return kMethods;
 }

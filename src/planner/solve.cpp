@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "planner/anneal.h"
 #include "planner/bounds.h"
 #include "planner/emit.h"
 #include "planner/local_search.h"
@@ -110,8 +111,7 @@ class Solver {
     std::erase_if(candidates, [](const Candidate& one) { return !one.reruns; });
     if (candidates.empty()) return {};
     Candidate best = search(budget, candidates, until);
-    Schedule schedule(replays_);
-    for (const Rerun one : *best.reruns) schedule.add(one);
+    Schedule schedule = schedule_of(best);
     solution.plan = emit(schedule, budget);
     solution.rerun_ns = schedule.cost();
     solution.bound_ns = recompute_bound(replays_, budget);
@@ -202,6 +202,13 @@ class Solver {
     by_cost(candidates);
     constexpr std::size_t kFinal = 2;
     if (candidates.size() > kFinal) candidates.resize(kFinal);
+    if (program_.operators() <= kMostAnnealed) {
+      for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
+        Schedule schedule = schedule_of(candidates[i]);
+        anneal(schedule, budget, options_.seed);
+        take(schedule, candidates[i]);
+      });
+    }
     std::uint64_t round = 2;
     do {
       for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
@@ -221,14 +228,22 @@ class Solver {
   // No changes: only what is too much goes.
   void change(Candidate& candidate, std::int64_t budget, std::int64_t changes, std::uint64_t seed,
               Clock::time_point until) const {
-    Schedule schedule(replays_);
-    for (const Rerun one : *candidate.reruns) schedule.add(one);
+    Schedule schedule = schedule_of(candidate);
     LocalSearch search(schedule, budget, seed);
     if (changes == 0) {
       search.tidy();
     } else {
       search.improve(changes, until, options_.stop);
     }
+    take(schedule, candidate);
+  }
+
+  [[nodiscard]] Schedule schedule_of(const Candidate& candidate) const {
+    Schedule schedule(replays_);
+    for (const Rerun one : *candidate.reruns) schedule.add(one);
+    return schedule;
+  }
+  static void take(const Schedule& schedule, Candidate& candidate) {
     candidate.reruns = schedule.reruns();
     candidate.ns = schedule.cost();
   }

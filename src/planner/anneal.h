@@ -1,0 +1,23 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// planner/anneal.h: for small graphs, any rerun in any stage by trial, over the budget too on the way.
+#pragma once
+
+#include "planner/schedule.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace neap::planner {
+
+// Above so many operators too little of what could change is tried.
+inline constexpr Index kMostAnnealed = 64;
+
+// The cheapest schedule met that fits. Cost: 50,000 changes, some 0.1 s; up to 300,000 while none fits.
+std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t budget,
+                                         std::uint64_t seed);
+// The same from where the schedule is, with less heat. REQUIRES: it fits.
+void anneal(Schedule& schedule, std::int64_t budget, std::uint64_t seed);
+
+}  // namespace neap::planner
