@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
       "by bytes reserved, else by bytes live.\n\n## Training steps\n",
       neap::bench::machine().c_str(), repetitions);
   std::fflush(stdout);
-  neap::bench::measure_models({"resnet", "gpt", "mlp", "unet"}, repetitions);
+  neap::bench::measure_models({"resnet", "gpt", "lstm", "mlp", "unet"}, repetitions);
   neap::bench::measure_micro();
   neap::bench::measure_loader();
   neap::bench::measure_process_size(argv[0]);

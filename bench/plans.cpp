@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap_bench_plans [TRACE...]: prints bench/plans.md: extra time of plans by budget, beside the lower bound and the starts that local
-// search began with, for traces of each family or those that are named; and the time of planning by length. No LibTorch.
+// search began with, for traces of each family and of neap's own models, or those that are named; and the time of planning by
+// length. No LibTorch.
 #include "bench/traces/generators.h"
 
 #include <neap/planner.h>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
@@ -129,6 +131,11 @@ int main(int argc, char** argv) {
     for (const std::string_view family : neap::bench::families()) {
       neap::bench::show(std::string(family) + ", 1000 operators",
                         neap::bench::make_trace(family, 1000, 1));
+    }
+    for (const char* const model : {"resnet", "gpt", "lstm", "mlp", "unet"}) {
+      const std::filesystem::path file =
+          std::filesystem::path(NEAP_TRACES_DIR) / (std::string(model) + ".jsonl.gz");
+      neap::bench::show(std::string(model) + ", traced", neap::graph::read_trace(file));
     }
     neap::bench::show_growth();
     return 0;

@@ -115,6 +115,30 @@ Workload large_transformer(std::int64_t batch) {
   return workload;
 }
 
+Workload lstm() {
+  constexpr std::int64_t kSteps = 64, kTexts = 32, kWords = 256, kWidth = 256;
+  Workload workload;
+  workload.definition = "2 layers of 256, 32 texts of 64 words, AdamW";
+  torch::nn::Embedding embedding(kWords, kWidth);
+  torch::nn::LSTM layers(torch::nn::LSTMOptions(kWidth, kWidth).num_layers(2));
+  torch::nn::Linear scores(kWidth, kWords);
+  torch::nn::ModuleList model(embedding, layers, scores);
+  workload.model = model.ptr();
+  workload.optimizer =
+      std::make_unique<torch::optim::AdamW>(model->parameters(), torch::optim::AdamWOptions(1e-3));
+  const at::Tensor x = torch::randint(kWords, {kSteps, kTexts});
+  const at::Tensor y = torch::randint(kWords, {kSteps * kTexts});
+  set_losses(workload, [=](bool checkpointed) mutable {
+    const auto run = [&](const at::Tensor& words) -> at::Tensor {
+      return std::get<0>(layers->forward(words));
+    };
+    const at::Tensor words = embedding->forward(x);
+    const at::Tensor out = checkpointed ? checkpoint(run, words) : run(words);
+    return torch::cross_entropy_loss(scores->forward(out).view({-1, kWords}), y);
+  });
+  return workload;
+}
+
 Workload mlp() {
   Workload workload;
   workload.definition = "24 layers of 1024 with GELU, 1024 rows, SGD";
@@ -170,9 +194,11 @@ Workload make_workload(const std::string& name) {
   Workload workload =
       name == "resnet" ? resnet()
       : name == "gpt"  ? gpt()
+      : name == "lstm" ? lstm()
       : name == "mlp"  ? mlp()
-      : name == "unet" ? unet(/*batch=*/4, /*side=*/128)
-                       : throw std::invalid_argument(name + ": expected resnet, gpt, mlp or unet");
+      : name == "unet"
+          ? unet(/*batch=*/4, /*side=*/128)
+          : throw std::invalid_argument(name + ": expected resnet, gpt, lstm, mlp or unet");
   workload.name = name;
   return workload;
 }

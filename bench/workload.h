@@ -29,7 +29,7 @@ struct Workload {
   }
 };
 
-// resnet, gpt, mlp or unet. Throws: std::invalid_argument for another name.
+// resnet, gpt, lstm, mlp or unet. Throws: std::invalid_argument for another name.
 Workload make_workload(const std::string& name);
 // deck, transformer or unet, of so many pictures or texts: models for which one machine is small.
 Workload make_large_workload(const std::string& name, std::int64_t batch);
