@@ -42,6 +42,11 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
                   "traced, those after them follow a plan), online, or a file that neap plan made")
       ->capture_default_str();
   command
+      .add_option("--plan-cache", options.plan_cache,
+                  "keep plans in this directory, and take those that are there, so that the "
+                  "first step follows one already")
+      ->type_name("DIR");
+  command
       .add_option("--batch-size", options.batch_size,
                   "samples a step; when left out, " + std::to_string(batch_size) +
                       " or what a model of your own names")

@@ -41,6 +41,7 @@ struct TrainingOptions : RunOptions {
   std::int64_t steps = 0;  // 0: whole epochs
   std::int64_t accumulate = 1;
   std::string policy = "planned";  // or online, or a plan's file
+  std::string plan_cache;          // a directory; empty: none
   std::string config;
   bool quiet = false;
 };

@@ -48,8 +48,14 @@ train::Budget parse_budget(const std::string& text, const char* option) {
   }
 }
 
-Policy parse_policy(const std::string& text) {
-  if (text == "planned") return Planned{};
+Policy parse_policy(const TrainingOptions& options) {
+  const std::string& text = options.policy;
+  if (text == "planned") return Planned{.cache = options.plan_cache};
+  if (!options.plan_cache.empty()) {
+    throw UsageError(
+        "--plan-cache keeps the plans of --policy planned, and there are none with --policy " +
+        text + "; leave one of the two out");
+  }
   if (text == "online") return Online{};
   if (text.find_first_of("./") != std::string::npos) return Fixed{text};
   throw UsageError("--policy: '" + text +

@@ -22,8 +22,8 @@ plugin::Definition find_model(const std::string& name);
 
 // The value of an option. Throws: UsageError.
 train::Budget parse_budget(const std::string& text, const char* option = "--budget");
-// planned, online, or the path of a plan.
-Policy parse_policy(const std::string& text);
+// Of --policy and --plan-cache. Throws: UsageError.
+Policy parse_policy(const TrainingOptions& options);
 // Throws: UsageError when a batch cannot be cut into so many parts.
 void check_parts(std::int64_t accumulate, std::int64_t batch_size);
 

@@ -77,6 +77,12 @@ Progress::~Progress() {
   if (open_) std::fputc('\n', stderr);
 }
 
+void Progress::note(const std::string& text) {
+  if (quiet_ || text.empty()) return;
+  if (std::exchange(open_, false)) std::fputc('\n', stderr);
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
 void Progress::step(const Step& step) {
   samples_ += step.samples;
   if (quiet_) return;

@@ -43,6 +43,8 @@ class Progress {
     std::int64_t budget_bytes;  // 0: none
   };
   void step(const Step& step);
+  // A line of its own for people; an empty text is none.
+  void note(const std::string& text);
 
  private:
   std::int64_t total_;

@@ -325,11 +325,12 @@ class Training {
         job.loss, *job.optimizer,
         {.budget = history_.budget,
          .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); },
-         .policy = parse_policy(options_.policy)});
+         .policy = parse_policy(options_)});
     Progress progress(total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
+      if (result.stats.plan_note != history_.plan_note) progress.note(result.stats.plan_note);
       history_.add(result);
       progress.step({.done = step + 1,
                      .loss = result.loss,
@@ -342,9 +343,12 @@ class Training {
                       {"loss", number(result.loss)},
                       {"peak_bytes", result.peak.count()},
                       {"replays", result.stats.replays},
+                      {"planned", result.stats.plan_hits > 0},
+                      {"plan_note", result.stats.plan_note},
                       {"ms", result.milliseconds}});
       }
     }
+    if (!options_.plan_cache.empty()) finish_planning();  // also a short run leaves its plan
   }
 
   const TrainingOptions& options_;

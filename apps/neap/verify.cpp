@@ -58,7 +58,7 @@ int verify(const TrainingOptions& options, Output& output) {
 
   const Run expected = run_steps(task, options.accumulate, batches, {.plain = true});
   const Run found = run_steps(task, options.accumulate, batches,
-                              {.budget = budget, .policy = parse_policy(options.policy)});
+                              {.budget = budget, .policy = parse_policy(options)});
 
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;

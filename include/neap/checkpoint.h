@@ -53,7 +53,12 @@ struct Online {};
 // that do the same calls of the same sizes follow the plan. The first call that a plan has not foreseen ends it for that scope,
 // and the new sequence is traced in its turn. A scope in which checkpoint() or its kin open a region stays on line: the regions
 // say what goes. The last plans used are kept, up to 16.
-struct Planned {};
+struct Planned {
+  // A directory in which plans are kept from one process to the next, so that the first step follows a plan already; made when
+  // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
+  // Stats::plan_note says so. Empty: none.
+  std::filesystem::path cache = {};
+};
 // As Planned, with this plan file and no other for what it fits, as `neap plan -o` writes it.
 struct Fixed {
   std::filesystem::path plan;
@@ -62,16 +67,18 @@ struct Fixed {
 class Policy {
  public:
   // NOLINTBEGIN(google-explicit-constructor): options name one of the three
-  Policy(Planned /*planned*/) {}
+  Policy(const Planned& planned) : cache_(planned.cache.string()) {}
   Policy(Online /*online*/) : online_(true) {}
   Policy(const Fixed& fixed) : plan_(fixed.plan.string()) {}
   // NOLINTEND(google-explicit-constructor)
   [[nodiscard]] bool online() const { return online_; }
-  [[nodiscard]] const std::string& plan() const { return plan_; }  // a file's path, or empty
+  [[nodiscard]] const std::string& plan() const { return plan_; }    // a file's path, or empty
+  [[nodiscard]] const std::string& cache() const { return cache_; }  // a directory's path, or empty
 
  private:
   bool online_ = false;
   std::string plan_;
+  std::string cache_;
 };
 
 struct Options {

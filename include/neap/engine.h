@@ -50,7 +50,8 @@ struct Stats {
       0;                          // of the plan that is followed; to be compared with peak_bytes
   std::int64_t predicted_ns = 0;  // of it; to be compared with operator_ns + replay_ns
   std::int64_t planning_ns = 0;   // what making it took, in another thread
-  std::string plan_note = {};     // why there is none for a step that was traced
+  std::string plan_note =
+      {};  // for people: why there is none for a step that was traced, which files were ignored
 };
 
 // Two scopes, or a scope and a region, that cannot be open together.

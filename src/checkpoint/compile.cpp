@@ -144,11 +144,11 @@ graph::Trace with_what_is_held(const graph::Trace& trace) {
   return held;
 }
 
-PlannedStep compile(const graph::Trace& trace, const graph::Plan& plan,
+PlannedStep compile(const graph::Trace& trace, const graph::Plan& plan, std::int64_t room,
                     const std::vector<std::uint32_t>& numbers, std::vector<std::uint64_t> calls) {
   PlannedStep step = Compilation(trace, numbers).make(plan);
   step.calls = std::move(calls);
-  step.predicted_peak = plan.predicted_peak;
+  step.predicted_peak = plan.predicted_peak + room;
   step.predicted_ns = plan.predicted_ns;
   return step;
 }

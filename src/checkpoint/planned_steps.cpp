@@ -2,10 +2,12 @@
 #include "checkpoint/planned_steps.h"
 
 #include "checkpoint/compile.h"
+#include "checkpoint/plan_cache.h"
 #include "checkpoint/ready_engine.h"
 
 #include <algorithm>
 #include <chrono>
+#include <ranges>
 #include <utility>
 
 namespace neap::checkpointing {
@@ -57,7 +59,15 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
       }
     }
     entry.step = std::make_shared<const engine::PlannedStep>(
-        compile(job->trace, plan, job->numbers, job->calls));
+        compile(job->trace, plan, std::min(job->margin, job->kind.budget - plan.predicted_peak),
+                job->numbers, job->calls));
+    if (!job->cache.empty() && !stop.stop_requested()) {
+      try {
+        write_cached(job->cache, {job->kind.budget, job->base, job->margin, *entry.step});
+      } catch (const Error& error) {
+        entry.note = error.what();
+      }
+    }
   } catch (const std::exception& error) {
     entry.note = (job->kind.plan_file.empty()
                       ? std::string("this step goes on without a plan: ")
@@ -87,9 +97,13 @@ void PlannedSteps::collect() {
       planning_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     return;
   }
-  Entry entry = planning_.get();
-  entry.last_use = ++clock_;
   ++unused_;
+  add(planning_.get());
+  if (waiting_) submit(std::exchange(waiting_, nullptr));
+}
+
+void PlannedSteps::add(Entry entry) {
+  entry.last_use = ++clock_;
   if (Entry* const known = find(entry.kind)) {
     if (entry.step) {  // else the one before is better than none
       entry.next = known->next;
@@ -104,7 +118,6 @@ void PlannedSteps::collect() {
     }
     entries_.push_back(std::move(entry));
   }
-  if (waiting_) submit(std::exchange(waiting_, nullptr));
 }
 
 void PlannedSteps::finish() {
@@ -164,16 +177,35 @@ void PlannedSteps::read_fixed() {
   std::erase_if(entries_, [&](const Entry& entry) { return entry.kind.plan_file == file; });
 }
 
+// Once for each directory and budget.
+void PlannedSteps::read_cache() {
+  if (cache_.empty() || cached_ == std::pair(cache_, scope_.budget)) return;
+  cached_ = {cache_, scope_.budget};
+  CachedSteps read = read_cached(cache_, scope_.budget, kMostEntries);
+  for (const std::string& ignored : read.ignored) note(ignored);
+  for (CachedStep& cached : std::views::reverse(read.steps)) {  // the last is used last
+    Entry entry;
+    entry.kind = {cached.step.calls.back(), cached.step.calls.size(), cached.budget};
+    if (find(entry.kind) != nullptr) continue;
+    entry.base = cached.base;
+    entry.margin = cached.margin;
+    entry.step = std::make_shared<const engine::PlannedStep>(std::move(cached.step));
+    add(std::move(entry));
+  }
+}
+
 void PlannedSteps::begin(const Options& options) {
   planning_ns_ = 0;
   note_.clear();
   if (options.policy.online()) return;
   engine::Engine& engine = ready_engine();
   scope_ = {0, 0, engine.budget_bytes(), options.policy.plan()};
+  cache_ = options.policy.cache();
   if (!scope_.plan_file.empty()) read_fixed();
   open_ = true;
   base_ = memory::usage().live;
   collect();
+  read_cache();
   engine::PlanCursor::Steps steps = candidates();
   if (to_trace_ > 0 || steps.empty()) {
     recorder_ = std::make_unique<Recorder>(std::vector<KnownTensor>{});
@@ -199,8 +231,24 @@ bool PlannedSteps::worth_a_plan(const Kind& kind) {
   return false;
 }
 
+void PlannedSteps::note(const std::string& text) {
+  if (text.empty()) return;
+  if (!note_.empty()) note_ += '\n';
+  note_ += text;
+}
+
+void PlannedSteps::forget(const Kind& kind) {
+  std::erase_if(entries_, [&](const Entry& entry) { return entry.kind == kind; });
+  if (!cache_.empty()) remove_cached(cache_, kind.calls, kind.count, kind.budget);
+}
+
 void PlannedSteps::plan_again(Entry& entry, std::int64_t shortage) {
-  if (!entry.job || entry.replans >= kMostReplans || !entry.kind.plan_file.empty()) return;
+  if (!entry.job) {
+    if (entry.hits >= kProved) return;
+    to_trace_ = kTraced;  // another process has made it, and it does not hold here
+    return forget(Kind(entry.kind));
+  }
+  if (entry.replans >= kMostReplans || !entry.kind.plan_file.empty()) return;
   ++entry.replans;
   auto job = std::make_shared<Job>(*entry.job);
   job->margin += shortage;
@@ -226,11 +274,16 @@ void PlannedSteps::end(bool completed) {
   if (entry != nullptr) {
     entry->last_use = ++clock_;
     planning_ns_ = entry->planning_ns;
-    note_ = entry->note;
+    note(entry->note);
     if (to_trace_ > 0) --to_trace_;
     if (entry->step && engine.plan().completed() == entry->step) {
       unused_ = 0;
       ++entry->hits;
+      if (memory::watermark() > entry->step->predicted_peak) {  // it is known now
+        auto step = std::make_shared<engine::PlannedStep>(*entry->step);
+        step->predicted_peak = memory::watermark();
+        entry->step = std::move(step);
+      }
       // What is planned again may take the place of other entries, and move this one.
       if (engine.plan_shortage() > 0) return plan_again(*entry, engine.plan_shortage());
       if (entry->hits >= kProved) entry->job.reset();  // some hundred bytes an operator
@@ -253,6 +306,7 @@ void PlannedSteps::end(bool completed) {
   job->base = base_;
   job->margin = first_margin(kind.budget);
   if (!kind.plan_file.empty()) job->fixed = fixed_;
+  job->cache = cache_;
   submit(std::move(job));
 }
 
@@ -263,6 +317,8 @@ void PlannedSteps::distrust() {
   for (Entry& entry : entries_) {
     if (!entry.step || entry.step.get() != engine.plan().tried()) continue;
     entry.step.reset();
+    if (!cache_.empty())
+      remove_cached(cache_, entry.kind.calls, entry.kind.count, entry.kind.budget);
     entry.note = "the plan of this step was given up: a step that followed it did not fit";
   }
 }

@@ -23,6 +23,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace neap::checkpointing {
@@ -66,13 +67,15 @@ class PlannedSteps {
     std::int64_t base = 0;                     // bytes that were live when it began
     std::int64_t margin = 0;                   // bytes of the budget that the plan leaves free
     std::shared_ptr<const graph::Plan> fixed;  // null: the planner makes it
+    std::string cache;                         // where the plan is kept; empty: nowhere
   };
   struct Entry {
     Kind kind;
     std::shared_ptr<const engine::PlannedStep> step;  // null: no plan fits
     std::string note;                                 // for people
-    std::shared_ptr<const Job> job;  // what it was made from; null once the plan has proved right
-    std::int64_t base = 0;           // of the job
+    // What it was made from. Null once the plan has proved right, and for one that another process has made.
+    std::shared_ptr<const Job> job;
+    std::int64_t base = 0;  // of the job
     std::int64_t margin = 0;
     std::int64_t planning_ns = 0;
     std::optional<Kind> next;  // what came after it the last time
@@ -84,12 +87,16 @@ class PlannedSteps {
   PlannedSteps() = default;
   static Entry make(const std::shared_ptr<const Job>& job, const std::stop_token& stop);
   void read_fixed();
+  void read_cache();
+  void add(Entry entry);
+  void note(const std::string& text);
   void collect();
   void submit(std::shared_ptr<const Job> job);
   Entry* find(const Kind& kind);
   bool worth_a_plan(const Kind& kind);
   void distrust();
   void plan_again(Entry& entry, std::int64_t shortage);
+  void forget(const Kind& kind);
   [[nodiscard]] bool fits(const Entry& entry) const;
   [[nodiscard]] engine::PlanCursor::Steps candidates();
 
@@ -107,6 +114,8 @@ class PlannedSteps {
   std::string note_;
   std::shared_ptr<const graph::Plan> fixed_;  // of scope_.plan_file, as it was then
   std::string fixed_file_;
+  std::string cache_;                            // of the open scope
+  std::pair<std::string, std::int64_t> cached_;  // the directory and the budget that were read last
   std::filesystem::file_time_type fixed_time_;
 
   std::stop_source stop_;

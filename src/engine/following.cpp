@@ -8,6 +8,8 @@ namespace neap::engine {
 
 void Engine::follow(PlanCursor::Steps steps) {
   plan_.start(std::move(steps));
+  // Else the peak would be that of whatever is cached.
+  memory::set_target(plan_.follows() ? std::optional(plan_.step()->predicted_peak) : std::nullopt);
   plan_shortage_ = 0;
 }
 

@@ -55,6 +55,10 @@ bool PlanCursor::call(std::uint64_t hash) {
 
 PlanCursor::Before PlanCursor::before_operator() {
   tried_ = step_;
+  if (operators_ + 1 == step_->operators.size()) {  // a step from a file may say what it likes
+    stop();
+    return {};
+  }
   const PlannedStep::At& at = step_->operators[operators_];
   const Before now{range(at.brings, at.leaves), range(at.leaves, at.evicts)};
   for (const std::uint32_t number : now.brings) gone_[number] = 0;

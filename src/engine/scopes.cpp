@@ -96,6 +96,7 @@ void Engine::abandon_scope() noexcept {
     forget_all();
   }
   if (std::exchange(budget_, std::nullopt)) memory::set_budget(std::nullopt);
+  memory::set_target(std::nullopt);
   detach_if_idle();
 }
 

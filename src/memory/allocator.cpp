@@ -78,6 +78,7 @@ Waiting::~Waiting() {
 }
 void set_death_hook(DeathHook hook) noexcept { death_hook.store(hook, std::memory_order_release); }
 void set_budget(std::optional<std::int64_t> bytes) { Pool::instance().set_budget(bytes); }
+void set_target(std::optional<std::int64_t> bytes) noexcept { Pool::instance().set_target(bytes); }
 std::optional<std::int64_t> budget() noexcept { return Pool::instance().budget(); }
 std::int64_t watermark() noexcept { return Pool::instance().watermark(); }
 void reset_watermark() noexcept { Pool::instance().reset_watermark(); }

@@ -78,6 +78,8 @@ void set_death_hook(DeathHook hook) noexcept;
 // Throws: BudgetExceeded when more than the limit is in use even so; the old limit stays.
 void set_budget(std::optional<std::int64_t> bytes);
 std::optional<std::int64_t> budget() noexcept;
+// Before `reserved` passes it what is cached goes back. What is live may. Absent: none.
+void set_target(std::optional<std::int64_t> bytes) noexcept;
 
 // The largest `reserved` since reset_watermark(): the scope's own peak, so that reset_peak() stays the program's.
 std::int64_t watermark() noexcept;

@@ -8,6 +8,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace neap::memory {
 namespace {
@@ -98,10 +99,13 @@ void Pool::raise_gauges() noexcept {
 }
 
 Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
+  bool aims = true;
   while (true) {
     const std::int64_t limit = limit_.load(std::memory_order_relaxed);
+    const std::int64_t target = target_.load(std::memory_order_relaxed);
     const std::int64_t reserved = reserved_.load(std::memory_order_relaxed);
-    const std::int64_t allowed = (limit < 0 ? kMost : limit) - reserved;
+    aims = aims && target >= 0 && (limit < 0 || target < limit);
+    const std::int64_t allowed = (aims ? target : limit < 0 ? kMost : limit) - reserved;
     const Arena::Taken taken = arena.take(bytes, allowed);
     if (taken.start != nullptr) {
       const std::int64_t now = reserved + taken.clean_bytes;
@@ -118,7 +122,8 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
     }
     // What the other arena has cached is worth less than what an eviction would cost.
     const std::int64_t missing = taken.clean_bytes - allowed;
-    if (trim_locked(missing, &arena) == 0) return {.shortage = missing};
+    if (trim_locked(missing, &arena) > 0) continue;
+    if (!std::exchange(aims, false)) return {.shortage = missing};
   }
 }
 
@@ -220,6 +225,13 @@ void Pool::set_budget(std::optional<std::int64_t> bytes) {
     }
   }
   limit_.store(bytes.value_or(-1));
+}
+
+void Pool::set_target(std::optional<std::int64_t> bytes) noexcept {
+  const std::lock_guard guard(lock_);
+  const std::int64_t over = bytes ? reserved_.load() - *bytes : 0;
+  if (over > 0) trim_locked(over);
+  target_.store(bytes.value_or(-1));
 }
 
 std::optional<std::int64_t> Pool::budget() const noexcept {

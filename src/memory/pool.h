@@ -56,6 +56,7 @@ class Pool {
 
   void set_budget(std::optional<std::int64_t> bytes);
   [[nodiscard]] std::optional<std::int64_t> budget() const noexcept;
+  void set_target(std::optional<std::int64_t> bytes) noexcept;
   void set_reclaimer(Reclaimer* reclaimer) noexcept { reclaimer_.store(reclaimer); }
   [[nodiscard]] Reclaimer* reclaimer() const noexcept { return reclaimer_.load(); }
   void fail_allocation(std::int64_t k, bool for_ever) noexcept;
@@ -93,7 +94,8 @@ class Pool {
   Counter peak_reserved_{0};
   Counter watermark_{0};
   Counter allocations_{0};
-  Counter limit_{-1};  // -1: none
+  Counter limit_{-1};   // -1: none
+  Counter target_{-1};  // -1: none
 
   Counter unseen_{0};
   Counter fail_in_{0};

@@ -115,8 +115,8 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_LE(second.replays, first.replays);
   EXPECT_GT(second.replays, 0);
   EXPECT_GT(second.planning_ns, 0);
-  EXPECT_LE(second.predicted_peak_bytes, second.peak_bytes);
-  EXPECT_GT(second.predicted_peak_bytes, second.peak_bytes * 98 / 100);
+  EXPECT_GE(second.predicted_peak_bytes, second.peak_bytes);
+  EXPECT_LE(second.predicted_peak_bytes, second.peak_bytes * 102 / 100);
   EXPECT_EQ(first_difference(chain.bits, expected), std::nullopt);
   // The same again: nothing is decided anew.
   const Stats third = run(std::ref(chain), budget);

@@ -91,6 +91,9 @@ class CommandTest(unittest.TestCase):
                 (["train", "--steps", "-1"], "-1 not in range"),
                 (["train", "--lr", "fast"], "fast"),
                 (["verify", "--budget", ""], "--budget"),
+                (["train", "--policy", "best"], "--policy: 'best'; expected planned, online, or"),
+                (["train", "--policy", "online", "--plan-cache", "x"],
+                 "--plan-cache keeps the plans of --policy planned"),
                 (["verify", "--json"], "--json"),
                 (["train", "--config", "nowhere.toml"], "nowhere.toml"),
                 (["analyze", "--batch-sizes", "8,0"], "--batch-sizes: Value 0 not in range"),
@@ -244,6 +247,29 @@ class CommandTest(unittest.TestCase):
                     "--batch-size", 32)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"equal bits: \d+ tensors, \d+ bytes")
+
+    def test_plans_are_kept_from_one_run_to_the_next(self):
+        kept = self.data / "plans"
+        arguments = ("--model", "transformer", "--steps", 3, "--batch-size", 32, "--budget", "40%",
+                     "--plan-cache", kept)
+        first = self.json_lines(self.train(*arguments, "--json"))
+        self.assertFalse(first[0]["planned"])
+        files = list(kept.iterdir())
+        self.assertGreaterEqual(len(files), 1)
+        for file in files:
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        again = self.json_lines(self.train(*arguments, "--json"))
+        self.assertTrue(any(line["planned"] for line in again[:2]), again)
+        self.assertEqual([line["loss"] for line in first], [line["loss"] for line in again])
+        self.assertLessEqual(again[-1]["peak_bytes"], again[-1]["budget_bytes"])
+        for file in files:
+            file.write_bytes(file.read_bytes()[:-5])
+        damaged = self.train(*arguments)
+        self.assert_ended(damaged, 0, f"{files[0]} is ignored: it is damaged: its sum is wrong")
+        with self.subTest("where none can be kept"):
+            file = self.write("file", "")
+            done = self.train(*arguments[:-1], file)
+            self.assert_ended(done, 0, f"{file}: no plan can be kept there: ")
 
     def test_impossible_budgets_end_with_1_and_say_what_to_do(self):
         small = self.train("--model", "mlp", "--steps", 1, "--budget", "64KiB")

@@ -213,6 +213,17 @@ TEST_F(Allocator, cached_blocks_make_room_under_a_budget) {
   EXPECT_LE(memory::usage().peak_reserved, before_.reserved + (8 << 20));
 }
 
+TEST_F(Allocator, what_is_cached_goes_before_a_target_is_passed_and_what_is_live_passes_it) {
+  constexpr std::int64_t kTarget = 8 << 20;
+  memory::set_target(before_.reserved + kTarget);
+  { const c10::DataPtr a = take(3 << 20), b = take(3 << 20); }
+  const c10::DataPtr block = take(7 << 20);  // fits none of the cached runs
+  EXPECT_LE(memory::usage().peak_reserved, before_.reserved + kTarget);
+  const c10::DataPtr another = take(7 << 20);
+  EXPECT_GT(memory::usage().reserved, before_.reserved + kTarget);
+  memory::set_target(std::nullopt);
+}
+
 TEST_F(Allocator, many_cached_small_blocks_make_room_for_a_large_one) {
   memory::set_budget(before_.reserved + (1 << 20));
   {
