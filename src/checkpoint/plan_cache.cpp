@@ -268,7 +268,8 @@ void remove_cached(const fs::path& directory, std::uint64_t calls, std::size_t c
 CachedSteps read_cached(const fs::path& directory, std::int64_t budget, std::size_t most) {
   CachedSteps found;
   std::error_code error;
-  const std::string ending = "-" + std::to_string(budget) + kEnding;
+  std::string ending("-");
+  ending += std::to_string(budget) + kEnding;
   std::vector<std::pair<fs::file_time_type, fs::path>> files;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     if (!it->path().filename().string().ends_with(ending)) continue;

@@ -105,7 +105,8 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
     const std::int64_t target = target_.load(std::memory_order_relaxed);
     const std::int64_t reserved = reserved_.load(std::memory_order_relaxed);
     aims = aims && target >= 0 && (limit < 0 || target < limit);
-    const std::int64_t allowed = (aims ? target : limit < 0 ? kMost : limit) - reserved;
+    const std::int64_t allowed = aims ? std::max<std::int64_t>(0, target - reserved)
+                                      : (limit < 0 ? kMost : limit) - reserved;
     const Arena::Taken taken = arena.take(bytes, allowed);
     if (taken.start != nullptr) {
       const std::int64_t now = reserved + taken.clean_bytes;

@@ -175,7 +175,7 @@ TEST_F(PlanCache, ignores_what_contradicts_itself_although_its_sum_is_right) {
   const std::string whole = content_of(path);
   // Whatever a byte is replaced by, what is still taken keeps the rules that the engine takes for granted.
   for (std::size_t at = kHead; at < whole.size(); ++at) {
-    for (const unsigned char value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
+    for (const int value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
       std::string changed = whole;
       changed[at] = static_cast<char>(value);
       replace(path, signed_again(changed));
@@ -239,7 +239,7 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   fs::remove(path);
   std::ofstream(path).close();
   fs::resize_file(path, std::uintmax_t{1} << 40);  // a hole: it takes no room
-  expect_ignored("it has 1.00 TiB, expected at most 256.00 MiB");
+  expect_ignored("it has 1.0 TiB, expected at most 256.0 MiB");
 }
 
 }  // namespace

@@ -269,7 +269,7 @@ class CommandTest(unittest.TestCase):
         with self.subTest("where none can be kept"):
             file = self.write("file", "")
             done = self.train(*arguments[:-1], file)
-            self.assert_ended(done, 0, f"{file}: no plan can be kept there: ")
+            self.assert_ended(done, 0, f"{file} is ignored: Not a directory")
 
     def test_impossible_budgets_end_with_1_and_say_what_to_do(self):
         small = self.train("--model", "mlp", "--steps", 1, "--budget", "64KiB")

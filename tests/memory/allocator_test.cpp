@@ -221,6 +221,8 @@ TEST_F(Allocator, what_is_cached_goes_before_a_target_is_passed_and_what_is_live
   EXPECT_LE(memory::usage().peak_reserved, before_.reserved + kTarget);
   const c10::DataPtr another = take(7 << 20);
   EXPECT_GT(memory::usage().reserved, before_.reserved + kTarget);
+  const c10::DataPtr third = take(1 << 20);
+  EXPECT_NE(third.get(), nullptr) << "beyond it already";
   memory::set_target(std::nullopt);
 }
 
