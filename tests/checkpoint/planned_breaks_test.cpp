@@ -141,6 +141,7 @@ TEST_P(BrokenPlans, go_on_line_with_equal_bits_wherever_in_the_step_a_call_is_ne
   };
   constexpr int kNever = -1;
   both(kNever);
+  both(kNever);  // after plans of other tests that were of no use, this one is made now
   const Stats whole = both(kNever);
   ASSERT_EQ(whole.plan_hits, 1) << whole.plan_note;
   ASSERT_GT(whole.replays, 0);
@@ -187,14 +188,14 @@ TEST(TwoModels, have_a_plan_each_when_their_scopes_take_turns) {
   Twins one("resnet", 70), other("transformer", 70);
   const std::int64_t budget = with_room(std::min(one.above(), other.above()));
   int hits = 0;
-  for (int round = 0; round < 6; ++round) {
+  for (int round = 0; round < 8; ++round) {
     Twins& twins = round % 2 == 0 ? one : other;
     twins.step_plain();
     const Stats stats = in_scope(budget, [&] { twins.step_planned(); });
     twins.expect_equal();
-    hits += static_cast<int>(stats.plan_hits);
+    if (round >= 4) hits += static_cast<int>(stats.plan_hits);
   }
-  EXPECT_EQ(hits, 4) << "of the second and third step of each";
+  EXPECT_EQ(hits, 4) << "of the third and fourth step of each";
 }
 
 }  // namespace
