@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ranges>
 #include <utility>
 
 namespace neap::checkpointing {
@@ -183,7 +182,8 @@ void PlannedSteps::read_cache() {
   cached_ = {cache_, scope_.budget};
   CachedSteps read = read_cached(cache_, scope_.budget, kMostEntries);
   for (const std::string& ignored : read.ignored) note(ignored);
-  for (CachedStep& cached : std::views::reverse(read.steps)) {  // the last is used last
+  std::ranges::reverse(read.steps);  // the last written counts as the last used
+  for (CachedStep& cached : read.steps) {
     Entry entry;
     entry.kind = {cached.step.calls.back(), cached.step.calls.size(), cached.budget};
     if (find(entry.kind) != nullptr) continue;

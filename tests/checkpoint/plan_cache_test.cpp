@@ -28,7 +28,6 @@ using checkpointing::CachedSteps;
 using checkpointing::read_cached;
 using checkpointing::remove_cached;
 using checkpointing::write_cached;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr std::int64_t kBudget = 4096;
@@ -50,12 +49,13 @@ CachedStep example(std::uint64_t last_call = 33) {
 }
 
 class PlanCache : public testing::Test {
- protected:
+ public:
   PlanCache() : folder_(fs::temp_directory_path() / ("neap_cache_" + std::to_string(::getpid()))) {}
   ~PlanCache() override { fs::remove_all(folder_); }
   PlanCache(const PlanCache&) = delete;
   PlanCache& operator=(const PlanCache&) = delete;
 
+ protected:
   [[nodiscard]] CachedSteps read() const { return read_cached(folder_, kBudget, kMost); }
   [[nodiscard]] fs::path only_file() const {
     std::vector<fs::path> files;

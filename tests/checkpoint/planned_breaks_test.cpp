@@ -135,7 +135,7 @@ TEST_P(BrokenPlans, go_on_line_with_equal_bits_wherever_in_the_step_a_call_is_ne
   const auto both = [&](int at) {
     twins.step_plain();
     const Intrusion intrusion(at);
-    const Stats stats = in_scope(budget, step);
+    Stats stats = in_scope(budget, step);
     twins.expect_equal();
     return stats;
   };
