@@ -143,8 +143,19 @@ TEST(MeasuredUsage, counts_what_each_optimizer_keeps) {
     EXPECT_EQ(usage.gradients, usage.parameters) << name;
     states.push_back(usage.optimizer_states / usage.parameters);
     EXPECT_EQ(usage.optimizer_states % usage.parameters, 0) << name;
+    for (const auto& layer : usage.layers) {
+      EXPECT_EQ(layer.optimizer_states, states.back() * layer.parameters) << name << layer.name;
+    }
   }
   EXPECT_EQ(states, (std::vector<std::int64_t>{0, 1, 2, 2}));
+}
+
+TEST(MeasuredUsage, counts_a_weight_that_two_layers_share_once) {
+  torch::nn::Linear first(64, 64), second(64, 64);
+  second->weight.set_data(first->weight.detach());
+  torch::nn::Sequential model(first, torch::nn::Tanh(), second);
+  EXPECT_EQ(analyze_memory_usage(model, {64}, 32).parameters,
+            memory::footprint(64 * 64 * 4) + 2 * memory::footprint(64 * 4));
 }
 
 // The short version called the input the activations.

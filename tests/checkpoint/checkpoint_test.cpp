@@ -157,6 +157,35 @@ TEST_F(Checkpoint, nests) {
   });
 }
 
+TEST_F(Checkpoint, lets_the_result_of_an_inner_one_go_with_the_outer_one) {
+  const at::Tensor x = square(1).requires_grad_();
+  const std::int64_t before = live();
+  const at::Tensor y = checkpoint(
+      [](const at::Tensor& outer) {
+        return checkpoint([](const at::Tensor& inner) { return inner.tanh().sin(); }, outer)
+            .cos()
+            .tanh();
+      },
+      x);
+  EXPECT_EQ(live() - before, kTensor) << "y alone";
+}
+
+TEST_F(Checkpoint, in_inference_mode_evicts_nothing_that_could_be_read_outside) {
+  const at::Tensor x = square(1);
+  at::Tensor inner, y;
+  const std::int64_t before = live();
+  {
+    const c10::InferenceMode inference;
+    y = checkpoint(
+        [&](const at::Tensor& t) {
+          inner = t.tanh();
+          return inner.sin();
+        },
+        x);
+  }
+  EXPECT_EQ(live() - before, 2 * kTensor);
+}
+
 TEST_F(Checkpoint, under_no_grad_leaves_nothing_but_the_result) {
   const at::Tensor x = square(1);
   const std::int64_t before = live();

@@ -14,6 +14,7 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -181,6 +182,28 @@ TEST_F(Selection, never_runs_a_kept_operator_again_though_nobody_saved_its_resul
   expect_bits(outcome, fn);
 }
 
+TEST_F(Selection, must_recompute_holds_also_where_a_kept_operator_has_to_run_again_for_it) {
+  const at::Tensor weight = square(3);
+  const Function fn = [&](const at::Tensor& x) { return (x.mm(weight) * 0.5).softmax(-1).exp(); };
+  CheckpointOptions options = CheckpointOptions::save_compute();
+  options.rules.push_back({.op = "aten::_softmax", .policy = CheckpointPolicy::MustRecompute});
+  const Outcome outcome = run(options, fn);
+  EXPECT_EQ(outcome.kept, 0);
+  EXPECT_EQ(outcome.replays, 3) << "the product, its half and softmax";
+  expect_bits(outcome, fn);
+}
+
+TEST_F(Selection, a_tag_on_what_nobody_saved_keeps_what_was_made_from_it) {
+  const at::Tensor weight = square(3);
+  const Function fn = [&](const at::Tensor& x) {
+    const at::Tensor product = tag(x.mm(weight), CheckpointPolicy::MustSave);
+    return (product * 0.5).softmax(-1).exp();
+  };
+  const Outcome outcome = run(CheckpointOptions{}, fn);
+  EXPECT_EQ(outcome.kept, 1) << "softmax in place of the product";
+  EXPECT_EQ(outcome.replays, 0);
+}
+
 TEST_F(Selection, keeping_products_and_convolutions_never_takes_more_than_no_checkpoint) {
   torch::manual_seed(4);
   nn::TransformerBlock block(64, 4, 0.1, /*causal=*/true);
@@ -327,6 +350,9 @@ TEST_F(Selection, refuses_options_that_cannot_be_meant) {
   EXPECT_EQ(
       with({.keep_at_most = Bytes(1), .importance = {{"a*", -2}}}),
       "CheckpointOptions: the importance of 'a*' is -2.000000; expected a number of 0 or more");
+  EXPECT_EQ(with({.keep_at_most = Bytes(1),
+                  .importance = {{"a*", std::numeric_limits<double>::infinity()}}}),
+            "CheckpointOptions: the importance of 'a*' is inf; expected a number of 0 or more");
   EXPECT_EQ(with({.importance = {{"a*", 1}}}),
             "CheckpointOptions: importance has nothing to weigh without a memory limit; name "
             "keep_at_most or free_at_least too");

@@ -76,10 +76,13 @@ TEST(Trace, counts_the_scratch_that_an_operator_needs_while_it_runs) {
 
 TEST(Trace, leaves_regions_alone) {
   const at::Tensor x = torch::randn({64, 64}).requires_grad_();
-  const graph::Trace trace = neap::trace([&] {
-    checkpoint([](const at::Tensor& in) { return in.tanh().exp().sin(); }, x).sum().backward();
-  });
+  const auto fn = [](const at::Tensor& in) { return in.tanh().exp().sin(); };
+  const graph::Trace trace = neap::trace([&] { checkpoint(fn, x).sum().backward(); });
   EXPECT_EQ(std::ranges::count(operators_of(trace), std::string("aten::tanh"), &Operator::name), 1);
+  x.mutable_grad().reset();
+  const graph::Trace plain = neap::trace([&] { fn(x).sum().backward(); });
+  EXPECT_EQ(graph::run_plainly(trace).after_forward.size(),
+            graph::run_plainly(plain).after_forward.size());
 }
 
 TEST(Trace, ends_with_the_step_that_throws) {
