@@ -145,6 +145,29 @@ TEST_F(Adaptive, keeps_its_decisions_where_bytes_waver_around_the_threshold) {
   EXPECT_EQ(checkpointed(adaptive), settled) << "a little room is no reason to change";
 }
 
+TEST_F(Adaptive, changes_nothing_back_and_forth_as_it_would_without_hysteresis) {
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(256);
+  const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
+  const auto changes = [&](double hysteresis) {
+    int count = 0;
+    for (std::int64_t percent = 60; percent < 96; percent += 2) {
+      AdaptiveCheckpointing adaptive(Bytes(base + all * percent / 100), {.hysteresis = hysteresis});
+      at::Tensor more;
+      std::int64_t before = 0;
+      for (int i = 0; i < 10; ++i) {
+        more = i % 2 == 0 ? torch::empty({all * 4 / 100}, torch::kByte) : at::Tensor();
+        step(adaptive, 256);
+        if (i > 4 && checkpointed(adaptive) != before) ++count;
+        before = checkpointed(adaptive);
+      }
+    }
+    return count;
+  };
+  EXPECT_EQ(changes(0.2), 0);
+  EXPECT_GT(changes(0), 0);
+}
+
 TEST_F(Adaptive, works_when_shapes_change_and_scales_what_it_knows) {
   const std::int64_t all = plain_growth(net_, 256);
   const at::Tensor x = input(512);
