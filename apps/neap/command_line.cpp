@@ -44,7 +44,7 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
   command
       .add_option("--plan-cache", options.plan_cache,
                   "keep plans in this directory, and take those that are there, so that the "
-                  "first step follows one already")
+                  "first steps follow them already")
       ->type_name("DIR");
   command
       .add_option("--batch-size", options.batch_size,

@@ -54,7 +54,7 @@ struct Online {};
 // and the new sequence is traced in its turn. A scope in which checkpoint() or its kin open a region stays on line: the regions
 // say what goes. The last plans used are kept, up to 16.
 struct Planned {
-  // A directory in which plans are kept from one process to the next, so that the first step follows a plan already; made when
+  // A directory in which plans are kept from one process to the next, so that the first steps follow plans already; made when
   // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
   // Stats::plan_note says so. Empty: none.
   std::filesystem::path cache = {};

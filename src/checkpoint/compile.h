@@ -17,7 +17,8 @@ namespace neap::checkpointing {
 // when the operator has run, and goes with its release. Storages and operators keep their numbers.
 graph::Trace with_what_is_held(const graph::Trace& trace);
 
-// `room`: bytes on top of the plan's peak, for what the allocator takes beyond the storages. `numbers`: the engine's, of each storage; the trace may have more of them, that no operator uses. `calls`: see PlannedStep.
+// `room`: bytes on top of the plan's peak, for what the allocator takes beyond the storages. `numbers`: the engine's, of each
+// storage; the trace may have more of them, that no operator uses. `calls`: see PlannedStep.
 // REQUIRES: graph::simulate() accepts the plan. Cost: linear.
 engine::PlannedStep compile(const graph::Trace& trace, const graph::Plan& plan, std::int64_t room,
                             const std::vector<std::uint32_t>& numbers,

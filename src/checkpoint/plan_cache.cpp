@@ -238,7 +238,7 @@ void write_cached(const fs::path& directory, const CachedStep& cached) {
   put(file, check_of(content));
   file += content;
 
-  std::string temporary = (directory / "XXXXXX").string();
+  std::string temporary = (directory / "XXXXXX").string();               // mkostemp fills it in
   const Descriptor descriptor(::mkostemp(temporary.data(), O_CLOEXEC));  // 0600
   if (descriptor.get() < 0) failed(reason());
   for (std::string_view rest = file; !rest.empty();) {

@@ -239,6 +239,11 @@ void PlannedSteps::note(const std::string& text) {
 
 void PlannedSteps::forget(const Kind& kind) {
   std::erase_if(entries_, [&](const Entry& entry) { return entry.kind == kind; });
+  remove_file(kind);
+}
+
+// Else the next process would follow it too.
+void PlannedSteps::remove_file(const Kind& kind) const {
   if (!cache_.empty()) remove_cached(cache_, kind.calls, kind.count, kind.budget);
 }
 
@@ -317,8 +322,7 @@ void PlannedSteps::distrust() {
   for (Entry& entry : entries_) {
     if (!entry.step || entry.step.get() != engine.plan().tried()) continue;
     entry.step.reset();
-    if (!cache_.empty())
-      remove_cached(cache_, entry.kind.calls, entry.kind.count, entry.kind.budget);
+    remove_file(entry.kind);
     entry.note = "the plan of this step was given up: a step that followed it did not fit";
   }
 }

@@ -97,6 +97,7 @@ class PlannedSteps {
   void distrust();
   void plan_again(Entry& entry, std::int64_t shortage);
   void forget(const Kind& kind);
+  void remove_file(const Kind& kind) const;
   [[nodiscard]] bool fits(const Entry& entry) const;
   [[nodiscard]] engine::PlanCursor::Steps candidates();
 

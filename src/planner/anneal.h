@@ -14,7 +14,7 @@ namespace neap::planner {
 // Above so many operators too little of what could change is tried.
 inline constexpr Index kMostAnnealed = 64;
 
-// The cheapest schedule met that fits. Cost: 50,000 changes, some 0.1 s; up to 300,000 while none fits.
+// The cheapest schedule met that fits. Cost: 20,000 changes, up to 60,000 while none fits; some us each.
 std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t budget,
                                          std::uint64_t seed);
 // The same from where the schedule is, with less heat. REQUIRES: it fits.

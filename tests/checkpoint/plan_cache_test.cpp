@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
 
 #include <sys/stat.h>
@@ -240,6 +241,21 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   std::ofstream(path).close();
   fs::resize_file(path, std::uintmax_t{1} << 40);  // a hole: it takes no room
   expect_ignored("it has 1.0 TiB, expected at most 256.0 MiB");
+}
+
+// Nothing in a file says which of its calls are operators.
+TEST(PlanCursor, ends_where_a_step_has_fewer_operators_than_the_program) {
+  auto step = std::make_shared<engine::PlannedStep>();
+  step->calls = {11, 22};
+  step->operators = {{0, 0, 0, 0}, {0, 0, 0, 0}};  // one, and what comes after it
+  engine::PlanCursor cursor;
+  cursor.start({step});
+  ASSERT_TRUE(cursor.call(11));
+  cursor.before_operator();
+  cursor.after_operator();
+  ASSERT_TRUE(cursor.call(22));
+  cursor.before_operator();
+  EXPECT_FALSE(cursor.follows());
 }
 
 }  // namespace
