@@ -100,8 +100,8 @@ present_otherwise() {
 }
 
 install_packages() {
-  local wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
-    libfmt-dev libspdlog-dev zlib1g-dev dataset-fashion-mnist)
+  local wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev zlib1g-dev
+    dataset-fashion-mnist)
   if [[ $tools == yes ]]; then
     wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy fortunes)
   fi

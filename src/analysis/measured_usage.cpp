@@ -52,7 +52,7 @@ class Reading {
     std::set<graph::StorageId> named;
     for (const graph::StorageId id : run_.after_forward) {
       const Storage& storage = storages_.at(id);
-      if (storage.given || storage.phase != graph::Phase::Forward) continue;
+      if (storage.given) continue;
       usage_.activations += storage.bytes;
       layers_[storage.layer].activations += storage.bytes;
       named.insert(id);
@@ -148,7 +148,6 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
   for (std::int64_t step = 0; step <= std::max<std::int64_t>(1, options.warm_up); ++step) {
     plain = run_step(job, batch, {.scope = false});
   }
-  drop_gradients(job.optimizer.get());
 
   MemoryUsage usage{.measured = true, .batch_size = batch_size};
   std::map<std::string, LayerUsage> layers;

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <iostream>
@@ -171,6 +172,23 @@ TEST(MeasuredUsage, counts_what_the_forward_keeps_and_not_its_input) {
   EXPECT_EQ(usage.activations, 2 * tensor + 2 * scalar);
   const std::int64_t wider = analyze_memory_usage(model, {64}, 512).activations;
   EXPECT_EQ(wider, 2 * memory::footprint(512 * 64 * 4) + 2 * scalar);
+}
+
+// Its backward is at its peak in one product, when nothing else is alive but what the forward keeps.
+TEST(MeasuredUsage, counts_as_temporaries_what_the_backward_holds_besides_at_its_peak) {
+  torch::manual_seed(1);
+  torch::nn::Sequential model(torch::nn::Linear(torch::nn::LinearOptions(64, 64).bias(false)),
+                              torch::nn::Functional([](const at::Tensor& x) { return x.exp(); }));
+  const std::int64_t tensor = memory::footprint(4096 * 64 * 4), scalar = memory::footprint(4);
+  const MemoryUsage usage = analyze_memory_usage(
+      model, {64}, 4096,
+      {.loss = [](const at::Tensor& y, const at::Tensor& /*target*/) { return y.sum(); }});
+  EXPECT_EQ(usage.activations, tensor + 2 * scalar)
+      << "the result of exp; the loss, and its gradient";
+  EXPECT_EQ(usage.temporaries, tensor) << "the gradient of the result of exp";
+  std::int64_t most = 0;
+  for (const analysis::LayerUsage& layer : usage.layers) most = std::max(most, layer.temporaries);
+  EXPECT_EQ(most, tensor);
 }
 
 TEST(MeasuredUsage, leaves_the_model_and_the_generator_as_they_were) {

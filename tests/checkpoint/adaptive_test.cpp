@@ -168,6 +168,51 @@ TEST_F(Adaptive, changes_nothing_back_and_forth_as_it_would_without_hysteresis) 
   EXPECT_GT(changes(0), 0);
 }
 
+TEST_F(Adaptive, decides_anew_within_a_forward_in_which_a_layer_takes_more_than_it_used_to) {
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(256);
+  const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
+  AdaptiveCheckpointing adaptive(Bytes(base + all * 105 / 100));
+  at::Tensor more;
+  std::int64_t bytes = 0;
+  const auto first = net_.layers[0];
+  net_.layers[0] = [&](const at::Tensor& in) {
+    more = torch::empty({bytes}, torch::kByte);
+    return first(in);
+  };
+  for (int i = 0; i < 2; ++i) step(adaptive, 256);
+  EXPECT_EQ(checkpointed(adaptive), 0);
+  bytes = all / 4;
+  EXPECT_LE(step(adaptive, 256), all * 105 / 100);
+  EXPECT_FALSE(adaptive.decisions()[0].checkpointed) << "it was not known then";
+  EXPECT_GT(checkpointed(adaptive), 0);
+}
+
+TEST_F(Adaptive, checkpoints_the_layers_that_cost_the_least_time_a_byte) {
+  const at::Tensor large = torch::ones({384, 384});
+  for (int i = 0; i < kLayers; i += 2) {
+    const auto layer = net_.layers[static_cast<std::size_t>(i)];
+    net_.layers[static_cast<std::size_t>(i)] = [layer, large](const at::Tensor& in) {
+      const torch::NoGradGuard guard;
+      for (int j = 0; j < 20; ++j) torch::mm(large, large);  // some 50 times as long as the others
+      const torch::AutoGradMode grad(true);
+      return layer(in);
+    };
+  }
+  const std::int64_t all = plain_growth(net_, 256);
+  const at::Tensor x = input(256);
+  const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
+  AdaptiveCheckpointing adaptive(Bytes(base + all * 130 / 100));
+  step(adaptive, 256);
+  EXPECT_EQ(checkpointed(adaptive), 0);
+  const at::Tensor more = torch::empty({all / 2}, torch::kByte);
+  step(adaptive, 256);
+  EXPECT_GT(checkpointed(adaptive), 0);
+  for (const AdaptiveDecision& decision : adaptive.decisions()) {
+    EXPECT_FALSE(decision.checkpointed && decision.layer % 2 == 0) << decision.layer;
+  }
+}
+
 TEST_F(Adaptive, works_when_shapes_change_and_scales_what_it_knows) {
   const std::int64_t all = plain_growth(net_, 256);
   const at::Tensor x = input(512);

@@ -286,6 +286,20 @@ TEST_F(Selection, chooses_by_recompute_time_and_importance_what_fits_into_the_ro
       << "what has no importance goes also where there is room";
 }
 
+// What a result costs is all that must run again for it, when what it was made from is gone too.
+TEST_F(Selection, counts_what_must_run_again_before_a_result) {
+  const at::Tensor weight = torch::eye(kSide);
+  const Function fn = [&](const at::Tensor& x) {
+    at::Tensor far = x;
+    for (int i = 0; i < 10; ++i) far = far.mm(weight);  // saved by nobody
+    return x.tan() + far.reciprocal();
+  };
+  const Outcome outcome = run({.keep_at_most = Bytes(kTensor)}, fn);
+  EXPECT_EQ(outcome.kept, 1);
+  EXPECT_EQ(outcome.replays, 1) << "tan alone, which is dearer than reciprocal by itself";
+  expect_bits(outcome, fn);
+}
+
 TEST_F(Selection, must_save_holds_against_a_budget_and_prefer_save_gives_way) {
   const at::Tensor x = square(1).requires_grad_();
   const auto kept_in_budget = [&](CheckpointPolicy policy) {
