@@ -40,7 +40,7 @@ train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memo
 test: tools check-format ## build and run every test
 	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS)
-	ctest --test-dir $(BUILD) --output-on-failure
+	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
 
 test-asan: tools ## the tests under address, undefined-behaviour and leak sanitizers
 	cmake --preset asan -DNEAP_TORCH_VERSION=$(TORCH_VERSION) > /dev/null

@@ -115,6 +115,7 @@ class Planning {
   void tell(const planner::Solution& solution, const graph::Outcome& outcome, bool on_error) {
     const std::int64_t head = planner::budget_of_share(trace_, 0).count();
     const std::int64_t plain_peak = graph::run_plainly(trace_).peak;
+    const std::int64_t arena = planner::place(trace_, solution.plan).arena.count();
     if (options_.json) {
       Json starts = Json::array();
       for (const planner::Start& start : solution.starts) {
@@ -126,6 +127,7 @@ class Planning {
                         {"plain_ns", solution.plain_ns},
                         {"budget_bytes", solution.plan.budget},
                         {"predicted_peak_bytes", solution.plan.predicted_peak},
+                        {"arena_bytes", arena},
                         {"predicted_ns", solution.plan.predicted_ns},
                         {"extra_ns", solution.rerun_ns},
                         {"bound_ns", solution.bound_ns},
@@ -145,6 +147,7 @@ class Planning {
         {"share of what the plain step needs",
          percent(solution.plan.budget - head, plain_peak - head)},
         {"predicted peak", Bytes(solution.plan.predicted_peak).text()},
+        {"in one block of memory", Bytes(arena).text()},
         {"operators that run again", std::to_string(outcome.reruns)},
         {"extra time", extra(solution.rerun_ns, plain_ns)},
         {"no plan takes less than", extra(solution.bound_ns, plain_ns)},

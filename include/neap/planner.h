@@ -86,6 +86,29 @@ struct Frontier {
 NEAP_EXPORT Frontier frontier(const graph::Trace& trace, std::int64_t points,
                               const Options& options = {});
 
+// From a step of the plan that makes it until one that frees it.
+struct Stay {
+  graph::StorageId storage = -1;  // -1: workspace of the operator of `step`
+  std::int64_t step = -1;         // of the plan, counted from 0; -1: before the first
+  std::int64_t until = 0;         // the step that frees it; as many as there are: none does
+  std::int64_t offset = 0;        // a multiple of kPlacementAlignment
+  std::int64_t bytes = 0;
+
+  bool operator==(const Stay&) const = default;
+};
+inline constexpr std::int64_t kPlacementAlignment = 64;
+
+// A step that follows a plan, in one block of memory.
+struct Placement {
+  Bytes arena;  // of the block; at least the plan's peak
+  std::vector<Stay> stays;
+};
+
+// Offsets for all that a plan makes, given storages and workspaces too, so that nothing that is there at the same time overlaps. What
+// is given stays where it is until it is freed. neap's own allocator needs none: its holes are addresses, not memory.
+// Throws: graph::BrokenPlan, graph::FormatError as graph::simulate(). Cost: bench/plans.md; quadratic in the number of stays.
+NEAP_EXPORT Placement place(const graph::Trace& trace, const graph::Plan& plan);
+
 // A share of what a plain step needs above what is there before it: head + share * (plain peak - head).
 // Throws: InvalidArgument for a share that is not in [0, 1]; graph::FormatError.
 NEAP_EXPORT Bytes budget_of_share(const graph::Trace& trace, double share);

@@ -14,7 +14,7 @@ import xml.etree.ElementTree
 
 NEAP = sys.argv.pop(1)
 PLAN_KEYS = {"label", "head_bytes", "plain_peak_bytes", "plain_ns", "budget_bytes", "predicted_peak_bytes",
-             "predicted_ns", "extra_ns", "bound_ns", "reruns", "starts", "winner"}
+             "arena_bytes", "predicted_ns", "extra_ns", "bound_ns", "reruns", "starts", "winner"}
 FRONTIER_KEYS = {"label", "head_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points"}
 SMALL = ("--model", "resnet", "--input", "3,16,16", "--batch-size", 16, "--threads", 1)
 LABEL = "resnet 3x16x16 batch 16 adamw"
@@ -93,6 +93,8 @@ class PlanTest(unittest.TestCase):
         room = shown["plain_peak_bytes"] - shown["head_bytes"]
         self.assertEqual(shown["budget_bytes"], shown["head_bytes"] + room // 2)
         self.assertLessEqual(shown["predicted_peak_bytes"], shown["budget_bytes"])
+        self.assertGreaterEqual(shown["arena_bytes"], shown["predicted_peak_bytes"])
+        self.assertLessEqual(shown["arena_bytes"], 1.03 * shown["predicted_peak_bytes"])
         self.assertEqual(shown["predicted_ns"], shown["plain_ns"] + shown["extra_ns"])
         self.assertLessEqual(shown["bound_ns"], shown["extra_ns"])
         self.assertEqual(shown["reruns"], sum("rerun" in step for step in steps))
@@ -109,7 +111,7 @@ class PlanTest(unittest.TestCase):
         packed.write_bytes(gzip.compress(self.trace.read_bytes()))
         done = neap("plan", packed, "--budget", "60%", "--time-limit", "0.2", "-o", "-")
         self.assertEqual(done.returncode, 0, done.stderr)
-        for text in ("plain peak", "plain time", "budget", "predicted peak", "extra time", "no plan takes less",
+        for text in ("plain peak", "plain time", "budget", "predicted peak", "in one block", "extra time", "no plan takes less",
                      "distance", "run again", "start dtr", "the plan's start"):
             self.assertIn(text, done.stderr)
         self.assertEqual(json.loads(done.stdout.splitlines()[0])["neap_plan"], 1)

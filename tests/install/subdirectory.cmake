@@ -19,6 +19,7 @@ foreach(target neap_command neap_checkpoint_tests neap_bench)
 endforeach()
 ")
 run(${CMAKE_COMMAND} -S "${scratch}/source" -B "${scratch}/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
-    -DNEAP_TORCH_VERSION=${NEAP_TORCH_VERSION})
+    -DNEAP_TORCH_VERSION=${NEAP_TORCH_VERSION} "-DTorch_DIR=${Torch_DIR}"
+    "-DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH}")
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2 --target app)
 run("${scratch}/build/app")
