@@ -41,7 +41,8 @@ report::Table quality_table() {
                         {"it is", report::Align::Left},
                         {"dtr_eq, + %"},
                         {"next_use, + %"},
-                        {"s"}});
+                        {"s"},
+                        {"block, + %"}});
 }
 
 void add_quality(report::Table& table, const graph::Trace& trace, int share_percent) {
@@ -63,13 +64,16 @@ void add_quality(report::Table& table, const graph::Trace& trace, int share_perc
     const auto of = [&](const char* start) {
       return found.contains(start) ? found[start] : std::string("-");
     };
-    table.add_row({share, percent(solution.rerun_ns, solution.plain_ns),
-                   percent(solution.bound_ns, solution.plain_ns),
-                   best ? percent(*best, solution.plain_ns) : "-", name, of("dtr_eq"),
-                   of("next_use"), fixed(took, 1)});
+    table.add_row(
+        {share, percent(solution.rerun_ns, solution.plain_ns),
+         percent(solution.bound_ns, solution.plain_ns),
+         best ? percent(*best, solution.plain_ns) : "-", name, of("dtr_eq"), of("next_use"),
+         fixed(took, 1),
+         percent(planner::place(trace, solution.plan).arena.count() - solution.plan.predicted_peak,
+                 solution.plan.predicted_peak)});
   } catch (const planner::Infeasible& error) {
     const bool proved = error.floor > error.budget;
-    table.add_row({share, proved ? "there is none" : "none found", "", "", "", "", "", ""});
+    table.add_row({share, proved ? "there is none" : "none found", "", "", "", "", "", "", ""});
   }
 }
 
@@ -121,10 +125,11 @@ int main(int argc, char** argv) {
   std::strftime(date, sizeof(date), "%Y-%m-%d", std::localtime(&now));
   std::printf(
       "# Plans\n\n`make bench-plans`, %s, %u threads. Extra time over the plain step, in percent, "
-      "by budget: a "
-      "share of what "
-      "the plain step needs above what is there before it. No plan does with less than the bound. "
-      "\"best start\" is what local search began with. \"there is none\" is proved.\n\n## "
+      "by budget: a share of what the plain step needs above what is there before it. No plan does "
+      "with less than the bound. "
+      "\"best start\" is what local search began with. \"there is none\" is proved. \"block\" is "
+      "the "
+      "block of memory that all fits into, above the plan's peak.\n\n## "
       "Quality\n",
       date, std::thread::hardware_concurrency());
   if (files.empty()) {
@@ -132,10 +137,16 @@ int main(int argc, char** argv) {
       neap::bench::show(std::string(family) + ", 1000 operators",
                         neap::bench::make_trace(family, 1000, 1));
     }
+    const std::filesystem::path traces(NEAP_TRACES_DIR);
     for (const char* const model : {"resnet", "gpt", "lstm", "mlp", "unet"}) {
-      const std::filesystem::path file =
-          std::filesystem::path(NEAP_TRACES_DIR) / (std::string(model) + ".jsonl.gz");
-      neap::bench::show(std::string(model) + ", traced", neap::graph::read_trace(file));
+      neap::bench::show(std::string(model) + ", traced",
+                        neap::graph::read_trace(traces / (std::string(model) + ".jsonl.gz")));
+    }
+    for (const char* const model :
+         {"resnet50", "densenet121", "swin_t", "deeplabv3", "gpt2", "lstm_cells"}) {
+      const neap::graph::Trace trace =
+          neap::graph::read_trace(traces / "gpu" / (std::string(model) + ".jsonl.gz"));
+      neap::bench::show(trace.label + ", " + trace.device + ", PyTorch " + trace.torch, trace);
     }
     neap::bench::show_growth();
     return 0;
