@@ -1,12 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // The largest batch that trains in 4 GiB of LibTorch's memory, and the time of a picture: plain, with checkpoint() around each
-// block, in segments, and by a budget alone.
+// block, in segments, and by a budget alone, on line and following a plan.
 //
 // Steps take minutes, so little is run twice: peaks without a budget are the same in each step and grow by the same with each
 // picture, so the largest batch is predicted from two small ones and proved by a step at it and one beyond it. Inside
-// the budget each batch of a list is tried until one is refused. Then all rows run in turn, twice, on memory that the
-// allocator has already, after a step that is not counted: as in training, where only the first step pays for fresh pages.
+// the budget each batch of a list is tried until one is refused: these steps run on line, and plans are made of them. Then all
+// rows run in turn, twice, on memory that the allocator has already, after a step that is not counted: as in training,
+// where only the first step pays for fresh pages and has no plan.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -16,18 +17,22 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 namespace neap::bench {
 namespace {
 
 constexpr Bytes kBudget{std::int64_t{4} << 30};
 
-enum class How { Plain, Blocks, Segments, Budget };
+enum class How { Plain, Blocks, Segments, Online, Planned };
 
 struct Attempt {
   bool fits = false;
+  bool by_plan = false;
   Bytes peak;  // live
   double seconds = 0;
 };
@@ -41,9 +46,13 @@ Attempt attempt(const std::string& name, How how, std::int64_t batch) {
   const double start = now_ms();
   memory::reset_peak();
   try {
-    Scope scope({.budget = how == How::Budget ? std::optional(kBudget) : std::nullopt});
+    Options options;
+    if (how == How::Online || how == How::Planned) options.budget = kBudget;
+    if (how == How::Online) options.policy = Online{};
+    Scope scope(options);
     workload.step(loss);
     scope.end();
+    result.by_plan = scope.stats().plan_hits > 0;
     result.peak = Bytes(memory::usage().peak);
     result.fits = result.peak <= kBudget;
   } catch (const BudgetExceeded& error) {
@@ -51,20 +60,38 @@ Attempt attempt(const std::string& name, How how, std::int64_t batch) {
                  error.what());
   }
   result.seconds = (now_ms() - start) / 1000;
-  std::fprintf(stderr, "%s, way %d, batch %lld: %s, peak %s, %.1f s\n", name.c_str(),
+  finish_planning();  // no planner beside the next step
+  std::fprintf(stderr, "%s, way %d, batch %lld: %s%s, peak %s, %.1f s\n", name.c_str(),
                static_cast<int>(how), static_cast<long long>(batch), result.fits ? "fits" : "no",
-               result.peak.text().c_str(), result.seconds);
+               result.by_plan ? " by plan" : "", result.peak.text().c_str(), result.seconds);
   return result;
 }
 
 // Proved: it fits, and one more does not.
 std::int64_t largest_batch(const std::string& name, How how) {
-  const std::int64_t one = attempt(name, how, 2).peak.count();
-  const std::int64_t two = attempt(name, how, 4).peak.count();
-  std::int64_t batch = std::max<std::int64_t>(1, 4 + (kBudget.count() - two) * 2 / (two - one));
-  while (batch > 1 && !attempt(name, how, batch).fits) --batch;
-  while (attempt(name, how, batch + 1).fits) ++batch;
-  return batch;
+  const auto bytes_of = [&](std::int64_t batch) { return attempt(name, how, batch).peak.count(); };
+  std::int64_t fits = 2, fits_bytes = bytes_of(fits);
+  std::int64_t other = 2 * fits, other_bytes = bytes_of(other);
+  while (other_bytes <= kBudget.count() && other_bytes < fits_bytes + fits_bytes / 8) {
+    fits = std::exchange(other, 2 * other);  // of few the optimizer's step takes the most
+    fits_bytes = std::exchange(other_bytes, bytes_of(other));
+  }
+  std::int64_t fails = std::numeric_limits<std::int64_t>::max();
+  while (fails - fits > 1) {
+    // On the line through the last two.
+    std::int64_t next =
+        fits + (kBudget.count() - fits_bytes) * (other - fits) / (other_bytes - fits_bytes);
+    next = std::clamp(next, fits + 1, fails - 1);
+    const std::int64_t bytes = bytes_of(next);
+    if (bytes <= kBudget.count()) {
+      other = std::exchange(fits, next);
+      other_bytes = std::exchange(fits_bytes, bytes);
+    } else {
+      other = fails = next;
+      other_bytes = bytes;
+    }
+  }
+  return fits;
 }
 
 struct Row {
@@ -76,7 +103,7 @@ struct Row {
 };
 
 // Inside the budget, multiples of it are tried.
-const std::map<std::string, std::int64_t> kStride{{"deck", 8}, {"transformer", 32}, {"unet", 32}};
+const std::map<std::string, std::int64_t> kStride{{"deck", 16}, {"transformer", 64}, {"unet", 32}};
 
 std::vector<Row> measure(const std::string& name) {
   std::vector<Row> rows;
@@ -93,11 +120,15 @@ std::vector<Row> measure(const std::string& name) {
   const std::int64_t stride = kStride.at(name);
   std::int64_t beyond = (std::ranges::max(batches) / stride + 1) * stride;
   const std::int64_t first = beyond;
-  while (attempt(name, How::Budget, beyond).fits) beyond += stride;
-  if (beyond > first) batches.push_back(beyond - stride);
+  for (const std::int64_t batch : batches) (void)attempt(name, How::Planned, batch);
+  while (attempt(name, How::Planned, beyond).fits) beyond += stride;
   std::ranges::sort(batches);
   for (const std::int64_t batch : batches) {
-    rows.push_back({"by the budget alone", How::Budget, batch});
+    rows.push_back({"by the budget alone, on line", How::Online, batch});
+    rows.push_back({"by the budget alone, by plan", How::Planned, batch});
+  }
+  for (const std::int64_t batch : std::set{first, beyond - stride}) {
+    if (batch < beyond) rows.push_back({"by the budget alone, by plan", How::Planned, batch});
   }
   (void)attempt(name, How::Plain, plain);
   constexpr int kRounds = 2;
@@ -105,6 +136,7 @@ std::vector<Row> measure(const std::string& name) {
     for (Row& row : rows) {
       const Attempt step = attempt(name, row.how, row.batch);
       if (!step.fits) continue;
+      if (row.how == How::Planned && !step.by_plan) row.way = "by the budget alone, its plan lost";
       row.peak = step.peak;
       row.seconds_each.push_back(step.seconds / static_cast<double>(row.batch));
     }
