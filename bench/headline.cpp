@@ -79,9 +79,9 @@ std::int64_t largest_batch(const std::string& name, How how) {
   std::int64_t fails = std::numeric_limits<std::int64_t>::max();
   while (fails - fits > 1) {
     // On the line through the last two.
-    std::int64_t next =
-        fits + (kBudget.count() - fits_bytes) * (other - fits) / (other_bytes - fits_bytes);
-    next = std::clamp(next, fits + 1, fails - 1);
+    const std::int64_t growth = (other_bytes - fits_bytes) / (other - fits);
+    const std::int64_t more = (kBudget.count() - fits_bytes) / std::max<std::int64_t>(1, growth);
+    const std::int64_t next = std::clamp(fits + more, fits + 1, fails - 1);
     const std::int64_t bytes = bytes_of(next);
     if (bytes <= kBudget.count()) {
       other = std::exchange(fits, next);
@@ -136,7 +136,8 @@ std::vector<Row> measure(const std::string& name) {
     for (Row& row : rows) {
       const Attempt step = attempt(name, row.how, row.batch);
       if (!step.fits) continue;
-      if (row.how == How::Planned && !step.by_plan) row.way = "by the budget alone, its plan lost";
+      if (row.how == How::Planned && !step.by_plan)
+        row.way = "by the budget alone, no plan followed";
       row.peak = step.peak;
       row.seconds_each.push_back(step.seconds / static_cast<double>(row.batch));
     }

@@ -187,7 +187,7 @@ def swin():
     return "swin_t bfloat16 batch 32, AdamW", model, torch.optim.AdamW(model.parameters()), classify, pictures(32)
 
 
-def detection_unet():
+def deeplabv3():
     import torchvision
 
     model = torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21).cuda()
@@ -208,17 +208,6 @@ def gpt2():
             return m(input_ids=b[0], labels=b[0]).loss
 
     return "gpt2 bfloat16 4x512, fused AdamW", model, torch.optim.AdamW(model.parameters(), fused=True), loss, (tokens,)
-
-
-def t5():
-    import transformers
-
-    config = transformers.T5Config(d_model=512, num_layers=6, num_decoder_layers=6, decoder_start_token_id=0, use_cache=False)
-    model = transformers.T5ForConditionalGeneration(config).cuda()
-    batch = torch.randint(32000, (8, 256), device="cuda"), torch.randint(32000, (8, 64), device="cuda")
-    return "t5-small 8x256 to 64, foreach AdamW", model, torch.optim.AdamW(model.parameters(), foreach=True), (
-        lambda m, b: m(input_ids=b[0], labels=b[1]).loss
-    ), batch
 
 
 def lstm():
@@ -251,9 +240,8 @@ MODELS = {
     "resnet50": resnet50,
     "densenet121": densenet121,
     "swin_t": swin,
-    "deeplabv3": detection_unet,
+    "deeplabv3": deeplabv3,
     "gpt2": gpt2,
-    "t5": t5,
     "lstm_cells": lstm,
 }
 

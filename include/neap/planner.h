@@ -106,7 +106,8 @@ struct Placement {
 
 // Offsets for all that a plan makes, given storages and workspaces too, so that nothing that is there at the same time overlaps. What
 // is given stays where it is until it is freed. neap's own allocator needs none: its holes are addresses, not memory.
-// Throws: graph::BrokenPlan, graph::FormatError as graph::simulate(). Cost: bench/plans.md; quadratic in the number of stays.
+// Throws: graph::BrokenPlan, graph::FormatError as graph::simulate(). Cost: a second or two at most; above some 20,000 stays no orders
+// are tried, and it takes less.
 NEAP_EXPORT Placement place(const graph::Trace& trace, const graph::Plan& plan);
 
 // A share of what a plain step needs above what is there before it: head + share * (plain peak - head).

@@ -161,7 +161,7 @@ TEST(Place, takes_plans_with_everything_that_the_format_has) {
   }
 }
 
-// As they come, 1 and 2 lie apart when 3 comes, and it finds no hole.
+// As they come, 1 lies between two holes when 3 comes, and it fits into neither.
 TEST(Place, finds_the_order_in_which_all_fit) {
   graph::Trace trace;
   const auto op = [](std::vector<graph::Made> makes) {
