@@ -5,6 +5,10 @@
 
 #include <neap/neap.h>
 
+#include <c10/core/DispatchKeySet.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <array>
 #include <cstdio>
 #include <numeric>
 #include <stdexcept>
@@ -49,6 +53,61 @@ void scope_cost() {
   std::printf("| open and close a `Scope` | %s us |\n", median_and_spread(us, "%.2f").c_str());
 }
 
+// Steps of many operators on 240 floats, in turn: behind an empty fallback, recorded and decided on line, and following a plan.
+// Nothing runs again, so that all the time above the empty fallback's is bookkeeping.
+void operator_cost() {
+  constexpr int kRounds = 60, kLayers = 300;
+  const c10::DispatchKeySet neap_key(c10::parseDispatchKey(interception_key()));
+  const at::Tensor seed = torch::randn({240}, torch::requires_grad());
+  const auto step = [&] {
+    at::Tensor x = seed;
+    for (int layer = 0; layer < kLayers; ++layer) x = (x * seed).sin();
+    x.sum().backward();
+    seed.mutable_grad().reset();
+  };
+  const Bytes budget{std::int64_t{1} << 30};
+  enum Way : std::size_t { Plain, Empty, Online, Planned, kWays };
+  std::array<std::vector<double>, kWays> us;
+  std::int64_t operators = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    for (const Way way : {Plain, Empty, Online, Planned}) {
+      const double start = now_ms();
+      if (way == Plain) {
+        step();
+      } else if (way == Empty) {
+        const c10::impl::IncludeDispatchKeyGuard include{neap_key};
+        step();
+      } else {
+        Options options{.budget = budget};
+        if (way == Online) options.policy = neap::Online{};
+        Scope scope(options);
+        step();
+        scope.end();
+        if (way == Planned && scope.stats().plan_hits == 0) {
+          finish_planning();
+          continue;  // the first ones
+        }
+        operators = scope.stats().operators;
+      }
+      us[way].push_back((now_ms() - start) * 1000);
+    }
+  }
+  const auto above = [&](Way way, Way base) {
+    std::vector<double> each;
+    for (std::size_t i = 0; i < us[way].size(); ++i) {
+      const std::size_t turn = us[base].size() - us[way].size() + i;
+      each.push_back((us[way][i] - us[base][turn]) / static_cast<double>(operators));
+    }
+    return median_and_spread(each, "%.2f");
+  };
+  std::printf("| an operator on 240 floats behind an empty fallback | %s us more than plain |\n",
+              above(Empty, Plain).c_str());
+  std::printf("| the same recorded, with all decided on line | %s us more than behind it |\n",
+              above(Online, Empty).c_str());
+  std::printf("| the same recorded, by a plan | %s us more than behind it |\n",
+              above(Planned, Empty).c_str());
+}
+
 // `live` storages of 1 KiB, each made from the one before it; then a tenth of them has to go, one at a time.
 void eviction_cost(int live) {
   std::vector<double> us;
@@ -90,6 +149,7 @@ void measure_micro() {
   checkpoint_cost("x + 1", [](const at::Tensor& x) { return x + 1; });
   checkpoint_cost("x * x", [](const at::Tensor& x) { return x * x; });
   scope_cost();
+  operator_cost();
   for (const int live : {1000, 10000, 100000}) eviction_cost(live);
   std::fflush(stdout);
 }

@@ -59,7 +59,8 @@ struct Planned {
   // Stats::plan_note says so. Empty: none.
   std::filesystem::path cache = {};
 };
-// As Planned, with this plan file and no other for what it fits, as `neap plan -o` writes it.
+// As Planned, with this plan file and no other for what it fits, as `neap plan -o` writes it. What it frees and does not bring back
+// stays until the program lets go of it, where its peak leaves room for it.
 struct Fixed {
   std::filesystem::path plan;
 };

@@ -24,6 +24,16 @@
 
 namespace neap::planner {
 
+// The operator runs again right before operator `before`; as many as there are: at the end. Both count from 0.
+struct Repeat {
+  std::int64_t op;
+  std::int64_t before;
+
+  bool operator==(const Repeat&) const = default;
+};
+// Those of a plan, in its order.
+NEAP_EXPORT std::vector<Repeat> repeats_of(const graph::Plan& plan);
+
 struct Options {
   Bytes budget = {};       // of everything that the trace counts, given storages included
   std::uint64_t seed = 1;  // of the searches
@@ -31,11 +41,14 @@ struct Options {
   std::optional<std::chrono::milliseconds> time_limit = {};
   int threads = 0;            // 0: as many as there are cores
   std::stop_token stop = {};  // once stopped, returns soon what it has by then
+  // Of steps that fitted, in a smaller budget or without a plan: no plan takes longer than the best of them that fits. What no
+  // plan may repeat there is left out of them.
+  std::vector<std::vector<Repeat>> known = {};
 };
 
 // What a member of the portfolio found, before local search.
 struct Start {
-  std::string name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, anneal
+  std::string name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, anneal; known
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };
 
@@ -61,7 +74,8 @@ class NEAP_EXPORT Infeasible : public Error {
   std::int64_t floor_operator;
 };
 
-// Throws: Infeasible; graph::FormatError when the trace is none; InvalidArgument for a budget below 0.
+// Throws: Infeasible; graph::FormatError when the trace is none; InvalidArgument for a budget below 0, and for what is known of
+// operators that the trace does not have.
 // Cost: 1,000 operators about a second, 100,000 less than ten: bench/plans.md.
 NEAP_EXPORT Solution solve(const graph::Trace& trace, const Options& options);
 

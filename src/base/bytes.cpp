@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -120,17 +119,33 @@ class Reader {
 
 Bytes Bytes::parse(std::string_view text) { return Reader(text).read(); }
 
+// Without printf, which takes longer than an eviction may.
 std::string Bytes::text() const {
-  constexpr std::array<const char*, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  std::size_t unit = 0;
-  auto value = static_cast<double>(count_);
-  while ((value >= 1023.95 || value <= -1023.95) && unit + 1 < kNames.size()) {
-    value /= 1024;
-    ++unit;
+  constexpr std::array<std::string_view, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  const bool negative = count_ < 0;
+  const std::uint64_t bytes =
+      negative ? 0 - static_cast<std::uint64_t>(count_) : static_cast<std::uint64_t>(count_);
+  std::string out = negative ? "-" : "";
+  if (bytes < 1024) return out.append(std::to_string(bytes)).append(" B");
+  // The first unit in which the rounded number has less than five digits.
+  std::size_t unit = 1;
+  std::uint64_t tenths = 0;
+  for (;; ++unit) {
+    const unsigned shift = 10 * static_cast<unsigned>(unit);
+    const std::uint64_t whole = bytes >> shift;
+    const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
+    // Of the rest's tenths, rounded half to even.
+    const std::uint64_t scaled = rest * 10;
+    const std::uint64_t half = std::uint64_t{1} << (shift - 1);
+    const std::uint64_t left = scaled & ((std::uint64_t{1} << shift) - 1);
+    tenths = whole * 10 + (scaled >> shift);
+    if (left > half || (left == half && tenths % 2 == 1)) ++tenths;
+    if (tenths < 10240 || unit + 1 == kNames.size()) break;
   }
-  std::array<char, 32> out{};
-  std::snprintf(out.data(), out.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kNames[unit]);
-  return out.data();
+  out += std::to_string(tenths / 10);
+  out += '.';
+  out += static_cast<char>('0' + tenths % 10);
+  return out.append(" ").append(kNames[unit]);
 }
 
 }  // namespace neap

@@ -4,6 +4,7 @@
 #include "checkpoint/compile.h"
 #include "checkpoint/plan_cache.h"
 #include "checkpoint/ready_engine.h"
+#include "planner/late_frees.h"
 
 #include <algorithm>
 #include <chrono>
@@ -32,6 +33,21 @@ PlannedSteps& PlannedSteps::instance() {
 
 PlannedSteps::~PlannedSteps() { stop_.request_stop(); }
 
+graph::Plan PlannedSteps::search(const Job& job, const std::stop_token& stop) {
+  const graph::Trace held = with_what_is_held(job.trace);
+  planner::Options options{.budget = Bytes(job.kind.budget - job.margin),
+                           .threads = 1,
+                           .stop = stop,
+                           .known = job.known};
+  try {
+    return planner::solve(held, options).plan;
+  } catch (const planner::Infeasible& error) {
+    if (error.smallest_known > Bytes(job.kind.budget)) throw;
+    options.budget = error.smallest_known;  // what is left for the allocator may do
+    return planner::solve(held, options).plan;
+  }
+}
+
 PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
                                        const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
@@ -43,10 +59,8 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
   try {
     graph::Plan plan;
     if (!job->fixed) {
-      plan = planner::solve(
-                 with_what_is_held(job->trace),
-                 {.budget = Bytes(job->kind.budget - job->margin), .threads = 1, .stop = stop})
-                 .plan;
+      plan = search(*job, stop);
+      entry.repeats = planner::repeats_of(plan);
     } else {
       plan = *job->fixed;
       const graph::Outcome outcome = graph::simulate(job->trace, plan);
@@ -57,6 +71,11 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
                               Bytes(job->kind.budget).text());
       }
     }
+    // Where everything fits nothing goes early; else what is free stays with the allocator, whose slabs may need it.
+    const std::int64_t limit = planner::repeats_of(plan).empty()
+                                   ? std::max(plan.predicted_peak, job->kind.budget - job->margin)
+                                   : plan.predicted_peak;
+    plan = planner::free_late(job->trace, std::move(plan), limit);
     entry.step = std::make_shared<const engine::PlannedStep>(
         compile(job->trace, plan, std::min(job->margin, job->kind.budget - plan.predicted_peak),
                 job->numbers, job->calls));
@@ -101,7 +120,31 @@ void PlannedSteps::collect() {
   if (waiting_) submit(std::exchange(waiting_, nullptr));
 }
 
+// A plan is never slower than that of a smaller budget.
+void PlannedSteps::offer(const Entry& entry) {
+  std::vector<std::int64_t> ns;
+  for (const graph::Event& event : entry.job->trace.events) {
+    if (const auto* const op = std::get_if<graph::Operator>(&event)) ns.push_back(op->ns);
+  }
+  const auto sum = [&](const std::vector<planner::Repeat>& repeats) {
+    std::int64_t total = 0;
+    for (const planner::Repeat& one : repeats) total += ns[static_cast<std::size_t>(one.op)];
+    return total;
+  };
+  for (Entry& other : entries_) {
+    if (!other.kind.same_step(entry.kind) || other.kind.budget <= entry.kind.budget) continue;
+    // By the same measures: those of the other may be older, or of another process.
+    if (other.step && (other.repeats.empty() || sum(other.repeats) <= sum(entry.repeats))) continue;
+    other.step = entry.step;
+    other.repeats = entry.repeats;
+    other.base = entry.base;
+    other.margin = entry.margin + other.kind.budget - entry.kind.budget;
+    other.note.clear();
+  }
+}
+
 void PlannedSteps::add(Entry entry) {
+  if (entry.step && entry.job) offer(entry);
   entry.last_use = ++clock_;
   if (Entry* const known = find(entry.kind)) {
     if (entry.step) {  // else the one before is better than none
@@ -111,9 +154,8 @@ void PlannedSteps::add(Entry entry) {
       *known = std::move(entry);
     }
   } else {
-    if (entries_.size() == kMostEntries) {  // first what was of no use yet
-      entries_.erase(std::ranges::min_element(
-          entries_, {}, [](const Entry& one) { return std::pair(one.hits > 0, one.last_use); }));
+    if (entries_.size() == kMostEntries) {
+      entries_.erase(std::ranges::min_element(entries_, {}, &Entry::last_use));
     }
     entries_.push_back(std::move(entry));
   }
@@ -281,7 +323,9 @@ void PlannedSteps::end(bool completed) {
     planning_ns_ = entry->planning_ns;
     note(entry->note);
     if (to_trace_ > 0) --to_trace_;
-    if (entry->step && engine.plan().completed() == entry->step) {
+    const bool tried = entry->step && engine.plan().tried() == entry->step.get();
+    const bool followed = entry->step && engine.plan().completed() == entry->step;
+    if (followed) {
       unused_ = 0;
       ++entry->hits;
       if (memory::watermark() > entry->step->predicted_peak) {  // it is known now
@@ -289,10 +333,10 @@ void PlannedSteps::end(bool completed) {
         step->predicted_peak = memory::watermark();
         entry->step = std::move(step);
       }
-      // What is planned again may take the place of other entries, and move this one.
-      if (engine.plan_shortage() > 0) return plan_again(*entry, engine.plan_shortage());
-      if (entry->hits >= kProved) entry->job.reset();  // some hundred bytes an operator
     }
+    // What is planned again may take the place of other entries, and move this one.
+    if (tried && engine.plan_shortage() > 0) return plan_again(*entry, engine.plan_shortage());
+    if (entry->hits >= kProved) entry->job.reset();  // some hundred bytes an operator
     if (!entry->step || fits(*entry)) return;
   } else {
     to_trace_ = kTraced;
@@ -312,6 +356,12 @@ void PlannedSteps::end(bool completed) {
   job->margin = first_margin(kind.budget);
   if (!kind.plan_file.empty()) job->fixed = fixed_;
   job->cache = cache_;
+  if (!recording.reruns.empty()) job->known.push_back(std::move(recording.reruns));
+  for (const Entry& other : entries_) {
+    if (other.kind.same_step(kind) && other.kind.budget <= kind.budget && !other.repeats.empty()) {
+      job->known.push_back(other.repeats);
+    }
+  }
   submit(std::move(job));
 }
 

@@ -57,6 +57,11 @@ class PlannedSteps {
     std::string plan_file = {};  // empty: the planner's
 
     bool operator==(const Kind&) const = default;
+    // Planned for these calls, whatever the budget.
+    [[nodiscard]] bool same_step(const Kind& other) const {
+      return calls == other.calls && count == other.count && plan_file.empty() &&
+             other.plan_file.empty();
+    }
   };
   // A traced step, for the planner's thread.
   struct Job {
@@ -68,6 +73,7 @@ class PlannedSteps {
     std::int64_t margin = 0;                   // bytes of the budget that the plan leaves free
     std::shared_ptr<const graph::Plan> fixed;  // null: the planner makes it
     std::string cache;                         // where the plan is kept; empty: nowhere
+    std::vector<std::vector<planner::Repeat>> known;
   };
   struct Entry {
     Kind kind;
@@ -75,7 +81,8 @@ class PlannedSteps {
     std::string note;                                 // for people
     // What it was made from. Null once the plan has proved right, and for one that another process has made.
     std::shared_ptr<const Job> job;
-    std::int64_t base = 0;  // of the job
+    std::vector<planner::Repeat> repeats;  // of the plan; unknown of what another process has made
+    std::int64_t base = 0;                 // of the job
     std::int64_t margin = 0;
     std::int64_t planning_ns = 0;
     std::optional<Kind> next;  // what came after it the last time
@@ -85,10 +92,12 @@ class PlannedSteps {
   };
 
   PlannedSteps() = default;
+  static graph::Plan search(const Job& job, const std::stop_token& stop);
   static Entry make(const std::shared_ptr<const Job>& job, const std::stop_token& stop);
   void read_fixed();
   void read_cache();
   void add(Entry entry);
+  void offer(const Entry& entry);
   void note(const std::string& text);
   void collect();
   void submit(std::shared_ptr<const Job> job);

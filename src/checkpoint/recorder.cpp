@@ -49,6 +49,7 @@ void Recorder::ran(const engine::OperatorRun& run) {
   }
   op.ns = run.ns;
   recording_.signatures.push_back(run.signature);
+  sequences_.push_back(run.sequence);
   op.random = run.traits.random;
   op.replayable = run.replayable;
   for (const engine::Block* const block : run.reads) refer(op.reads, *block);
@@ -72,6 +73,13 @@ void Recorder::ran(const engine::OperatorRun& run) {
   }
   op.workspace = std::max<std::int64_t>(0, op.workspace);  // another thread may have freed
   recording_.operators.push_back(std::move(op));
+}
+
+void Recorder::replayed(const engine::Node& node) {
+  // Those without a node have the number of the next one that gets one.
+  const auto after = std::ranges::upper_bound(sequences_, node.sequence);
+  if (after == sequences_.begin()) return;  // from before the recording
+  recording_.reruns.push_back({after - sequences_.begin() - 1, position()});
 }
 
 void Recorder::not_replayable(const engine::Block& block) {

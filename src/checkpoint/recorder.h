@@ -13,6 +13,7 @@
 #include "engine/observer.h"
 
 #include <neap/checkpoint.h>
+#include <neap/planner.h>
 
 #include <cstdint>
 #include <string>
@@ -41,6 +42,7 @@ struct Recording {
   std::vector<graph::StorageId> keep;
   std::vector<std::uint32_t> numbers;     // the engine's, of each storage
   std::vector<std::uint64_t> signatures;  // the engine's, of each operator
+  std::vector<planner::Repeat> reruns;    // in their order
   graph::StorageId next = 0;              // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
@@ -53,6 +55,7 @@ class Recorder final : public engine::Observer {
   explicit Recorder(const std::vector<KnownTensor>& known);
 
   void ran(const engine::OperatorRun& run) override;
+  void replayed(const engine::Node& node) override;
   void not_replayable(const engine::Block& block) override;
   void released(const engine::Block& block) override;
 
@@ -81,6 +84,7 @@ class Recorder final : public engine::Observer {
   std::unordered_map<const engine::Block*, Storage> storages_;
   std::unordered_map<graph::StorageId, std::int64_t> empty_;  // not used yet: their makers
   std::vector<std::int64_t> allocations_;                     // before each operator
+  std::vector<std::uint64_t> sequences_;                      // the engine's, of each operator
   std::int64_t allocations_before_;
   std::int64_t known_ = 0;  // live bytes of storages_
   // Bytes of what was met later, to be taken from recording_.untouched: [first, last) of it.

@@ -112,6 +112,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   class Reclaiming;
 
   Engine();
+  ~Engine() override;
 
   // intercept::Handler. The steps of one operator, in this order; each is a method below.
   void call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
@@ -233,6 +234,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::atomic<Phase> phase_{Phase::User};
   bool busy_ = false;           // inside the engine: deaths are queued
   bool materializing_ = false;  // nodes must not go
+  std::unique_ptr<Materialization> spare_materialization_;
   std::atomic<Block*> deaths_{nullptr};
   std::mutex deaths_mutex_;
   std::mutex request_mutex_;  // one other thread at a time
@@ -282,6 +284,7 @@ struct Call {
   std::int64_t ns = 0;  // this time
   // Of the allocator, for an observer only: before it ran, and the most that was live while it did.
   std::int64_t allocations = 0, live = 0, peak = 0;
+  std::uint64_t sequence = 0;  // of its node, should it get one
   std::uint16_t state = 0;
   // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
   bool foreign = false;

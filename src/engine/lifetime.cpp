@@ -2,6 +2,7 @@
 //
 // engine/lifetime.cpp: how blocks are met, held and buried; how scopes and regions begin and end.
 #include "engine/engine.h"
+#include "engine/materialization.h"
 #include "intercept/storage_access.h"
 
 #include <ATen/core/Tensor.h>
@@ -33,6 +34,8 @@ Engine::Engine() : own_deleter_(memory::deleter()) {
   memory::set_death_hook(&Engine::on_death);
   memory::set_reclaimer(this);
 }
+
+Engine::~Engine() = default;
 
 void Engine::set_policy(std::unique_ptr<Policy> policy) { policy_ = std::move(policy); }
 

@@ -63,23 +63,42 @@ void Materialization::collect(std::span<Block* const> targets) {
   std::ranges::sort(nodes_, {}, &Node::sequence);
 }
 
+class Materialization::End {
+ public:
+  explicit End(Materialization& materialization) : materialization_(materialization) {}
+  End(const End&) = delete;
+  End& operator=(const End&) = delete;
+  ~End() { materialization_.end(); }
+
+ private:
+  Materialization& materialization_;
+};
+
 void Materialization::run(std::span<Block* const> targets) {
+  const End end(*this);
   collect(targets);
+  replay_all();
+  for (Work& work : works_) {
+    if (work.uses > 0) retire(work);
+  }
+}
+
+void Materialization::replay_all() {
+  const intercept::BelowAll below;
+  intercept::ExecutionStateGuard state;
   for (; done_ < nodes_.size(); ++done_) {
     Node& node = *nodes_[done_];
+    state.become(engine_.states_[node.state]);
     replay(node);
     node.marked = false;
     account(node);
     finish_published();  // may end the node's life
     nodes_[done_] = nullptr;
   }
-  for (Work& work : works_) {
-    if (work.uses > 0) retire(work);
-  }
 }
 
-Materialization::~Materialization() {
-  // After run() nothing is left to do here; after an exception, the rest is put back.
+// After all has run nothing is left to do; after an exception, the rest is put back.
+void Materialization::end() {
   for (std::size_t i = done_; i < nodes_.size(); ++i) {
     Node& node = *nodes_[i];
     node.marked = false;
@@ -91,6 +110,13 @@ Materialization::~Materialization() {
     if (work.block != nullptr) retire(work);
   }
   finish_published();
+  works_.clear();
+  nodes_.clear();
+  search_.clear();
+  stack_.clear();
+  done_ = 0;
+  running_ = nullptr;
+  lost_ = nullptr;
 }
 
 void Materialization::replay(Node& node) {
@@ -99,25 +125,24 @@ void Materialization::replay(Node& node) {
   running_ = &node;
   const intercept::OperatorTraits* const outer = engine_.running_;
   engine_.running_ = node.traits;
-  torch::jit::Stack stack;
   {
     const Engine::KernelPhase phase(engine_);
-    const intercept::BelowAll below;
-    const intercept::ExecutionStateGuard state(engine_.states_[node.state]);
     const intercept::GeneratorStateGuard generator(node.generator.get());
     try {
       if (node.mutation) allocate_for(node);
-      decode(node.code(), node.traits->arguments, *this, stack);
-      node.traits->op.callBoxed(&stack);
+      decode(node.code(), node.traits->arguments, *this, stack_);
+      node.traits->op.callBoxed(&stack_);
     } catch (...) {
       engine_.running_ = outer;
       throw;
     }
   }
   engine_.running_ = outer;
-  publish(node, stack);
+  publish(node);
+  stack_.clear();
   ++node.replays;
   ++engine_.stats_.replays;
+  if (engine_.observer_ != nullptr) engine_.observer_->replayed(node);
   const auto elapsed = std::chrono::steady_clock::now() - start;
   engine_.stats_.replay_ns +=
       std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count() -
@@ -168,7 +193,7 @@ at::Generator Materialization::generator() const {
   return running_->generator ? running_->generator->generator : at::Generator();
 }
 
-void Materialization::publish(Node& node, const torch::jit::Stack& results) {
+void Materialization::publish(Node& node) {
   if (node.mutation) {
     Write& write = node.writes()[0];
     advance(*write.block, write.version);
@@ -194,7 +219,7 @@ void Materialization::publish(Node& node, const torch::jit::Stack& results) {
     }
     take(write, std::move(memory));
   };
-  for (const c10::IValue& value : results) {
+  for (const c10::IValue& value : stack_) {
     if (value.isTensor()) {
       look(value);
     } else if (value.isTensorList()) {
@@ -308,13 +333,16 @@ void Materialization::finish_published() {
 
 void Engine::materialize(std::span<Block* const> targets) {
   const bool outer = std::exchange(materializing_, true);
+  std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
+  if (!one) one = std::make_unique<Materialization>(*this);
   try {
-    Materialization(*this).run(targets);
+    one->run(targets);
   } catch (...) {
     materializing_ = outer;
     throw;
   }
   materializing_ = outer;
+  spare_materialization_ = std::move(one);
 }
 
 }  // namespace neap::engine

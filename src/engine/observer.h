@@ -12,7 +12,7 @@
 
 namespace neap::engine {
 
-// An operator of the program that has run. Views and replays are not told.
+// An operator of the program that has run. Views are not told.
 struct OperatorRun {
   const intercept::OperatorTraits& traits;
   std::string_view layer;
@@ -22,6 +22,7 @@ struct OperatorRun {
   std::span<Block* const> makes;
   std::int64_t ns;
   std::uint64_t signature;   // of the operator and its sizes: see Engine::cost_ns()
+  std::uint64_t sequence;    // Node::sequence, when it may run again
   std::int64_t allocations;  // that the allocator had served before it ran
   std::int64_t live;         // bytes, before it ran
   std::int64_t peak;         // the most of them while it ran
@@ -35,6 +36,8 @@ class Observer {
  public:
   virtual ~Observer() = default;
   virtual void ran(const OperatorRun& run) = 0;
+  // An operator has run again, before the next one of the program.
+  virtual void replayed(const Node& node) = 0;
   // It was told as replayable, and is not: the program has written it by hand, see Note [Blanks], or something that is no dense
   // tensor holds it, unseen.
   virtual void not_replayable(const Block& block) = 0;

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 namespace neap::engine {
 namespace {
@@ -40,7 +41,8 @@ Recipes::~Recipes() { clear(); }
 
 Block* Recipes::create_block(void* data, std::int64_t bytes) {
   if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 64);  // may throw
-  void* const memory = pool_.allocate(sizeof(Block), alignof(Block));
+  void* const memory = spare_ != nullptr ? std::exchange(spare_, spare_->next)
+                                         : pool_.allocate(sizeof(Block), alignof(Block));
   auto* const block = new (memory) Block{};
   block->data = data;
   block->bytes = bytes;
@@ -202,7 +204,7 @@ void Recipes::destroy_block(Block* block) {
   blocks_[block->index] = last;
   last->index = block->index;
   blocks_.pop_back();
-  pool_.deallocate(block, sizeof(Block), alignof(Block));
+  spare_ = new (block) Spare{spare_};
   bytes_ -= static_cast<std::int64_t>(sizeof(Block));
 }
 
@@ -220,6 +222,9 @@ void Recipes::clear() {
     pool_.deallocate(node, size, alignof(Node));
   }
   for (Block* const block : blocks_) pool_.deallocate(block, sizeof(Block), alignof(Block));
+  while (spare_ != nullptr) {
+    pool_.deallocate(std::exchange(spare_, spare_->next), sizeof(Block), alignof(Block));
+  }
   blocks_.clear();
   bytes_ = 0;
   node_count_ = 0;

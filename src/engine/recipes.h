@@ -53,6 +53,8 @@ class Recipes {
   [[nodiscard]] std::int64_t peak_bytes() const { return peak_bytes_; }
   void reset_peak() { peak_bytes_ = bytes_; }
   [[nodiscard]] std::int64_t nodes() const { return node_count_; }
+  // Node::sequence of the next one.
+  [[nodiscard]] std::uint64_t next_sequence() const { return sequence_; }
   // Equations of engine/records.h; throws std::logic_error with the first that does not hold. For tests and debug builds.
   void validate() const;
 
@@ -74,8 +76,14 @@ class Recipes {
   void destroy_block(Block* block);
   void drain();
 
+  // Where a block was: the pool takes several times as long to find one.
+  struct Spare {
+    Spare* next;
+  };
+
   std::unique_ptr<std::pmr::memory_resource> pages_;
   std::pmr::unsynchronized_pool_resource pool_;
+  Spare* spare_ = nullptr;
   std::vector<Block*> blocks_;
   std::vector<Node*> doomed_nodes_;  // work lists instead of recursion: chains are long
   std::vector<Block*> doomed_blocks_;

@@ -34,6 +34,7 @@ void Engine::failed(Call& call) {
 
 void Engine::record_results(Call& call) {
   clock_ += static_cast<double>(call.cost_ns);
+  call.sequence = recipes_.next_sequence();
 
   // New storages among the results, each once, with the number of the first tensor on it.
   struct Made {
@@ -136,6 +137,7 @@ void Engine::tell(const Call& call, std::span<Block* const> made) {
                   made,
                   call.ns,
                   call.signature,
+                  call.sequence,
                   call.allocations,
                   call.live,
                   call.peak,

@@ -106,11 +106,4 @@ std::uint16_t ExecutionStates::intern(const ExecutionState& state) {
   return static_cast<std::uint16_t>(last_);
 }
 
-ExecutionStateGuard::ExecutionStateGuard(const ExecutionState& state)
-    : before_(ExecutionState::current()), during_(state) {
-  during_.apply(before_);
-}
-
-ExecutionStateGuard::~ExecutionStateGuard() { before_.apply(during_); }
-
 }  // namespace neap::intercept

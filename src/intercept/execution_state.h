@@ -47,17 +47,21 @@ class ExecutionStates {
   std::size_t last_ = 0;
 };
 
-// Puts `state` in force while it lives.
+// Puts states in force, one after the other, and back what was there when it dies. In between nobody else changes them.
 class ExecutionStateGuard {
  public:
-  explicit ExecutionStateGuard(const ExecutionState& state);
+  ExecutionStateGuard() : before_(ExecutionState::current()), now_(before_) {}
   ExecutionStateGuard(const ExecutionStateGuard&) = delete;
   ExecutionStateGuard& operator=(const ExecutionStateGuard&) = delete;
-  ~ExecutionStateGuard();
+  ~ExecutionStateGuard() { before_.apply(now_); }
+  void become(const ExecutionState& state) {
+    state.apply(now_);
+    now_ = state;
+  }
 
  private:
   ExecutionState before_;
-  ExecutionState during_;
+  ExecutionState now_;
 };
 
 }  // namespace neap::intercept

@@ -80,6 +80,7 @@ class Solver {
         floor_(memory_floor(replays_)) {
     for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
     plain_peak_ = graph::plain_plan(trace).predicted_peak;
+    for (const std::vector<Repeat>& repeats : options.known) known_.push_back(judge(repeats));
   }
 
   [[nodiscard]] const Floor& floor() const { return floor_; }
@@ -88,14 +89,13 @@ class Solver {
   [[nodiscard]] std::int64_t plain_ns() const { return plain_ns_; }
   [[nodiscard]] const Replays& replays() const { return replays_; }
 
-  // `known`: reruns that fit, perhaps of a smaller budget. Empty when nothing fits.
-  std::optional<Solution> solve(std::int64_t budget,
-                                const std::optional<std::vector<Rerun>>& known) {
+  // Empty when nothing fits.
+  std::optional<Solution> solve(std::int64_t budget) {
     if (budget < floor_.bytes) return {};
     const Clock::time_point until =
         options_.time_limit ? Clock::now() + *options_.time_limit : Clock::time_point::max();
     std::vector<Candidate> candidates = starts(budget);
-    if (!known && !any(candidates)) {
+    if (!any(candidates)) {
       // What a rule finds is not monotone: it may fit less and fail at more.
       const std::int64_t works = smallest();
       if (works > budget) return {};
@@ -107,7 +107,6 @@ class Solver {
       solution.starts.push_back(
           {one.name, one.reruns ? std::optional(one.found_ns) : std::nullopt});
     }
-    if (known) candidates.push_back({"smaller budget", known, 0, 0});
     std::erase_if(candidates, [](const Candidate& one) { return !one.reruns; });
     if (candidates.empty()) return {};
     Candidate best = search(budget, candidates, until);
@@ -116,14 +115,11 @@ class Solver {
     solution.rerun_ns = schedule.cost();
     solution.bound_ns = recompute_bound(replays_, budget);
     solution.winner = best.ns == 0 ? "plain" : best.name;
-    last_ = *best.reruns;
+    known_.push_back({schedule.peak(), schedule.cost(), *best.reruns});
     return solution;
   }
 
-  // The reruns of the last solution.
-  [[nodiscard]] const std::vector<Rerun>& last() const { return last_; }
-
-  // A budget that a method finds a plan for, as small as it goes in halving steps. Cost: some eight times all starts, once.
+  // A budget that there is a plan for, as small as it goes in halving steps. Cost: some eight times all starts, once.
   std::int64_t smallest() {
     if (!smallest_) smallest_ = find_smallest();
     return *smallest_;
@@ -146,6 +142,7 @@ class Solver {
  private:
   std::int64_t find_smallest() {
     std::int64_t works = std::max(plain_peak_, floor_.bytes);
+    for (const Known& one : known_) works = std::min(works, one.peak);
     std::int64_t fails = floor_.bytes - 1;
     const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
     while (works - fails > step && !options_.stop.stop_requested()) {
@@ -153,6 +150,30 @@ class Solver {
       (any(starts(middle)) ? works : fails) = middle;
     }
     return works;
+  }
+
+  // What fits without a search: the caller's, and what was found before.
+  struct Known {
+    std::int64_t peak;
+    std::int64_t ns;
+    std::vector<Rerun> reruns;
+  };
+  [[nodiscard]] Known judge(const std::vector<Repeat>& repeats) const {
+    Schedule schedule(replays_);
+    for (const Repeat repeat : repeats) {
+      if (repeat.op < 0 || repeat.op >= program_.operators() || repeat.before < 0 ||
+          repeat.before > program_.operators()) {
+        throw InvalidArgument("planner: operator " + std::to_string(repeat.op) +
+                              " is known to run again before operator " +
+                              std::to_string(repeat.before) + ", and the trace has " +
+                              std::to_string(program_.operators()));
+      }
+      const Rerun rerun{replays_.group_of(static_cast<Index>(repeat.op)),
+                        static_cast<Index>(repeat.before)};
+      if (schedule.has(rerun)) continue;
+      for (const Rerun one : schedule.closure(rerun)) schedule.add(one);
+    }
+    return {schedule.peak(), schedule.cost(), schedule.reruns()};
   }
 
   [[nodiscard]] const std::string& name(Index op) const {
@@ -177,6 +198,11 @@ class Solver {
         found[i].found_ns += replays_.ns(one.group, one.stage);
       }
     });
+    const Known* best = nullptr;
+    for (const Known& one : known_) {
+      if (one.peak <= budget && (best == nullptr || one.ns < best->ns)) best = &one;
+    }
+    if (best != nullptr) found.push_back({"known", best->reruns, best->ns, 0});
     return found;
   }
 
@@ -256,11 +282,21 @@ class Solver {
   Floor floor_;
   std::int64_t plain_ns_ = 0;
   std::int64_t plain_peak_ = 0;
-  std::vector<Rerun> last_;
+  std::vector<Known> known_;
   std::optional<std::int64_t> smallest_;
 };
 
 }  // namespace
+
+std::vector<Repeat> repeats_of(const graph::Plan& plan) {
+  std::vector<Repeat> repeats;
+  std::int64_t ran = 0;
+  for (const graph::Step& step : plan.steps) {
+    if (step.action == graph::Step::Action::Run) ++ran;
+    if (step.action == graph::Step::Action::Rerun) repeats.push_back({step.target, ran});
+  }
+  return repeats;
+}
 
 Solution solve(const graph::Trace& trace, const Options& options) {
   if (options.budget < Bytes(0)) {
@@ -268,7 +304,7 @@ Solution solve(const graph::Trace& trace, const Options& options) {
                           " bytes; it must not be negative");
   }
   Solver solver(trace, options);
-  std::optional<Solution> solution = solver.solve(options.budget.count(), {});
+  std::optional<Solution> solution = solver.solve(options.budget.count());
   if (!solution) solver.refuse(options.budget.count());
   return std::move(*solution);
 }
@@ -276,7 +312,7 @@ Solution solve(const graph::Trace& trace, const Options& options) {
 Solution solve_smallest(const graph::Trace& trace, const Options& options) {
   Solver solver(trace, options);
   const std::int64_t budget = solver.smallest();
-  std::optional<Solution> solution = solver.solve(budget, {});
+  std::optional<Solution> solution = solver.solve(budget);
   if (!solution) solver.refuse(budget);
   return std::move(*solution);
 }
@@ -289,21 +325,17 @@ Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options&
   Solver solver(trace, options);
   Frontier result{Bytes(solver.head()), Bytes(solver.plain_peak()), Bytes(solver.floor().bytes),
                   solver.floor().op,    solver.plain_ns(),          {}};
-  std::optional<std::vector<Rerun>> known;
   const std::int64_t low = solver.floor().bytes;
   const std::int64_t high = std::max(low, solver.plain_peak());
   for (std::int64_t i = 0; i < points; ++i) {
     const std::int64_t budget =
         low + (high - low) / (points - 1) * i + (i == points - 1 ? (high - low) % (points - 1) : 0);
-    const std::optional<Solution> solution = solver.solve(budget, known);
+    const std::optional<Solution> solution = solver.solve(budget);
     const std::int64_t bound =
         solution ? solution->bound_ns : recompute_bound(solver.replays(), budget);
     FrontierPoint point{Bytes(budget), {}, bound};
     if (bound == std::numeric_limits<std::int64_t>::max()) point.bound_ns.reset();
-    if (solution) {
-      point.rerun_ns = solution->rerun_ns;
-      known = solver.last();
-    }
+    if (solution) point.rerun_ns = solution->rerun_ns;
     result.points.push_back(point);
   }
   // What no plan of a larger budget avoids, none of a smaller one does.

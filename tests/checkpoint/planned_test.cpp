@@ -12,6 +12,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <sstream>
 
@@ -51,7 +53,7 @@ TEST_P(PlannedFamilies, have_equal_bits_at_ten_budgets_and_follow_their_plans) {
   constexpr int kSteps = 4;
   const Family& family = GetParam();
   const TrainingRun plain = run_plain(family, kSteps, 1);
-  int hits = 0;
+  int ran = 0, hits = 0;
   for (int percent = 95; percent > 0; percent -= 10) {
     SCOPED_TRACE(std::to_string(percent) + " %");
     const std::int64_t budget = budget_at(plain, percent);
@@ -65,6 +67,7 @@ TEST_P(PlannedFamilies, have_equal_bits_at_ten_budgets_and_follow_their_plans) {
       ASSERT_EQ(plain.states[step].first_difference(run->states[step]), "") << "in step " << step;
     }
     EXPECT_LE(run->peak, budget);
+    ++ran;
     if (run->last.plan_hits == 0) continue;
     ++hits;
     EXPECT_EQ(run->last.plan_misses, 0);
@@ -73,6 +76,7 @@ TEST_P(PlannedFamilies, have_equal_bits_at_ten_budgets_and_follow_their_plans) {
     EXPECT_LE(run->last.predicted_peak_bytes, budget);
   }
   EXPECT_GE(hits, 3) << "from 95 % down";
+  EXPECT_GE(hits, ran - 1) << "near the floor the allocator's own bytes may be wanting";
 }
 
 std::string name_of(const testing::TestParamInfo<Family>& info) { return info.param.name; }
@@ -124,6 +128,34 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_EQ(third.evictions, second.evictions);
   EXPECT_GE(third.predicted_peak_bytes, third.peak_bytes) << "the second has shown the slabs";
   EXPECT_LT(third.predicted_peak_bytes, third.peak_bytes * 102 / 100);
+}
+
+// A plan's storages go after their last use; where there is room for them they stay until the program lets go of them.
+TEST(PlannedSteps, evict_nothing_where_everything_fits) {
+  Chain chain(24);
+  const Bytes budget = budget_of(120);
+  run(std::ref(chain), budget);
+  const Stats second = run(std::ref(chain), budget);
+  EXPECT_EQ(second.plan_hits, 1);
+  EXPECT_EQ(second.evictions, 0);
+  EXPECT_EQ(second.replays, 0);
+}
+
+TEST(PlannedSteps, of_a_larger_budget_recompute_no_longer_than_those_of_a_smaller_one) {
+  Chain chain(60);
+  std::map<int, std::int64_t> replays;  // by tensors
+  for (int round = 0; round < 2; ++round) {
+    for (const int tensors : {18, 14, 24, 12, 20, 16, 32, 28}) {
+      const Bytes budget = budget_of(tensors);
+      run(std::ref(chain), budget);
+      const Stats stats = run(std::ref(chain), budget);
+      ASSERT_EQ(stats.plan_hits, 1) << tensors;
+      replays[tensors] = stats.replays;
+    }
+  }
+  for (auto next = std::next(replays.begin()); next != replays.end(); ++next) {
+    EXPECT_LE(next->second, std::prev(next)->second) << next->first;
+  }
 }
 
 TEST(PlannedSteps, go_on_line_when_asked_to) {
@@ -356,8 +388,8 @@ TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
   // `a` stays from its first run on.
   EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 free 1 run 4 free 2 free 5 run 5 free 3 "
                    "free 4 free 6"),
-            (std::pair<std::int64_t, std::int64_t>(1, 4)))
-      << "b again, from a; b goes twice, a and f once";
+            (std::pair<std::int64_t, std::int64_t>(1, 3)))
+      << "b again, from a; b goes for that, a when it is of no use any more, and one for room";
   // `a` comes back, and stays for the second of two that are made from it.
   EXPECT_EQ(follow("run 0 run 1 free 2 run 2 free 3 free 1 run 3 rerun 0 rerun 1 run 4 free 2 free "
                    "5 rerun 2 free 1 run 5 free 3 free 4 free 6"),
@@ -366,8 +398,8 @@ TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
   // It goes before the last operator, and nothing that comes back there reads it.
   EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 run 4 free 5 free 4 rerun 3 free 1 free "
                    "2 run 5 free 3 free 4 free 6"),
-            (std::pair<std::int64_t, std::int64_t>(2, 5)))
-      << "b and c again; b goes twice, c, a and f once";
+            (std::pair<std::int64_t, std::int64_t>(2, 4)))
+      << "b and c again; b, c and a go for that, and one for room";
 }
 
 TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_why) {

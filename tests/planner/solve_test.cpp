@@ -55,6 +55,51 @@ TEST(Solve, gives_the_same_plan_for_the_same_arguments) {
   EXPECT_EQ(solve(trace, options).plan, solve(trace, options).plan);
 }
 
+TEST(Solve, is_never_worse_than_what_is_known_to_fit) {
+  for (const std::string_view family : bench::families()) {
+    const graph::Trace trace = bench::make_trace(family, 200, 1);
+    const Solution smallest = solve_smallest(trace);
+    // Not a byte more than that plan takes: the methods may fail there.
+    Options options{.budget = Bytes(smallest.plan.predicted_peak)};
+    options.known = {{}, repeats_of(smallest.plan)};
+    const Solution solution = solve(trace, options);
+    EXPECT_NO_THROW(graph::verify(trace, solution.plan)) << family;
+    EXPECT_LE(solution.rerun_ns, smallest.rerun_ns) << family;
+    options.budget = options.budget - Bytes(1);
+    try {
+      (void)solve(trace, options);
+    } catch (const Infeasible& error) {
+      EXPECT_LE(error.smallest_known, Bytes(smallest.plan.predicted_peak)) << family;
+    }
+  }
+}
+
+TEST(Solve, leaves_out_what_is_known_and_not_allowed_and_refuses_what_is_not_there) {
+  const graph::Trace trace = bench::make_trace("chain", 100, 1);
+  Options options{.budget = budget_of_share(trace, 0.5)};
+  const Solution solution = solve(trace, options);
+  const std::vector<Repeat> repeats = repeats_of(solution.plan);
+  ASSERT_FALSE(repeats.empty());
+  std::int64_t operators = 0;
+  for (const graph::Event& event : trace.events) {
+    operators += std::holds_alternative<graph::Operator>(event) ? 1 : 0;
+  }
+  options.known = {{{operators - 1, 0}, {0, 0}}};  // before they have run
+  EXPECT_EQ(solve(trace, options).plan, solution.plan);
+  for (const Repeat wrong :
+       {Repeat{-1, 1}, Repeat{operators, 1}, Repeat{0, -1}, Repeat{0, operators + 1}}) {
+    options.known = {{wrong}};
+    try {
+      (void)solve(trace, options);
+      FAIL() << wrong.op << " " << wrong.before;
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find("the trace has " + std::to_string(operators)),
+                std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST(Solve, takes_traces_with_everything_that_the_format_has) {
   std::mt19937_64 random(5);
   int solved = 0;
