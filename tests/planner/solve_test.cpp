@@ -57,7 +57,7 @@ TEST(Solve, gives_the_same_plan_for_the_same_arguments) {
 
 TEST(Solve, is_never_worse_than_what_is_known_to_fit) {
   for (const std::string_view family : bench::families()) {
-    const graph::Trace trace = bench::make_trace(family, 200, 1);
+    const graph::Trace trace = bench::make_trace(family, 110, 1);
     const Solution smallest = solve_smallest(trace);
     // Not a byte more than that plan takes: the methods may fail there.
     Options options{.budget = Bytes(smallest.plan.predicted_peak)};
