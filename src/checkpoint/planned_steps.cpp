@@ -60,7 +60,6 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
     graph::Plan plan;
     if (!job->fixed) {
       plan = search(*job, stop);
-      entry.repeats = planner::repeats_of(plan);
     } else {
       plan = *job->fixed;
       const graph::Outcome outcome = graph::simulate(job->trace, plan);
@@ -71,8 +70,9 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
                               Bytes(job->kind.budget).text());
       }
     }
+    entry.repeats = planner::repeats_of(plan);
     // Where everything fits nothing goes early; else what is free stays with the allocator, whose slabs may need it.
-    const std::int64_t limit = planner::repeats_of(plan).empty()
+    const std::int64_t limit = entry.repeats.empty()
                                    ? std::max(plan.predicted_peak, job->kind.budget - job->margin)
                                    : plan.predicted_peak;
     plan = planner::free_late(job->trace, std::move(plan), limit);
