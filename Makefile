@@ -38,7 +38,7 @@ train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memo
 	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% --epochs 1
 
 test: tools check-format ## build and run every test
-	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON > /dev/null
+	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS)
 	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
 

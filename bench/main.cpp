@@ -9,10 +9,13 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 #include <vector>
 
-int main(int argc, char** argv) {
+namespace {
+
+int run(int argc, char** argv) {
   neap::install();
   at::set_num_threads(1);
   std::vector<std::string> names;
@@ -61,4 +64,15 @@ int main(int argc, char** argv) {
   neap::bench::measure_loader();
   neap::bench::measure_process_size(argv[0]);
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "neap_bench: %s\n", error.what());
+    return 1;
+  }
 }

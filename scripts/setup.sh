@@ -103,7 +103,7 @@ install_packages() {
   local wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev zlib1g-dev
     dataset-fashion-mnist)
   if [[ $tools == yes ]]; then
-    wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy fortunes)
+    wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy fortunes coinor-libclp-dev)
   fi
 
   local name status missing=()

@@ -51,8 +51,8 @@ class Selector;
 struct Online {};
 // A step runs on line and is traced, another thread makes a plan of it (planner::solve) while the program goes on, and later scopes
 // that do the same calls of the same sizes follow the plan. The first call that a plan has not foreseen ends it for that scope,
-// and the new sequence is traced in its turn. A scope in which checkpoint() or its kin open a region stays on line: the regions
-// say what goes. The last plans used are kept, up to 16.
+// and the new sequence is traced in its turn. What goes is the plan's to say, so checkpoint() only calls its function in such a
+// scope; custom_checkpoint() with rules keeps its say, and then the scope stays on line. The last plans used are kept, up to 16.
 struct Planned {
   // A directory in which plans are kept from one process to the next, so that the first steps follow plans already; made when
   // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
@@ -281,7 +281,8 @@ std::invoke_result_t<F, Args...> run_in(Region& region, F&& fn, Args&&... args) 
 // brought back by replaying operators when the backward asks for it; each operator at most once a backward, unless a
 // budget evicts it again. fn itself runs once. Tensors in the result, also inside containers, tuples, pairs and
 // optionals, stay resident; a tensor inside a class of the program comes back when an operator reads it. In inference mode
-// it only calls fn: nothing is saved there.
+// it only calls fn: nothing is saved there. So it does in a scope with a budget and plans, where the budget alone says how much
+// stays: see Planned.
 // Cost: a few microseconds and one record an operator.
 // Throws: what fn throws; ScopeConflict when another thread has a scope or a region open.
 template <class F, class... Args>

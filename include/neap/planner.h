@@ -39,6 +39,8 @@ struct Options {
   std::uint64_t seed = 1;  // of the searches
   // Local search goes on until then. Absent: a fixed number of changes, about a second's worth.
   std::optional<std::chrono::milliseconds> time_limit = {};
+  // For a tighter bound by linear programming, which changes no plan. 0, or built without NEAP_CLP: none.
+  std::chrono::milliseconds bound_time = {};
   int threads = 0;            // 0: as many as there are cores
   std::stop_token stop = {};  // once stopped, returns soon what it has by then
   // Of steps that fitted, in a smaller budget or without a plan: no plan takes longer than the best of them that fits. What no
@@ -48,7 +50,8 @@ struct Options {
 
 // What a member of the portfolio found, before local search.
 struct Start {
-  std::string name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, anneal; known
+  std::string
+      name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, "from 8 % above", anneal; known
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };
 

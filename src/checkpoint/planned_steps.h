@@ -40,7 +40,9 @@ class PlannedSteps {
   void begin(const Options& options);
   // The scope is about to close.
   void end(bool completed);
-  // Regions say what goes, until the scope ends.
+  // What goes in the scope is theirs to say. A region without rules is nothing then.
+  [[nodiscard]] bool open() const { return open_; }
+  // The rules of a region say it, until the scope ends.
   void give_way();
   void finish();
 

@@ -143,8 +143,13 @@ Region::Region(const CheckpointOptions& options) {
 // back when it ends: storages evicted inside would not be brought back outside.
 void Region::open(engine::Selector* selector, bool evicts, const std::string& name) {
   if (c10::InferenceMode::is_enabled()) return;
-  if (evicts) checkpointing::PlannedSteps::instance().give_way();
-  open_ = checkpointing::ready_engine().open_region(selector, evicts, name);
+  engine::Engine& engine = checkpointing::ready_engine();
+  if (evicts && engine.owner_here()) {
+    checkpointing::PlannedSteps& planned = checkpointing::PlannedSteps::instance();
+    if (selector == nullptr && planned.open()) return;
+    planned.give_way();
+  }
+  open_ = engine.open_region(selector, evicts, name);
 }
 
 Region::~Region() {

@@ -66,6 +66,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // A hash of all calls since the scope was opened, after each.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
   [[nodiscard]] int scopes() const { return scopes_; }
+  // This thread has it: see the top of this file.
+  [[nodiscard]] bool owner_here() const noexcept;
   // What an operator of these sizes takes, ns: the least of a few runs.
   [[nodiscard]] float cost_ns(std::uint64_t signature) const { return costs_.of(signature); }
   // What LibTorch would hold now, had nothing been evicted.
@@ -199,7 +201,6 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void process_deaths();
   void bury(Block& block);
   void serve_requests();
-  [[nodiscard]] bool owner_here() const noexcept;
   [[nodiscard]] bool idle_here() const noexcept;
   void attach();
   void detach_if_idle();

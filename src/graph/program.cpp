@@ -175,6 +175,12 @@ class Program::Reader {
 
 Program::Program(const Trace& trace) { const Reader reader(*this, trace); }
 
+std::int64_t Program::head_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Index one : arrivals(kNone)) bytes += storage(one).bytes;
+  return bytes;
+}
+
 Index Program::index_of(StorageId id) const {
   const auto found = std::ranges::lower_bound(by_id_, std::pair(id, Index{0}));
   return found != by_id_.end() && found->first == id ? found->second : kNone;

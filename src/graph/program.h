@@ -63,6 +63,8 @@ class Program {
   [[nodiscard]] std::span<const Index> makes(Index op) const { return makes_.of(op); }
   // Given storages that arrive when the operator has run; of kNone: the ones of the start.
   [[nodiscard]] std::span<const Index> arrivals(Index op) const { return arrivals_.of(op + 1); }
+  // Of the given storages of the start.
+  [[nodiscard]] std::int64_t head_bytes() const;
   // Operators that write into it, in order, mutates_once among them.
   [[nodiscard]] std::span<const Index> writers(Index storage) const { return writers_.of(storage); }
   // Operators that need it, in order.

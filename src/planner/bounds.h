@@ -2,19 +2,6 @@
 //
 // planner/bounds.h: what no plan of a trace can do, whoever finds it: bytes below which it cannot pass, and time that it must
 // spend twice. Of all that graph::simulate() accepts, not only of what a Schedule expresses.
-//
-// Note [Certain]
-// Moment t is the run of operator t: every plan has it once, and the operators before it have run by then. Moment
-// operators() is the end. What is there at a moment:
-//   * given storages that have come and are not released, or are kept;
-//   * what operator t needs, what it makes, and the larger of its workspace and what arrives right after it, before anything
-//     may be freed;
-//   * what the program needs later and nothing can bring back: to come back after t, the maker and every writer before t must
-//     run again after t, and one of them never does, or reads a given storage at a version that was overwritten.
-// The rest of what the program needs later is there, or its maker and its writers before t run again after t and before
-// that use. What these read is in turn there at moment t, or its maker runs again after t; a given storage that is gone
-// does not come back, so that one is there. Nothing is claimed of the order or the place of reruns, nor of the version at which
-// a storage is there: what is there at any version counts as of use.
 #pragma once
 
 #include "planner/replays.h"

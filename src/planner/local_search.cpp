@@ -165,18 +165,21 @@ bool LocalSearch::is_idle(Rerun rerun) const {
   return true;
 }
 
-// Takes away what nobody in the stage uses any more.
-void LocalSearch::prune(Index stage) {
-  bool again = true;
-  while (again) {
-    again = false;
-    const auto ops = schedule_.operators(stage);
-    for (std::size_t i = ops.size(); i-- > 0;) {
-      const Rerun rerun{replays_.group_of(ops[i]), stage};
-      if (replays_.operators(rerun.group, stage).front() != ops[i] || !is_idle(rerun)) continue;
-      remove(rerun);
-      again = true;
-      break;
+// What has been taken away used it, and nobody in the stage does any more: goes too.
+void LocalSearch::prune(Rerun removed) {
+  std::vector<Rerun> pending{removed};
+  while (!pending.empty()) {
+    const Rerun gone = pending.back();
+    pending.pop_back();
+    for (const Index op : replays_.operators(gone.group, gone.stage)) {
+      for (const graph::Content& need : program_.needs(op)) {
+        const Index maker = program_.storage(need.storage).maker;
+        if (maker == kNone) continue;
+        const Rerun other{replays_.group_of(maker), gone.stage};
+        if (other == gone || !schedule_.has(other) || !is_idle(other)) continue;
+        remove(other);
+        pending.push_back(other);
+      }
     }
   }
 }
@@ -195,14 +198,16 @@ bool LocalSearch::shift(Rerun rerun) {
   if (schedule_.has(moved) || schedule_.closure(moved).size() != 1) return false;
   remove(rerun);
   add(moved);
-  prune(rerun.stage);
+  prune(rerun);
   return true;
 }
 
 void LocalSearch::tidy() {
-  bool again = true;
-  while (again) {
-    again = false;
+  // A pass over thousands of reruns takes time, and after the first few there is seldom more to gain than that much.
+  constexpr std::int64_t kWorthAnother = 200;
+  std::int64_t before = 0;
+  do {
+    before = schedule_.cost();
     std::vector<Rerun> all = schedule_.reruns();
     std::ranges::stable_sort(all, std::ranges::greater{},
                              [&](Rerun one) { return replays_.ns(one.group, one.stage); });
@@ -210,14 +215,10 @@ void LocalSearch::tidy() {
       if (!schedule_.has(one) || !schedule_.may_remove(one)) continue;
       const std::size_t mark = journal_.size();
       remove(one);
-      prune(one.stage);
-      if (schedule_.peak() > budget_) {
-        roll_back(mark);
-      } else {
-        again = true;
-      }
+      prune(one);
+      if (schedule_.peak() > budget_) roll_back(mark);
     }
-  }
+  } while (before - schedule_.cost() > before / kWorthAnother);
   journal_.clear();
 }
 
@@ -229,7 +230,7 @@ bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
     if (!shift(rerun)) return false;
   } else {
     remove(rerun);
-    prune(rerun.stage);
+    prune(rerun);
   }
   constexpr int kMostDrops = 24;
   for (int i = 0; i < kMostDrops && schedule_.peak() > budget_; ++i) {

@@ -43,7 +43,7 @@ class LocalSearch {
   bool relieve(std::int64_t most_cost);
   bool change(Rerun rerun, std::int64_t most_cost);
   bool shift(Rerun rerun);
-  void prune(Index stage);
+  void prune(Rerun removed);
   [[nodiscard]] bool is_idle(Rerun rerun) const;
 
   Schedule& schedule_;

@@ -6,7 +6,9 @@
 #include "planner/segments.h"
 #include "planner/walk.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 namespace neap::planner {
 namespace {
@@ -50,10 +52,48 @@ Reruns of_anneal(const graph::Trace& /*trace*/, const Replays& replays, std::int
   return anneal(replays, budget, seed);
 }
 
+// From plans of a budget larger by so many percent of what the plain step needs: peak after peak, what is cheapest goes.
+// Near the floor a rule that looks at one moment takes what it needs at the next; a plan with some room there is near one without.
+template <std::int64_t kPercent>
+Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
+                  std::uint64_t seed) {
+  Schedule plain(replays);
+  const std::int64_t above = plain.peak() - replays.program().head_bytes();
+  const std::int64_t more = budget + above * kPercent / 100;
+  if (more >= plain.peak()) return {};
+  std::vector<std::pair<std::int64_t, std::vector<Rerun>>> plans;
+  for (const auto find : {next_use, next_use_eq, dtr_eq, of_chen, of_knapsack, of_rotor}) {
+    Reruns reruns = find(trace, replays, more, seed);
+    if (!reruns) continue;
+    std::int64_t ns = 0;
+    for (const Rerun one : *reruns) ns += replays.ns(one.group, one.stage);
+    plans.emplace_back(ns, std::move(*reruns));
+  }
+  std::ranges::stable_sort(plans, {}, &std::pair<std::int64_t, std::vector<Rerun>>::first);
+  constexpr std::size_t kTried = 2;
+  if (plans.size() > kTried) plans.resize(kTried);
+  Reruns best;
+  std::int64_t best_ns = 0;
+  for (const auto& [ns, reruns] : plans) {
+    if (ns > kMostTimesBest * plans.front().first) break;
+    Schedule schedule(replays);
+    for (const Rerun one : reruns) schedule.add(one);
+    LocalSearch search(schedule, budget, seed);
+    if (!search.fit()) continue;
+    search.tidy();
+    if (best && best_ns <= schedule.cost()) continue;
+    best = schedule.reruns();
+    best_ns = schedule.cost();
+  }
+  return best;
+}
+
+constexpr Index kMostFromAbove = 6000;
+
 }  // namespace
 
 std::span<const Method> portfolio() {
-  static constexpr std::array<Method, 8> kMethods{{
+  static constexpr std::array<Method, 12> kMethods{{
       {"dtr_eq", graph::kNever, dtr_eq},
       {"next_use", graph::kNever, next_use},
       {"next_use_eq", graph::kNever, next_use_eq},
@@ -61,6 +101,10 @@ std::span<const Method> portfolio() {
       {"chen", graph::kNever, of_chen},
       {"knapsack", graph::kNever, of_knapsack},
       {"rotor", graph::kNever, of_rotor},
+      {"from 2 % above", kMostFromAbove, from_above<2>},
+      {"from 4 % above", kMostFromAbove, from_above<4>},
+      {"from 8 % above", kMostFromAbove, from_above<8>},
+      {"from 16 % above", kMostFromAbove, from_above<16>},
       {"anneal", kMostAnnealed, of_anneal},
   }};
   return kMethods;

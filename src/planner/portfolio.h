@@ -5,6 +5,7 @@
 
 #include "planner/schedule.h"
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -21,5 +22,9 @@ struct Method {
 };
 
 std::span<const Method> portfolio();
+
+// A plan of so many times the reruns of the best one is not searched on: with thousands of reruns too many, only to take them
+// away would take longer than all the rest.
+inline constexpr std::int64_t kMostTimesBest = 4;
 
 }  // namespace neap::planner

@@ -3,6 +3,7 @@
 #include "planner/bounds.h"
 #include "planner/emit.h"
 #include "planner/local_search.h"
+#include "planner/lp_bound.h"
 #include "planner/portfolio.h"
 
 #include <neap/planner.h>
@@ -54,12 +55,6 @@ void for_each_in_parallel(std::size_t count, std::size_t threads,
   }
 }
 
-std::int64_t head_of(const Program& program) {
-  std::int64_t bytes = 0;
-  for (const Index storage : program.arrivals(kNone)) bytes += program.storage(storage).bytes;
-  return bytes;
-}
-
 // A plan on its way.
 struct Candidate {
   std::string name;
@@ -84,7 +79,7 @@ class Solver {
   }
 
   [[nodiscard]] const Floor& floor() const { return floor_; }
-  [[nodiscard]] std::int64_t head() const { return head_of(program_); }
+  [[nodiscard]] std::int64_t head() const { return program_.head_bytes(); }
   [[nodiscard]] std::int64_t plain_peak() const { return plain_peak_; }
   [[nodiscard]] std::int64_t plain_ns() const { return plain_ns_; }
   [[nodiscard]] const Replays& replays() const { return replays_; }
@@ -114,6 +109,10 @@ class Solver {
     solution.plan = emit(schedule, budget);
     solution.rerun_ns = schedule.cost();
     solution.bound_ns = recompute_bound(replays_, budget);
+    if (options_.bound_time.count() > 0 && solution.rerun_ns > solution.bound_ns) {
+      const auto tighter = lp_bound(replays_, budget, options_.bound_time);
+      solution.bound_ns = std::max(solution.bound_ns, tighter.value_or(0));
+    }
     solution.winner = best.ns == 0 ? "plain" : best.name;
     known_.push_back({schedule.peak(), schedule.cost(), *best.reruns});
     return solution;
@@ -211,9 +210,13 @@ class Solver {
                                [](const Candidate& one) { return one.reruns.has_value(); });
   }
 
-  // All are searched a little, the best of them much.
+  // All but the worst are searched a little, the best of them much.
   Candidate search(std::int64_t budget, std::vector<Candidate>& candidates,
                    Clock::time_point until) {
+    const std::int64_t best_ns =
+        std::ranges::min_element(candidates, {}, &Candidate::found_ns)->found_ns;
+    std::erase_if(candidates,
+                  [&](const Candidate& one) { return one.found_ns > kMostTimesBest * best_ns; });
     for_each_in_parallel(candidates.size(), threads_,
                          [&](std::size_t i) { change(candidates[i], budget, 0, 1, until); });
     by_cost(candidates);
@@ -352,7 +355,7 @@ Bytes budget_of_share(const graph::Trace& trace, double share) {
                           "; it must lie between 0 and 1");
   }
   const Program program(trace);
-  const std::int64_t head = head_of(program);
+  const std::int64_t head = program.head_bytes();
   const std::int64_t above = graph::plain_plan(trace).predicted_peak - head;
   return Bytes(head + static_cast<std::int64_t>(std::floor(share * static_cast<double>(above))));
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "graph/naive_simulator.h"
+#include "graph/random_traces.h"
 
 #include <neap/graph.h>
 
@@ -14,6 +15,7 @@
 #include <limits>
 #include <optional>
 #include <queue>
+#include <random>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -22,6 +24,18 @@
 namespace neap::graph {
 
 inline constexpr std::int64_t kNoPlan = std::numeric_limits<std::int64_t>::max();
+
+// A few operators, and all that the format has.
+inline Trace tiny_trace(std::mt19937_64& random, int round) {
+  return random_trace(random, {.operators = 3 + round % 5,
+                               .head_givens = round % 3,
+                               .late_given = 10,
+                               .mutates_made = round % 2 == 0 ? 40 : 10,
+                               .not_replayable = round % 3 == 0 ? 15 : 0,
+                               .makes_nothing = 5,
+                               .several_outputs = 20,
+                               .released = round % 7 == 0 ? 40 : 90});
+}
 
 // All plans of a tiny trace, by states. The rules are those of NaiveRules, with a state in 64 bits: 4 for each storage, 0
 // or its version and 1; above them how many operators have run.

@@ -36,24 +36,12 @@ std::int64_t reruns_ns(const Trace& trace, const graph::Plan& plan) {
   return graph::simulate(trace, plan).ns - graph::plain_plan(trace).predicted_ns;
 }
 
-// A few operators, and all that the format has.
-Trace tiny_trace(std::mt19937_64& random, int round) {
-  return graph::random_trace(random, {.operators = 3 + round % 5,
-                                      .head_givens = round % 3,
-                                      .late_given = 10,
-                                      .mutates_made = round % 2 == 0 ? 40 : 10,
-                                      .not_replayable = round % 3 == 0 ? 15 : 0,
-                                      .makes_nothing = 5,
-                                      .several_outputs = 20,
-                                      .released = round % 7 == 0 ? 40 : 90});
-}
-
 TEST(Bounds, never_pass_the_best_plan_of_a_tiny_trace_and_are_it_more_often_than_not) {
   std::mt19937_64 random(1);
   int traces = 0, exact_floors = 0, budgets = 0, exact_bounds = 0;
   double shares = 0;
   for (int round = 0; round < 1000; ++round) {
-    const Trace trace = tiny_trace(random, round);
+    const Trace trace = graph::tiny_trace(random, round);
     AllPlans all(trace);
     if (!all.is_tiny()) continue;
     ++traces;
