@@ -10,7 +10,7 @@ BUILD = build
 ifneq ($(TORCH_VERSION),2.15.0)
 BUILD = build/torch-$(TORCH_VERSION)
 endif
-CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION)
+CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION) -DNEAP_CLP=OFF
 # The user's own LibTorch comes first; then none is fetched.
 ifneq ($(Torch_DIR)$(CMAKE_PREFIX_PATH),)
 NO_TORCH = --no-torch

@@ -63,7 +63,6 @@ class Planning {
  public:
   Planning(const PlanOptions& options, Output& output) : options_(options), output_(output) {
     search_.seed = static_cast<std::uint64_t>(options.seed);
-    search_.bound_time = std::chrono::seconds(10);
     if (options.time_limit_seconds) {
       // At most a year: beyond, milliseconds would not fit.
       const double seconds = std::min(*options.time_limit_seconds, 3.2e7);
@@ -106,6 +105,8 @@ class Planning {
 
  private:
   planner::Solution solve(const std::optional<Wanted>& wanted) {
+    search_.bound_time = std::chrono::seconds(10);
+    if (search_.time_limit) search_.bound_time = std::min(search_.bound_time, *search_.time_limit);
     if (!wanted) return planner::solve_smallest(trace_, search_);
     const auto* const share = std::get_if<double>(&*wanted);
     search_.budget =

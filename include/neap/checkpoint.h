@@ -52,7 +52,8 @@ struct Online {};
 // A step runs on line and is traced, another thread makes a plan of it (planner::solve) while the program goes on, and later scopes
 // that do the same calls of the same sizes follow the plan. The first call that a plan has not foreseen ends it for that scope,
 // and the new sequence is traced in its turn. What goes is the plan's to say, so checkpoint() only calls its function in such a
-// scope; custom_checkpoint() with rules keeps its say, and then the scope stays on line. The last plans used are kept, up to 16.
+// scope. From the first region whose options say something (custom_checkpoint()) the regions do, and the scope stays on line.
+// The last plans used are kept, up to 16.
 struct Planned {
   // A directory in which plans are kept from one process to the next, so that the first steps follow plans already; made when
   // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
@@ -126,7 +127,8 @@ NEAP_EXPORT void finish_planning();
 
 // What LibTorch holds after a forward, for the backward of `loss`: each storage that an operator of the scope has made or read
 // and that is still alive, held by the graph or by the program, by region, layer and operator. Its totals are the
-// allocator's. Call it inside a Scope with a budget, or one with Options::observe. Cost: one row a storage.
+// allocator's. Call it inside a Scope with a budget, or one with Options::observe. In a scope that plans, regions without rules
+// are not known. Cost: one row a storage.
 // loss: a tensor with a graph. Throws: InvalidArgument when it has none; Error when nothing is followed.
 NEAP_EXPORT SavedReport saved_report(const at::Tensor& loss);
 

@@ -39,7 +39,8 @@ struct Options {
   std::uint64_t seed = 1;  // of the searches
   // Local search goes on until then. Absent: a fixed number of changes, about a second's worth.
   std::optional<std::chrono::milliseconds> time_limit = {};
-  // For a tighter bound by linear programming, which changes no plan. 0, or built without NEAP_CLP: none.
+  // For a tighter bound by linear programming, which changes no plan: of at most 300 operators. 0, or built without NEAP_CLP:
+  // none.
   std::chrono::milliseconds bound_time = {};
   int threads = 0;            // 0: as many as there are cores
   std::stop_token stop = {};  // once stopped, returns soon what it has by then
@@ -50,8 +51,8 @@ struct Options {
 
 // What a member of the portfolio found, before local search.
 struct Start {
-  std::string
-      name;  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, "from 8 % above", anneal; known
+  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, "from N % above" (2, 4, 8, 16), anneal; known; plain alone.
+  std::string name;
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };
 

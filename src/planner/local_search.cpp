@@ -176,7 +176,7 @@ void LocalSearch::prune(Rerun removed) {
         const Index maker = program_.storage(need.storage).maker;
         if (maker == kNone) continue;
         const Rerun other{replays_.group_of(maker), gone.stage};
-        if (other == gone || !schedule_.has(other) || !is_idle(other)) continue;
+        if (!schedule_.has(other) || !is_idle(other)) continue;
         remove(other);
         pending.push_back(other);
       }

@@ -18,7 +18,7 @@ class LocalSearch {
 
   // Adds reruns until the peak fits. False: it found no way; the schedule is where it was given up.
   bool fit();
-  // Takes away whatever the budget has room for.
+  // Takes away what the budget has room for, until a pass gains little.
   void tidy();
   // Takes reruns away, makes room for that by others, and keeps what became cheaper.
   // REQUIRES: the peak fits. Ends after so many changes, or at the time.

@@ -109,7 +109,8 @@ class Solver {
     solution.plan = emit(schedule, budget);
     solution.rerun_ns = schedule.cost();
     solution.bound_ns = recompute_bound(replays_, budget);
-    if (options_.bound_time.count() > 0 && solution.rerun_ns > solution.bound_ns) {
+    if (options_.bound_time.count() > 0 && solution.rerun_ns > solution.bound_ns &&
+        !options_.stop.stop_requested()) {
       const auto tighter = lp_bound(replays_, budget, options_.bound_time);
       solution.bound_ns = std::max(solution.bound_ns, tighter.value_or(0));
     }
