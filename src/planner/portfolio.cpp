@@ -65,8 +65,7 @@ Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_
   for (const auto find : {next_use, next_use_eq, dtr_eq, of_chen, of_knapsack, of_rotor}) {
     Reruns reruns = find(trace, replays, more, seed);
     if (!reruns) continue;
-    std::int64_t ns = 0;
-    for (const Rerun one : *reruns) ns += replays.ns(one.group, one.stage);
+    const std::int64_t ns = ns_of(replays, *reruns);
     plans.emplace_back(ns, std::move(*reruns));
   }
   std::ranges::stable_sort(plans, {}, &std::pair<std::int64_t, std::vector<Rerun>>::first);

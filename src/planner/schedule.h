@@ -35,6 +35,12 @@ struct Rerun {
   bool operator==(const Rerun&) const = default;
 };
 
+inline std::int64_t ns_of(const Replays& replays, std::span<const Rerun> reruns) {
+  std::int64_t ns = 0;
+  for (const Rerun one : reruns) ns += replays.ns(one.group, one.stage);
+  return ns;
+}
+
 class Schedule {
  public:
   explicit Schedule(const Replays& replays);

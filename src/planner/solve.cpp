@@ -147,9 +147,25 @@ class Solver {
     const std::int64_t step = std::max<std::int64_t>(1, plain_peak_ / 200);
     while (works - fails > step && !options_.stop.stop_requested()) {
       const std::int64_t middle = fails + (works - fails) / 2;
-      (any(starts(middle)) ? works : fails) = middle;
+      (some_method_fits(middle) ? works : fails) = middle;
     }
     return works;
+  }
+  // REQUIRES: less than the plain peak and than what is known. Once one has a plan the others are not asked.
+  [[nodiscard]] bool some_method_fits(std::int64_t budget) const {
+    const std::vector<const Method*> asked = methods();
+    std::atomic<bool> fits{false};
+    for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
+      if (!fits && asked[i]->find(trace_, replays_, budget, options_.seed)) fits = true;
+    });
+    return fits;
+  }
+  [[nodiscard]] std::vector<const Method*> methods() const {
+    std::vector<const Method*> in_time;
+    for (const Method& method : portfolio()) {
+      if (program_.operators() <= method.most_operators) in_time.push_back(&method);
+    }
+    return in_time;
   }
 
   // What fits without a search: the caller's, and what was found before.
@@ -185,18 +201,11 @@ class Solver {
     Schedule plain(replays_);
     if (plain.peak() <= budget) return {{"plain", std::vector<Rerun>{}, 0, 0}};
     std::vector<Candidate> found;
-    std::vector<const Method*> methods;
-    for (const Method& method : portfolio()) {
-      if (program_.operators() > method.most_operators) continue;
-      methods.push_back(&method);
-      found.push_back({std::string(method.name), {}, 0, 0});
-    }
-    for_each_in_parallel(methods.size(), threads_, [&](std::size_t i) {
-      found[i].reruns = methods[i]->find(trace_, replays_, budget, options_.seed);
-      if (!found[i].reruns) return;
-      for (const Rerun one : *found[i].reruns) {
-        found[i].found_ns += replays_.ns(one.group, one.stage);
-      }
+    const std::vector<const Method*> asked = methods();
+    for (const Method* const method : asked) found.push_back({std::string(method->name), {}, 0, 0});
+    for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
+      found[i].reruns = asked[i]->find(trace_, replays_, budget, options_.seed);
+      if (found[i].reruns) found[i].found_ns = ns_of(replays_, *found[i].reruns);
     });
     const Known* best = nullptr;
     for (const Known& one : known_) {
