@@ -37,13 +37,14 @@ NEAP_EXPORT std::vector<Repeat> repeats_of(const graph::Plan& plan);
 struct Options {
   Bytes budget = {};       // of everything that the trace counts, given storages included
   std::uint64_t seed = 1;  // of the searches
-  // Local search goes on until then. Absent: a fixed number of changes, about a second's worth.
+  // The search goes on until then, and ends then, but for the rules that it starts from, and for a first plan. Absent: a fixed
+  // number of changes, about a second's worth.
   std::optional<std::chrono::milliseconds> time_limit = {};
   // For a tighter bound by linear programming, which changes no plan: of at most 300 operators. 0, or built without NEAP_CLP:
   // none.
   std::chrono::milliseconds bound_time = {};
   int threads = 0;            // 0: as many as there are cores
-  std::stop_token stop = {};  // once stopped, returns soon what it has by then
+  std::stop_token stop = {};  // once stopped, returns soon what it has by then; Infeasible: nothing
   // Of steps that fitted, in a smaller budget or without a plan: no plan takes longer than the best of them that fits. What no
   // plan may repeat there is left out of them.
   std::vector<std::vector<Repeat>> known = {};

@@ -11,8 +11,8 @@ namespace {
 
 class Annealing {
  public:
-  Annealing(Schedule& schedule, std::int64_t budget, std::uint64_t seed)
-      : schedule_(schedule), budget_(budget), random_(seed) {
+  Annealing(Schedule& schedule, std::int64_t budget, std::uint64_t seed, const Deadline& deadline)
+      : schedule_(schedule), budget_(budget), random_(seed), deadline_(deadline) {
     const Replays& replays = schedule.replays();
     for (Index stage = 0; stage < schedule_.stages(); ++stage) {
       for (Index group = 0; group < replays.groups(); ++group) {
@@ -35,6 +35,7 @@ class Annealing {
     if (mean_bytes_ == 0)
       mean_bytes_ = static_cast<double>(over_ > 0 ? over_ : budget_ / 4) / schedule_.stages() + 1;
     for (std::int64_t i = 0; i < changes; ++i) {
+      if (i % 256 == 0 && deadline_.has_passed()) break;
       const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
       const double heat = mean_ns_ * (0.02 + hottest * left * left);
       // What is too much becomes ever dearer.
@@ -96,6 +97,7 @@ class Annealing {
   Schedule& schedule_;
   std::int64_t budget_;
   std::mt19937_64 random_;
+  const Deadline& deadline_;
   std::vector<Rerun> pairs_;
   double mean_ns_ = 0;
   double mean_bytes_ = 0;
@@ -108,9 +110,9 @@ class Annealing {
 }  // namespace
 
 std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t budget,
-                                         std::uint64_t seed) {
+                                         std::uint64_t seed, const Deadline& deadline) {
   Schedule schedule(replays);
-  Annealing annealing(schedule, budget, seed);
+  Annealing annealing(schedule, budget, seed, deadline);
   for (int round = 0; round < 6; ++round) {
     annealing.run(10'000, 1.5);
     if (round > 0 && annealing.best()) break;
@@ -118,10 +120,10 @@ std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t bu
   return annealing.best();
 }
 
-void anneal(Schedule& schedule, std::int64_t budget, std::uint64_t seed) {
+void anneal(Schedule& schedule, std::int64_t budget, std::uint64_t seed, const Deadline& deadline) {
   const std::vector<Rerun> before = schedule.reruns();
   const std::int64_t cost = schedule.cost();
-  Annealing annealing(schedule, budget, seed);
+  Annealing annealing(schedule, budget, seed, deadline);
   annealing.run(10'000, 0.3);
   const bool better = annealing.best() && annealing.best_cost() < cost;
   for (const Rerun one : schedule.reruns()) schedule.remove(one);

@@ -4,15 +4,18 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace neap::planner {
 
-LocalSearch::LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed)
+LocalSearch::LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed,
+                         Deadline deadline)
     : schedule_(schedule),
       replays_(schedule.replays()),
       program_(schedule.program()),
       budget_(budget),
-      random_(seed) {
+      random_(seed),
+      deadline_(std::move(deadline)) {
   for (Index storage = 0; storage < program_.storages(); ++storage) {
     const Program::Storage& one = program_.storage(storage);
     if (one.given || one.bytes == 0 || !program_.op(one.maker).replayable) continue;
@@ -140,7 +143,9 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
 
 bool LocalSearch::fit() {
   while (schedule_.peak() > budget_) {
-    if (!relieve(std::numeric_limits<std::int64_t>::max() / 2)) return false;
+    if (deadline_.has_passed() || !relieve(std::numeric_limits<std::int64_t>::max() / 2)) {
+      return false;
+    }
   }
   journal_.clear();
   return true;
@@ -213,12 +218,13 @@ void LocalSearch::tidy() {
                              [&](Rerun one) { return replays_.ns(one.group, one.stage); });
     for (const Rerun one : all) {
       if (!schedule_.has(one) || !schedule_.may_remove(one)) continue;
+      if (deadline_.has_passed()) break;
       const std::size_t mark = journal_.size();
       remove(one);
       prune(one);
       if (schedule_.peak() > budget_) roll_back(mark);
     }
-  } while (before - schedule_.cost() > before / kWorthAnother);
+  } while (before - schedule_.cost() > before / kWorthAnother && !deadline_.has_passed());
   journal_.clear();
 }
 
@@ -242,15 +248,14 @@ bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
 }
 
 // Simulated annealing: what makes a plan a little worse is accepted at first, ever less as it goes on.
-void LocalSearch::improve(std::int64_t changes, std::chrono::steady_clock::time_point until,
-                          const std::stop_token& stop) {
+void LocalSearch::improve(std::int64_t changes) {
   std::vector<Rerun> all = schedule_.reruns();
   std::vector<Rerun> best = all;
   std::int64_t best_cost = schedule_.cost();
   constexpr double kHeat = 0.003;  // of the cost
   const double heat = kHeat * static_cast<double>(best_cost);
   for (std::int64_t i = 0; i < changes && !all.empty(); ++i) {
-    if (i % 16 == 0 && (std::chrono::steady_clock::now() >= until || stop.stop_requested())) break;
+    if (i % 16 == 0 && deadline_.has_passed()) break;
     const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
     const double slack = heat * left * left * -std::log(1 - uniform());
     const std::size_t pick = random_() % all.size();

@@ -3,27 +3,25 @@
 // planner/local_search.h: fewer reruns inside the budget, one change after the other.
 #pragma once
 
+#include "planner/deadline.h"
 #include "planner/schedule.h"
 
-#include <chrono>
 #include <optional>
 #include <random>
-#include <stop_token>
 
 namespace neap::planner {
 
 class LocalSearch {
  public:
-  LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed);
+  LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed, Deadline deadline = {});
 
-  // Adds reruns until the peak fits. False: it found no way; the schedule is where it was given up.
+  // Adds reruns until the peak fits. False: it found no way, or not by the deadline; the schedule is where it was given up.
   bool fit();
-  // Takes away what the budget has room for, until a pass gains little.
+  // Takes away what the budget has room for, until a pass gains little, or the deadline.
   void tidy();
   // Takes reruns away, makes room for that by others, and keeps what became cheaper.
-  // REQUIRES: the peak fits. Ends after so many changes, or at the time.
-  void improve(std::int64_t changes, std::chrono::steady_clock::time_point until,
-               const std::stop_token& stop = {});
+  // REQUIRES: the peak fits. Ends after so many changes, or at the deadline.
+  void improve(std::int64_t changes);
 
  private:
   struct Change {
@@ -51,6 +49,7 @@ class LocalSearch {
   const Program& program_;
   std::int64_t budget_;
   std::mt19937_64 random_;
+  Deadline deadline_;
   std::vector<Change> journal_;
   std::vector<Drop> drops_;
   std::vector<Index> droppable_;  // storages, made by what may run again

@@ -16,54 +16,54 @@ namespace {
 using Reruns = std::optional<std::vector<Rerun>>;
 
 Reruns dtr_eq(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-              std::uint64_t seed) {
+              std::uint64_t seed, const Deadline& /*deadline*/) {
   return walk(replays, budget, Rule::DtrEq, seed);
 }
 Reruns next_use(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                std::uint64_t seed) {
+                std::uint64_t seed, const Deadline& /*deadline*/) {
   return walk(replays, budget, Rule::NextUse, seed);
 }
 Reruns next_use_eq(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                   std::uint64_t seed) {
+                   std::uint64_t seed, const Deadline& /*deadline*/) {
   return walk(replays, budget, Rule::NextUseEq, seed);
 }
 // From the plain step: at the highest peak, what is cheapest goes, until no peak is too high.
 Reruns peaks(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-             std::uint64_t seed) {
+             std::uint64_t seed, const Deadline& deadline) {
   Schedule schedule(replays);
-  if (!LocalSearch(schedule, budget, seed).fit()) return {};
+  if (!LocalSearch(schedule, budget, seed, deadline).fit()) return {};
   return schedule.reruns();
 }
 
 Reruns of_chen(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-               std::uint64_t /*seed*/) {
+               std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
   return chen(trace, replays, budget);
 }
 Reruns of_knapsack(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                   std::uint64_t /*seed*/) {
+                   std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
   return knapsack(trace, replays, budget);
 }
 Reruns of_rotor(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                std::uint64_t /*seed*/) {
+                std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
   return rotor(trace, replays, budget);
 }
 Reruns of_anneal(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                 std::uint64_t seed) {
-  return anneal(replays, budget, seed);
+                 std::uint64_t seed, const Deadline& deadline) {
+  return anneal(replays, budget, seed, deadline);
 }
 
 // From plans of a budget larger by so many percent of what the plain step needs: peak after peak, what is cheapest goes.
 // Near the floor a rule that looks at one moment takes what it needs at the next; a plan with some room there is near one without.
 template <std::int64_t kPercent>
 Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                  std::uint64_t seed) {
+                  std::uint64_t seed, const Deadline& deadline) {
   Schedule plain(replays);
   const std::int64_t above = plain.peak() - replays.program().head_bytes();
   const std::int64_t more = budget + above * kPercent / 100;
   if (more >= plain.peak()) return {};
   std::vector<std::pair<std::int64_t, std::vector<Rerun>>> plans;
   for (const auto find : {next_use, next_use_eq, dtr_eq, of_chen, of_knapsack, of_rotor}) {
-    Reruns reruns = find(trace, replays, more, seed);
+    Reruns reruns = find(trace, replays, more, seed, deadline);
     if (!reruns) continue;
     const std::int64_t ns = ns_of(replays, *reruns);
     plans.emplace_back(ns, std::move(*reruns));
@@ -77,7 +77,7 @@ Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_
     if (ns > kMostTimesBest * plans.front().first) break;
     Schedule schedule(replays);
     for (const Rerun one : reruns) schedule.add(one);
-    LocalSearch search(schedule, budget, seed);
+    LocalSearch search(schedule, budget, seed, deadline);
     if (!search.fit()) continue;
     search.tidy();
     if (best && best_ns <= schedule.cost()) continue;

@@ -3,6 +3,7 @@
 // planner/portfolio.h: where local search starts from. Each start is a plan by itself, by a method of the literature or ours.
 #pragma once
 
+#include "planner/deadline.h"
 #include "planner/schedule.h"
 
 #include <cstdint>
@@ -17,8 +18,10 @@ struct Method {
   std::string_view name;
   // Above so many operators it takes too long.
   Index most_operators;
+  // Those that search end at the deadline, with a plan if they have one by then.
   std::optional<std::vector<Rerun>> (*find)(const graph::Trace& trace, const Replays& replays,
-                                            std::int64_t budget, std::uint64_t seed);
+                                            std::int64_t budget, std::uint64_t seed,
+                                            const Deadline& deadline);
 };
 
 std::span<const Method> portfolio();

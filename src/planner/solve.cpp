@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -28,8 +29,6 @@ Infeasible::Infeasible(const std::string& text, Bytes asked, Bytes smallest, Byt
 Infeasible::~Infeasible() = default;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Runs task(0) ... task(count - 1).
 void for_each_in_parallel(std::size_t count, std::size_t threads,
@@ -87,14 +86,16 @@ class Solver {
   // Empty when nothing fits.
   std::optional<Solution> solve(std::int64_t budget) {
     if (budget < floor_.bytes) return {};
-    const Clock::time_point until =
-        options_.time_limit ? Clock::now() + *options_.time_limit : Clock::time_point::max();
-    std::vector<Candidate> candidates = starts(budget);
+    Deadline deadline = no_limit();
+    if (options_.time_limit) deadline.at = std::chrono::steady_clock::now() + *options_.time_limit;
+    std::vector<Candidate> candidates = starts(budget, deadline);
+    // A plan comes before the limit.
+    if (!any(candidates) && options_.time_limit) candidates = starts(budget, no_limit());
     if (!any(candidates)) {
       // What a rule finds is not monotone: it may fit less and fail at more.
       const std::int64_t works = smallest();
       if (works > budget) return {};
-      candidates = starts(works);
+      candidates = starts(works, no_limit());
     }
     Solution solution;
     solution.plain_ns = plain_ns_;
@@ -104,7 +105,7 @@ class Solver {
     }
     std::erase_if(candidates, [](const Candidate& one) { return !one.reruns; });
     if (candidates.empty()) return {};
-    Candidate best = search(budget, candidates, until);
+    Candidate best = search(budget, candidates, deadline);
     Schedule schedule = schedule_of(best);
     solution.plan = emit(schedule, budget);
     solution.rerun_ns = schedule.cost();
@@ -140,6 +141,7 @@ class Solver {
   }
 
  private:
+  [[nodiscard]] Deadline no_limit() const { return {.stop = options_.stop}; }
   std::int64_t find_smallest() {
     std::int64_t works = std::max(plain_peak_, floor_.bytes);
     for (const Known& one : known_) works = std::min(works, one.peak);
@@ -156,7 +158,9 @@ class Solver {
     const std::vector<const Method*> asked = methods();
     std::atomic<bool> fits{false};
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
-      if (!fits && asked[i]->find(trace_, replays_, budget, options_.seed)) fits = true;
+      if (!fits && asked[i]->find(trace_, replays_, budget, options_.seed, no_limit())) {
+        fits = true;
+      }
     });
     return fits;
   }
@@ -197,14 +201,14 @@ class Solver {
         .name;
   }
 
-  std::vector<Candidate> starts(std::int64_t budget) {
+  std::vector<Candidate> starts(std::int64_t budget, const Deadline& deadline) {
     Schedule plain(replays_);
     if (plain.peak() <= budget) return {{"plain", std::vector<Rerun>{}, 0, 0}};
     std::vector<Candidate> found;
     const std::vector<const Method*> asked = methods();
     for (const Method* const method : asked) found.push_back({std::string(method->name), {}, 0, 0});
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
-      found[i].reruns = asked[i]->find(trace_, replays_, budget, options_.seed);
+      found[i].reruns = asked[i]->find(trace_, replays_, budget, options_.seed, deadline);
       if (found[i].reruns) found[i].found_ns = ns_of(replays_, *found[i].reruns);
     });
     const Known* best = nullptr;
@@ -222,13 +226,13 @@ class Solver {
 
   // All but the worst are searched a little, the best of them much.
   Candidate search(std::int64_t budget, std::vector<Candidate>& candidates,
-                   Clock::time_point until) {
+                   const Deadline& deadline) {
     const std::int64_t best_ns =
         std::ranges::min_element(candidates, {}, &Candidate::found_ns)->found_ns;
     std::erase_if(candidates,
                   [&](const Candidate& one) { return one.found_ns > kMostTimesBest * best_ns; });
     for_each_in_parallel(candidates.size(), threads_,
-                         [&](std::size_t i) { change(candidates[i], budget, 0, 1, until); });
+                         [&](std::size_t i) { change(candidates[i], budget, 0, 1, deadline); });
     by_cost(candidates);
     constexpr std::size_t kSearched = 4;
     if (candidates.size() > kSearched) candidates.resize(kSearched);
@@ -236,7 +240,7 @@ class Solver {
     const std::int64_t changes =
         std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
     for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
-      change(candidates[i], budget, changes, options_.seed + 1, until);
+      change(candidates[i], budget, changes, options_.seed + 1, deadline);
     });
     by_cost(candidates);
     constexpr std::size_t kFinal = 2;
@@ -244,18 +248,17 @@ class Solver {
     if (program_.operators() <= kMostAnnealed) {
       for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
         Schedule schedule = schedule_of(candidates[i]);
-        anneal(schedule, budget, options_.seed);
+        anneal(schedule, budget, options_.seed, deadline);
         take(schedule, candidates[i]);
       });
     }
     std::uint64_t round = 2;
     do {
       for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
-        change(candidates[i], budget, 2 * changes, options_.seed + round, until);
+        change(candidates[i], budget, 2 * changes, options_.seed + round, deadline);
       });
       ++round;
-    } while (options_.time_limit && Clock::now() < until && !options_.stop.stop_requested() &&
-             candidates.front().ns > 0);
+    } while (options_.time_limit && !deadline.has_passed() && candidates.front().ns > 0);
     by_cost(candidates);
     return candidates.front();
   }
@@ -266,13 +269,13 @@ class Solver {
 
   // No changes: only what is too much goes.
   void change(Candidate& candidate, std::int64_t budget, std::int64_t changes, std::uint64_t seed,
-              Clock::time_point until) const {
+              const Deadline& deadline) const {
     Schedule schedule = schedule_of(candidate);
-    LocalSearch search(schedule, budget, seed);
+    LocalSearch search(schedule, budget, seed, deadline);
     if (changes == 0) {
       search.tidy();
     } else {
-      search.improve(changes, until, options_.stop);
+      search.improve(changes);
     }
     take(schedule, candidate);
   }

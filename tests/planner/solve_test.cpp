@@ -67,6 +67,23 @@ TEST(Solve, begins_near_the_floor_with_plans_for_more_memory) {
   EXPECT_LT(100 * solution.rerun_ns, 32 * solution.plain_ns) << "36 without them";
 }
 
+// The rules take a moment; what searches is over at once, and a plan there is all the same.
+TEST(Solve, is_over_soon_once_it_is_stopped) {
+  const graph::Trace trace = bench::make_trace("residual", 300, 1);
+  const auto of_search = [&](const std::stop_token& stop) {
+    const Solution solution =
+        solve(trace, {.budget = budget_of_share(trace, 0.4), .threads = 1, .stop = stop});
+    EXPECT_NO_THROW(graph::verify(trace, solution.plan));
+    return std::ranges::count_if(solution.starts, [](const Start& start) {
+      return start.rerun_ns && (start.name == "peaks" || start.name.starts_with("from "));
+    });
+  };
+  std::stop_source stop;
+  EXPECT_EQ(of_search(stop.get_token()), 5);
+  stop.request_stop();
+  EXPECT_EQ(of_search(stop.get_token()), 0);
+}
+
 TEST(Solve, gives_the_same_plan_for_the_same_arguments) {
   const graph::Trace trace = bench::make_trace("transformer", 300, 1);
   const Options options{.budget = budget_of_share(trace, 0.4)};
