@@ -7,19 +7,12 @@
 #include "intercept/storage_access.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 namespace neap::engine {
 namespace {
 
 using intercept::OperatorTraits;
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Writing the tensor writes each byte of its storage.
 bool covers_storage(const c10::TensorImpl& tensor) {
@@ -67,19 +60,19 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
     throw Interrupted();
   }
   run(traits, op, keys, stack);
-  if (evicted_ == 0) detach_if_idle();
+  if (scopes_ == 0 && evicted_ == 0) detach_if_idle();
 }
 
 void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
                  c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   ++stats_.operators;
   const std::int64_t replayed = stats_.replay_ns;
-  const std::int64_t entered = now_ns();
+  const std::int64_t entered = time_.now_ns();
   const Busy busy(*this);
   if (request_.load(std::memory_order_relaxed) > 0) serve_requests();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
 
-  Call call{traits, stack, stack->size() - traits.arguments, {}, {}, {}, {}, {}, {}};
+  Call call(traits, stack);
   Locks locks(*this);
   scan(call);
   extend_run(call);
@@ -88,12 +81,12 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   encode_call(call);
   const std::int64_t replayed_by_then = stats_.replay_ns;
   const std::int64_t evicting_by_then = evicting_ns_;
-  const std::int64_t prepared = now_ns();
+  const std::int64_t prepared = time_.now_ns();
   run_kernel(call, op, keys);
-  const std::int64_t ran = now_ns();
+  const std::int64_t ran = time_.now_ns();
   const std::int64_t evicting =
       evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.ns = ran - prepared - evicting;
+  call.ns = std::max<std::int64_t>(0, ran - prepared - evicting);
   stats_.operator_ns += call.ns;
   call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
@@ -101,7 +94,7 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
   if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
   stats_.bookkeeping_ns +=
-      (prepared - entered) + (now_ns() - ran) - (replayed_by_then - replayed) + evicting;
+      (prepared - entered) + (time_.now_ns() - ran) - (replayed_by_then - replayed) + evicting;
 }
 
 void Engine::scan(Call& call) {
@@ -264,7 +257,7 @@ void Engine::encode_call(Call& call) {
   call.replayable = true;
   if (unrecorded) return;
   call.encoded = true;
-  call.state = states_.intern(intercept::ExecutionState::current());
+  call.state = states_.current(!call.traits.pointwise);
   if (!call.traits.random) return;
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   for (const c10::IValue& value : arguments) {
@@ -284,7 +277,9 @@ void Engine::extend_run(Call& call) {
   std::uint64_t sizes = call.traits.name_hash;
   std::uint64_t storages = 0;
   for (const Operand& operand : call.operands) {
-    sizes = (sizes ^ static_cast<std::uint64_t>(operand.tensor->dtype().itemsize())) * kOdd;
+    sizes =
+        (sizes ^ static_cast<std::uint64_t>(c10::typeMetaToScalarType(operand.tensor->dtype()))) *
+        kOdd;
     for (const std::int64_t size : operand.tensor->sizes()) {
       sizes = (sizes ^ static_cast<std::uint64_t>(size)) * kOdd;
     }

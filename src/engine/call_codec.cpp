@@ -5,8 +5,8 @@
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -45,10 +45,9 @@ enum Flag : std::uint16_t {
 constexpr unsigned kUseShift = 8;
 
 template <class T>
-void put(std::vector<std::uint8_t>& code, const T& value) {
+void put(Code& code, const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);
-  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(&value);
-  code.insert(code.end(), bytes, bytes + sizeof(T));
+  std::memcpy(code.append(sizeof(T)), &value, sizeof(T));
 }
 
 bool fits_narrow(c10::IntArrayRef values) {
@@ -58,7 +57,7 @@ bool fits_narrow(c10::IntArrayRef values) {
   return true;
 }
 
-void put_extents(std::vector<std::uint8_t>& code, c10::IntArrayRef values, bool wide) {
+void put_extents(Code& code, c10::IntArrayRef values, bool wide) {
   for (const std::int64_t value : values) {
     if (wide) {
       put(code, value);
@@ -68,7 +67,7 @@ void put_extents(std::vector<std::uint8_t>& code, c10::IntArrayRef values, bool 
   }
 }
 
-void put_tensor(std::vector<std::uint8_t>& code, const Operand& operand) {
+void put_tensor(Code& code, const Operand& operand) {
   const c10::TensorImpl& tensor = *operand.tensor;
   const c10::IntArrayRef sizes = tensor.sizes();
   const c10::IntArrayRef strides = tensor.strides();
@@ -93,7 +92,7 @@ void put_tensor(std::vector<std::uint8_t>& code, const Operand& operand) {
   if ((flags & Contiguous) == 0) put_extents(code, strides, wide);
 }
 
-bool put_scalar(const c10::IValue& value, std::vector<std::uint8_t>& code) {
+bool put_scalar(const c10::IValue& value, Code& code) {
   if (value.isInt()) {
     put(code, Tag::Int);
     put(code, value.toInt());
@@ -115,8 +114,7 @@ bool put_scalar(const c10::IValue& value, std::vector<std::uint8_t>& code) {
 
 class Encoder {
  public:
-  Encoder(std::span<const Operand> operands, std::vector<std::uint8_t>& code)
-      : operands_(operands), code_(code) {}
+  Encoder(std::span<const Operand> operands, Code& code) : operands_(operands), code_(code) {}
 
   bool value(const c10::IValue& value) {
     if (value.isTensor()) return tensor(value);
@@ -174,7 +172,7 @@ class Encoder {
   bool string(const std::string& text) {
     put(code_, Tag::String);
     put(code_, static_cast<std::uint32_t>(text.size()));
-    code_.insert(code_.end(), text.begin(), text.end());
+    std::memcpy(code_.append(text.size()), text.data(), text.size());
     return true;
   }
 
@@ -190,7 +188,7 @@ class Encoder {
 
   std::span<const Operand> operands_;
   std::size_t next_ = 0;
-  std::vector<std::uint8_t>& code_;
+  Code& code_;
 };
 
 class Decoder {
@@ -328,8 +326,15 @@ class Decoder {
 
 }  // namespace
 
-bool encode(std::span<const c10::IValue> arguments, std::span<const Operand> operands,
-            std::vector<std::uint8_t>& code) {
+void Code::grow(std::size_t bytes) {
+  const std::size_t capacity = std::max<std::size_t>(256, 2 * (size_ + bytes));
+  auto larger = std::make_unique_for_overwrite<std::uint8_t[]>(capacity);
+  std::copy_n(bytes_.get(), size_, larger.get());
+  bytes_ = std::move(larger);
+  capacity_ = capacity;
+}
+
+bool encode(std::span<const c10::IValue> arguments, std::span<const Operand> operands, Code& code) {
   Encoder encoder(operands, code);
   for (const c10::IValue& argument : arguments) {
     if (!encoder.value(argument)) return false;

@@ -16,8 +16,9 @@
 #include <c10/core/TensorImpl.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 namespace neap::engine {
 
@@ -40,10 +41,28 @@ struct Operand {
   Use use;
 };
 
+// Bytes at the end of which others are written. A vector would write each twice.
+class Code {
+ public:
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const { return {bytes_.get(), size_}; }
+  void clear() noexcept { size_ = 0; }
+  // So many more, yet to be written.
+  std::uint8_t* append(std::size_t bytes) {
+    if (capacity_ - size_ < bytes) grow(bytes);
+    return bytes_.get() + std::exchange(size_, size_ + bytes);
+  }
+
+ private:
+  void grow(std::size_t bytes);
+
+  std::unique_ptr<std::uint8_t[]> bytes_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
+};
+
 // Appends the arguments to `code`. `operands`: the defined tensors among them, flat, in order. False when an argument has a
 // type that cannot be written down; `code` is then of no use.
-bool encode(std::span<const c10::IValue> arguments, std::span<const Operand> operands,
-            std::vector<std::uint8_t>& code);
+bool encode(std::span<const c10::IValue> arguments, std::span<const Operand> operands, Code& code);
 
 // Where the bytes of a tensor argument are.
 class StorageSource {

@@ -26,6 +26,7 @@
 #include "engine/policy.h"
 #include "engine/recipes.h"
 #include "engine/selection.h"
+#include "engine/tick_clock.h"
 #include "intercept/dispatch.h"
 #include "intercept/execution_state.h"
 #include "memory/allocator.h"
@@ -219,7 +220,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::uint32_t region_count_ = 0;
   std::unordered_map<std::string, std::uint32_t> region_numbers_;  // of those with a name
   LayerNames layers_;
-  std::vector<std::uint8_t> code_;  // the call under way, encoded
+  Code code_;  // the call under way, encoded
   std::unordered_map<void*, std::pair<Block*, std::int64_t>> unseen_;
   std::mutex unseen_mutex_;
 
@@ -248,6 +249,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   static_assert(std::atomic<bool>::is_always_lock_free);
   const intercept::OperatorTraits* running_ = nullptr;  // for messages
   Stats stats_;
+  TickClock time_;
   double clock_ = 0;  // ns of operators
   OperatorCosts costs_;
   std::int64_t evicting_ns_ = 0;  // time in reclaim()
@@ -259,6 +261,13 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
     std::vector<std::uint64_t> prefix;
     std::int64_t base = 0;
     std::int64_t room = 0;
+
+    // The vector keeps what it has grown to: the next step is as long.
+    void restart(std::int64_t new_base) noexcept {
+      prefix.clear();
+      base = new_base;
+      room = 0;
+    }
   };
   Run current_run_;
   std::vector<Run> known_runs_;
@@ -271,6 +280,12 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
 // One operator on its way through the engine.
 struct Call {
+  // Without it, all would be filled with zeros first.
+  Call(const intercept::OperatorTraits& its_traits, torch::jit::Stack* its_stack)
+      : traits(its_traits),
+        stack(its_stack),
+        first_argument(its_stack->size() - its_traits.arguments) {}
+
   const intercept::OperatorTraits& traits;
   torch::jit::Stack* stack;
   std::size_t first_argument;

@@ -92,18 +92,18 @@ void Engine::went(Block& block, std::int64_t taken) {
 
 // All changes of a residence, but for a block's first.
 void Engine::move(Block& block, Residence to) noexcept {
-  const std::int64_t taken = block.unseen ? 0 : memory::footprint(block.bytes);
-  const auto count = [&](std::int64_t sign) {
-    if (block.residence == Residence::Evicted) {
+  const auto count = [&](Residence where, std::int64_t sign) {
+    if (where != Residence::Evicted && where != Residence::Retained) return;
+    const std::int64_t taken = block.unseen ? 0 : memory::footprint(block.bytes);
+    if (where == Residence::Retained) {
+      retained_ += sign * taken;
+    } else {
       evicted_ += sign;
       away_ += sign * taken;
-    } else if (block.residence == Residence::Retained) {
-      retained_ += sign * taken;
     }
   };
-  count(-1);
-  block.residence = to;
-  count(1);
+  count(std::exchange(block.residence, to), -1);
+  count(to, 1);
 }
 
 bool Engine::put_into_storage(Block& block) {

@@ -17,6 +17,7 @@ void Engine::follow(PlanCursor::Steps steps) {
 void Engine::bring_planned(std::span<Block* const> absent) {
   const PlanCursor::Before planned = plan_.before_operator();
   ++stats_.planned_operators;
+  if (absent.empty() && planned.brings.empty()) return free_planned(planned.leaves);
   {
     c10::SmallVector<Block*, 16> targets(absent.begin(), absent.end());
     Locks locks(*this);

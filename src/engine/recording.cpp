@@ -115,7 +115,7 @@ void Engine::record_results(Call& call) {
   }
   if (given != Given::No) return;
   Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
-                                          {writes.data(), writes.size()}, code_);
+                                          {writes.data(), writes.size()}, code_.bytes());
   node->cost_ns = call.cost_ns;
   node->generator = std::move(call.generator);
   node->state = call.state;
@@ -174,8 +174,8 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
   Block& block = *call.writes[0];
   ++block.version;
   const Recipes::NewWrite write{&block, block.version, 0, call.whole};
-  Node* const node =
-      recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()}, {&write, 1}, code_);
+  Node* const node = recipes_.create_node(call.traits, {call.reads.data(), call.reads.size()},
+                                          {&write, 1}, code_.bytes());
   node->mutation = true;
   node->cost_ns = call.cost_ns;
   node->generator = std::move(call.generator);

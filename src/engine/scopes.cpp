@@ -47,8 +47,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   observing_ = observe;
   memory::reset_watermark();
   recipes_.reset_peak();
-  current_run_ = {};
-  current_run_.base = memory::usage().live;
+  current_run_.restart(memory::usage().live);
   scopes_ = 1;
 }
 
@@ -90,7 +89,7 @@ void Engine::abandon_scope() noexcept {
   }
   scopes_ = 0;
   observing_ = false;
-  current_run_ = {};
+  current_run_.restart(0);
   {
     const Busy busy(*this);
     forget_all();

@@ -8,6 +8,8 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
@@ -35,9 +37,16 @@ void set_denormal_control(unsigned bits) noexcept {
 constexpr at::Float32Op kPrecisionOps[] = {at::Float32Op::ALL, at::Float32Op::CONV,
                                            at::Float32Op::RNN, at::Float32Op::MATMUL};
 
-}  // namespace
+void read_precision(ExecutionState& state) {
+  const at::Context& context = at::globalContext();
+  for (std::size_t i = 0; i < std::size(kPrecisionOps); ++i) {
+    state.onednn_precision[i] =
+        static_cast<int>(context.float32Precision(at::Float32Backend::MKLDNN, kPrecisionOps[i]));
+  }
+}
 
-ExecutionState ExecutionState::current() {
+// But for the precision.
+ExecutionState read_others() {
   const at::Context& context = at::globalContext();
   ExecutionState state;
   state.threads = at::get_num_threads();
@@ -53,10 +62,14 @@ ExecutionState ExecutionState::current() {
   state.deterministic = context.deterministicAlgorithms();
   state.deterministic_warn_only = context.deterministicAlgorithmsWarnOnly();
   state.fill_uninitialized = context.deterministicFillUninitializedMemory();
-  for (std::size_t i = 0; i < std::size(kPrecisionOps); ++i) {
-    state.onednn_precision[i] =
-        static_cast<int>(context.float32Precision(at::Float32Backend::MKLDNN, kPrecisionOps[i]));
-  }
+  return state;
+}
+
+}  // namespace
+
+ExecutionState ExecutionState::current() {
+  ExecutionState state = read_others();
+  read_precision(state);
   return state;
 }
 
@@ -90,6 +103,16 @@ void ExecutionState::apply(const ExecutionState& from) const {
                                   static_cast<at::Float32Precision>(onednn_precision[i]));
     }
   }
+}
+
+std::uint16_t ExecutionStates::current(bool products) {
+  ExecutionState state = read_others();
+  if (products || last_ >= states_.size()) {
+    read_precision(state);
+  } else {
+    std::ranges::copy(states_[last_].onednn_precision, state.onednn_precision);
+  }
+  return intern(state);
 }
 
 std::uint16_t ExecutionStates::intern(const ExecutionState& state) {

@@ -15,7 +15,6 @@ namespace neap::intercept {
 struct ExecutionState {
   int threads = 1;
   unsigned denormals = 0;  // the processor's control word, where it has one
-  int matmul_precision = 0;
   int onednn_precision[4] = {};
   c10::ScalarType autocast_dtype = c10::ScalarType::Undefined;
   bool autocast = false;
@@ -29,7 +28,7 @@ struct ExecutionState {
 
   friend bool operator==(const ExecutionState&, const ExecutionState&) = default;
 
-  // The state of this thread now. Hot: once per recorded operator.
+  // The state of this thread now.
   static ExecutionState current();
   // Makes it so, changing what differs from `from` only.
   void apply(const ExecutionState& from) const;
@@ -38,11 +37,15 @@ struct ExecutionState {
 // Numbers for states; number 0 exists from the start.
 class ExecutionStates {
  public:
-  std::uint16_t intern(const ExecutionState& state);
+  // The state of this thread now. `products`: false for an operator whose bits do not hang on how float32 products are made, which
+  // takes as long to read as all the rest: that is as it was then the last time. Hot: once per recorded operator.
+  std::uint16_t current(bool products);
   const ExecutionState& operator[](std::uint16_t number) const { return states_[number]; }
   void clear() { states_.clear(); }
 
  private:
+  std::uint16_t intern(const ExecutionState& state);
+
   std::vector<ExecutionState> states_;
   std::size_t last_ = 0;
 };

@@ -200,6 +200,7 @@ OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
     aliases = aliases || (result.alias_info() != nullptr && !result.alias_info()->isWrite());
   }
 
+  traits.pointwise = own && op.hasTag(at::Tag::pointwise);
   traits.random = takes_generator || op.hasTag(at::Tag::nondeterministic_seeded);
   // Composite kernels of LibTorch only call operators; those of a program may keep state.
   traits.decompose = own &&

@@ -1,9 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Steps that follow plans: equal bits inside the budget, as foreseen, and what happens when a step is not as foreseen.
-#include "checkpoint/squares.h"
-#include "engine/engine.h"
-#include "support/bytes.h"
+#include "checkpoint/planned.h"
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -21,22 +19,6 @@
 
 namespace neap::test {
 namespace {
-
-using squares::kTensor;
-using squares::square;
-
-// A step in a scope of its own. No plan is being made while it runs.
-Stats run(const std::function<void()>& step, Bytes budget, const Policy& policy = Planned{}) {
-  Scope scope({.budget = budget, .policy = policy});
-  step();
-  engine::Engine::instance().validate();
-  scope.end();
-  Stats stats = scope.stats();
-  EXPECT_LE(stats.peak_bytes, budget.count());
-  memory::validate();
-  finish_planning();
-  return stats;
-}
 
 // The families whose steps are the same each time.
 std::vector<Family> repeating_families() {
@@ -82,28 +64,6 @@ TEST_P(PlannedFamilies, have_equal_bits_at_ten_budgets_and_follow_their_plans) {
 std::string name_of(const testing::TestParamInfo<Family>& info) { return info.param.name; }
 INSTANTIATE_TEST_SUITE_P(Families, PlannedFamilies, testing::ValuesIn(repeating_families()),
                          name_of);
-
-// x_n = tanh(x_(n-1)) and back, so that every inner result is needed once more.
-struct Chain {
-  explicit Chain(int length) : length(length) {}
-  void operator()() {
-    const at::Tensor input = x.detach().requires_grad_();
-    at::Tensor y = input;
-    for (int i = 0; i < length; ++i) y = i == deviates_at ? y.sin() : y.tanh();
-    y.sum().backward();
-    bits = bytes_of({input.grad()});
-  }
-
-  int length;
-  int deviates_at = -1;
-  at::Tensor x = square(1);
-  ByteLists bits;  // of the gradient
-};
-
-Bytes budget_of(int tensors) {
-  memory::trim();
-  return Bytes(squares::live() + tensors * kTensor + 32768);
-}
 
 TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) {
   Chain chain(24);
@@ -244,38 +204,6 @@ TEST(PlannedSteps, of_new_shapes_each_time_stay_on_line_with_equal_bits) {
     EXPECT_EQ(stats.plan_hits, 0);
     EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
   }
-}
-
-// What its region holds back is the plan's to say: where all fits nothing runs again. Only rules have a say of their own.
-TEST(PlannedSteps, leave_nothing_to_regions_but_those_with_rules) {
-  Chain chain(12);
-  CheckpointOptions options;
-  const auto with_region = [&] {
-    const at::Tensor x = chain.x.detach().requires_grad_();
-    custom_checkpoint(
-        options, [](const at::Tensor& t) { return t.tanh().sin().tanh(); }, x)
-        .sum()
-        .backward();
-    chain();
-  };
-  chain();
-  const ByteLists plain = chain.bits;
-  const auto third = [&](Bytes budget) {
-    for (int i = 0; i < 2; ++i) run(with_region, budget);
-    const Stats stats = run(with_region, budget);
-    EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
-    return stats;
-  };
-  const Stats roomy = third(budget_of(40));
-  EXPECT_EQ(roomy.plan_hits, 1) << roomy.plan_note;
-  EXPECT_EQ(roomy.replays, 0);
-  const Stats tight = third(budget_of(12));
-  EXPECT_EQ(tight.plan_hits, 1) << tight.plan_note;
-  EXPECT_GT(tight.replays, 0);
-  options.rules = {{.op = "aten::sin"}};
-  const Stats ruled = third(budget_of(40));
-  EXPECT_EQ(ruled.plan_hits, 0);
-  EXPECT_EQ(ruled.replays, 1) << "the first tanh; the second is the region's result, and sin stays";
 }
 
 // Another budget is another plan; the first is still known afterwards.

@@ -2,6 +2,8 @@
 //
 // Which bits a kernel gives is decided by more than its arguments: autocast, oneDNN, threads, the flush of denormals. A replay
 // runs in the backward, where these may differ: the loss is the same, the gradients are not.
+#include "intercept/execution_state.h"
+#include "intercept/operators.h"
 #include "regression/evicting.h"
 
 #include <ATen/Context.h>
@@ -128,6 +130,33 @@ TEST(ExecutionState, a_convolution_comes_back_with_onednn_as_it_was) {
   EXPECT_FALSE(context().userEnabledMkldnn()) << "the replay put it back";
   expect_state_restored(off, on, make, 1);
   EXPECT_TRUE(context().userEnabledMkldnn());
+}
+
+// Asked of LibTorch for what multiplies matrices only: what adds or multiplies number by number is the same at any precision.
+TEST(ExecutionState, of_a_product_knows_the_precision_that_it_was_made_with) {
+  const auto set = [](at::Float32Precision precision) {
+    context().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, precision);
+  };
+  const at::Float32Precision before =
+      context().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
+  intercept::ExecutionStates states;
+  set(at::Float32Precision::IEEE);
+  const std::uint16_t exact = states.current(true);
+  set(at::Float32Precision::BF16);
+  EXPECT_EQ(states.current(false), exact);
+  const std::uint16_t reduced = states.current(true);
+  EXPECT_NE(reduced, exact);
+  EXPECT_EQ(states.current(false), reduced);
+  set(before);
+
+  const auto traits = [](const char* name) -> const intercept::OperatorTraits& {
+    return intercept::traits_of(c10::Dispatcher::singleton().findSchemaOrThrow(name, ""));
+  };
+  for (const char* const name : {"aten::mm", "aten::addmm", "aten::bmm", "aten::convolution",
+                                 "aten::mkldnn_rnn_layer", "aten::baddbmm"}) {
+    EXPECT_FALSE(traits(name).pointwise) << name;
+  }
+  EXPECT_TRUE(traits("aten::sin").pointwise);
 }
 
 TEST(ExecutionState, a_sum_comes_back_with_the_number_of_threads_that_it_had) {
