@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x6e6561702d626c6b;
 constexpr std::uint64_t kMagicFreed = 0x6e6561702d667265;
-// Runs below this size are kept away from larger ones.
-constexpr std::int64_t kLargeRun = std::int64_t{512} << 10;
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
@@ -68,12 +66,12 @@ Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
   const std::lock_guard guard(lock_);
   Attempt attempt;
   if (taken > kLargestSmall) {
-    attempt = take_pages(taken >= kLargeRun ? large_ : small_, taken);
+    attempt = take_pages(taken);
   } else {
     Slabs::Block block = slabs_.take(taken);
     if (block.start == nullptr) {
       const std::int64_t bytes = Slabs::slab_bytes(taken);
-      attempt = take_pages(small_, bytes);
+      attempt = take_pages(bytes);
       if (attempt.start == nullptr) return attempt;
       slabs_.add({attempt.start, bytes}, taken);
       block = slabs_.take(taken);
@@ -98,7 +96,7 @@ void Pool::raise_gauges() noexcept {
   }
 }
 
-Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
+Pool::Attempt Pool::take_pages(std::int64_t bytes) {
   bool aims = true;
   while (true) {
     const std::int64_t limit = limit_.load(std::memory_order_relaxed);
@@ -107,7 +105,7 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
     aims = aims && target >= 0 && (limit < 0 || target < limit);
     const std::int64_t allowed = aims ? std::max<std::int64_t>(0, target - reserved)
                                       : (limit < 0 ? kMost : limit) - reserved;
-    const Arena::Taken taken = arena.take(bytes, allowed);
+    const Arena::Taken taken = arena_.take(bytes, allowed);
     if (taken.start != nullptr) {
       const std::int64_t now = reserved + taken.clean_bytes;
       reserved_.store(now, std::memory_order_relaxed);
@@ -121,10 +119,8 @@ Pool::Attempt Pool::take_pages(Arena& arena, std::int64_t bytes) {
           " and " + Bytes(reserved).text() +
           " are in use; set a budget below the machine's memory, or raise its limits");
     }
-    // What the other arena has cached is worth less than what an eviction would cost.
-    const std::int64_t missing = taken.clean_bytes - allowed;
-    if (trim_locked(missing, &arena) > 0) continue;
-    if (!std::exchange(aims, false)) return {.shortage = missing};
+    if (give_back_empty_slabs()) continue;
+    if (!std::exchange(aims, false)) return {.shortage = taken.clean_bytes - allowed};
   }
 }
 
@@ -145,7 +141,7 @@ void Pool::release(void* data) noexcept {
   if (slab != nullptr) {
     slabs_.give_back(slab, start);
   } else {
-    (taken >= kLargeRun ? large_ : small_).give_back({start, taken});
+    arena_.give_back({start, taken});
   }
   requested_.fetch_sub(requested, std::memory_order_relaxed);
   live_.fetch_sub(taken, std::memory_order_relaxed);
@@ -156,15 +152,19 @@ std::int64_t Pool::trim(std::int64_t bytes) noexcept {
   return trim_locked(bytes);
 }
 
-// `but`: the arena that has used its cached pages itself already; null for none.
-std::int64_t Pool::trim_locked(std::int64_t bytes, const Arena* but) noexcept {
-  std::int64_t returned = 0;
-  if (but != &large_) returned += large_.trim(bytes);
-  if (returned < bytes && but != &small_) returned += small_.trim(bytes - returned);
-  if (returned < bytes) {
-    slabs_.remove_empty([&](Run run) { small_.give_back(run); });
-    returned += small_.trim(bytes - returned);
-  }
+// True: there were some, and their pages are cached.
+bool Pool::give_back_empty_slabs() {
+  bool some = false;
+  slabs_.remove_empty([&](Run run) {
+    arena_.give_back(run);
+    some = true;
+  });
+  return some;
+}
+
+std::int64_t Pool::trim_locked(std::int64_t bytes) noexcept {
+  std::int64_t returned = arena_.trim(bytes);
+  if (returned < bytes && give_back_empty_slabs()) returned += arena_.trim(bytes - returned);
   reserved_.fetch_sub(returned, std::memory_order_relaxed);
   return returned;
 }
@@ -259,12 +259,11 @@ void Pool::validate() const {
     if (!holds) throw std::logic_error(std::string("pool: ") + equation);
   };
   const std::lock_guard guard(lock_);
-  large_.validate();
-  small_.validate();
+  arena_.validate();
   slabs_.validate();
   const Usage now = usage();
   require(now.requested <= now.live && now.live <= now.peak, "requested <= live <= peak");
-  require(now.cached >= large_.cached() + small_.cached(), "cached runs are in cached");
+  require(now.cached >= arena_.cached(), "cached runs are in cached");
   require(now.reserved <= now.peak_reserved, "reserved <= peak_reserved");
   require(now.reserved % kPageBytes == 0, "reserved is whole pages");
   require(limit_.load() < 0 || now.reserved <= limit_.load(), "reserved <= budget");

@@ -5,8 +5,7 @@
 // Bytes are reserved before pages are touched: the other order passes the budget for the length of one
 // allocation, and the largest tensor of a step is where that hurts.
 //
-// Small blocks live in slabs; runs of pages in one of two arenas, because a small block that stays for long inside
-// a hole of a large one costs the next large one its place.
+// Small blocks live in slabs; slabs and all other blocks are runs of pages in one arena: see docs/design.md, "Memory".
 //
 // Invariants, checked by validate():
 //   reserved == live + cached        requested <= live <= peak
@@ -74,14 +73,14 @@ class Pool {
     std::int64_t serial = 0;
   };
   Attempt try_take(std::int64_t requested, std::int64_t taken);
-  Attempt take_pages(Arena& arena, std::int64_t bytes);
-  std::int64_t trim_locked(std::int64_t bytes, const Arena* but = nullptr) noexcept;
+  Attempt take_pages(std::int64_t bytes);
+  std::int64_t trim_locked(std::int64_t bytes) noexcept;
+  bool give_back_empty_slabs();
   void raise_gauges() noexcept;
   void inject_failure();
 
   mutable std::mutex lock_;
-  Arena large_;
-  Arena small_;
+  Arena arena_;
   Slabs slabs_;
 
   PeakGauge* gauges_ = nullptr;  // those that are open

@@ -172,6 +172,33 @@ TEST_F(Allocator, moves_cached_pages_to_where_they_fit_when_the_budget_is_full) 
   }
 }
 
+// As a backward's: gradients of weights and of activations, and the budget has room for one kind at a time.
+TEST_F(Allocator, large_and_small_blocks_that_take_turns_share_their_pages) {
+  if (!system_moves_pages()) GTEST_SKIP() << "this system has no MREMAP_DONTUNMAP";
+  constexpr std::int64_t kLarge = 1 << 20, kSmall = 64 << 10, kPages = kLarge / 4096;
+  constexpr int kRounds = 20, kSmallBlocks = 15;
+  memory::set_budget(memory::usage().reserved + memory::footprint(kLarge));
+  const auto turn = [&] {
+    {
+      const c10::DataPtr large = take(kLarge);
+      std::memset(large.get(), 1, kLarge);
+    }
+    std::vector<c10::DataPtr> small;
+    for (int i = 0; i < kSmallBlocks; ++i) {
+      small.push_back(take(kSmall));
+      std::memset(small.back().get(), i, kSmall);
+    }
+  };
+  turn();
+  [[maybe_unused]] const std::int64_t faults = page_faults();
+  for (int round = 0; round < kRounds; ++round) turn();
+#ifndef __SANITIZE_THREAD__
+  EXPECT_LT(page_faults() - faults, kPages)
+      << kRounds << " times as many where each kind has its own";
+#endif
+  EXPECT_LE(memory::usage().peak_reserved, *memory::budget());
+}
+
 TEST_F(Allocator, peaks_are_the_largest_values_since_the_reset) {
   constexpr std::int64_t kBytes = 3 << 20;
   { const c10::DataPtr a = take(kBytes), b = take(kBytes); }
