@@ -119,6 +119,7 @@ Pool::Attempt Pool::take_pages(std::int64_t bytes) {
           " and " + Bytes(reserved).text() +
           " are in use; set a budget below the machine's memory, or raise its limits");
     }
+    // They are worth less than what an eviction would cost.
     if (give_back_empty_slabs()) continue;
     if (!std::exchange(aims, false)) return {.shortage = taken.clean_bytes - allowed};
   }

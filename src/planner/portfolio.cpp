@@ -57,6 +57,7 @@ Reruns of_anneal(const graph::Trace& /*trace*/, const Replays& replays, std::int
 template <std::int64_t kPercent>
 Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
                   std::uint64_t seed, const Deadline& deadline) {
+  if (deadline.has_passed()) return {};
   Schedule plain(replays);
   const std::int64_t above = plain.peak() - replays.program().head_bytes();
   const std::int64_t more = budget + above * kPercent / 100;
