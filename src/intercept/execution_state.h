@@ -37,8 +37,8 @@ struct ExecutionState {
 // Numbers for states; number 0 exists from the start.
 class ExecutionStates {
  public:
-  // The state of this thread now. `products`: false for an operator whose bits do not hang on how float32 products are made, which
-  // takes as long to read as all the rest: that is as it was then the last time. Hot: once per recorded operator.
+  // The state of this thread now. `products`: false for an operator whose bits do not hang on the precision of float32 products. To
+  // read that takes four times as long as all the rest, so then the one of the last state is taken. Hot: once per recorded operator.
   std::uint16_t current(bool products);
   const ExecutionState& operator[](std::uint16_t number) const { return states_[number]; }
   void clear() { states_.clear(); }

@@ -25,7 +25,7 @@ struct OperatorTraits {
   bool factory = false;      // makes a tensor from no tensor: programs write into those by hand
   bool zeros = false;        // a factory of zeros
   bool overwrites = false;   // what it writes, it writes whole and without reading it
-  bool pointwise = false;    // multiplies no matrices
+  bool pointwise = false;    // number by number: no precision of products is in its bits
   bool random = false;       // draws from a generator
   bool replayable = false;   // same inputs and state, same bits, no effect elsewhere
   const char* reason = "";   // why not replayable, or what is special

@@ -11,8 +11,8 @@ namespace {
 
 class Annealing {
  public:
-  Annealing(Schedule& schedule, std::int64_t budget, std::uint64_t seed, const Deadline& deadline)
-      : schedule_(schedule), budget_(budget), random_(seed), deadline_(deadline) {
+  Annealing(Schedule& schedule, std::int64_t budget, std::uint64_t seed, Deadline deadline)
+      : schedule_(schedule), budget_(budget), random_(seed), deadline_(std::move(deadline)) {
     const Replays& replays = schedule.replays();
     for (Index stage = 0; stage < schedule_.stages(); ++stage) {
       for (Index group = 0; group < replays.groups(); ++group) {
@@ -97,7 +97,7 @@ class Annealing {
   Schedule& schedule_;
   std::int64_t budget_;
   std::mt19937_64 random_;
-  const Deadline& deadline_;
+  Deadline deadline_;
   std::vector<Rerun> pairs_;
   double mean_ns_ = 0;
   double mean_bytes_ = 0;

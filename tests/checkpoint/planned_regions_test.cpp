@@ -38,10 +38,11 @@ class PlannedRegions : public testing::Test {
 
   static at::Tensor unruled(const at::Tensor& x) { return checkpoint(inner, x); }
   // Its first tanh runs again: the second is its result, and sin stays.
-  static at::Tensor ruled(const at::Tensor& x) {
+  static at::Tensor ruled(const at::Tensor& x) { return custom_checkpoint(keep_sin(), inner, x); }
+  static CheckpointOptions keep_sin() {
     CheckpointOptions options;
     options.rules = {{.op = "aten::sin"}};
-    return custom_checkpoint(options, inner, x);
+    return options;
   }
   static at::Tensor twice(const at::Tensor& x) { return inner(inner(x)); }
 
@@ -84,10 +85,8 @@ TEST_F(PlannedRegions, can_lie_in_one_another_either_way) {
   EXPECT_EQ(inside.plan_hits, 0);
   EXPECT_EQ(inside.replays, 1)
       << "the outer one was nothing when it began, and is nothing when it ends";
-  CheckpointOptions options;
-  options.rules = {{.op = "aten::sin"}};
   const Stats outside =
-      third([&](const at::Tensor& x) { return custom_checkpoint(options, unruled, x); }, inner,
+      third([](const at::Tensor& x) { return custom_checkpoint(keep_sin(), unruled, x); }, inner,
             budget_of(40));
   EXPECT_EQ(outside.plan_hits, 0);
   EXPECT_EQ(outside.replays, 1) << "its rules hold for what lies in it";
