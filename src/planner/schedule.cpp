@@ -23,6 +23,7 @@ Schedule::Schedule(const Replays& replays)
       width_(program_.operators() + 1),
       events_(at(program_.storages())),
       reruns_(at(stages())),
+      freed_(at(stages())),
       own_(at(stages()), 0),
       most_extra_(at(program_.operators()), 0),
       tree_(at(stages()) + 1),
@@ -99,9 +100,11 @@ bool Schedule::may_remove(Rerun rerun) const {
 
 void Schedule::add(Rerun rerun) {
   auto& stage = reruns_[at(rerun.stage)];
+  auto& freed = freed_[at(rerun.stage)];
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
     const Moment now = moment(rerun.stage, op);
-    stage.insert(std::ranges::lower_bound(stage, op), op);
+    const auto place = stage.insert(std::ranges::lower_bound(stage, op), op);
+    freed.insert(freed.begin() + (place - stage.begin()), 0);
     cost_ += program_.op(op).ns;
     for (const graph::Content& need : program_.needs(op)) add_use(need.storage, now);
     for (const Index storage : program_.makes(op)) add_make(storage, now);
@@ -112,9 +115,11 @@ void Schedule::add(Rerun rerun) {
 
 void Schedule::remove(Rerun rerun) {
   auto& stage = reruns_[at(rerun.stage)];
+  auto& freed = freed_[at(rerun.stage)];
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
     const Moment now = moment(rerun.stage, op);
-    stage.erase(std::ranges::lower_bound(stage, op));
+    const auto place = stage.erase(std::ranges::lower_bound(stage, op));
+    freed.erase(freed.begin() + (place - stage.begin()));
     cost_ -= program_.op(op).ns;
     for (const graph::Content& need : program_.needs(op)) remove_use(need.storage, now);
     for (const Index storage : program_.makes(op)) remove_make(storage, now);
@@ -126,6 +131,18 @@ void Schedule::remove(Rerun rerun) {
 // The storage lives when the stages after `from` and up to `to` begin.
 void Schedule::enter(Index storage, Moment from, Moment to, std::int64_t sign) {
   tree_.add(at(stage_of(from) + 2), at(stage_of(to) + 2), sign * program_.storage(storage).bytes);
+}
+
+// The program's own operator is the last of its stage: what ends with it is no part of the stage's peak.
+void Schedule::end(Index storage, Moment moment, std::int64_t sign) {
+  if (moment < 0) return;
+  const Index stage = stage_of(moment);
+  const auto& ops = reruns_[at(stage)];
+  const auto op = static_cast<Index>(moment % width_);
+  const auto place = std::ranges::lower_bound(ops, op);
+  if (place == ops.end() || *place != op) return;
+  freed_[at(stage)][static_cast<std::size_t>(place - ops.begin())] +=
+      sign * program_.storage(storage).bytes;
 }
 
 void Schedule::touch(Moment moment) {
@@ -143,6 +160,8 @@ void Schedule::add_use(Index storage, Moment moment) {
   if (next == events.end() || is_make(*next)) {
     const Moment last = moment_of(*(next - 1));
     enter(storage, last, moment, 1);
+    end(storage, last, -1);
+    end(storage, moment, 1);
     touch(last);
   }
   events.insert(next, used_at(moment));
@@ -154,6 +173,7 @@ void Schedule::remove_use(Index storage, Moment moment) {
   if (use + 1 == events.end() || is_make(*(use + 1))) {
     const Moment last = moment_of(*(use - 1));
     enter(storage, last, moment, -1);
+    end(storage, last, 1);
     touch(last);
   }
   events.erase(use);
@@ -166,7 +186,10 @@ void Schedule::add_make(Index storage, Moment moment) {
   const Moment before = moment_of(*(next - 1));
   if (next != events.end() && !is_make(*next)) {
     enter(storage, before, moment, -1);
+    end(storage, before, 1);
     touch(before);
+  } else {
+    end(storage, moment, 1);
   }
   events.insert(next, made_at(moment));
 }
@@ -178,6 +201,7 @@ void Schedule::remove_make(Index storage, Moment moment) {
   if (next != events.end() && !is_make(*next)) {
     const Moment before = moment_of(*(make - 1));
     enter(storage, before, moment, 1);
+    end(storage, before, -1);
     touch(before);
   }
   events.erase(make);
@@ -216,24 +240,20 @@ Schedule::Gap Schedule::gap(Index storage, Moment moment) const {
 std::int64_t Schedule::own_peak(Index stage, Moment* where) const {
   std::int64_t now = 0;
   std::int64_t most = 0;
-  const auto step = [&](Index op) {
-    const Moment here = moment(stage, op);
-    const Program::Op& flat = program_.op(op);
-    now += flat.makes_bytes;
-    const std::int64_t extra = op == stage ? most_extra_[at(op)] : flat.workspace;
+  const auto step = [&](Index op, std::int64_t extra) {
+    now += program_.op(op).makes_bytes;
     if (now + extra > most || (where != nullptr && *where < 0)) {
       most = std::max(most, now + extra);
-      if (where != nullptr) *where = here;
-    }
-    for (const graph::Content& need : program_.needs(op)) {
-      if (ends_at(need.storage, here)) now -= program_.storage(need.storage).bytes;
-    }
-    for (const Index storage : program_.makes(op)) {
-      if (ends_at(storage, here)) now -= program_.storage(storage).bytes;
+      if (where != nullptr) *where = moment(stage, op);
     }
   };
-  for (const Index op : reruns_[at(stage)]) step(op);
-  if (stage < program_.operators()) step(stage);
+  const auto& ops = reruns_[at(stage)];
+  const auto& freed = freed_[at(stage)];
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    step(ops[i], program_.op(ops[i]).workspace);
+    now -= freed[i];
+  }
+  if (stage < program_.operators()) step(stage, most_extra_[at(stage)]);
   return most;
 }
 

@@ -14,6 +14,7 @@
 //
 // Invariants, checked by validate():
 //   stage_peak(t) == bytes that live when t begins + the most that its own operators add to them
+//   freed_ of a rerun == bytes of the storages whose lives end with it
 //   cost() == sum of ns over all pairs
 #pragma once
 
@@ -108,6 +109,8 @@ class Schedule {
   void add_make(Index storage, Moment moment);
   void remove_make(Index storage, Moment moment);
   void enter(Index storage, Moment from, Moment to, std::int64_t sign);
+  // The storage's life ends with the moment, or no longer does.
+  void end(Index storage, Moment moment, std::int64_t sign);
   void touch(Moment moment);
   void settle();
   [[nodiscard]] std::int64_t own_peak(Index stage, Moment* where) const;
@@ -116,10 +119,11 @@ class Schedule {
   const Program& program_;
   Moment width_;
   std::vector<Events> events_;
-  std::vector<std::vector<Index>> reruns_;  // operators by stage
-  std::vector<std::int64_t> own_;           // by stage: what its operators add
-  std::vector<std::int64_t> most_extra_;    // by operator: workspace, or what arrives after it
-  PeakTree tree_;                           // stage + 1; first the head
+  std::vector<std::vector<Index>> reruns_;        // operators by stage
+  std::vector<std::vector<std::int64_t>> freed_;  // bytes that go with each of them
+  std::vector<std::int64_t> own_;                 // by stage: what its operators add
+  std::vector<std::int64_t> most_extra_;  // by operator: workspace, or what arrives after it
+  PeakTree tree_;                         // stage + 1; first the head
   std::vector<Index> touched_;
   std::vector<bool> is_touched_;
   std::int64_t cost_ = 0;
