@@ -66,8 +66,8 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
 void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
                  c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   ++stats_.operators;
-  const std::int64_t replayed = stats_.replay_ns;
-  const std::int64_t entered = time_.now_ns();
+  const bool drawn = sample_.draw();
+  const std::int64_t entered = drawn ? uncounted_ns() : 0;
   const Busy busy(*this);
   if (request_.load(std::memory_order_relaxed) > 0) serve_requests();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -79,22 +79,23 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   bring_operands(call, locks);
   protect_overwritten(call);
   encode_call(call);
-  const std::int64_t replayed_by_then = stats_.replay_ns;
-  const std::int64_t evicting_by_then = evicting_ns_;
-  const std::int64_t prepared = time_.now_ns();
+  const OperatorCosts::Cost known = costs_.of(call.signature);
+  const bool is_short = known.settled() && known.ns < TimeSample::kShortNs && observer_ == nullptr;
+  const bool timed = drawn || !is_short;
+  const std::int64_t prepared = timed ? uncounted_ns() : 0;
   run_kernel(call, op, keys);
-  const std::int64_t ran = time_.now_ns();
-  const std::int64_t evicting =
-      evicting_ns_ - evicting_by_then;  // while the kernel asked for memory
-  call.ns = std::max<std::int64_t>(0, ran - prepared - evicting);
-  stats_.operator_ns += call.ns;
-  call.cost_ns = costs_.learn(call.signature, static_cast<float>(call.ns));
+  const std::int64_t ran = timed ? uncounted_ns() : 0;
+  call.ns = std::max<std::int64_t>(0, ran - prepared);
+  stats_.operator_ns += is_short && drawn ? TimeSample::stands_for(call.ns) : call.ns;
+  call.cost_ns =
+      known.settled() ? known.ns : costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
   if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
-  stats_.bookkeeping_ns +=
-      (prepared - entered) + (time_.now_ns() - ran) - (replayed_by_then - replayed) + evicting;
+  if (!drawn) return;
+  const std::int64_t own = (prepared - entered) + (uncounted_ns() - ran);
+  stats_.bookkeeping_ns += TimeSample::stands_for(std::max<std::int64_t>(0, own));
 }
 
 void Engine::scan(Call& call) {

@@ -27,6 +27,7 @@
 #include "engine/recipes.h"
 #include "engine/selection.h"
 #include "engine/tick_clock.h"
+#include "engine/time_sample.h"
 #include "intercept/dispatch.h"
 #include "intercept/execution_state.h"
 #include "memory/allocator.h"
@@ -36,6 +37,7 @@
 
 #include <c10/util/SmallVector.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -70,7 +72,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // This thread has it: see the top of this file.
   [[nodiscard]] bool owner_here() const noexcept;
   // What an operator of these sizes takes, ns: the least of a few runs.
-  [[nodiscard]] float cost_ns(std::uint64_t signature) const { return costs_.of(signature); }
+  [[nodiscard]] float cost_ns(std::uint64_t signature) const { return costs_.of(signature).ns; }
   // What LibTorch would hold now, had nothing been evicted.
   [[nodiscard]] std::int64_t plain_live() const { return memory::usage().live + away_ - retained_; }
 
@@ -113,6 +115,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   class Busy;
   class Watch;
   class Reclaiming;
+  class OwnTime;
 
   Engine();
   ~Engine() override;
@@ -194,6 +197,11 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void end_wait() noexcept override;
   [[nodiscard]] std::int64_t smallest_feasible(std::int64_t budget) const;
 
+  // The difference of two is the time between them of which nothing has been counted yet.
+  [[nodiscard]] std::int64_t uncounted_ns() const {
+    return time_.now_ns() - stats_.replay_ns - stats_.bookkeeping_ns;
+  }
+
   // Deaths and threads.
   static bool on_death(void* record, void* data) noexcept;
   static void on_evicted_death(void* record) noexcept;
@@ -251,8 +259,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   Stats stats_;
   TickClock time_;
   double clock_ = 0;  // ns of operators
+  TimeSample sample_;
   OperatorCosts costs_;
-  std::int64_t evicting_ns_ = 0;  // time in reclaim()
   c10::DeleterFnPtr own_deleter_;
 
   // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran, above
@@ -375,6 +383,21 @@ class Engine::Reclaiming {
 
  private:
   Engine& engine_;
+};
+
+// The time for which it lives is bookkeeping, but for what is counted meanwhile.
+class Engine::OwnTime {
+ public:
+  explicit OwnTime(Engine& engine) noexcept : engine_(engine), start_(engine.uncounted_ns()) {}
+  OwnTime(const OwnTime&) = delete;
+  OwnTime& operator=(const OwnTime&) = delete;
+  ~OwnTime() {
+    engine_.stats_.bookkeeping_ns += std::max<std::int64_t>(0, engine_.uncounted_ns() - start_);
+  }
+
+ private:
+  Engine& engine_;
+  std::int64_t start_;
 };
 
 // Keeps blocks where they are.

@@ -75,7 +75,7 @@ std::int64_t Engine::evict(Block& block) {
   void* const data = pointer.release_context();
   const std::int64_t taken = memory::header_of(data)->taken;
   intercept::put_absent(*storage, &block, &Engine::on_evicted_death, std::move(message));
-  memory::header_of(data)->record = nullptr;
+  memory::set_record(data, nullptr);
   memory::release(data);
   block.data = nullptr;
   move(block, Residence::Evicted);
@@ -115,7 +115,7 @@ bool Engine::put_into_storage(Block& block) {
   pointer.release_context();  // or replacing it would report the block's death
   intercept::put_back(*storage, c10::DataPtr(block.data, block.data, own_deleter_,
                                              c10::Device(c10::DeviceType::CPU)));
-  memory::header_of(block.data)->record = &block;
+  memory::set_record(block.data, &block);
   move(block, Residence::Resident);
   block.last_use = clock_;
   update_evictable(block);
@@ -252,7 +252,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
       if (std::chrono::steady_clock::now() >= deadline) return 0;
     }
   }
-  const auto start = std::chrono::steady_clock::now();
+  const OwnTime own(*this);
   const Busy busy(*this);
   Phase before = phase_.load();
   if (before == Phase::Kernel || before == Phase::Evicting) {
@@ -272,9 +272,6 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
   if (freed == 0 && !materializing_) freed = release_retained();
   reclaiming.reset();
   phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
-  evicting_ns_ +=
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
-          .count();
   return freed;
 }
 

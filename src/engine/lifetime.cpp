@@ -112,7 +112,7 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
   block->last_use = clock_;
   if (!layers_.empty()) block->layer = layers_.layer_of(storage);
   if (pointer.get_deleter() == own_deleter_) {
-    memory::header_of(data)->record = block;
+    memory::set_record(data, block);
     if (storage.allocator() != &memory::allocator()) storage.set_allocator(&memory::allocator());
   } else {
     block->unseen = true;
@@ -151,7 +151,7 @@ void Engine::free_data(Block& block) noexcept {
   void* const data = std::exchange(block.data, nullptr);
   if (data == nullptr) return;
   if (!block.unseen) {
-    memory::header_of(data)->record = nullptr;
+    memory::set_record(data, nullptr);
     memory::release(data);
     return;
   }
@@ -172,7 +172,7 @@ void Engine::forget(Block& block) noexcept {
       break;
     case Residence::Resident:
       if (!block.unseen) {
-        memory::header_of(block.data)->record = nullptr;
+        memory::set_record(block.data, nullptr);
       } else {
         const std::lock_guard lock(unseen_mutex_);
         unseen_[block.data].first = nullptr;
@@ -285,7 +285,7 @@ void Engine::bury(Block& block) {
   if (block.residence == Residence::Evicted) {
     move(block, Residence::Gone);
   } else if (block.residence == Residence::Resident) {
-    if (!block.unseen) memory::header_of(block.data)->record = nullptr;
+    if (!block.unseen) memory::set_record(block.data, nullptr);
     // What cannot be made again is kept for its readers; after a region, so is what would have to run twice.
     if (block.reader_count > 0 &&
         (!block.replayable() || final_when_back() || plan_.stays(block))) {

@@ -4,7 +4,6 @@
 #include "intercept/storage_access.h"
 
 #include <algorithm>
-#include <chrono>
 
 namespace neap::engine {
 
@@ -120,8 +119,7 @@ void Materialization::end() {
 }
 
 void Materialization::replay(Node& node) {
-  const auto start = std::chrono::steady_clock::now();
-  const std::int64_t evicting = engine_.evicting_ns_;
+  const std::int64_t start = engine_.uncounted_ns();
   running_ = &node;
   const intercept::OperatorTraits* const outer = engine_.running_;
   engine_.running_ = node.traits;
@@ -143,10 +141,7 @@ void Materialization::replay(Node& node) {
   ++node.replays;
   ++engine_.stats_.replays;
   if (engine_.observer_ != nullptr) engine_.observer_->replayed(node);
-  const auto elapsed = std::chrono::steady_clock::now() - start;
-  engine_.stats_.replay_ns +=
-      std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count() -
-      (engine_.evicting_ns_ - evicting);
+  engine_.stats_.replay_ns += std::max<std::int64_t>(0, engine_.uncounted_ns() - start);
 }
 
 // The first write of a chain that starts with an overwriting operator needs memory to write into.
@@ -332,6 +327,7 @@ void Materialization::finish_published() {
 }
 
 void Engine::materialize(std::span<Block* const> targets) {
+  const OwnTime own(*this);
   const bool outer = std::exchange(materializing_, true);
   std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
   if (!one) one = std::make_unique<Materialization>(*this);

@@ -8,41 +8,42 @@
 // Threads: none. Cost: one lookup in a hash table.
 #pragma once
 
+#include <c10/util/flat_hash_map.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <unordered_map>
 
 namespace neap::engine {
 
 class OperatorCosts {
  public:
-  // Returns the cost to go on with, ns.
+  struct Cost {
+    float ns = 0;
+    std::uint32_t times = 0;  // it was measured
+
+    [[nodiscard]] bool settled() const { return times >= kMeasured; }
+  };
+
+  // Returns the cost to go on with, ns. REQUIRES: it is not settled.
   float learn(std::uint64_t signature, float measured_ns) {
-    if (costs_.size() >= kMost && !costs_.contains(signature))
+    if (costs_.size() >= kMost && costs_.count(signature) == 0)
       costs_.clear();  // shapes without end
     Cost& cost = costs_[signature];
-    if (cost.times < kMeasured) {
-      cost.ns = cost.times == 0 ? measured_ns : std::min(cost.ns, measured_ns);
-      ++cost.times;
-    }
+    cost.ns = cost.times == 0 ? measured_ns : std::min(cost.ns, measured_ns);
+    ++cost.times;
     return cost.ns;
   }
 
-  // What learn() returned last; 0: nothing was measured.
-  [[nodiscard]] float of(std::uint64_t signature) const {
+  [[nodiscard]] Cost of(std::uint64_t signature) const {
     const auto found = costs_.find(signature);
-    return found == costs_.end() ? 0 : found->second.ns;
+    return found == costs_.end() ? Cost{} : found->second;
   }
 
  private:
   static constexpr std::size_t kMost = std::size_t{1} << 16;
   static constexpr std::uint32_t kMeasured = 3;
 
-  struct Cost {
-    float ns = 0;
-    std::uint32_t times = 0;
-  };
-  std::unordered_map<std::uint64_t, Cost> costs_;
+  ska::flat_hash_map<std::uint64_t, Cost> costs_;
 };
 
 }  // namespace neap::engine

@@ -39,11 +39,22 @@ constexpr std::pmr::pool_options kPool{.max_blocks_per_chunk = 512,
 Recipes::Recipes() : pages_(std::make_unique<Pages>()), pool_(kPool, pages_.get()) {}
 Recipes::~Recipes() { clear(); }
 
+void* Recipes::take(std::size_t bytes) {
+  const std::size_t units = (bytes + kUnit - 1) / kUnit;
+  if (units >= spares_.size()) return pool_.allocate(bytes);
+  if (spares_[units] == nullptr) return pool_.allocate(units * kUnit);
+  return std::exchange(spares_[units], spares_[units]->next);
+}
+
+void Recipes::give_back(void* record, std::size_t bytes) noexcept {
+  const std::size_t units = (bytes + kUnit - 1) / kUnit;
+  if (units >= spares_.size()) return pool_.deallocate(record, bytes);
+  spares_[units] = new (record) Spare{spares_[units]};
+}
+
 Block* Recipes::create_block(void* data, std::int64_t bytes) {
   if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 64);  // may throw
-  void* const memory = spare_ != nullptr ? std::exchange(spare_, spare_->next)
-                                         : pool_.allocate(sizeof(Block), alignof(Block));
-  auto* const block = new (memory) Block{};
+  auto* const block = new (take(sizeof(Block))) Block{};
   block->data = data;
   block->bytes = bytes;
   block->alive = true;
@@ -62,7 +73,7 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
 Node* Recipes::create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
                            std::span<const NewWrite> writes, std::span<const std::uint8_t> code) {
   const std::size_t size = Node::size(reads.size(), writes.size(), code.size());
-  void* const memory = pool_.allocate(size, alignof(Node));
+  void* const memory = take(size);
   bytes_ += static_cast<std::int64_t>(size);
   peak_bytes_ = std::max(peak_bytes_, bytes_);
   ++node_count_;
@@ -188,7 +199,7 @@ void Recipes::destroy_node(Node* node) {
   }
   const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
   node->~Node();
-  pool_.deallocate(node, size, alignof(Node));
+  give_back(node, size);
   bytes_ -= static_cast<std::int64_t>(size);
   --node_count_;
 }
@@ -204,7 +215,7 @@ void Recipes::destroy_block(Block* block) {
   blocks_[block->index] = last;
   last->index = block->index;
   blocks_.pop_back();
-  spare_ = new (block) Spare{spare_};
+  give_back(block, sizeof(Block));
   bytes_ -= static_cast<std::int64_t>(sizeof(Block));
 }
 
@@ -219,12 +230,9 @@ void Recipes::clear() {
   for (Node* const node : nodes) {
     const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
     node->~Node();
-    pool_.deallocate(node, size, alignof(Node));
+    give_back(node, size);
   }
-  for (Block* const block : blocks_) pool_.deallocate(block, sizeof(Block), alignof(Block));
-  while (spare_ != nullptr) {
-    pool_.deallocate(std::exchange(spare_, spare_->next), sizeof(Block), alignof(Block));
-  }
+  for (Block* const block : blocks_) give_back(block, sizeof(Block));
   blocks_.clear();
   bytes_ = 0;
   node_count_ = 0;

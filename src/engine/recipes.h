@@ -12,6 +12,7 @@
 
 #include <c10/core/StorageImpl.h>
 
+#include <array>
 #include <cstdint>
 #include <memory_resource>
 #include <span>
@@ -76,14 +77,17 @@ class Recipes {
   void destroy_block(Block* block);
   void drain();
 
-  // Where a block was: the pool takes several times as long to find one.
+  // Where a record was, for the next of its size: the pool takes several times as long to find one.
   struct Spare {
     Spare* next;
   };
+  void* take(std::size_t bytes);
+  void give_back(void* record, std::size_t bytes) noexcept;
 
   std::unique_ptr<std::pmr::memory_resource> pages_;
   std::pmr::unsynchronized_pool_resource pool_;
-  Spare* spare_ = nullptr;
+  static constexpr std::size_t kUnit = 32;
+  std::array<Spare*, 64> spares_{};  // by size in units
   std::vector<Block*> blocks_;
   std::vector<Node*> doomed_nodes_;  // work lists instead of recursion: chains are long
   std::vector<Block*> doomed_blocks_;

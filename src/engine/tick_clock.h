@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/tick_clock.h: the processor's own clock, which an operator reads four times, at half the price of the system's.
+// engine/tick_clock.h: the processor's own clock, at half the price of the system's.
 #pragma once
 
 #include <c10/util/ApproximateClock.h>

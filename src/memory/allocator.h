@@ -38,6 +38,11 @@ inline BlockHeader* header_of(void* data) noexcept {
 inline const BlockHeader* header_of(const void* data) noexcept {
   return reinterpret_cast<const BlockHeader*>(static_cast<const char*>(data) - kHeaderBytes);
 }
+// Once a storage at each of its ends. A deleter in another thread sees the record whole: more order would be a locked
+// instruction.
+inline void set_record(void* data, void* record) noexcept {
+  header_of(data)->record.store(record, std::memory_order_release);
+}
 
 // What the allocator asks when the budget is full. The engine implements it.
 class Reclaimer {
