@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <exception>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -115,10 +116,7 @@ void show_growth() {
   std::printf("\n## Planning time\n\nAt 50 %%, bound included.\n\n%s", table.markdown().c_str());
 }
 
-}  // namespace
-}  // namespace neap::bench
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   std::vector<std::string> files(argv + 1, argv + argc);
   const std::time_t now = std::time(nullptr);
   char date[32];
@@ -133,26 +131,37 @@ int main(int argc, char** argv) {
       "Quality\n",
       date, std::thread::hardware_concurrency());
   if (files.empty()) {
-    for (const std::string_view family : neap::bench::families()) {
-      neap::bench::show(std::string(family) + ", 1000 operators",
-                        neap::bench::make_trace(family, 1000, 1));
+    for (const std::string_view family : families()) {
+      show(std::string(family) + ", 1000 operators", make_trace(family, 1000, 1));
     }
     const std::filesystem::path traces(NEAP_TRACES_DIR);
     for (const char* const model : {"resnet", "gpt", "lstm", "mlp", "unet"}) {
-      neap::bench::show(std::string(model) + ", traced",
-                        neap::graph::read_trace(traces / (std::string(model) + ".jsonl.gz")));
+      show(std::string(model) + ", traced",
+           graph::read_trace(traces / (std::string(model) + ".jsonl.gz")));
     }
     for (const char* const model :
          {"resnet50", "densenet121", "swin_t", "deeplabv3", "gpt2", "lstm_cells"}) {
-      const neap::graph::Trace trace =
-          neap::graph::read_trace(traces / "gpu" / (std::string(model) + ".jsonl.gz"));
-      neap::bench::show(trace.label + ", " + trace.device + ", PyTorch " + trace.torch, trace);
+      const graph::Trace trace =
+          graph::read_trace(traces / "gpu" / (std::string(model) + ".jsonl.gz"));
+      show(trace.label + ", " + trace.device + ", PyTorch " + trace.torch, trace);
     }
-    neap::bench::show_growth();
+    show_growth();
     return 0;
   }
   for (const std::string& file : files) {
-    neap::bench::show(file, neap::graph::read_trace(std::filesystem::path(file)));
+    show(file, graph::read_trace(std::filesystem::path(file)));
   }
   return 0;
+}
+
+}  // namespace
+}  // namespace neap::bench
+
+int main(int argc, char** argv) {
+  try {
+    return neap::bench::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "neap_bench_plans: %s\n", error.what());
+    return 1;
+  }
 }

@@ -80,13 +80,14 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   protect_overwritten(call);
   encode_call(call);
   const OperatorCosts::Cost known = costs_.of(call.signature);
-  const bool is_short = known.settled() && known.ns < TimeSample::kShortNs && observer_ == nullptr;
-  const bool timed = drawn || !is_short;
+  // An observer is told the time of each.
+  const bool sampled = known.settled() && known.ns < TimeSample::kShortNs && observer_ == nullptr;
+  const bool timed = drawn || !sampled;
   const std::int64_t prepared = timed ? uncounted_ns() : 0;
   run_kernel(call, op, keys);
   const std::int64_t ran = timed ? uncounted_ns() : 0;
   call.ns = std::max<std::int64_t>(0, ran - prepared);
-  stats_.operator_ns += is_short && drawn ? TimeSample::stands_for(call.ns) : call.ns;
+  stats_.operator_ns += (sampled && drawn) ? TimeSample::stands_for(call.ns) : call.ns;
   call.cost_ns =
       known.settled() ? known.ns : costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);

@@ -115,7 +115,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   class Busy;
   class Watch;
   class Reclaiming;
-  class OwnTime;
+  class Timed;
 
   Engine();
   ~Engine() override;
@@ -305,7 +305,7 @@ struct Call {
   std::shared_ptr<const intercept::GeneratorState> generator;
   std::uint64_t signature = 0;  // of the operator and its sizes
   float cost_ns = 0;
-  std::int64_t ns = 0;  // this time
+  std::int64_t ns = 0;  // this time; 0: it was not timed, never while there is an observer
   // Of the allocator, for an observer only: before it ran, and the most that was live while it did.
   std::int64_t allocations = 0, live = 0, peak = 0;
   std::uint64_t sequence = 0;  // of its node, should it get one
@@ -385,18 +385,18 @@ class Engine::Reclaiming {
   Engine& engine_;
 };
 
-// The time for which it lives is bookkeeping, but for what is counted meanwhile.
-class Engine::OwnTime {
+// The time for which it lives is added to one of the counts, but for what others are given meanwhile. Of the engine's thread only.
+class Engine::Timed {
  public:
-  explicit OwnTime(Engine& engine) noexcept : engine_(engine), start_(engine.uncounted_ns()) {}
-  OwnTime(const OwnTime&) = delete;
-  OwnTime& operator=(const OwnTime&) = delete;
-  ~OwnTime() {
-    engine_.stats_.bookkeeping_ns += std::max<std::int64_t>(0, engine_.uncounted_ns() - start_);
-  }
+  Timed(Engine& engine, std::int64_t Stats::*count) noexcept
+      : engine_(engine), count_(count), start_(engine.uncounted_ns()) {}
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+  ~Timed() { engine_.stats_.*count_ += std::max<std::int64_t>(0, engine_.uncounted_ns() - start_); }
 
  private:
   Engine& engine_;
+  std::int64_t Stats::*count_;
   std::int64_t start_;
 };
 

@@ -252,7 +252,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
       if (std::chrono::steady_clock::now() >= deadline) return 0;
     }
   }
-  const OwnTime own(*this);
+  const Timed own(*this, &Stats::bookkeeping_ns);
   const Busy busy(*this);
   Phase before = phase_.load();
   if (before == Phase::Kernel || before == Phase::Evicting) {

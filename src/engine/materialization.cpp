@@ -119,7 +119,7 @@ void Materialization::end() {
 }
 
 void Materialization::replay(Node& node) {
-  const std::int64_t start = engine_.uncounted_ns();
+  const Engine::Timed time(engine_, &Stats::replay_ns);
   running_ = &node;
   const intercept::OperatorTraits* const outer = engine_.running_;
   engine_.running_ = node.traits;
@@ -141,7 +141,6 @@ void Materialization::replay(Node& node) {
   ++node.replays;
   ++engine_.stats_.replays;
   if (engine_.observer_ != nullptr) engine_.observer_->replayed(node);
-  engine_.stats_.replay_ns += std::max<std::int64_t>(0, engine_.uncounted_ns() - start);
 }
 
 // The first write of a chain that starts with an overwriting operator needs memory to write into.
@@ -327,7 +326,7 @@ void Materialization::finish_published() {
 }
 
 void Engine::materialize(std::span<Block* const> targets) {
-  const OwnTime own(*this);
+  const Timed own(*this, &Stats::bookkeeping_ns);
   const bool outer = std::exchange(materializing_, true);
   std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
   if (!one) one = std::make_unique<Materialization>(*this);

@@ -19,9 +19,9 @@ class OperatorCosts {
  public:
   struct Cost {
     float ns = 0;
-    std::uint32_t times = 0;  // it was measured
+    std::uint32_t measured = 0;  // times
 
-    [[nodiscard]] bool settled() const { return times >= kMeasured; }
+    [[nodiscard]] bool settled() const { return measured >= kMeasured; }
   };
 
   // Returns the cost to go on with, ns. REQUIRES: it is not settled.
@@ -29,11 +29,12 @@ class OperatorCosts {
     if (costs_.size() >= kMost && costs_.count(signature) == 0)
       costs_.clear();  // shapes without end
     Cost& cost = costs_[signature];
-    cost.ns = cost.times == 0 ? measured_ns : std::min(cost.ns, measured_ns);
-    ++cost.times;
+    cost.ns = cost.measured == 0 ? measured_ns : std::min(cost.ns, measured_ns);
+    ++cost.measured;
     return cost.ns;
   }
 
+  // Not measured: 0 ns.
   [[nodiscard]] Cost of(std::uint64_t signature) const {
     const auto found = costs_.find(signature);
     return found == costs_.end() ? Cost{} : found->second;

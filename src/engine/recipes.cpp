@@ -3,9 +3,11 @@
 
 #include <sys/mman.h>
 
+#include <cstddef>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <unordered_set>
 #include <utility>
 
@@ -39,7 +41,12 @@ constexpr std::pmr::pool_options kPool{.max_blocks_per_chunk = 512,
 Recipes::Recipes() : pages_(std::make_unique<Pages>()), pool_(kPool, pages_.get()) {}
 Recipes::~Recipes() { clear(); }
 
+static_assert(alignof(Block) <= alignof(std::max_align_t));
+static_assert(alignof(Node) <= alignof(std::max_align_t));
+static_assert(std::is_trivially_destructible_v<Block>);
+
 void* Recipes::take(std::size_t bytes) {
+  static_assert(sizeof(Spare) <= kUnit);
   const std::size_t units = (bytes + kUnit - 1) / kUnit;
   if (units >= spares_.size()) return pool_.allocate(bytes);
   if (spares_[units] == nullptr) return pool_.allocate(units * kUnit);

@@ -77,7 +77,8 @@ class Recipes {
   void destroy_block(Block* block);
   void drain();
 
-  // Where a record was, for the next of its size: the pool takes several times as long to find one.
+  // Where a record was, for the next of its size: the pool takes several times as long to find one. It stays, so the most that
+  // there was of each size is held.
   struct Spare {
     Spare* next;
   };
@@ -87,7 +88,8 @@ class Recipes {
   std::unique_ptr<std::pmr::memory_resource> pages_;
   std::pmr::unsynchronized_pool_resource pool_;
   static constexpr std::size_t kUnit = 32;
-  std::array<Spare*, 64> spares_{};  // by size in units
+  static constexpr std::size_t kSizes = 64;  // larger ones go back to the pool
+  std::array<Spare*, kSizes> spares_{};      // by size in units
   std::vector<Block*> blocks_;
   std::vector<Node*> doomed_nodes_;  // work lists instead of recursion: chains are long
   std::vector<Block*> doomed_blocks_;

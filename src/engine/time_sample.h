@@ -2,8 +2,8 @@
 //
 // engine/time_sample.h: which operators have their time taken, and how much of it is counted.
 //
-// The clock is read four times an operator, which is a tenth of all bookkeeping. So what is short is timed once in `kOneIn`
-// times, and counted as often. Which ones is drawn: models repeat, and each n-th operator of one can be the same.
+// To read the clock four times an operator was an eighth of all bookkeeping. So what is short is timed once in `kOneIn` times, and
+// counted as often. Which ones is drawn: models repeat, and each n-th operator of one can be the same.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,10 @@ namespace neap::engine {
 class TimeSample {
  public:
   static constexpr std::int64_t kOneIn = 16;
-  // Up to here an operator is short: reading the clock is more than a thousandth of what is longer than this.
+  // From here on all are timed: reading the clock twice is less than a thousandth of them.
   static constexpr std::int64_t kShortNs = 20'000;
+  // What takes longer, although it is short as a rule, was interrupted.
+  static constexpr std::int64_t kInterruptedNs = 10 * kShortNs;
 
   // The next one is timed.
   bool draw() noexcept {
@@ -23,10 +25,10 @@ class TimeSample {
     return state_ >> 60 == 0;
   }
 
-  // What is counted for one that was drawn and took `ns`. What interrupts it happened once: beyond kShortNs nothing is counted for
-  // the others.
+  // What is counted for one that was drawn and took `ns`. An interruption happened once: the others did not take longer than
+  // kInterruptedNs.
   static std::int64_t stands_for(std::int64_t ns) noexcept {
-    return ns + (kOneIn - 1) * std::min(ns, kShortNs);
+    return ns + (kOneIn - 1) * std::min(ns, kInterruptedNs);
   }
 
  private:

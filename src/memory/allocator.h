@@ -38,8 +38,8 @@ inline BlockHeader* header_of(void* data) noexcept {
 inline const BlockHeader* header_of(const void* data) noexcept {
   return reinterpret_cast<const BlockHeader*>(static_cast<const char*>(data) - kHeaderBytes);
 }
-// Once a storage at each of its ends. A deleter in another thread sees the record whole: more order would be a locked
-// instruction.
+// Pairs with the deleter's look at the record, from any thread. One that still sees an old record asks again with the engine's lock
+// taken, so no more order is needed; it would be a locked instruction at each storage's birth and death.
 inline void set_record(void* data, void* record) noexcept {
   header_of(data)->record.store(record, std::memory_order_release);
 }

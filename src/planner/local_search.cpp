@@ -252,8 +252,13 @@ void LocalSearch::improve(std::int64_t changes) {
   std::vector<Rerun> all = schedule_.reruns();
   std::vector<Rerun> best = all;
   std::int64_t best_cost = schedule_.cost();
-  constexpr double kHeat = 0.003;  // of the cost
-  const double heat = kHeat * static_cast<double>(best_cost);
+  // Of the cost, and of the mean rerun: among thousands, several would be lost at each change (an LSTM of cells at 30 % took 37.0 %
+  // more time by its plan without this, and 36.0 % with it).
+  constexpr double kHeat = 0.003;
+  constexpr double kMostHeat = 0.4;
+  const double heat =
+      static_cast<double>(best_cost) *
+      std::min(kHeat, kMostHeat / static_cast<double>(std::max<std::size_t>(1, all.size())));
   for (std::int64_t i = 0; i < changes && !all.empty(); ++i) {
     if (i % 16 == 0 && deadline_.has_passed()) break;
     const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);

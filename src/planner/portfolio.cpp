@@ -15,58 +15,49 @@ namespace {
 
 using Reruns = std::optional<std::vector<Rerun>>;
 
-Reruns dtr_eq(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-              std::uint64_t seed, const Deadline& /*deadline*/) {
-  return walk(replays, budget, Rule::DtrEq, seed);
+Reruns dtr_eq(const Problem& problem) {
+  return walk(problem.replays, problem.budget, Rule::DtrEq, problem.seed);
 }
-Reruns next_use(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                std::uint64_t seed, const Deadline& /*deadline*/) {
-  return walk(replays, budget, Rule::NextUse, seed);
+Reruns next_use(const Problem& problem) {
+  return walk(problem.replays, problem.budget, Rule::NextUse, problem.seed);
 }
-Reruns next_use_eq(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                   std::uint64_t seed, const Deadline& /*deadline*/) {
-  return walk(replays, budget, Rule::NextUseEq, seed);
+Reruns next_use_eq(const Problem& problem) {
+  return walk(problem.replays, problem.budget, Rule::NextUseEq, problem.seed);
 }
 // From the plain step: at the highest peak, what is cheapest goes, until no peak is too high.
-Reruns peaks(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-             std::uint64_t seed, const Deadline& deadline) {
-  Schedule schedule(replays);
-  if (!LocalSearch(schedule, budget, seed, deadline).fit()) return {};
+Reruns peaks(const Problem& problem) {
+  Schedule schedule(problem.replays);
+  if (!LocalSearch(schedule, problem.budget, problem.seed, problem.deadline).fit()) return {};
   return schedule.reruns();
 }
-
-Reruns of_chen(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-               std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
-  return chen(trace, replays, budget);
+Reruns of_chen(const Problem& problem) {
+  return chen(problem.trace, problem.replays, problem.budget);
 }
-Reruns of_knapsack(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                   std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
-  return knapsack(trace, replays, budget);
+Reruns of_knapsack(const Problem& problem) {
+  return knapsack(problem.trace, problem.replays, problem.budget);
 }
-Reruns of_rotor(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                std::uint64_t /*seed*/, const Deadline& /*deadline*/) {
-  return rotor(trace, replays, budget);
+Reruns of_rotor(const Problem& problem) {
+  return rotor(problem.trace, problem.replays, problem.budget);
 }
-Reruns of_anneal(const graph::Trace& /*trace*/, const Replays& replays, std::int64_t budget,
-                 std::uint64_t seed, const Deadline& deadline) {
-  return anneal(replays, budget, seed, deadline);
+Reruns of_anneal(const Problem& problem) {
+  return anneal(problem.replays, problem.budget, problem.seed, problem.deadline);
 }
 
 // From plans of a budget larger by so many percent of what the plain step needs: peak after peak, what is cheapest goes.
 // Near the floor a rule that looks at one moment takes what it needs at the next; a plan with some room there is near one without.
 template <std::int64_t kPercent>
-Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_t budget,
-                  std::uint64_t seed, const Deadline& deadline) {
-  if (deadline.has_passed()) return {};
-  Schedule plain(replays);
-  const std::int64_t above = plain.peak() - replays.program().head_bytes();
-  const std::int64_t more = budget + above * kPercent / 100;
-  if (more >= plain.peak()) return {};
+Reruns from_above(const Problem& problem) {
+  if (problem.deadline.has_passed()) return {};
+  Schedule plain(problem.replays);
+  const std::int64_t above = plain.peak() - problem.replays.program().head_bytes();
+  Problem easier = problem;
+  easier.budget += above * kPercent / 100;
+  if (easier.budget >= plain.peak()) return {};
   std::vector<std::pair<std::int64_t, std::vector<Rerun>>> plans;
   for (const auto find : {next_use, next_use_eq, dtr_eq, of_chen, of_knapsack, of_rotor}) {
-    Reruns reruns = find(trace, replays, more, seed, deadline);
+    Reruns reruns = find(easier);
     if (!reruns) continue;
-    const std::int64_t ns = ns_of(replays, *reruns);
+    const std::int64_t ns = ns_of(problem.replays, *reruns);
     plans.emplace_back(ns, std::move(*reruns));
   }
   std::ranges::stable_sort(plans, {}, &std::pair<std::int64_t, std::vector<Rerun>>::first);
@@ -76,9 +67,9 @@ Reruns from_above(const graph::Trace& trace, const Replays& replays, std::int64_
   std::int64_t best_ns = 0;
   for (const auto& [ns, reruns] : plans) {
     if (ns > kMostTimesBest * plans.front().first) break;
-    Schedule schedule(replays);
+    Schedule schedule(problem.replays);
     for (const Rerun one : reruns) schedule.add(one);
-    LocalSearch search(schedule, budget, seed, deadline);
+    LocalSearch search(schedule, problem.budget, problem.seed, problem.deadline);
     if (!search.fit()) continue;
     search.tidy();
     if (best && best_ns <= schedule.cost()) continue;

@@ -14,14 +14,21 @@
 
 namespace neap::planner {
 
+// What a plan is asked for. The same problem gives the same plan, but for what the deadline cuts short.
+struct Problem {
+  const graph::Trace& trace;
+  const Replays& replays;  // of the trace
+  std::int64_t budget;
+  std::uint64_t seed;
+  Deadline deadline;
+};
+
 struct Method {
   std::string_view name;
   // Above so many operators it takes too long.
   Index most_operators;
   // Those that search end at the deadline, with a plan if they have one by then.
-  std::optional<std::vector<Rerun>> (*find)(const graph::Trace& trace, const Replays& replays,
-                                            std::int64_t budget, std::uint64_t seed,
-                                            const Deadline& deadline);
+  std::optional<std::vector<Rerun>> (*find)(const Problem& problem);
 };
 
 std::span<const Method> portfolio();

@@ -134,7 +134,7 @@ void Schedule::enter(Index storage, Moment from, Moment to, std::int64_t sign) {
 }
 
 // The program's own operator is the last of its stage: what ends with it is no part of the stage's peak.
-void Schedule::end(Index storage, Moment moment, std::int64_t sign) {
+void Schedule::count_end(Index storage, Moment moment, std::int64_t sign) {
   if (moment < 0) return;
   const Index stage = stage_of(moment);
   const auto& ops = reruns_[at(stage)];
@@ -160,8 +160,8 @@ void Schedule::add_use(Index storage, Moment moment) {
   if (next == events.end() || is_make(*next)) {
     const Moment last = moment_of(*(next - 1));
     enter(storage, last, moment, 1);
-    end(storage, last, -1);
-    end(storage, moment, 1);
+    count_end(storage, last, -1);
+    count_end(storage, moment, 1);
     touch(last);
   }
   events.insert(next, used_at(moment));
@@ -173,7 +173,7 @@ void Schedule::remove_use(Index storage, Moment moment) {
   if (use + 1 == events.end() || is_make(*(use + 1))) {
     const Moment last = moment_of(*(use - 1));
     enter(storage, last, moment, -1);
-    end(storage, last, 1);
+    count_end(storage, last, 1);
     touch(last);
   }
   events.erase(use);
@@ -186,10 +186,10 @@ void Schedule::add_make(Index storage, Moment moment) {
   const Moment before = moment_of(*(next - 1));
   if (next != events.end() && !is_make(*next)) {
     enter(storage, before, moment, -1);
-    end(storage, before, 1);
+    count_end(storage, before, 1);
     touch(before);
   } else {
-    end(storage, moment, 1);
+    count_end(storage, moment, 1);
   }
   events.insert(next, made_at(moment));
 }
@@ -201,7 +201,7 @@ void Schedule::remove_make(Index storage, Moment moment) {
   if (next != events.end() && !is_make(*next)) {
     const Moment before = moment_of(*(make - 1));
     enter(storage, before, moment, 1);
-    end(storage, before, -1);
+    count_end(storage, before, -1);
     touch(before);
   }
   events.erase(make);
@@ -308,6 +308,21 @@ std::vector<Rerun> Schedule::reruns() const {
 
 void Schedule::validate() {
   settle();
+  for (Index stage = 0; stage < stages(); ++stage) {
+    std::vector<std::int64_t> freed;
+    for (const Index op : reruns_[at(stage)]) {
+      std::int64_t& bytes = freed.emplace_back(0);
+      const auto count = [&](Index storage) {
+        if (ends_at(storage, moment(stage, op))) bytes += program_.storage(storage).bytes;
+      };
+      for (const graph::Content& need : program_.needs(op)) count(need.storage);
+      for (const Index storage : program_.makes(op)) count(storage);
+    }
+    if (freed != freed_[at(stage)]) {
+      throw std::logic_error("planner: what the reruns of stage " + std::to_string(stage) +
+                             " free is not what ends with them");
+    }
+  }
   Schedule fresh(replays_);
   for (const Rerun rerun : reruns()) fresh.add(rerun);
   fresh.settle();

@@ -109,8 +109,8 @@ class Schedule {
   void add_make(Index storage, Moment moment);
   void remove_make(Index storage, Moment moment);
   void enter(Index storage, Moment from, Moment to, std::int64_t sign);
-  // The storage's life ends with the moment, or no longer does.
-  void end(Index storage, Moment moment, std::int64_t sign);
+  // +1: a life of the storage ends with the moment; -1: no longer. Nothing for the head and the program's own operators.
+  void count_end(Index storage, Moment moment, std::int64_t sign);
   void touch(Moment moment);
   void settle();
   [[nodiscard]] std::int64_t own_peak(Index stage, Moment* where) const;

@@ -158,7 +158,7 @@ class Solver {
     const std::vector<const Method*> asked = methods();
     std::atomic<bool> fits{false};
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
-      if (!fits && asked[i]->find(trace_, replays_, budget, options_.seed, no_limit())) {
+      if (!fits && asked[i]->find({trace_, replays_, budget, options_.seed, no_limit()})) {
         fits = true;
       }
     });
@@ -208,7 +208,7 @@ class Solver {
     const std::vector<const Method*> asked = methods();
     for (const Method* const method : asked) found.push_back({std::string(method->name), {}, 0, 0});
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
-      found[i].reruns = asked[i]->find(trace_, replays_, budget, options_.seed, deadline);
+      found[i].reruns = asked[i]->find({trace_, replays_, budget, options_.seed, deadline});
       if (found[i].reruns) found[i].found_ns = ns_of(replays_, *found[i].reruns);
     });
     const Known* best = nullptr;
@@ -238,7 +238,7 @@ class Solver {
     if (candidates.size() > kSearched) candidates.resize(kSearched);
     // About a second on one core; a change costs more on a long trace.
     const std::int64_t changes =
-        std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
+        std::clamp<std::int64_t>(12'000'000 / std::max(1, program_.operators()), 150, 12'000);
     for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
       change(candidates[i], budget, changes, options_.seed + 1, deadline);
     });

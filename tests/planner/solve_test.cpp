@@ -229,7 +229,7 @@ TEST(Walk, stays_inside_the_budget_by_each_rule) {
     for (const double share : {0.6, 0.4, 0.3}) {
       const std::int64_t budget = budget_of_share(trace, share).count();
       for (const Method& method : portfolio()) {
-        const auto reruns = method.find(trace, replays, budget, 1, {});
+        const auto reruns = method.find({trace, replays, budget, 1, {}});
         if (!reruns) continue;
         Schedule schedule(replays);
         for (const Rerun one : *reruns) schedule.add(one);
@@ -251,7 +251,7 @@ TEST(Walk, lets_go_of_what_nothing_that_could_run_again_reads) {
   const std::int64_t budget = budget_of_share(trace, 0.5).count();
   for (const Method& method : portfolio()) {
     if (program.operators() > method.most_operators) continue;
-    EXPECT_TRUE(method.find(trace, replays, budget, 1, {}).has_value()) << method.name;
+    EXPECT_TRUE(method.find({trace, replays, budget, 1, {}}).has_value()) << method.name;
   }
 }
 
