@@ -28,9 +28,9 @@ enum class CheckpointPolicy : std::uint8_t {
   MustRecompute,    // goes
 };
 
-// Counts of one Scope. All are counted from the moment it was opened. Of operators that take less than 20 us, and of what neap does at each operator, one in 16 is timed, drawn, and counted as 16, once
-// three runs of the same sizes have been timed: of a few operators nothing may be counted. Replays, evictions that an allocation
-// asks for, and longer operators are all timed.
+// Counts of one Scope. All are counted from the moment it was opened. Of operators that take less than 20 us and come after one that
+// does, one in 16 is timed, drawn, and counted as 16, with what neap does at it; all others, replays, and evictions that an
+// allocation asks for, are timed each time.
 struct Stats {
   std::int64_t peak_bytes = 0;      // largest `reserved` while it was open
   std::int64_t budget_bytes = 0;    // 0 without a budget

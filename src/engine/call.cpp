@@ -66,8 +66,9 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
 void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
                  c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   ++stats_.operators;
-  const bool drawn = sample_.draw();
-  const std::int64_t entered = drawn ? uncounted_ns() : 0;
+  const bool each = sample_.times_each();
+  const bool looks = each || sample_.draw();
+  const std::int64_t entered = looks ? uncounted_ns() : 0;
   const Busy busy(*this);
   if (request_.load(std::memory_order_relaxed) > 0) serve_requests();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
@@ -81,22 +82,23 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   encode_call(call);
   const OperatorCosts::Cost known = costs_.of(call.signature);
   // An observer is told the time of each.
-  const bool sampled = known.settled() && known.ns < TimeSample::kShortNs && observer_ == nullptr;
-  const bool timed = drawn || !sampled;
+  const bool is_short = known.settled() && known.ns < TimeSample::kShortNs && observer_ == nullptr;
+  const bool timed = looks || !is_short;
+  sample_.next(is_short);
   const std::int64_t prepared = timed ? uncounted_ns() : 0;
   run_kernel(call, op, keys);
   const std::int64_t ran = timed ? uncounted_ns() : 0;
   call.ns = std::max<std::int64_t>(0, ran - prepared);
-  stats_.operator_ns += (sampled && drawn) ? TimeSample::stands_for(call.ns) : call.ns;
+  stats_.operator_ns += (is_short && !each) ? TimeSample::stands_for(call.ns) : call.ns;
   call.cost_ns =
       known.settled() ? known.ns : costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
   if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
-  if (!drawn) return;
-  const std::int64_t own = (prepared - entered) + (uncounted_ns() - ran);
-  stats_.bookkeeping_ns += TimeSample::stands_for(std::max<std::int64_t>(0, own));
+  if (!looks) return;
+  const std::int64_t own = std::max<std::int64_t>(0, (prepared - entered) + (uncounted_ns() - ran));
+  stats_.bookkeeping_ns += each ? own : TimeSample::stands_for(own);
 }
 
 void Engine::scan(Call& call) {

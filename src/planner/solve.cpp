@@ -238,7 +238,7 @@ class Solver {
     if (candidates.size() > kSearched) candidates.resize(kSearched);
     // About a second on one core; a change costs more on a long trace.
     const std::int64_t changes =
-        std::clamp<std::int64_t>(12'000'000 / std::max(1, program_.operators()), 150, 12'000);
+        std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
     for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
       change(candidates[i], budget, changes, options_.seed + 1, deadline);
     });
