@@ -236,7 +236,7 @@ class Solver {
     by_cost(candidates);
     constexpr std::size_t kSearched = 4;
     if (candidates.size() > kSearched) candidates.resize(kSearched);
-    // About a second on one core; a change costs more on a long trace.
+    // About half a second on one core; a change costs more on a long trace.
     const std::int64_t changes =
         std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
     for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {

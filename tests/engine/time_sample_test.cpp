@@ -34,6 +34,15 @@ TEST(TimeSample, counts_what_repeats_as_often_as_it_ran) {
   }
 }
 
+TEST(TimeSample, times_each_at_first_and_after_what_is_not_short) {
+  TimeSample sample;
+  EXPECT_TRUE(sample.times_each());
+  sample.next(true);
+  EXPECT_FALSE(sample.times_each());
+  sample.next(false);
+  EXPECT_TRUE(sample.times_each());
+}
+
 TEST(TimeSample, an_interruption_is_counted_once) {
   constexpr std::int64_t kInterrupted = 50'000'000;
   EXPECT_EQ(TimeSample::stands_for(kInterrupted), kInterrupted + 15 * TimeSample::kInterruptedNs);
