@@ -2,6 +2,7 @@
 //
 // engine/call.cpp: one operator on its way through the engine. Engine::call lists the steps.
 // Hot: once per operator. Guarded by bench/micro.cpp.
+#include "engine/call.h"
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"

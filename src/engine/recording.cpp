@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // engine/recording.cpp: what is remembered of an operator that has run. Hot: once per operator. Guarded by bench/micro.cpp.
+#include "engine/call.h"
 #include "engine/engine.h"
 #include "intercept/autograd_phase.h"
 #include "intercept/storage_access.h"

@@ -10,6 +10,7 @@
 //     that its operator does not run again either. No more stays than was alive, whatever the rules say.
 //   * What nobody has decided is offered to the region's selector, with the cost of bringing it back: all operators
 //     between it and what stays.
+#include "engine/call.h"
 #include "engine/engine.h"
 #include "intercept/storage_access.h"
 
