@@ -1,18 +1,20 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Note [Placement]
-// Offsets for stays of known begin and end are dynamic storage allocation, which is NP-hard; here the bound, the largest sum of what
-// is there at once, is nearly reached by taking stays in a good order and each into the lowest hole between what is there at the
-// same time and has its place. What then stands out above the bound is taken earlier in the next try: squeaky wheel optimization (Joslin
-// and Clements, AAAI-98).
+// Offsets for stays of known begin and end are dynamic storage allocation, which is NP-hard; the bound is the largest sum of what is
+// there at once. Over time, what has its place makes a skyline. Its lowest piece takes the stay of the greatest weight among those
+// that are there within that piece and at no other time, and is filled up to the lower neighbour when there is none (Sekiyama,
+// Imamichi, Imai and Raymond, arXiv 1804.10001, where the longest goes first). Here a weight is the logarithm of bytes times a power
+// of the length, and tries go on from the best weights so far: what stands out above the bound gets heavier, which is squeaky wheel
+// optimization (Joslin and Clements, AAAI-98), and a few others change at random, until that helps no more and it begins anew.
 #include "graph/program.h"
 
 #include <neap/planner.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <random>
 #include <set>
 
@@ -31,7 +33,7 @@ struct Life {
 
 struct Stays {
   std::vector<Stay> stays;
-  std::vector<Life> lives;
+  std::vector<Life> lives;  // of the same numbers, by begin
 };
 
 class Reading {
@@ -112,36 +114,10 @@ std::int64_t load_of(const std::vector<Life>& lives) {
   return most;
 }
 
-using Order = std::vector<std::uint32_t>;
-
 struct Offsets {
   std::vector<std::int64_t> at;
   std::int64_t arena = 0;
 };
-
-// Each into the lowest hole that takes it. Cost: quadratic, half a nanosecond a pair.
-Offsets in_holes(const std::vector<Life>& lives, const Order& order) {
-  struct Taken {
-    std::int64_t offset, top, begin, end;
-  };
-  std::vector<Taken> taken;  // by offset
-  taken.reserve(lives.size());
-  Offsets offsets{std::vector<std::int64_t>(lives.size())};
-  for (const std::uint32_t i : order) {
-    const Life& life = lives[i];
-    std::int64_t offset = 0;
-    for (const Taken& one : taken) {
-      if (one.begin >= life.end || one.end <= life.begin) continue;
-      if (one.offset - offset >= life.bytes) break;
-      offset = std::max(offset, one.top);
-    }
-    const Taken mine{offset, offset + life.bytes, life.begin, life.end};
-    taken.insert(std::ranges::upper_bound(taken, offset, {}, &Taken::offset), mine);
-    offsets.at[i] = offset;
-    offsets.arena = std::max(offsets.arena, mine.top);
-  }
-  return offsets;
-}
 
 // As they come, each into the smallest hole that there is then. Cost: count * log(count).
 Offsets as_they_come(const std::vector<Life>& lives) {
@@ -198,50 +174,149 @@ Offsets as_they_come(const std::vector<Life>& lives) {
   return offsets;
 }
 
-template <class Key>
-Order order_by(const std::vector<Life>& lives, Key key) {
-  Order order(lives.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::ranges::stable_sort(order, std::ranges::greater{},
-                           [&](std::uint32_t i) { return key(lives[i]); });
-  return order;
-}
+// Builds one placement after another by weights. Cost of one: for each stay, how many begin in the piece that takes it.
+class Skyline {
+ public:
+  // `lives` by begin. Stops when all that it did is `limit` stays and pieces looked at.
+  Skyline(const std::vector<Life>& lives, std::int64_t limit) : lives_(lives), left_(limit) {
+    for (const Life& life : lives) {
+      begins_.push_back(life.begin);
+      last_ = std::max(last_, life.end);
+    }
+  }
+
+  bool spent() const { return left_ <= 0; }
+
+  // Incomplete when the limit is reached.
+  Offsets place(const std::vector<double>& weights) {
+    ends_.clear();
+    for (const Life& life : lives_) ends_.push_back(life.bytes > 0 ? life.end : kPlaced);
+    pieces_ = {{begins_.front(), last_, 0}};
+    Offsets offsets{std::vector<std::int64_t>(lives_.size())};
+    while (!spent()) {
+      const auto lowest = std::ranges::min_element(pieces_, {}, &Piece::height);
+      left_ -= std::ssize(pieces_);
+      const std::size_t next = heaviest_within(*lowest, weights);
+      if (next != lives_.size()) {
+        offsets.at[next] = lowest->height;
+        offsets.arena = std::max(offsets.arena, lowest->height + lives_[next].bytes);
+        ends_[next] = kPlaced;
+        put(lowest - pieces_.begin(), lives_[next]);
+      } else if (pieces_.size() > 1) {
+        fill(lowest - pieces_.begin());
+      } else {
+        return offsets;
+      }
+    }
+    return offsets;
+  }
+
+ private:
+  static constexpr std::int64_t kPlaced = std::numeric_limits<std::int64_t>::max();
+
+  struct Piece {
+    std::int64_t begin, end, height;
+  };
+
+  std::size_t heaviest_within(const Piece& piece, const std::vector<double>& weights) {
+    const auto from = std::ranges::lower_bound(begins_, piece.begin) - begins_.begin();
+    const auto to = std::ranges::lower_bound(begins_, piece.end) - begins_.begin();
+    left_ -= to - from;
+    std::size_t heaviest = lives_.size();
+    double most = -std::numeric_limits<double>::infinity();
+    for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i) {
+      if (ends_[i] > piece.end || weights[i] <= most) continue;
+      most = weights[i];
+      heaviest = i;
+    }
+    return heaviest;
+  }
+
+  void put(std::ptrdiff_t at, const Life& life) {
+    Piece& piece = pieces_[static_cast<std::size_t>(at)];
+    const Piece whole = piece;
+    piece = {life.begin, life.end, whole.height + life.bytes};
+    if (life.end < whole.end) {
+      pieces_.insert(pieces_.begin() + at + 1, {life.end, whole.end, whole.height});
+    }
+    if (whole.begin < life.begin) {
+      pieces_.insert(pieces_.begin() + at++, {whole.begin, life.begin, whole.height});
+    }
+    join(at);
+  }
+
+  void fill(std::ptrdiff_t at) {
+    std::int64_t height = kPlaced;
+    if (at > 0) height = pieces_[static_cast<std::size_t>(at - 1)].height;
+    if (at + 1 < std::ssize(pieces_)) {
+      height = std::min(height, pieces_[static_cast<std::size_t>(at + 1)].height);
+    }
+    pieces_[static_cast<std::size_t>(at)].height = height;
+    join(at);
+  }
+
+  // With neighbours of the same height.
+  void join(std::ptrdiff_t at) {
+    const auto piece = pieces_.begin() + at;
+    const auto after = piece + 1;
+    if (after != pieces_.end() && after->height == piece->height) {
+      piece->end = after->end;
+      pieces_.erase(after);
+    }
+    if (at > 0 && (piece - 1)->height == piece->height) {
+      (piece - 1)->end = piece->end;
+      pieces_.erase(piece);
+    }
+  }
+
+  const std::vector<Life>& lives_;
+  std::vector<std::int64_t> begins_;
+  std::vector<std::int64_t> ends_;  // kPlaced: it has its place
+  std::vector<Piece> pieces_;       // by begin; neighbours differ in height
+  std::int64_t last_ = 0;
+  std::int64_t left_;
+};
 
 Offsets best_of_tries(const std::vector<Life>& lives, std::int64_t bound) {
   Offsets best = as_they_come(lives);
-  constexpr double kPairs = 5e8;  // a second or so for each order
-  const auto count = static_cast<double>(lives.size());
-  const int tries = static_cast<int>(std::min(kPairs / (count * count), 2000.0));
-  const auto length = [](const Life& life) { return life.end - life.begin; };
-  const std::vector<Order> begun = {
-      order_by(lives, [](const Life& life) { return life.bytes; }),
-      order_by(lives,
-               [&](const Life& life) {
-                 return static_cast<double>(life.bytes) * static_cast<double>(length(life));
-               }),
-      order_by(lives, length),
-  };
+  const auto good = [&] { return best.arena <= bound + bound / 1000; };
+  constexpr std::int64_t kLimit = 2'000'000'000;  // two seconds or so
+  constexpr int kTries = 5000;                    // of few stays
+  constexpr int kPatience = 50;                   // tries without a better one
+  Skyline skyline(lives, kLimit);
   std::mt19937_64 random(1);
-  constexpr int kAway = 32;  // tries until it goes on from the best order again
-  for (Order order : begun) {
-    Order best_order;
+  const auto uniform = [&] { return static_cast<double>(random() >> 11U) * 0x1p-53; };
+  const auto either_way = [&] { return 2 * uniform() - 1; };
+  int tries = 0;
+  for (int start = 0; !good() && !skyline.spent() && tries < kTries; ++start) {
+    std::vector<double> weights;
+    for (const Life& life : lives) {
+      weights.push_back(std::log(life.bytes) +
+                        (start % 2 == 0 ? 2 : 1) * std::log(life.end - life.begin) +
+                        (start < 2 ? 0 : either_way() / 2));
+    }
+    std::vector<double> tried = weights;
     std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (int i = 0; i < tries; ++i) {
-      const Offsets found = in_holes(lives, order);
+    for (int since = 0; since < kPatience; ++since, ++tries) {
+      const Offsets found = skyline.place(tried);
+      if (skyline.spent()) break;
       if (found.arena < best.arena) best = found;
-      if (best.arena <= bound + bound / 1000) return best;
-      if (found.arena < least) {
+      if (good()) break;
+      if (found.arena < least) since = 0;
+      if (found.arena <= least) {
         least = found.arena;
-        best_order = order;
+        weights = tried;
       }
-      // Not always all that stands out: the same order would come again and again.
-      const std::int64_t above =
-          bound +
-          static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(found.arena - bound));
-      std::stable_partition(order.begin(), order.end(), [&](std::uint32_t one) {
-        return found.at[one] + lives[one].bytes > above && (i % 2 == 0 || random() % 2 != 0);
-      });
-      if (i % kAway == kAway - 1) order = best_order;
+      tried = weights;
+      const double above =
+          static_cast<double>(bound) + uniform() * static_cast<double>(found.arena - bound);
+      for (std::size_t i = 0; i < tried.size(); ++i) {
+        if (static_cast<double>(found.at[i] + lives[i].bytes) > above && random() % 4 == 0) {
+          tried[i] += uniform();
+        } else if (random() % 32 == 0) {
+          tried[i] += either_way();
+        }
+      }
     }
   }
   return best;

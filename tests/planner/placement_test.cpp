@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <random>
 #include <set>
@@ -122,7 +123,22 @@ TEST(Place, puts_a_plan_into_a_block_at_most_3_percent_above_its_peak) {
   }
 }
 
-// Where orders cannot be tried: quadratic work would take minutes.
+// The hard ones of the traces that are recorded: much is there all the time, and little of it is small.
+TEST(Place, puts_recorded_steps_into_a_block_at_most_3_percent_above_their_peaks) {
+  for (const auto& [file, share] : {std::pair{"lstm.jsonl.gz", 0.4},
+                                    {"gpu/lstm_cells.jsonl.gz", 0.3},
+                                    {"gpu/deeplabv3.jsonl.gz", 0.4}}) {
+    SCOPED_TRACE(file);
+    const graph::Trace trace =
+        graph::read_trace(std::filesystem::path(NEAP_SOURCE_DIR "/bench/traces") / file);
+    const graph::Plan plan = solve(trace, {.budget = budget_of_share(trace, share)}).plan;
+    const Placement placement = place(trace, plan);
+    expect_valid(trace, plan, placement);
+    EXPECT_LE(placement.arena.count(), plan.predicted_peak + plan.predicted_peak * 3 / 100);
+  }
+}
+
+// Where few tries come to their end, or none.
 TEST(Place, puts_long_steps_into_a_block_as_they_come) {
   const graph::Trace trace = bench::make_trace("random", 17'500, 1);
   const graph::Plan plan = graph::plain_plan(trace);
