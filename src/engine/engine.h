@@ -189,6 +189,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   bool protect_readers(Block& block, bool may_materialize = true);
   std::int64_t reclaim(std::int64_t bytes) override;
   std::int64_t evict_bytes(std::int64_t bytes);
+  std::int64_t evict_all();
   void went(Block& block, std::int64_t taken);
   bool unread_retained(Block& block);
   std::int64_t release_retained();

@@ -201,6 +201,14 @@ std::int64_t Engine::evict_bytes(std::int64_t bytes) {
   return freed;
 }
 
+std::int64_t Engine::evict_all() {
+  std::int64_t freed = 0;
+  for (std::size_t i = evictable_.size(); i-- > 0;) {  // the last takes the place of what goes
+    if (can_go(*evictable_[i])) freed += evict(*evictable_[i]);
+  }
+  return freed;
+}
+
 // A storage that the program let go of, and that cannot be made again: it is held only so that others can. Those are pinned
 // instead, when they are there. False: one is not. The caller releases the block.
 bool Engine::unread_retained(Block& block) {

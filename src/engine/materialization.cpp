@@ -331,7 +331,13 @@ void Engine::materialize(std::span<Block* const> targets) {
   std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
   if (!one) one = std::make_unique<Materialization>(*this);
   try {
-    one->run(targets);
+    try {
+      one->run(targets);
+    } catch (const BudgetExceeded&) {
+      // What was at hand was locked, for operators that read it later. Where it is made again in its turn, all may fit.
+      if (outer || evict_all() == 0) throw;
+      one->run(targets);
+    }
   } catch (...) {
     materializing_ = outer;
     throw;
