@@ -18,7 +18,7 @@ namespace {
 
 // Shares in percent; where the peers of bench/README.md stand, and below.
 const std::map<std::string, std::vector<int>> kShares{
-    {"resnet", {100, 56, 50, 32, 30, 26, 20, 15, 12}},
+    {"resnet", {100, 56, 50, 32, 30, 26, 20, 15, 12, 8}},
     {"gpt", {100, 60, 55, 50, 30, 25, 20, 15}},
     {"lstm", {100, 70, 50, 40, 30, 20}},
     {"mlp", {100, 60, 54, 53, 52}},

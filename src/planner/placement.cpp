@@ -7,6 +7,7 @@
 // Imamichi, Imai and Raymond, arXiv 1804.10001, where the longest goes first). Here a weight is the logarithm of bytes times a power
 // of the length, and tries go on from the best weights so far: what stands out above the bound gets heavier, which is squeaky wheel
 // optimization (Joslin and Clements, AAAI-98), and a few others change at random, until that helps no more and it begins anew.
+// Half of the work goes into the best of these beginnings.
 #include "graph/program.h"
 
 #include <neap/planner.h>
@@ -185,15 +186,17 @@ class Skyline {
     }
   }
 
-  bool spent() const { return left_ <= 0; }
+  std::int64_t left() const { return left_; }
 
   // Incomplete when the limit is reached.
   Offsets place(const std::vector<double>& weights) {
+    constexpr std::int64_t kPlacing = 200'000;  // at least, so that tries of few stays end too
+    left_ -= kPlacing;
     ends_.clear();
     for (const Life& life : lives_) ends_.push_back(life.bytes > 0 ? life.end : kPlaced);
     pieces_ = {{begins_.front(), last_, 0}};
     Offsets offsets{std::vector<std::int64_t>(lives_.size())};
-    while (!spent()) {
+    while (left_ > 0) {
       const auto lowest = std::ranges::min_element(pieces_, {}, &Piece::height);
       left_ -= std::ssize(pieces_);
       const std::size_t next = heaviest_within(*lowest, weights);
@@ -278,30 +281,29 @@ class Skyline {
 };
 
 Offsets best_of_tries(const std::vector<Life>& lives, std::int64_t bound) {
-  Offsets best = as_they_come(lives);
-  const auto good = [&] { return best.arena <= bound + bound / 1000; };
   constexpr std::int64_t kLimit = 2'000'000'000;  // two seconds or so
-  constexpr int kTries = 5000;                    // of few stays
   constexpr int kPatience = 50;                   // tries without a better one
+  Offsets best = as_they_come(lives);
+  std::vector<double> best_weights;
+  std::int64_t least_by_weights = std::numeric_limits<std::int64_t>::max();
   Skyline skyline(lives, kLimit);
   std::mt19937_64 random(1);
   const auto uniform = [&] { return static_cast<double>(random() >> 11U) * 0x1p-53; };
   const auto either_way = [&] { return 2 * uniform() - 1; };
-  int tries = 0;
-  for (int start = 0; !good() && !skyline.spent() && tries < kTries; ++start) {
-    std::vector<double> weights;
-    for (const Life& life : lives) {
-      weights.push_back(std::log(life.bytes) +
-                        (start % 2 == 0 ? 2 : 1) * std::log(life.end - life.begin) +
-                        (start < 2 ? 0 : either_way() / 2));
-    }
+  const auto done = [&](std::int64_t leave) {
+    return best.arena <= bound + bound / 1000 || skyline.left() <= leave;
+  };
+  const auto search = [&](std::vector<double> weights, int patience, std::int64_t leave) {
     std::vector<double> tried = weights;
     std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (int since = 0; since < kPatience; ++since, ++tries) {
+    for (int since = 0; since < patience && !done(leave); ++since) {
       const Offsets found = skyline.place(tried);
-      if (skyline.spent()) break;
+      if (skyline.left() <= 0) return;
       if (found.arena < best.arena) best = found;
-      if (good()) break;
+      if (found.arena < least_by_weights) {
+        least_by_weights = found.arena;
+        best_weights = tried;
+      }
       if (found.arena < least) since = 0;
       if (found.arena <= least) {
         least = found.arena;
@@ -318,7 +320,17 @@ Offsets best_of_tries(const std::vector<Life>& lives, std::int64_t bound) {
         }
       }
     }
+  };
+  for (int start = 0; !done(kLimit / 2); ++start) {
+    std::vector<double> weights;
+    for (const Life& life : lives) {
+      weights.push_back(std::log(life.bytes) +
+                        (start % 2 == 0 ? 2 : 1) * std::log(life.end - life.begin) +
+                        (start < 2 ? 0 : either_way() / 2));
+    }
+    search(std::move(weights), kPatience, kLimit / 2);
   }
+  if (!best_weights.empty()) search(best_weights, std::numeric_limits<int>::max(), 0);
   return best;
 }
 
