@@ -2,6 +2,7 @@
 #include "graph/program.h"
 
 #include <algorithm>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -16,12 +17,13 @@ class Program::Reader {
                             " events; at most 2147483646 can be read",
                         1);
     }
+    numbers_.reserve(trace.events.size());
     for (const Event& event : trace.events) {
       ++line_;
       std::visit([this](const auto& one) { read(one); }, event);
     }
     ++line_;
-    for (const StorageId id : trace.keep) storage(find(id, "keep names")).keep = true;
+    for (const StorageId id : trace.keep) storage(find(id, "keep", " names")).keep = true;
     program_.arrivals_.close();
     gather();
   }
@@ -33,7 +35,7 @@ class Program::Reader {
   }
 
   void read(const Release& release) {
-    const Index at = find(release.storage, "the release is of");
+    const Index at = find(release.storage, "the release", " is of");
     Storage& one = storage(at);
     if (one.released != kNever) fail("storage " + text(release.storage) + " is released twice");
     one.released = program_.operators() - 1;
@@ -44,7 +46,7 @@ class Program::Reader {
     const Index number = program_.operators();
     Op flat{op.ns, op.workspace, 0, op.replayable, static_cast<std::int64_t>(line_ - 2)};
     for (const StorageId id : op.mutates_once) {
-      const Index at = use(op, id, "writes once");
+      const Index at = use(op, id, " writes once");
       if (!storage(at).given) {
         fail(op.name + " writes storage " + text(id) +
              " once, which is not given; only a given storage can be written once");
@@ -56,9 +58,9 @@ class Program::Reader {
       if (seen(at).once == number || !first_time(at, &Seen::need)) return;
       program_.needs_.items.push_back({at, storage(at).versions});
     };
-    for (const StorageId id : op.reads) need(use(op, id, "reads"));
+    for (const StorageId id : op.reads) need(use(op, id, " reads"));
     for (const StorageId id : op.mutates) {
-      const Index at = use(op, id, "writes");
+      const Index at = use(op, id, " writes");
       if (seen(at).once == number) {
         fail(op.name + " names storage " + text(id) + " both in mutates and in mutates_once");
       }
@@ -104,17 +106,19 @@ class Program::Reader {
     seen_.emplace_back();
   }
 
-  Index find(StorageId id, const std::string& who) const {
+  // `who` and `what` begin a sentence for when it fails.
+  Index find(StorageId id, std::string_view who, const char* what) const {
     const auto found = numbers_.find(id);
-    if (found == numbers_.end()) fail(who + " storage " + text(id) + ", which is not defined");
+    if (found == numbers_.end()) {
+      fail(std::string(who) + what + " storage " + text(id) + ", which is not defined");
+    }
     return found->second;
   }
 
   Index use(const Operator& op, StorageId id, const char* what) const {
-    const std::string who = op.name + " " + what;
-    const Index at = find(id, who);
+    const Index at = find(id, op.name, what);
     if (program_.storage(at).released != kNever) {
-      fail(who + " storage " + text(id) + " after its release");
+      fail(op.name + what + " storage " + text(id) + " after its release");
     }
     return at;
   }
@@ -182,6 +186,10 @@ std::int64_t Program::head_bytes() const {
 }
 
 Index Program::index_of(StorageId id) const {
+  if (id >= 0 && static_cast<std::size_t>(id) < by_id_.size() &&
+      by_id_[static_cast<std::size_t>(id)].first == id) {
+    return by_id_[static_cast<std::size_t>(id)].second;  // ids without gaps
+  }
   const auto found = std::ranges::lower_bound(by_id_, std::pair(id, Index{0}));
   return found != by_id_.end() && found->first == id ? found->second : kNone;
 }
