@@ -185,7 +185,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // Going and coming back.
   std::int64_t evict(Block& block);     // bytes given to the cache; 0: it could not go
   bool put_into_storage(Block& block);  // false: the program let go of it meanwhile
-  void materialize(std::span<Block* const> targets);
+  // `again`: what does not fit is tried once more without what was at hand for it, which then stays away, also when it throws.
+  void materialize(std::span<Block* const> targets, bool again = true);
   bool protect_readers(Block& block, bool may_materialize = true);
   std::int64_t reclaim(std::int64_t bytes) override;
   std::int64_t evict_bytes(std::int64_t bytes);

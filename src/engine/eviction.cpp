@@ -203,9 +203,8 @@ std::int64_t Engine::evict_bytes(std::int64_t bytes) {
 
 std::int64_t Engine::evict_all() {
   std::int64_t freed = 0;
-  // The last takes the place of what goes. A blank that was written into takes others along when it becomes given.
-  for (std::size_t i = evictable_.size(); i-- > 0;) {
-    if (i < evictable_.size() && can_go(*evictable_[i])) freed += evict(*evictable_[i]);
+  for (std::size_t i = evictable_.size(); i-- > 0;) {  // the last takes the place of what goes
+    if (can_go(*evictable_[i])) freed += evict(*evictable_[i]);
   }
   return freed;
 }

@@ -28,7 +28,7 @@ void Engine::bring_planned(std::span<Block* const> absent) {
       targets.push_back(block);
     }
     try {
-      if (!targets.empty()) materialize(targets);
+      if (!targets.empty()) materialize(targets, /*again=*/targets.size() == absent.size());
     } catch (const BudgetExceeded&) {
       plan_.stop();  // it asks for more than fits today: the operands alone may still fit
       if (targets.size() == absent.size()) throw;

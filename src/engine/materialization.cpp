@@ -325,7 +325,7 @@ void Materialization::finish_published() {
   published_.clear();
 }
 
-void Engine::materialize(std::span<Block* const> targets) {
+void Engine::materialize(std::span<Block* const> targets, bool again) {
   const Timed own(*this, &Stats::bookkeeping_ns);
   const bool outer = std::exchange(materializing_, true);
   std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
@@ -335,7 +335,7 @@ void Engine::materialize(std::span<Block* const> targets) {
       one->run(targets);
     } catch (const BudgetExceeded&) {
       // What was at hand was locked, for operators that read it later. Where it is made again in its turn, all may fit.
-      if (outer || evict_all() == 0) throw;
+      if (outer || !again || evict_all() == 0) throw;
       one->run(targets);
     }
   } catch (...) {

@@ -2,7 +2,7 @@
 //
 // engine/materialization.h: brings storages back by running, in their original order, the operators that are needed.
 //
-// Guarantees: each operator runs at most once, so it ends: the number of replays is at most the number of living nodes. What
+// Guarantees of one run: each operator runs at most once, so it ends: the number of replays is at most the number of living nodes. What
 // later operators of the same materialization read stays locked until the last of them ran, and goes then. When
 // something throws (BudgetExceeded, mostly), everything is as before but for what had come back already.
 // Cost: O(n log n) for n operators to replay, whatever the size of the graph. One object serves again and again, so that its

@@ -149,7 +149,7 @@ TEST(Place, puts_long_steps_into_a_block_as_they_come) {
 
   // Two halves of a hole that go one after the other, in both orders, make a whole one again.
   graph::Trace halves;
-  for (graph::StorageId i = 0; i < 24'000; i += 3) {
+  for (graph::StorageId i = 0; i < 72'000; i += 3) {
     for (const graph::Made made : {graph::Made{i, 64}, {i + 1, 64}}) {
       halves.events.emplace_back(graph::Operator{.name = "half", .makes = {made}, .ns = 1});
     }
