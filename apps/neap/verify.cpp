@@ -1,20 +1,20 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap verify: the same steps twice, plain and inside a budget, and all bits compared.
+#include "bits.h"
 #include "commands.h"
 #include "job.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <optional>
-#include <sstream>
 #include <vector>
 
 namespace neap::app {
 namespace {
 
 struct Run {
-  std::vector<train::State> states;  // after each step
+  States states;
   std::int64_t replays = 0;
   std::int64_t planned = 0;  // steps
   Bytes peak;
@@ -60,20 +60,18 @@ int verify(const TrainingOptions& options, Output& output) {
   const Run found = run_steps(task, options.accumulate, batches,
                               {.budget = budget, .policy = parse_policy(options)});
 
+  const Verdict verdict = compare_bits(expected.states, found.states, [&] {
+    return run_steps(task, options.accumulate, batches, {.plain = true}).states;
+  });
+  if (verdict.bits != Verdict::Bits::kEqual) {
+    output.line(verdict.text);
+    return 1;
+  }
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
-  for (std::size_t step = 0; step < expected.states.size(); ++step) {
-    const auto difference = expected.states[step].first_difference(found.states[step]);
-    if (difference) {
-      std::ostringstream text;
-      text << "different bits in step " << step + 1 << ": " << difference->name;
-      if (difference->index >= 0) text << '[' << difference->index << ']';
-      text << ": plain " << difference->expected << ", inside the budget " << difference->found;
-      output.line(text.str());
-      return 1;
-    }
-    bytes += found.states[step].bytes();
-    tensors += found.states[step].parts();
+  for (const train::State& state : found.states) {
+    bytes += state.bytes();
+    tensors += state.parts();
   }
   output.line("equal bits: " + std::to_string(tensors) + " tensors, " + std::to_string(bytes) +
               " bytes");
