@@ -1,7 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "bits.h"
 
-#include <algorithm>
 #include <optional>
 #include <sstream>
 
@@ -23,7 +22,7 @@ struct Place {
 };
 
 std::optional<Place> first_difference(const States& expected, const States& found) {
-  for (std::size_t step = 0; step < std::min(expected.size(), found.size()); ++step) {
+  for (std::size_t step = 0; step < expected.size(); ++step) {
     if (auto difference = expected[step].first_difference(found[step])) {
       return Place{step, *std::move(difference)};
     }
@@ -33,22 +32,18 @@ std::optional<Place> first_difference(const States& expected, const States& foun
 
 }  // namespace
 
-Verdict compare_bits(const States& plain, const States& inside,
-                     const std::function<States()>& plain_again) {
+std::string bits_differ(const States& plain, const States& inside,
+                        const std::function<States()>& plain_again) {
   const auto difference = first_difference(plain, inside);
   if (!difference) return {};
   const States again = plain_again();
   const auto own = first_difference(plain, again);
-  if (!own) {
-    return {Verdict::Bits::kDifferent,
-            "different bits in " + difference->text("plain", "inside the budget")};
-  }
-  const bool found = !first_difference(again, inside);
-  return {found ? Verdict::Bits::kUnsteadyButFound : Verdict::Bits::kUnsteady,
-          "plain LibTorch does not repeat its own bits: " + own->text("first", "then") +
-              (found ? "; inside the budget all are those of its second run"
-                     : "; inside the budget they are different again, so nothing is proved; the "
-                       "model, or an operator of it, is not deterministic")};
+  if (!own) return "different bits in " + difference->text("plain", "inside the budget");
+  return "plain LibTorch does not repeat its own bits: " + own->text("first", "then") +
+         (first_difference(again, inside)
+              ? "; inside the budget they are different again, so nothing is proved; the model, or "
+                "an operator of it, is not deterministic"
+              : "; inside the budget all are those of its second run");
 }
 
 }  // namespace neap::app

@@ -369,11 +369,11 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(done, 1, "batch 8, checkpointed: bits are not proved to be the plain step's: ")
 
     def test_a_difference_is_put_down_to_neap_only_where_plain_steps_repeat_themselves(self):
-        done = self.unsteady("the second model", "verify", "--budget", "none")  # that inside the budget
+        done = self.unsteady("model 2", "verify", "--budget", "none")  # that inside the budget
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"^different bits in step 1: loss\[0\]: plain 0x[0-9a-f]+, "
                                       r"inside the budget 0x[0-9a-f]+\n$")
-        done = self.unsteady("the first model", "verify", "--budget", "none")
+        done = self.unsteady("model 1", "verify", "--budget", "none")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"^plain LibTorch does not repeat its own bits: step 1: loss\[0\]: "
                                       r"first 0x[0-9a-f]+, then 0x[0-9a-f]+; inside the budget all are those "
