@@ -10,7 +10,8 @@ BUILD = build
 ifneq ($(TORCH_VERSION),2.15.0)
 BUILD = build/torch-$(TORCH_VERSION)
 endif
-CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION) -DNEAP_CLP=OFF
+CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION) \
+	-DNEAP_TESTS=OFF -DNEAP_BENCH=OFF -DNEAP_CLP=OFF
 # The user's own LibTorch comes first; then none is fetched.
 ifneq ($(Torch_DIR)$(CMAKE_PREFIX_PATH),)
 NO_TORCH = --no-torch
@@ -33,9 +34,11 @@ setup: ## install what building needs: Debian packages, and LibTorch below build
 tools: ## as setup, and what tests and formatting need
 	@scripts/setup.sh --torch $(TORCH_VERSION) $(NO_TORCH) --tools
 
+# STEPS ends the training after so many steps, without the evaluation; empty: a whole epoch.
+STEPS ?=
 train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memory, and prove equal bits
-	$(BUILD)/bin/neap verify --model resnet --budget 30% --steps 3
-	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% --epochs 1
+	$(BUILD)/bin/neap verify --model resnet --budget 30% --steps $(or $(STEPS),3)
+	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% $(if $(STEPS),--steps $(STEPS),--epochs 1)
 
 test: tools check-format ## build and run every test
 	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON > /dev/null
