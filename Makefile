@@ -18,7 +18,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train test test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
+.PHONY: all help setup tools train configure-tests test fresh test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -40,10 +40,15 @@ train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memo
 	$(BUILD)/bin/neap verify --model resnet --budget 30% --steps $(or $(STEPS),3)
 	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% $(if $(STEPS),--steps $(STEPS),--epochs 1)
 
-test: tools check-format ## build and run every test
+configure-tests: tools
 	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON > /dev/null
+
+test: check-format configure-tests ## build and run every test
 	cmake --build $(BUILD) -j $(JOBS)
 	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+
+fresh: ## `make train` and `make test`, whole, in a root that has nothing of what setup installs; as root, an hour
+	tests/fresh/fresh.sh --whole
 
 test-asan: tools ## the tests under address, undefined-behaviour and leak sanitizers
 	cmake --preset asan -DNEAP_TORCH_VERSION=$(TORCH_VERSION) > /dev/null
@@ -85,7 +90,7 @@ tidy: tools ## clang-tidy over all own code
 format: ## format all own code
 	clang-format -i $(SOURCES)
 
-check-format:
+check-format: tools
 	@clang-format --dry-run -Werror $(SOURCES)
 
 install: all ## install the library and the command below PREFIX

@@ -5,6 +5,7 @@
 #
 #   scripts/setup.sh            # what `make train` needs: Debian packages, and LibTorch into build/deps
 #   scripts/setup.sh --tools    # and what tests, benchmarks and `make format` need
+#   scripts/setup.sh --tools --list-packages  # their names, and nothing else
 #
 # Packages go to the system (apt-get, as root or with sudo), LibTorch only below --prefix; Python's own
 # packages are never touched. LibTorch is the CPU half of the wheel that PyPI publishes, pinned by sha256 in
@@ -18,15 +19,17 @@ prefix=$root/build/deps
 packages=yes
 torch=yes
 tools=no
+list=no
 
 usage() {
   cat <<'TEXT'
-usage: scripts/setup.sh [--torch VERSION] [--prefix DIR] [--no-packages] [--no-torch] [--tools]
+usage: scripts/setup.sh [--torch VERSION] [--prefix DIR] [--no-packages] [--no-torch] [--tools] [--list-packages]
   --torch VERSION  the LibTorch to install (default 2.15.0)
   --prefix DIR     where it goes, as DIR/torch-VERSION (default build/deps in the source folder)
   --no-packages    leave the system's packages alone
   --no-torch       do not install LibTorch
   --tools          also what tests, benchmarks and `make format` need
+  --list-packages  print the names of the Debian packages, one a line, and install nothing
 TEXT
 }
 
@@ -52,6 +55,7 @@ while (($# > 0)); do
     --no-packages) packages=no ;;
     --no-torch) torch=no ;;
     --tools) tools=yes ;;
+    --list-packages) list=yes ;;
     -h | --help)
       usage
       exit 0
@@ -99,13 +103,13 @@ present_otherwise() {
   esac
 }
 
-install_packages() {
-  local wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev zlib1g-dev
-    dataset-fashion-mnist)
-  if [[ $tools == yes ]]; then
-    wanted+=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format clang-tidy fortunes coinor-libclp-dev)
-  fi
+wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev
+  dataset-fashion-mnist)
+if [[ $tools == yes ]]; then
+  wanted+=(libgtest-dev libgmock-dev librapidcheck-dev clang-format clang-tidy fortunes coinor-libclp-dev)
+fi
 
+install_packages() {
   local name status missing=()
   local -A installed=()
   # dpkg-query fails when one package is unknown, and still lists the others.
@@ -225,5 +229,9 @@ install_torch() {
   echo "setup: LibTorch $version is in $place"
 }
 
+if [[ $list == yes ]]; then
+  printf '%s\n' "${wanted[@]}"
+  exit
+fi
 if [[ $packages == yes ]]; then install_packages; fi
 if [[ $torch == yes ]]; then install_torch; fi
