@@ -20,7 +20,8 @@
 namespace neap {
 
 // The root of all that neap throws. what() says what happened, where, with which sizes, and what to
-// do next.
+// do next. One error is LibTorch's to throw: reading an evicted tensor by a raw pointer (data_ptr(), an accessor), or in another
+// thread than the scope's, is a c10::Error with a text of neap's, because the access is LibTorch's own.
 class NEAP_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(const std::string& text);

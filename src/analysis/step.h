@@ -3,6 +3,8 @@
 // analysis/step.h: one training step with clocks and peaks between its parts, which train::Trainer has no place for.
 #pragma once
 
+#include "intercept/failed_backward.h"
+
 #include <neap/analysis.h>
 
 #include <cstdint>
@@ -31,7 +33,7 @@ struct Step {
 Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode);
 
 // The first line of what did not fit, after `action` threw one of the errors that say so; empty: it came to its end. The
-// gradients of `optimizer` are dropped then, and what is cached is given back.
+// gradients of `optimizer` and what LibTorch kept of the backward are dropped then.
 template <class Action>
 std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action);
 
@@ -81,7 +83,9 @@ std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action)
   } catch (const OutOfMemory& error) {
     refusal = first_line(error.what());
   }
-  if (!refusal.empty()) drop_gradients(optimizer);
+  if (refusal.empty()) return refusal;
+  intercept::drop_failed_backward();  // a plain step has no scope that does
+  drop_gradients(optimizer);
   return refusal;
 }
 

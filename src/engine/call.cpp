@@ -60,7 +60,12 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
     interrupted_.store(false);
     throw Interrupted();
   }
-  run(traits, op, keys, stack);
+  try {
+    run(traits, op, keys, stack);
+  } catch (...) {
+    failed_ = true;
+    throw;
+  }
   if (scopes_ == 0 && evicted_ == 0) detach_if_idle();
 }
 
@@ -222,7 +227,7 @@ bool Engine::may_run_again(Call& call) const {
   const OperatorTraits& traits = call.traits;
   if (!traits.replayable || traits.view || traits.empty || call.foreign) return false;
   if (call.writes.empty()) {
-    if (!following() || (traits.factory && !traits.zeros)) return false;
+    if (!following()) return false;
     // Note [Gradients]
     // To bring a gradient back would take the backward that made it, and all it read: the activations that die as the backward
     // goes on. No budget is saved by that, so what a backward makes is given, and the recorder has no work there.

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "engine/call_codec.h"
+#include "engine/content_hash.h"
 #include "engine/layer_names.h"
 #include "engine/observer.h"
 #include "engine/operator_costs.h"
@@ -162,6 +163,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   [[nodiscard]] std::string describe(const Block& block) const;
   [[nodiscard]] std::string why_pinned(const Block& block) const;
   void make_given(Block& block, Given why);
+  void mark_blank(Block& block);  // see Note [Blanks]
   void check_blank(Block& block);
   void finish(Block& block);  // see Note [Modes]
   void move(Block& block, Residence to) noexcept;
@@ -187,13 +189,27 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   bool put_into_storage(Block& block);  // false: the program let go of it meanwhile
   // `again`: what does not fit is tried once more without what was at hand for it, which then stays away, also when it throws.
   void materialize(std::span<Block* const> targets, bool again = true);
+  struct Dependents {
+    std::vector<Node*> lost;       // recipes that end with the content
+    std::vector<Block*> affected;  // what they make
+  };
+  // What it would mean to let go of a block that is only held for recipes: see Note [What is held].
+  struct Trade {
+    bool possible = false;   // all that was made from it is there
+    std::int64_t frees = 0;  // bytes that are held for the same recipes alone
+    std::int64_t pins = 0;   // bytes of what could be evicted until then
+  };
+  Dependents dependents_of(Block& block);
+  Trade trade_of(Block& held);
   bool protect_readers(Block& block, bool may_materialize = true);
+  bool worth_holding(Block& block);
   std::int64_t reclaim(std::int64_t bytes) override;
-  std::int64_t evict_bytes(std::int64_t bytes);
+  std::int64_t make_room(std::int64_t bytes);
   std::int64_t evict_all();
   void went(Block& block, std::int64_t taken);
-  bool unread_retained(Block& block);
-  std::int64_t release_retained();
+  bool unread_held(Block& block);
+  std::int64_t release_held();
+  void drop_failed_backward() noexcept;
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
   bool begin_wait() noexcept override;
   void end_wait() noexcept override;
@@ -225,6 +241,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   intercept::ExecutionStates states_;
   std::shared_ptr<const intercept::GeneratorState> last_generator_;
   std::vector<Block*> evictable_;
+  std::vector<Block*> held_;                              // Retained, and cannot be made again
+  std::unordered_map<const Block*, ContentHash> hashes_;  // of blanks that are no zeros
   std::vector<Block*> region_blocks_;
   std::vector<Region> regions_;  // the open ones, outermost first
   std::uint32_t region_count_ = 0;
@@ -242,6 +260,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::int64_t retained_ = 0;  // bytes of blocks in residence Retained
   std::optional<std::int64_t> budget_;
   bool observing_ = false;
+  bool beyond_plain_ =
+      false;             // in this scope plain LibTorch would have needed more than the budget
+  bool failed_ = false;  // an exception has left an operator, perhaps a backward too
 
   std::atomic<Phase> phase_{Phase::User};
   bool busy_ = false;           // inside the engine: deaths are queued
@@ -265,18 +286,22 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   OperatorCosts costs_;
   c10::DeleterFnPtr own_deleter_;
 
-  // What is known to fit: a hash after each operator since the scope was opened, and the budget under which it ran, above
-  // what was live when the scope was opened.
+  // What is known to fit: a hash after each operator since the scope was opened, what was live then, and the bytes inside which all
+  // of it ran.
   struct Run {
     std::vector<std::uint64_t> prefix;
     std::int64_t base = 0;
-    std::int64_t room = 0;
+    std::int64_t limit = 0;
 
     // The vector keeps what it has grown to: the next step is as long.
     void restart(std::int64_t new_base) noexcept {
       prefix.clear();
       base = new_base;
-      room = 0;
+      limit = 0;
+    }
+    // Steps that do the same and begin with about the same in memory need the same.
+    [[nodiscard]] bool begins_like(const Run& other) const noexcept {
+      return std::abs(base - other.base) <= other.base / 64;
     }
   };
   Run current_run_;

@@ -13,39 +13,53 @@
 namespace neap::engine {
 namespace {
 
-constexpr std::int64_t kSmallest =
-    512;  // bytes; evicting less costs more memory for the recipe than it gives
 constexpr std::chrono::seconds kOtherThreadWaits{2};
+
+// Puts the block into the list, or takes it out. `place` is its index there, -1 outside.
+void enlist(std::vector<Block*>& list, Block& block, std::int32_t Block::*place, bool in) {
+  if (in == (block.*place >= 0)) return;
+  if (in) {
+    block.*place = static_cast<std::int32_t>(list.size());
+    list.push_back(&block);
+    return;
+  }
+  Block* const last = list.back();
+  list[static_cast<std::size_t>(block.*place)] = last;
+  last->*place = block.*place;
+  list.pop_back();
+  block.*place = -1;
+}
 
 }  // namespace
 
 // A block is in the list of what can go exactly when it can be made again, and its data is held for others, or is in its storage
-// and no small thing: programs read those through raw pointers.
+// and no small thing: programs read those through raw pointers. What is held for others and cannot be made again has its own.
 void Engine::update_evictable(Block& block) {
-  const bool held = block.residence == Residence::Retained;
+  const bool retained = block.residence == Residence::Retained;
   const bool in_storage = block.residence == Residence::Resident && block.alive &&
                           block.storage != nullptr && block.bytes >= kSmallest;
-  const bool can = (held || in_storage) && block.replayable();
-  if (can == (block.evictable >= 0)) return;
-  if (can) {
-    block.evictable = static_cast<std::int32_t>(evictable_.size());
-    evictable_.push_back(&block);
-    return;
-  }
-  Block* const last = evictable_.back();
-  evictable_[static_cast<std::size_t>(block.evictable)] = last;
-  last->evictable = block.evictable;
-  evictable_.pop_back();
-  block.evictable = -1;
+  enlist(evictable_, block, &Block::evictable, (retained || in_storage) && block.replayable());
+  enlist(held_, block, &Block::held, retained && !block.replayable());
+}
+
+// The operator that has just run made the block's content from no tensor.
+void Engine::mark_blank(Block& block) {
+  block.blank = Blank::Hashed;
+  block.blank_version = block.version;
+  hashes_[&block] = ContentHash::of(block.data, static_cast<std::size_t>(block.bytes));
 }
 
 // See Note [Blanks].
 void Engine::check_blank(Block& block) {
-  if (!block.blank || block.version > 0 || !block.has_data()) return;
+  if (block.blank == Blank::No || block.version != block.blank_version || !block.has_data()) return;
   const auto* const bytes = static_cast<const char*>(block.data);
   const auto size = static_cast<std::size_t>(block.bytes);
-  if (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0) return;
-  block.blank = false;
+  if (block.blank == Blank::Zeros ? bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0
+                                  : hashes_.at(&block) == ContentHash::of(bytes, size)) {
+    return;
+  }
+  if (block.blank == Blank::Hashed) hashes_.erase(&block);
+  block.blank = Blank::No;
   make_given(block, Given::Factory);
   if (observer_ != nullptr) observer_->not_replayable(block);
 }
@@ -69,9 +83,11 @@ std::int64_t Engine::evict(Block& block) {
       intercept::has_materializer(*storage)) {
     return 0;
   }
-  std::string message = "neap has evicted this storage: " + describe(block) +
-                        ". An operator brings it back; raw access does not. Keep it in memory "
-                        "with neap::pin(tensor) before taking its pointer";
+  std::string message =
+      "neap has evicted this storage: " + describe(block) +
+      ". An operator in the thread of the scope brings it back; raw access, and what "
+      "other threads do, does not. Keep it in memory with neap::pin(tensor), called "
+      "in the thread of the scope, before";
   void* const data = pointer.release_context();
   const std::int64_t taken = memory::header_of(data)->taken;
   intercept::put_absent(*storage, &block, &Engine::on_evicted_death, std::move(message));
@@ -138,53 +154,17 @@ void Engine::finish(Block& block) {
   --block.locks;
 }
 
-// `block` is about to lose a content that cannot be made again. Whatever depends on it, also through dead
-// ancestors, is brought back and becomes given. First the search, then what may throw, then the changes.
-bool Engine::protect_readers(Block& overwritten, bool may_materialize) {
-  std::vector<Node*> lost;
-  std::vector<Block*> affected;
-  const auto lose_readers = [&](Block& block, bool all) {
-    for (Read* read = block.readers; read != nullptr; read = read->next) {
-      Node* const node = read->node();
-      if ((all || read->version != block.version) && !node->marked) {
-        node->marked = true;
-        lost.push_back(node);
-      }
-    }
-  };
-  lose_readers(overwritten, true);
-  for (std::size_t i = 0; i < lost.size(); ++i) {
-    for (const Write& write : lost[i]->writes()) {
-      Block* const block = write.block;
-      if (block == nullptr || block->marked) continue;
-      block->marked = true;
-      affected.push_back(block);
-      lose_readers(*block, block->residence == Residence::Gone);
-    }
-  }
-  for (Node* const node : lost) node->marked = false;
-  for (Block* const block : affected) block->marked = false;
-
-  Locks locks(*this);
-  std::vector<Block*> absent;
-  for (Block* const block : affected) {
-    locks.add(*block);
-    if (block->residence == Residence::Evicted) absent.push_back(block);
-  }
-  if (!absent.empty()) {
-    if (!may_materialize) return false;
-    materialize(absent);
-  }
-  for (Block* const block : affected) {
-    // An opaque block's current content needs no recipe, only its older versions did.
-    if (block->residence != Residence::Gone) make_given(*block, Given::Overwritten);
-  }
-  return true;
-}
-
-std::int64_t Engine::evict_bytes(std::int64_t bytes) {
+// At least so many bytes, if that can be. See Note [What is held].
+std::int64_t Engine::make_room(std::int64_t bytes) {
   std::int64_t freed = 0;
   while (freed < bytes) {
+    // Without neap, what is away would be there, and what is retained would not.
+    beyond_plain_ = beyond_plain_ || away_ + bytes - freed > retained_;
+    if (!beyond_plain_) {
+      const std::int64_t released = release_held();
+      freed += released;
+      if (released > 0) continue;
+    }
     Block* const victim = policy_->choose(evictable_, clock_);
     if (victim == nullptr) break;
     const std::int64_t got = evict(*victim);
@@ -209,28 +189,6 @@ std::int64_t Engine::evict_all() {
   return freed;
 }
 
-// A storage that the program let go of, and that cannot be made again: it is held only so that others can. Those are pinned
-// instead, when they are there. False: one is not. The caller releases the block.
-bool Engine::unread_retained(Block& block) {
-  ++block.locks;  // protect_readers ends the lives of its readers
-  const bool unread = protect_readers(block, /*may_materialize=*/false);
-  --block.locks;
-  return unread;
-}
-
-// The last resort.
-std::int64_t Engine::release_retained() {
-  for (Block* const block : recipes_.blocks()) {
-    if (block->residence != Residence::Retained || block->replayable() || block->locks > 0)
-      continue;
-    const std::int64_t before = memory::usage().live;
-    if (!unread_retained(*block)) continue;
-    recipes_.release_if_unused(*block);
-    return std::max<std::int64_t>(0, before - memory::usage().live);
-  }
-  return 0;
-}
-
 std::int64_t Engine::reclaim(std::int64_t bytes) {
   if (!owner_here()) {
     // Another thread. See Note [Phases].
@@ -243,7 +201,7 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
         std::int64_t freed = 0;
         {
           const Reclaiming reclaiming(*this);
-          freed = evict_bytes(bytes);
+          freed = make_room(bytes);
         }
         phase_.store(Phase::Kernel);
         return freed;
@@ -276,8 +234,13 @@ std::int64_t Engine::reclaim(std::int64_t bytes) {
     process_deaths();
     freed = std::max<std::int64_t>(0, before_burial - memory::usage().live);
   }
-  if (freed < bytes) freed += evict_bytes(bytes - freed);
-  if (freed == 0 && !materializing_) freed = release_retained();
+  if (freed < bytes) freed += make_room(bytes - freed);
+  if (freed == 0) freed = release_held();
+  if (freed == 0 && !materializing_) {
+    const std::int64_t before_drop = memory::usage().live;
+    drop_failed_backward();
+    freed = std::max<std::int64_t>(0, before_drop - memory::usage().live);
+  }
   reclaiming.reset();
   phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
   return freed;
@@ -287,7 +250,7 @@ void Engine::serve_requests() {
   const std::lock_guard lock(request_wait_);
   const std::int64_t bytes = request_.load();
   if (bytes == 0) return;
-  served_bytes_ = evict_bytes(bytes);
+  served_bytes_ = make_room(bytes);
   request_.store(0);
   request_served_.notify_all();
 }
@@ -306,16 +269,23 @@ void Engine::end_wait() noexcept {
   }
 }
 
+// What a step like this one ran in. Steps of several kinds begin alike: the first of a training makes what later ones find, and
+// whether this one will make an optimizer's state is not known yet. Of those that began with the same in memory as this one, else of
+// all, that which needed most counts; what is in memory beyond what it found comes on top.
 std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
-  std::int64_t smallest = 0;
+  std::int64_t alike = 0, any = 0;
   const std::size_t ran = current_run_.prefix.size();
+  if (ran == 0) return 0;  // nothing says what will be done
   for (const Run& run : known_runs_) {
-    const bool same =
-        run.prefix.size() >= ran && (ran == 0 || run.prefix[ran - 1] == current_run_.prefix.back());
-    const std::int64_t feasible = current_run_.base + run.room;
-    if (same && feasible > budget && (smallest == 0 || feasible < smallest)) smallest = feasible;
+    if (run.prefix.size() < ran || run.prefix[ran - 1] != current_run_.prefix.back()) continue;
+    const std::int64_t feasible =
+        run.limit + std::max<std::int64_t>(0, current_run_.base - run.base);
+    if (feasible <= budget)
+      continue;  // not so this time: what fits on line is no monotonic function of the budget
+    any = std::max(any, feasible);
+    if (run.begins_like(current_run_)) alike = std::max(alike, feasible);
   }
-  return smallest;
+  return alike > 0 ? alike : any;
 }
 
 void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
@@ -342,11 +312,13 @@ void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget)
             why_pinned(*pinned[i]) + ")";
   }
   const std::int64_t feasible = smallest_feasible(budget);
-  text += feasible > 0
-              ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
-                    " (" + std::to_string(feasible) + " bytes): try that, or a smaller batch"
-              : "\n  no budget is known to work for this step yet: try a larger one, or a "
-                "smaller batch";
+  text +=
+      feasible > 0
+          ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
+                " (" + std::to_string(feasible) +
+                " bytes), in which a step of the same operators ran: try that, or a smaller batch"
+          : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
+            "always does: try a larger one, or a smaller batch";
   BudgetExceeded error(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
   error.saved = std::make_shared<SavedReport>(report_storages());
   throw error;

@@ -54,7 +54,7 @@ void Engine::let_go(Block& block) {
   if (block.evictable >= 0) {
     if (can_go(block)) evict(block);
   } else if (block.residence == Residence::Retained && !block.replayable() && !materializing_) {
-    unread_retained(block);
+    unread_held(block);
   }
 }
 

@@ -197,6 +197,7 @@ void Engine::forget(Block& block) noexcept {
   drop_storage(block);
   move(block, Residence::Gone);
   block.alive = false;
+  if (block.blank == Blank::Hashed) hashes_.erase(&block);
   update_evictable(block);
   if (block.number < numbered_.size()) numbered_[block.number] = nullptr;
   if (block.in_region >= 0) region_blocks_[static_cast<std::size_t>(block.in_region)] = nullptr;
@@ -298,7 +299,11 @@ void Engine::bury(Block& block) {
     }
   }
   update_evictable(block);
-  if (plan_.goes(block)) let_go(block);
+  if (plan_.goes(block)) {
+    let_go(block);
+  } else if (budget_ && block.held >= 0 && !plan_.follows() && !worth_holding(block)) {
+    unread_held(block);
+  }
   recipes_.release_if_unused(block);
   busy_ = was_busy;
 }
@@ -306,6 +311,7 @@ void Engine::bury(Block& block) {
 // ---- Scopes and regions ----
 
 void Engine::attach() {
+  if (failed_ && owner_here()) drop_failed_backward();
   if (owner_here()) {
     intercept::include(true);  // a guard of LibTorch that closed since may have put back older keys
     return;
@@ -345,6 +351,8 @@ void Engine::forget_all() noexcept {
   }
   recipes_.clear();
   evictable_.clear();
+  held_.clear();
+  hashes_.clear();
   region_blocks_.clear();
   region_numbers_.clear();
   region_count_ = 0;

@@ -67,6 +67,7 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
   block->alive = true;
   block->residence = Residence::Resident;
   block->evictable = -1;
+  block->held = -1;
   block->in_region = -1;
   block->work = -1;
   block->number = kNoNumber;

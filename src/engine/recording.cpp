@@ -91,8 +91,11 @@ void Engine::record_results(Call& call) {
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
   if (made.empty()) return tell(call, {});
   Given given = Given::No;
-  if (!call.writes.empty()) call.replayable = false;  // what both makes and writes has no recipe
-  if (!call.encoded || !call.writes.empty()) {
+  // What both makes and writes has no recipe, and a number that is made from none takes less than one.
+  const bool number = call.traits.factory && !call.traits.zeros &&
+                      static_cast<std::int64_t>(made[0].storage->nbytes()) < kSmallest;
+  if (!call.writes.empty() || number) call.replayable = false;
+  if (!call.encoded || !call.replayable) {
     given = call.traits.empty                               ? Given::Empty
             : call.foreign                                  ? Given::Foreign
             : call.replayable                               ? Given::Observed
@@ -106,7 +109,13 @@ void Engine::record_results(Call& call) {
     Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
     block->layer = layer;
-    block->blank = (given == Given::No || given == Given::Observed) && call.traits.zeros;
+    if (call.traits.factory && (given == Given::No || given == Given::Observed)) {
+      if (call.traits.zeros) {
+        block->blank = Blank::Zeros;
+      } else {
+        mark_blank(*block);
+      }
+    }
     writes.push_back({block, 0, one.result, true});
   }
   if (observer_ != nullptr) {
@@ -161,10 +170,13 @@ std::uint16_t Engine::layer_of(const Call& call) const {
 }
 
 void Engine::record_writes(Call& call, bool makes_blocks) {
-  if (!call.encoded || makes_blocks) {
+  // A kernel that needs room may have cost its own operand the recipe.
+  const bool begun = call.whole || call.writes[0]->chain != nullptr;
+  if (!call.encoded || makes_blocks || !begun) {
     for (Block* const block : call.writes) {
-      if (call.replayable && !makes_blocks) {
+      if (call.replayable && !call.encoded && !makes_blocks) {
         wrote_observed(*block);
+        if (call.whole && call.reads.empty()) mark_blank(*block);
         continue;
       }
       wrote_unseen(*block);
@@ -191,6 +203,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
     }
     block.cost_ns = 0;
     if (block.reader_count == 0) recipes_.forget_older_writes(block);
+    if (call.reads.empty()) mark_blank(block);
   }
   block.cost_ns += node->cost_ns;
   if (block.chain_length > kLongestChain) block.opaque = true;

@@ -20,10 +20,11 @@
 //   Resident, Retained, Working have data; Evicted, Gone have none; Evicted implies alive
 //
 // Note [Blanks]
-// Programs fill tensors by hand: torch::zeros or empty, then an accessor or memcpy, which no operator tells. So what is made
-// from no tensor's values is given. Zeros are, besides, what sums and scatters start from, and what is still zero can be
-// made again: a blank has a recipe, and each time that its first content is about to go (it is evicted, dies, or an operator
-// writes into it) the bytes are looked at. When they are not zero, it is given.
+// Programs fill tensors by hand: torch::zeros, full, randn or empty and fill_, then an accessor or memcpy, which no operator
+// tells. So what an operator made from no tensor's values is a blank: it has a recipe, and each time that this content is about
+// to go (it is evicted, dies, or an operator writes into it) the bytes are looked at. Zeros must still be zeros, of all
+// others a hash was taken when they were made. What has changed was written by hand, and is given. What was made empty
+// and not written whole by an operator is given from the start.
 #pragma once
 
 #include "intercept/generator_state.h"
@@ -122,6 +123,16 @@ enum class Given : std::uint8_t {
 // CheckpointPolicy of a block; Open: nobody has said anything.
 enum class Decision : std::uint8_t { Open, MustSave, PreferSave, PreferRecompute, MustRecompute };
 
+// See Note [Blanks].
+enum class Blank : std::uint8_t {
+  No,
+  Zeros,   // version 0 was zeros
+  Hashed,  // the engine has the hash of version `blank_version`
+};
+
+// Evicting less costs more memory for the recipe than it gives, and programs read small things through raw pointers.
+inline constexpr std::int64_t kSmallest = 512;  // bytes
+
 // The number of a block that no plan can speak of.
 inline constexpr std::uint32_t kNoNumber = ~std::uint32_t{0};
 
@@ -135,10 +146,12 @@ struct Block {
   double last_use;     // by the engine's clock
   float cost_ns;       // of all its writes
   std::uint32_t version;
+  std::uint32_t blank_version;
   std::uint32_t reader_count;
-  std::uint32_t index;      // in the engine's list of all blocks
-  std::uint32_t number;     // in its scope, in the order of meeting: see Note [Plans in the engine]
-  std::int32_t evictable;   // index in the engine's list of what can go, -1 outside
+  std::uint32_t index;     // in the engine's list of all blocks
+  std::uint32_t number;    // in its scope, in the order of meeting: see Note [Plans in the engine]
+  std::int32_t evictable;  // index in the engine's list of what can go, -1 outside
+  std::int32_t held;  // index in the engine's list of what is held for recipes alone, -1 outside
   std::int32_t in_region;   // index in the list of blocks made in open regions, -1 outside
   std::int32_t work;        // index in the materialization under way, -1 outside
   std::uint32_t component;  // the policy's
@@ -151,9 +164,9 @@ struct Block {
   Residence residence;
   Given given;
   Decision decision;
+  Blank blank;
   bool alive;   // the program holds it
   bool opaque;  // the current version cannot be made again
-  bool blank;   // version 0 was zeros: see Note [Blanks]
   bool unseen;  // memory of LibTorch's own allocator
   bool marked;  // visited by the search under way
   bool dying;   // queued in the list of deaths

@@ -2,6 +2,7 @@
 //
 // engine/scopes.cpp: scopes and pins.
 #include "engine/engine.h"
+#include "intercept/failed_backward.h"
 #include "intercept/storage_access.h"
 
 #include <ATen/core/Tensor.h>
@@ -59,6 +60,7 @@ void Engine::close_scope(bool completed) {
   if (!regions_.empty()) {
     throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
   }
+  if (!completed || failed_) drop_failed_backward();
   process_deaths();
   bring_all_back();
   if (plan_.follows() && plan_.tried() != nullptr) ++stats_.plan_hits;
@@ -70,11 +72,14 @@ void Engine::close_scope(bool completed) {
 void Engine::remember_run() {
   // What fits by a plan may not without one, and who comes next may have none.
   if (current_run_.prefix.empty() || plan_.tried() != nullptr) return;
-  current_run_.room = budget_.value_or(memory::watermark()) - current_run_.base;
+  current_run_.limit = budget_.value_or(memory::watermark());
   for (Run& run : known_runs_) {
     if (run.prefix.size() == current_run_.prefix.size() &&
-        run.prefix.back() == current_run_.prefix.back()) {
-      run.room = std::min(run.room, current_run_.room);
+        run.prefix.back() == current_run_.prefix.back() && run.begins_like(current_run_)) {
+      if (current_run_.limit < run.limit) {
+        run.limit = current_run_.limit;
+        run.base = current_run_.base;
+      }
       return;
     }
   }
@@ -89,6 +94,8 @@ void Engine::abandon_scope() noexcept {
   }
   scopes_ = 0;
   observing_ = false;
+  beyond_plain_ = false;
+  if (failed_) drop_failed_backward();
   current_run_.restart(0);
   {
     const Busy busy(*this);
@@ -97,6 +104,18 @@ void Engine::abandon_scope() noexcept {
   if (std::exchange(budget_, std::nullopt)) memory::set_budget(std::nullopt);
   memory::set_target(std::nullopt);
   detach_if_idle();
+}
+
+// What an exception has left in LibTorch's queue holds the activations of the step that failed. Whoever has them freed is in the
+// program's code, or at the end of what can be evicted.
+void Engine::drop_failed_backward() noexcept {
+  failed_ = false;
+  try {
+    intercept::drop_failed_backward();
+    process_deaths();
+  } catch (const std::exception&) {
+    // LibTorch refuses a backward here, in a child of fork() for one: its next backward drops them.
+  }
 }
 
 void Engine::bring_all_back() {
@@ -182,6 +201,10 @@ void Engine::validate() {
     require(block->residence != Residence::Working || materializing_, "no work is left behind");
     require(block->evictable < 0 || evictable_[static_cast<std::size_t>(block->evictable)] == block,
             "a block knows its place in the list of what can go");
+    require((block->held >= 0) == (block->residence == Residence::Retained && !block->replayable()),
+            "what is held is in the list of it");
+    require(block->held < 0 || held_[static_cast<std::size_t>(block->held)] == block,
+            "a block knows its place in the list of what is held");
   }
   require(evicted == evicted_, "evicted_ counts the evicted blocks");
   require(away == away_, "away_ counts the bytes of evicted blocks");

@@ -13,9 +13,9 @@ TORCH_API int get_current_graph_task_id();
 
 namespace neap::intercept {
 
+inline bool in_backward() { return torch::autograd::get_current_graph_task_id() != -1; }
+
 // In a backward that keeps no graph of itself. (With create_graph, grad mode is on.)
-inline bool in_plain_backward() {
-  return !c10::GradMode::is_enabled() && torch::autograd::get_current_graph_task_id() != -1;
-}
+inline bool in_plain_backward() { return !c10::GradMode::is_enabled() && in_backward(); }
 
 }  // namespace neap::intercept

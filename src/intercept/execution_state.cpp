@@ -6,6 +6,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/DefaultDtype.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -56,6 +57,7 @@ ExecutionState read_others() {
     state.autocast_dtype = at::autocast::get_autocast_dtype(at::kCPU);
     state.autocast_cache = at::autocast::is_autocast_cache_enabled();
   }
+  state.default_dtype = c10::get_default_dtype_as_scalartype();
   state.grad_mode = c10::GradMode::is_enabled();
   state.onednn = context.userEnabledMkldnn();
   state.onednn_deterministic = context.deterministicMkldnn();
@@ -84,6 +86,9 @@ void ExecutionState::apply(const ExecutionState& from) const {
   }
   if (autocast && autocast_cache != from.autocast_cache) {
     at::autocast::set_autocast_cache_enabled(autocast_cache);
+  }
+  if (default_dtype != from.default_dtype) {
+    c10::set_default_dtype(c10::scalarTypeToTypeMeta(default_dtype));
   }
   if (grad_mode != from.grad_mode) c10::GradMode::set_enabled(grad_mode);
   if (onednn != from.onednn) context.setUserEnabledMkldnn(onednn);

@@ -17,6 +17,7 @@ struct ExecutionState {
   unsigned denormals = 0;  // the processor's control word, where it has one
   int onednn_precision[4] = {};
   c10::ScalarType autocast_dtype = c10::ScalarType::Undefined;
+  c10::ScalarType default_dtype = c10::ScalarType::Float;
   bool autocast = false;
   bool autocast_cache = false;
   bool grad_mode = false;

@@ -219,8 +219,7 @@ OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
         "neap::declare_replayable";
   }
   if (own) apply_exceptions(traits, name);
-  // ones_like and the like. Not rand_like: programs fill blanks by hand, not noise.
-  if (traits.unread != 0 && !traits.random) traits.factory = true;
+  if (traits.unread != 0) traits.factory = true;  // ones_like, rand_like and the like
   traits.zeros = name == "aten::zeros" || name == "aten::zeros_like" || name == "aten::new_zeros";
   return traits;
 }

@@ -220,10 +220,11 @@ void Pool::set_budget(std::optional<std::int64_t> bytes) {
     if (over > 0) trim_locked(over);
     const std::int64_t reserved = reserved_.load();
     if (reserved > *bytes) {
-      throw BudgetExceeded("budget of " + Bytes(*bytes).text() +
-                               " cannot be set: " + Bytes(reserved).text() +
-                               " are in use already; release tensors first, or name at least that",
-                           Bytes(0), Bytes(reserved), Bytes(*bytes), Bytes(0));
+      throw BudgetExceeded(
+          "budget of " + Bytes(*bytes).text() + " cannot be set: " + Bytes(reserved).text() +
+              " are in use already, and a step needs more than what it begins with; release "
+              "tensors first, or name a larger one",
+          Bytes(0), Bytes(reserved), Bytes(*bytes), Bytes(0));
     }
   }
   limit_.store(bytes.value_or(-1));

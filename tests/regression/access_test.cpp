@@ -4,6 +4,8 @@
 // says what to do. Operators, item() among them, just work.
 #include "regression/evicting.h"
 
+#include <thread>
+
 namespace neap::test {
 namespace {
 
@@ -55,6 +57,23 @@ TEST_F(Access, with_the_storages_mutable_data_throws_and_says_pin) {
 }
 TEST_F(Access, through_a_view_throws_and_says_pin) {
   expect_throws_and_says_pin([&] { made.t().narrow(0, 3, 4).data_ptr(); });
+}
+
+TEST_F(Access, by_an_operator_of_another_thread_throws_and_names_the_thread_that_can) {
+  ASSERT_TRUE(evicted(made));
+  std::string text;
+  std::thread([&] {
+    try {
+      static_cast<void>(made.sum());
+    } catch (const c10::Error& error) {
+      text = error.what_without_backtrace();
+    }
+  }).join();
+  EXPECT_NE(text.find("An operator in the thread of the scope brings it back"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("neap::pin(tensor), called in the thread of the scope"), std::string::npos)
+      << text;
+  expect_right();
 }
 
 TEST_F(Access, with_item_brings_it_back) {

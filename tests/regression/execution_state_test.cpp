@@ -57,6 +57,20 @@ TEST(ExecutionState, a_product_made_without_autocast_comes_back_as_float_inside_
   EXPECT_EQ(first_difference(bytes_of({expected}), bytes_of({copy})), std::nullopt);
 }
 
+// A division of integers, and a factory without a type, give what the default type says.
+TEST(ExecutionState, what_the_default_type_decided_comes_back_in_it) {
+  const at::Tensor whole = torch::arange(2048);
+  for (const bool factory : {false, true}) {
+    const std::int64_t replays = expect_same_bytes_when_back(
+        [&] { return factory ? torch::full({2048}, 0.1) : whole / 7; },
+        [] { torch::set_default_dtype(caffe2::TypeMeta::Make<c10::BFloat16>()); });
+    EXPECT_EQ(torch::get_default_dtype(), caffe2::TypeMeta::Make<c10::BFloat16>())
+        << "the replay put it back";
+    torch::set_default_dtype(caffe2::TypeMeta::Make<float>());
+    EXPECT_EQ(replays, 1);
+  }
+}
+
 // It is not cast by autocast's own kernels: it asks for the state itself.
 TEST(ExecutionState, a_euclidean_distance_comes_back_as_it_was_made_under_autocast) {
   const at::Tensor a = torch::randn({40, 30});

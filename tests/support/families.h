@@ -31,6 +31,8 @@ struct Family {
 };
 
 const std::vector<Family>& families();
+// Ways to train that hold, make or write tensors beside the layers. Not all can be brought far below plain LibTorch.
+const std::vector<Family>& schemes();
 
 // What a job leaves behind: parameters, gradients, buffers, optimizer state, generator, loss.
 class JobState {

@@ -1,0 +1,47 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "intercept/failed_backward.h"
+
+#include "intercept/autograd_phase.h"
+
+#include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/function.h>
+
+#include <memory>
+#include <type_traits>
+
+namespace neap::intercept {
+namespace {
+
+using torch::autograd::Edge;
+using torch::autograd::Node;
+using torch::autograd::variable_list;
+
+struct Nothing final : Node {
+  explicit Nothing(const at::Tensor& gradient) { add_input_metadata(gradient); }
+  variable_list apply(variable_list&& /*gradients*/) override { return {}; }
+};
+
+// Nodes are held by std::shared_ptr in LibTorch 2.11, and by c10::intrusive_ptr in 2.15.
+template <class Pointer>
+Pointer make_node(const at::Tensor& gradient) {
+  if constexpr (std::is_same_v<Pointer, std::shared_ptr<Node>>) {
+    return std::make_shared<Nothing>(gradient);
+  } else {
+    return Pointer(c10::make_intrusive<Nothing>(gradient));
+  }
+}
+
+}  // namespace
+
+void drop_failed_backward() {
+  if (in_backward()) return;
+  // LibTorch asks the gradient of a root for sizes and type; it needs no storage.
+  const at::Tensor gradient = at::detail::make_tensor<c10::TensorImpl>(
+      c10::DispatchKeySet(c10::DispatchKey::CPU), caffe2::TypeMeta::Make<float>(),
+      c10::Device(c10::DeviceType::CPU));
+  torch::autograd::Engine::get_default_engine().execute(
+      {Edge(make_node<decltype(Edge::function)>(gradient), 0)}, {gradient}, /*keep_graph=*/false,
+      /*create_graph=*/false, /*accumulate_grad=*/true);
+}
+
+}  // namespace neap::intercept
