@@ -134,6 +134,8 @@ struct NEAP_EXPORT MemoryUsage {
       {};  // layers whose activations are not known, with their kinds
   std::vector<std::string> assumed =
       {};  // where sizes did not follow from the layers before, in sentences
+  // Estimated: whose scratch memory the temporaries count, as "oneDNN's for AVX-512, 1 thread". Empty: measured.
+  std::string kernels = {};
 
   // A table of the layers and one of the sums, with what is not known below.
   [[nodiscard]] std::string text() const;
@@ -146,8 +148,9 @@ struct NEAP_EXPORT MemoryUsage {
 // Layer- and GroupNorm, ReLU, GELU, SiLU, Mish, Tanh, Sigmoid, Softmax, LogSoftmax, Softplus, LeakyReLU, ELU, ReLU6, Hardtanh,
 // Dropout, Max-, Avg- and AdaptiveAvgPool, Flatten, Identity, Embedding, MultiheadAttention, GRU, LSTM and
 // TransformerEncoderLayer, and of the models of neap/nn.h. Activations of these are exact to the byte, but for the
-// workspace of LSTM (10 %); peaks are at most 3 % too low in the tests, those of a U-Net and of LSTM 8 %: scratch memory of
-// operators is not known. What the forward() of another module does besides calling its children (additions, torch::relu,
+// workspace of LSTM (10 %); peaks are at most 3 % off in the tests, that of LSTM 8 %. Scratch memory is counted of convolutions
+// of float, as oneDNN's kernels for AVX-512 or AVX2 take it: those that LibTorch would run now, in this thread; `kernels` names
+// them. What the forward() of another module does besides calling its children (additions, torch::relu,
 // skips, checkpoint()) is not seen; analyze_memory_usage() sees everything.
 // input_size: of one item, without the batch. Layers that want integers get int64, others the type of their weights.
 // The loss is taken to keep the output, and the step not to be the first: its optimizer has a state.

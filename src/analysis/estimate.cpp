@@ -52,8 +52,9 @@ std::int64_t scratch_of(OptimizerKind kind) {
 class Estimate {
  public:
   Estimate(const torch::nn::Module& model, Sizes input, std::int64_t item_bytes,
-           OptimizerKind optimizer)
-      : optimizer_(optimizer), walk_(std::move(input), item_bytes) {
+           OptimizerKind optimizer, Kernels kernels)
+      : optimizer_(optimizer), walk_(std::move(input), item_bytes, kernels) {
+    usage_.kernels = kernels.text();
     visit(model, "");
     // The loss is the layer behind the last, and has no row of its own.
     rows_.push_back(usage_.layers.size() - 1);
@@ -180,7 +181,7 @@ class Estimate {
     };
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const Walk::Layer& layer = layers[i];
-      meet(base + kept_up_to(i), layer.held + passing(layer.output, i) +
+      meet(base + kept_up_to(i), layer.held_forward + passing(layer.output, i) +
                                      (layer.input != layer.output ? passing(layer.input, i) : 0));
     }
     std::int64_t gradients = 0;
@@ -189,7 +190,7 @@ class Estimate {
       const Walk::Layer& layer = layers[i];
       if (!layer.needs_gradient) continue;
       // Gradients of what goes in and of what comes out; those of a view are the same.
-      std::int64_t flowing = layer.held + layer.skipped + storages[layer.output].bytes;
+      std::int64_t flowing = layer.held_backward + layer.skipped + storages[layer.output].bytes;
       if (layer.input_has_gradient && layer.input != layer.output)
         flowing += storages[layer.input].bytes;
       LayerUsage& row = usage_.layers[rows_[i]];
@@ -235,9 +236,9 @@ MemoryUsage estimate_memory_usage(const torch::nn::Module& model,
   }
   analysis::Sizes input{batch_size};
   input.insert(input.end(), input_size.begin(), input_size.end());
-  MemoryUsage usage =
-      analysis::Estimate(model, std::move(input), analysis::input_item_bytes(model), optimizer)
-          .result();
+  MemoryUsage usage = analysis::Estimate(model, std::move(input), analysis::input_item_bytes(model),
+                                         optimizer, analysis::kernels_at_hand())
+                          .result();
   usage.batch_size = batch_size;
   return usage;
 }

@@ -3,6 +3,7 @@
 // What is kept was measured: tests/analysis/estimate_test.cpp compares each rule with what the allocator holds after a forward,
 // to the byte. A rule is an overload of `go`; the list at the end names the modules that have one.
 #include "analysis/layer_rules.h"
+#include "analysis/convolution_scratch.h"
 #include "analysis/layer_list.h"
 
 #include <torch/nn/modules/activation.h>
@@ -15,6 +16,7 @@
 #include <torch/nn/modules/pooling.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -61,21 +63,52 @@ std::int64_t windows(std::int64_t extent, std::int64_t padding, std::int64_t ker
   return ceil && (count - 1) * stride >= extent + padding ? count - 1 : count;
 }
 
+// The scratch memory of the layer's kernels. sizes: of what comes and of what goes.
+template <std::size_t D, class Layer>
+void hold_scratch(Walk& walk, const Layer& layer, const Sizes& in, const Sizes& out,
+                  const std::array<std::int64_t, D>& padding, bool transposed) {
+  if (walk.item_bytes() != 4) return;  // oneDNN's kernels of other types are not known
+  const auto& options = layer.options;
+  Convolution convolution{.batch = in[0],
+                          .in_channels = in[1],
+                          .out_channels = out[1],
+                          .groups = options.groups(),
+                          .transposed = transposed};
+  for (std::size_t i = 0; i < D; ++i) {
+    const std::size_t place = 3 - D + i;
+    convolution.in[place] = in[i + 2];
+    convolution.out[place] = out[i + 2];
+    convolution.kernel[place] = (*options.kernel_size())[i];
+    convolution.stride[place] = (*options.stride())[i];
+    convolution.dilation[place] = (*options.dilation())[i];
+    convolution.padding[place] = padding[i];
+  }
+  const ConvolutionScratch scratch = scratch_of(convolution, walk.kernels());
+  walk.hold_forward(scratch.forward);
+  // The gradient of the weight is not there yet while that of the input is made.
+  const std::int64_t learned =
+      layer.weight.requires_grad() ? static_cast<std::int64_t>(layer.weight.nbytes()) : 0;
+  walk.hold_backward(
+      std::max({std::int64_t{0}, walk.input_has_gradient() ? scratch.input_gradient - learned : 0,
+                learned > 0 ? scratch.weight_gradient : 0}));
+}
+
 template <std::size_t D, class Derived>
 bool go_convolution(const nn::ConvNdImpl<D, Derived>& layer, Walk& walk) {
   const auto& options = layer.options;
   if (!want_channels(walk, options.in_channels(), D)) return false;
   Sizes output = walk.sizes();
   output[1] = options.out_channels();
+  std::array<std::int64_t, D> padding{};
   for (std::size_t i = 0; i < D; ++i) {
     const std::int64_t kernel = (*options.kernel_size())[i], stride = (*options.stride())[i],
                        dilation = (*options.dilation())[i];
-    const auto* const padding = std::get_if<torch::ExpandingArray<D>>(&options.padding());
+    const auto* const given = std::get_if<torch::ExpandingArray<D>>(&options.padding());
     const bool same = std::holds_alternative<torch::enumtype::kSame>(options.padding());
-    output[i + 2] = same ? output[i + 2]
-                         : windows(output[i + 2], padding != nullptr ? (**padding)[i] : 0, kernel,
-                                   stride, dilation);
+    padding[i] = same ? dilation * (kernel - 1) / 2 : given != nullptr ? (**given)[i] : 0;
+    if (!same) output[i + 2] = windows(output[i + 2], padding[i], kernel, stride, dilation);
   }
+  hold_scratch<D>(walk, layer, walk.sizes(), output, padding, /*transposed=*/false);
   walk.keep();
   walk.make(std::move(output));
   return true;
@@ -93,6 +126,7 @@ bool go_transposed(const nn::ConvTransposeNdImpl<D, Derived>& layer, Walk& walk)
                     (*options.dilation())[i] * ((*options.kernel_size())[i] - 1) +
                     (*options.output_padding())[i] + 1;
   }
+  hold_scratch<D>(walk, layer, walk.sizes(), output, *padding, /*transposed=*/true);
   walk.keep();
   walk.make(std::move(output));
   return true;

@@ -55,6 +55,7 @@ std::string MemoryUsage::text() const {
   std::string text = table.text() + '\n' + sums.text();
   for (const std::string& layer : unknown) text += "not known: activations of " + layer + '\n';
   for (const std::string& sentence : assumed) text += "assumed: " + sentence + '\n';
+  if (!kernels.empty()) text += "kernels: " + kernels + '\n';
   return text;
 }
 
@@ -75,6 +76,7 @@ std::string MemoryUsage::to_json() const {
   }
   json["unknown"] = unknown;
   json["assumed"] = assumed;
+  json["kernels"] = kernels;
   return analysis::dump(json);
 }
 

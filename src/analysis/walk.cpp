@@ -17,8 +17,8 @@ std::string text_of(const Sizes& sizes) {
 
 }  // namespace
 
-Walk::Walk(Sizes input, std::int64_t item_bytes)
-    : sizes_(std::move(input)), item_bytes_(item_bytes) {
+Walk::Walk(Sizes input, std::int64_t item_bytes, Kernels kernels)
+    : sizes_(std::move(input)), item_bytes_(item_bytes), kernels_(kernels) {
   storages_.push_back({elements() * item_bytes});
 }
 

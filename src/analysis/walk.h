@@ -10,6 +10,8 @@
 // Invariant: storages are in the order in which they are made; first_keeper is -1 or a layer of the walk.
 #pragma once
 
+#include "analysis/convolution_scratch.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,8 +30,8 @@ class Walk {
     std::string name;
     bool needs_gradient = false;  // it, or a layer before it, has something to learn
     bool input_has_gradient = false;
-    std::size_t input = 0, output = 0;  // storages
-    std::int64_t held = 0;              // bytes that it needs for a moment, forward and backward
+    std::size_t input = 0, output = 0;                 // storages
+    std::int64_t held_forward = 0, held_backward = 0;  // bytes that it needs for a moment
     std::int64_t skipped = 0;  // of gradients that wait, in its backward, where skips begin
   };
   // A tensor to return to.
@@ -40,7 +42,7 @@ class Walk {
   };
 
   // The input is a storage of the program's, and does not count as kept.
-  Walk(Sizes input, std::int64_t item_bytes);
+  Walk(Sizes input, std::int64_t item_bytes, Kernels kernels);
 
   // ---- For the one who walks ----
 
@@ -57,6 +59,9 @@ class Walk {
   [[nodiscard]] std::int64_t elements() const;
   [[nodiscard]] std::int64_t item_bytes() const { return item_bytes_; }
   [[nodiscard]] bool is_input() const { return current_ == kInput; }
+  [[nodiscard]] const Kernels& kernels() const { return kernels_; }
+  // A gradient flows to what the layer reads.
+  [[nodiscard]] bool input_has_gradient() const { return layers_.back().input_has_gradient; }
 
   // The current tensor stays for the backward.
   void keep();
@@ -68,7 +73,12 @@ class Walk {
   // The output is a view of the current tensor.
   void view(Sizes sizes) { sizes_ = std::move(sizes); }
   // So much of the layer's own is there for a moment.
-  void hold_elements(std::int64_t count) { layers_.back().held += count * item_bytes_; }
+  void hold_forward(std::int64_t bytes) { layers_.back().held_forward += bytes; }
+  void hold_backward(std::int64_t bytes) { layers_.back().held_backward += bytes; }
+  void hold_elements(std::int64_t count) {
+    hold_forward(count * item_bytes_);
+    hold_backward(count * item_bytes_);
+  }
   // Between the two the current tensor, as it was at the first, waits to be added, and its gradient in the backward, in
   // a storage of so many times its size.
   void begin_skip(std::int64_t times = 1);
@@ -93,6 +103,7 @@ class Walk {
 
   Sizes sizes_;
   std::int64_t item_bytes_;
+  Kernels kernels_;
   std::size_t current_ = kInput;
   bool has_gradient_ = false;  // of the current tensor
   std::vector<std::int64_t> skips_;
