@@ -38,7 +38,7 @@ tools: ## as setup, and what tests and formatting need
 STEPS ?=
 train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memory, and prove equal bits
 	$(BUILD)/bin/neap verify --model resnet --budget 30% --steps $(or $(STEPS),3)
-	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% $(if $(STEPS),--steps $(STEPS),--epochs 1)
+	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% $(if $(STEPS),--steps $(STEPS) --no-test,--epochs 1)
 
 configure-tests: tools
 	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON > /dev/null

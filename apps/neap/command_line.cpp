@@ -154,6 +154,8 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       ->capture_default_str();
   command.add_option("--config", options.config, "a TOML file with these options as keys")
       ->check(CLI::ExistingFile);
+  command.add_flag("--no-test", options.no_test,
+                   "end after the last step: the test set is not looked at");
   command.add_flag("--json", options.json,
                    "one JSON object a line on standard output, the last one a summary");
   command.add_flag("--quiet", options.quiet,

@@ -43,6 +43,7 @@ struct TrainingOptions : RunOptions {
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
   std::string config;
+  bool no_test = false;
   bool quiet = false;
 };
 

@@ -66,8 +66,9 @@ void ReportFile::check(const std::ofstream& file) const {
               "; name a file in a folder that you may write to");
 }
 
-Progress::Progress(std::int64_t total_steps, bool quiet)
-    : total_(total_steps),
+Progress::Progress(std::string what, std::int64_t total, bool quiet)
+    : what_(std::move(what)),
+      total_(total),
       quiet_(quiet),
       terminal_(isatty(STDERR_FILENO) != 0),
       start_(std::chrono::steady_clock::now()),
@@ -83,25 +84,21 @@ void Progress::note(const std::string& text) {
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-void Progress::step(const Step& step) {
-  samples_ += step.samples;
+void Progress::advance(std::int64_t samples, const std::vector<std::string>& figures) {
+  ++done_;
+  samples_ += samples;
   if (quiet_) return;
   const auto now = std::chrono::steady_clock::now();
   const auto interval = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(10);
-  if (step.done > 1 && step.done < total_ && now - shown_ < interval) return;
+  if (done_ > 1 && done_ < total_ && now - shown_ < interval) return;
   shown_ = now;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  const double left =
-      seconds / static_cast<double>(step.done) * static_cast<double>(total_ - step.done);
+  const double left = seconds / static_cast<double>(done_) * static_cast<double>(total_ - done_);
   std::string text =
-      "step " + std::to_string(step.done) + "/" + std::to_string(total_) + "  " +
+      what_ + ' ' + std::to_string(done_) + '/' + std::to_string(total_) + "  " +
       format_number("%.0f", static_cast<double>(samples_) / std::max(seconds, 1e-9)) +
-      " samples/s  " + duration(left) + " left  loss " + format_number("%.4f", step.loss) +
-      "  peak " + Bytes(step.peak_bytes).text();
-  if (step.budget_bytes > 0) {
-    text += format_number(" (%.1f %% of the budget)", 100.0 * static_cast<double>(step.peak_bytes) /
-                                                          static_cast<double>(step.budget_bytes));
-  }
+      " samples/s  " + duration(left) + " left";
+  for (const std::string& figure : figures) text += "  " + figure;
   if (terminal_) {
     std::fprintf(stderr, "\r\033[K%s", text.c_str());
     open_ = true;

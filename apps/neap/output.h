@@ -30,24 +30,21 @@ class Output {
 // Of a command under way, on standard error: one line that is written over on a terminal, a line now and then elsewhere.
 class Progress {
  public:
-  Progress(std::int64_t total_steps, bool quiet);
+  // `what`: is counted up to `total`, as "step" or "test batch".
+  Progress(std::string what, std::int64_t total, bool quiet);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();  // leaves the line
 
-  struct Step {
-    std::int64_t done;
-    double loss;
-    std::int64_t samples;
-    std::int64_t peak_bytes;
-    std::int64_t budget_bytes;  // 0: none
-  };
-  void step(const Step& step);
+  // One more is done, of so many samples. `figures`: of it, as "loss 0.1234", the most important first.
+  void advance(std::int64_t samples, const std::vector<std::string>& figures = {});
   // A line of its own for people; an empty text is none.
   void note(const std::string& text);
 
  private:
+  std::string what_;
   std::int64_t total_;
+  std::int64_t done_ = 0;
   bool quiet_;
   bool terminal_;
   bool open_ = false;

@@ -148,7 +148,7 @@ std::string summary_table(const History& history) {
 // output is no scores of them.
 std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
                                     MemoryEfficientDataLoader& test,
-                                    const std::optional<Bytes>& budget) {
+                                    const std::optional<Bytes>& budget, Progress& progress) {
   job.model.module().eval();
   const torch::NoGradGuard no_grad;
   std::int64_t right = 0;
@@ -162,6 +162,7 @@ std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
     if (predicted.sizes() != labels.sizes()) return std::nullopt;
     right += predicted.eq(labels).sum().item<std::int64_t>();
     all += labels.numel();
+    progress.advance(labels.size(0));
   }
   job.model.module().train();
   return static_cast<double>(right) / static_cast<double>(all);
@@ -278,10 +279,7 @@ class Training {
     announce();
     try {
       learn(job, source);
-      if (!stop_requested && source.has_test()) {
-        MemoryEfficientDataLoader test = source.test();
-        history_.accuracy = test_accuracy(job, source.task().class_dim(), test, history_.budget);
-      }
+      if (!stop_requested && !options_.no_test && source.has_test()) evaluate(job, source);
     } catch (const Interrupted&) {
     }
     history_.interrupted = stop_requested;
@@ -326,17 +324,13 @@ class Training {
         {.budget = history_.budget,
          .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); },
          .policy = parse_policy(options_)});
-    Progress progress(total, options_.quiet || options_.json);
+    Progress progress("step", total, options_.quiet || options_.json);
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
       if (result.stats.plan_note != history_.plan_note) progress.note(result.stats.plan_note);
       history_.add(result);
-      progress.step({.done = step + 1,
-                     .loss = result.loss,
-                     .samples = batch.y.size(0),
-                     .peak_bytes = result.peak.count(),
-                     .budget_bytes = history_.budget.value_or(Bytes(0)).count()});
+      progress.advance(batch.y.size(0), figures_of(result));
       if (options_.json) {
         output_.json({{"event", "step"},
                       {"step", step + 1},
@@ -349,6 +343,23 @@ class Training {
       }
     }
     if (!options_.plan_cache.empty()) finish_planning();  // also a short run leaves its plan
+  }
+
+  [[nodiscard]] std::vector<std::string> figures_of(const train::StepResult& step) const {
+    std::string peak = "peak " + step.peak.text();
+    if (history_.budget) {
+      peak += format_number(" (%.1f %% of the budget)",
+                            100.0 * static_cast<double>(step.peak.count()) /
+                                static_cast<double>(history_.budget->count()));
+    }
+    return {format_number("loss %.4f", step.loss), peak};
+  }
+
+  void evaluate(Job& job, Source& source) {
+    MemoryEfficientDataLoader test = source.test();
+    Progress progress("test batch", test.batches(), options_.quiet || options_.json);
+    history_.accuracy =
+        test_accuracy(job, source.task().class_dim(), test, history_.budget, progress);
   }
 
   const TrainingOptions& options_;

@@ -242,6 +242,22 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(quiet, 0)
         self.assertEqual(quiet.stderr, "")
 
+    def test_the_evaluation_shows_how_far_it_is_and_is_left_out_when_asked(self):
+        common = ("--model", "mlp", "--steps", 1, "--batch-size", 64)
+        done = self.train(*common)
+        self.assert_ended(done, 0)
+        tested = [line for line in done.stderr.splitlines() if line.startswith("test batch ")]
+        self.assertRegex(tested[0], r"^test batch 1/4  \d+ samples/s  0m\d\ds left$")
+        self.assertRegex(tested[-1], r"^test batch 4/4  \d+ samples/s  0m00s left$")
+        self.assertIn("test accuracy", done.stdout)
+        without = self.train(*common, "--no-test")
+        self.assert_ended(without, 0)
+        self.assertIn("step 1/1", without.stderr)
+        self.assertNotIn("test", without.stdout + without.stderr)
+        self.assertIsNone(self.json_lines(self.train(*common, "--no-test", "--json"))[-1]["accuracy"])
+        config = self.write("neap.toml", "no-test = true\n")
+        self.assertIsNone(self.json_lines(self.train(*common, "--config", config, "--json"))[-1]["accuracy"])
+
     def test_verify_proves_equal_bits(self):
         done = neap("verify", "--model", "transformer", "--budget", "40%", "--steps", 2,
                     "--batch-size", 32)
