@@ -29,5 +29,6 @@ int main() {
   torch::nn::Sequential model(torch::nn::Linear(128, 128), torch::nn::ReLU(),
                               torch::nn::Linear(128, 128), torch::nn::ReLU());
   auto z = neap::checkpoint_sequential(model, /*segments=*/2, torch::randn({512, 128}));
+  z = neap::checkpoint(model, z);  // modules go in as they are, a Sequential too
   z.sum().backward();
 }

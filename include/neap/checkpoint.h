@@ -17,6 +17,7 @@
 // thread at a time can have scopes or regions; another one gets ScopeConflict.
 #pragma once
 
+#include <neap/call.h>
 #include <neap/engine.h>
 #include <neap/graph.h>
 #include <neap/memory.h>
@@ -265,12 +266,14 @@ void keep_tensors(Region& region, const std::optional<T>& value) {
 }
 
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> run_in(Region& region, F&& fn, Args&&... args) {
-  if constexpr (std::is_void_v<std::invoke_result_t<F, Args...>>) {
-    std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
+decltype(auto) run_in(Region& region, F&& fn, Args&&... args) {
+  // Qualified: the arguments' namespaces may have a call() of their own.
+  if constexpr (std::is_void_v<decltype(detail::call(std::forward<F>(fn),
+                                                     std::forward<Args>(args)...))>) {
+    detail::call(std::forward<F>(fn), std::forward<Args>(args)...);
     region.close();
   } else {
-    decltype(auto) result = std::invoke(std::forward<F>(fn), std::forward<Args>(args)...);
+    decltype(auto) result = detail::call(std::forward<F>(fn), std::forward<Args>(args)...);
     keep_tensors(region, result);
     region.close();
     return result;
@@ -279,16 +282,19 @@ std::invoke_result_t<F, Args...> run_in(Region& region, F&& fn, Args&&... args) 
 
 }  // namespace detail
 
-// Runs fn(args...) and returns what it returns. What fn made inside and autograd saved is evicted, and
+// Runs fn(args...) and returns what it returns. fn: a function or a lambda, or, as in Python, a module: its holder, itself, a
+// pointer to it, a torch::nn::Sequential, a torch::nn::AnyModule, an element of a torch::nn::ModuleList (see neap/call.h). What
+// fn made inside and autograd saved is evicted, and
 // brought back by replaying operators when the backward asks for it; each operator at most once a backward, unless a
 // budget evicts it again. fn itself runs once. Tensors in the result, also inside containers, tuples, pairs and
 // optionals, stay resident; a tensor inside a class of the program comes back when an operator reads it. In inference mode
 // it only calls fn: nothing is saved there. So it does in a scope with a budget and plans, where the budget alone says how much
 // stays: see Planned.
 // Cost: a few microseconds and one record an operator.
-// Throws: what fn throws; ScopeConflict when another thread has a scope or a region open.
+// Throws: what fn throws; ScopeConflict when another thread has a scope or a region open; InvalidArgument for an element of a
+// ModuleList whose forward() cannot be called without its type.
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> checkpoint(F&& fn, Args&&... args) {
+decltype(auto) checkpoint(F&& fn, Args&&... args) {
   detail::Region region;
   return detail::run_in(region, std::forward<F>(fn), std::forward<Args>(args)...);
 }
@@ -302,14 +308,13 @@ std::invoke_result_t<F, Args...> checkpoint(F&& fn, Args&&... args) {
 // Without options it is checkpoint().
 // Throws: as checkpoint(); InvalidArgument for options that cannot be meant.
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> custom_checkpoint(const CheckpointOptions& options, F&& fn,
-                                                   Args&&... args) {
+decltype(auto) custom_checkpoint(const CheckpointOptions& options, F&& fn, Args&&... args) {
   detail::Region region(options);
   return detail::run_in(region, std::forward<F>(fn), std::forward<Args>(args)...);
 }
 template <class F, class... Args>
-requires std::invocable<F, Args...> std::invoke_result_t<F, Args...> custom_checkpoint(
-    F&& fn, Args&&... args) {
+requires(!std::convertible_to<F, const CheckpointOptions&>) decltype(auto)
+    custom_checkpoint(F&& fn, Args&&... args) {
   return checkpoint(std::forward<F>(fn), std::forward<Args>(args)...);
 }
 
@@ -326,7 +331,7 @@ std::invoke_result_t<F> keep(F&& fn) {
   return std::invoke(std::forward<F>(fn));
 }
 
-// Splits a torch::nn::Sequential (or any sized range of callables or modules) into `segments` runs of
+// Splits a torch::nn::Sequential (or a ModuleList, or any sized range of what checkpoint() takes) into `segments` runs of
 // layers whose sizes differ by one at most, longer ones first, and checkpoints each but the last, whose inside the
 // backward needs at once.
 // Throws: InvalidArgument when segments is not in [1, number of layers].
@@ -340,29 +345,6 @@ NEAP_EXPORT std::pair<std::int64_t, std::int64_t> segment_bounds(std::int64_t la
                                                                  std::int64_t segments,
                                                                  std::int64_t index);
 
-template <class Layer>
-at::Tensor run_layer(Layer& layer, const at::Tensor& x) {
-  if constexpr (requires { layer.template forward<at::Tensor>(x); }) {
-    return layer.template forward<at::Tensor>(x);  // torch::nn::AnyModule
-  } else if constexpr (requires { layer->forward(x); }) {
-    return layer->forward(x);
-  } else {
-    return layer(x);
-  }
-}
-
-template <class Layers>
-decltype(auto) layers_of(Layers& layers) {
-  if constexpr (requires {
-                  layers->begin();
-                  layers->size();
-                }) {
-    return *layers;  // a module holder
-  } else {
-    return (layers);
-  }
-}
-
 // Runs the layers in segments, each up to the layer before its end, and checkpoints each but the last.
 // REQUIRES: ends rise, and the last is the number of layers.
 template <class Layers>
@@ -372,7 +354,7 @@ at::Tensor run_segments(Layers& layers, const std::vector<std::int64_t>& ends, a
   for (const std::int64_t end : ends) {
     const auto run = [&](at::Tensor value) {
       for (auto it = std::next(layers.begin(), begin); it != std::next(layers.begin(), end); ++it) {
-        value = run_layer(*it, value);
+        value = detail::call(*it, value);
       }
       return value;
     };
@@ -386,7 +368,7 @@ at::Tensor run_segments(Layers& layers, const std::vector<std::int64_t>& ends, a
 template <class Sequential>
 at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, at::Tensor x,
                                  const CheckpointOptions& options) {
-  auto& layers = detail::layers_of(sequential);
+  auto& layers = detail::pointee(sequential);
   const auto count = static_cast<std::int64_t>(layers.size());
   std::vector<std::int64_t> ends;
   for (std::int64_t segment = 0; segment < segments || segment == 0; ++segment) {
@@ -472,11 +454,11 @@ template <class Model>
 at::Tensor AdaptiveCheckpointing::forward_with_adaptive_checkpoint(Model& model, at::Tensor x) {
   auto& layers = [&]() -> auto& {
     if constexpr (requires { model->layers; }) {
-      return detail::layers_of(model->layers);
+      return detail::pointee(model->layers);
     } else if constexpr (requires { model.layers; }) {
-      return detail::layers_of(model.layers);
+      return detail::pointee(model.layers);
     } else {
-      return detail::layers_of(model);
+      return detail::pointee(model);
     }
   }
   ();
@@ -484,7 +466,7 @@ at::Tensor AdaptiveCheckpointing::forward_with_adaptive_checkpoint(Model& model,
   std::size_t index = 0;
   for (auto& layer : layers) {
     const auto run = [&](const at::Tensor& in) -> at::Tensor {
-      return detail::run_layer(layer, in);
+      return detail::call(layer, in);
     };
     x = begin_layer(index++) ? checkpoint(run, x) : run(x);
     end_layer(x);

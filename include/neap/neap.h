@@ -4,6 +4,7 @@
 #pragma once
 
 #include <neap/base.h>
+#include <neap/call.h>
 #include <neap/checkpoint.h>
 #include <neap/engine.h>
 #include <neap/intercept.h>

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "call/by_type.h"
 #include "models/adopt.h"
-#include "models/module_list.h"
 #include "nn/options.h"
 
 #include <neap/checkpoint.h>
@@ -103,13 +103,14 @@ CheckpointedModelImpl::CheckpointedModelImpl(const torch::nn::ModuleList& layers
                                              const Segmentation& segmentation) {
   std::vector<Layer> calls;
   for (const std::shared_ptr<torch::nn::Module>& layer : *layers) {
-    calls.push_back(models::call_by_type(layer));
-    if (!calls.back()) {
-      throw InvalidArgument("CheckpointedModel: layer " + std::to_string(calls.size() - 1) +
+    const call::Forward forward = call::forward_of(*layer);
+    if (forward == nullptr) {
+      throw InvalidArgument("CheckpointedModel: layer " + std::to_string(calls.size()) +
                             " of the ModuleList is a " + layer->name() +
                             ", whose forward() cannot be called without its type; put the layers "
                             "into a torch::nn::Sequential or a std::vector<torch::nn::AnyModule>");
     }
+    calls.push_back([layer, forward](const at::Tensor& x) { return forward(*layer, x); });
   }
   models::adopt(*this, *layers);
   set_list(std::move(calls), segmentation);

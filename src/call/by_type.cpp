@@ -1,37 +1,34 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-#include "models/module_list.h"
+#include "call/by_type.h"
+
+#include <neap/call.h>
 
 #include <torch/nn/modules.h>
 
+#include <string>
+#include <typeindex>
 #include <typeinfo>
+#include <unordered_map>
 
-namespace neap::models {
+namespace neap {
+namespace call {
 namespace {
 
-using Call = std::function<at::Tensor(const at::Tensor&)>;
+using Forwards = std::unordered_map<std::type_index, Forward>;
 
-// The exact type: a class derived from one of LibTorch's has a forward() of its own, which is not virtual.
 template <class Kind>
-Call call_of(const std::shared_ptr<torch::nn::Module>& module) {
-  const torch::nn::Module& exact = *module;
-  if (typeid(exact) != typeid(Kind)) return {};
-  return [known = std::static_pointer_cast<Kind>(module)](const at::Tensor& x) {
-    return known->forward(x);
-  };
+at::Tensor forward_as(torch::nn::Module& module, const at::Tensor& x) {
+  return static_cast<Kind&>(module).forward(x);
 }
 
 template <class... Kinds>
-Call first_call(const std::shared_ptr<torch::nn::Module>& module) {
-  Call call;
-  static_cast<void>(((call = call_of<Kinds>(module)) || ...));
-  return call;
+Forwards forwards_of() {
+  return {{typeid(Kinds), forward_as<Kinds>}...};
 }
 
-}  // namespace
-
-Call call_by_type(const std::shared_ptr<torch::nn::Module>& module) {
+const Forwards& known_forwards() {
   using namespace torch::nn;  // NOLINT(google-build-using-namespace): a list of its classes
-  return first_call<
+  static const Forwards forwards = forwards_of<
       SequentialImpl, LinearImpl, IdentityImpl, FlattenImpl, UnflattenImpl, EmbeddingImpl,
       Conv1dImpl, Conv2dImpl, Conv3dImpl, ConvTranspose1dImpl, ConvTranspose2dImpl,
       ConvTranspose3dImpl, BatchNorm1dImpl, BatchNorm2dImpl, BatchNorm3dImpl, InstanceNorm1dImpl,
@@ -48,7 +45,33 @@ Call call_by_type(const std::shared_ptr<torch::nn::Module>& module) {
       ReflectionPad2dImpl, ReflectionPad3dImpl, ReplicationPad1dImpl, ReplicationPad2dImpl,
       ReplicationPad3dImpl, ZeroPad1dImpl, ZeroPad2dImpl, ZeroPad3dImpl, ConstantPad1dImpl,
       ConstantPad2dImpl, ConstantPad3dImpl, FoldImpl, UnfoldImpl, UpsampleImpl, PixelShuffleImpl,
-      PixelUnshuffleImpl>(module);
+      PixelUnshuffleImpl>();
+  return forwards;
 }
 
-}  // namespace neap::models
+}  // namespace
+
+// The exact type: a class derived from one of LibTorch's has a forward() of its own.
+Forward forward_of(const torch::nn::Module& module) {
+  const auto found = known_forwards().find(typeid(module));
+  return found == known_forwards().end() ? nullptr : found->second;
+}
+
+}  // namespace call
+
+at::Tensor detail::call_by_type(torch::nn::Module* module, const at::Tensor& x) {
+  if (module == nullptr) {
+    throw InvalidArgument("neap::checkpoint: the module is a null pointer; make the module first");
+  }
+  if (const call::Forward forward = call::forward_of(*module)) return forward(*module, x);
+  const std::string type = module->name();
+  throw InvalidArgument(
+      "neap::checkpoint: of this " + type +
+      " only the base class torch::nn::Module is known here, and its forward() cannot be called "
+      "without its type; ask the ModuleList for it by type, list->ptr<" +
+      type +
+      ">(index), or keep the layers in a torch::nn::Sequential or a "
+      "std::vector<torch::nn::AnyModule>");
+}
+
+}  // namespace neap
