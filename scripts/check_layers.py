@@ -22,7 +22,7 @@ SUFFIXES = (".h", ".hpp", ".cpp")
 TORCH = ("ATen/", "c10/", "torch/", "caffe2/")
 FORMATTING = ("fmt/", "spdlog/")
 NAMELESS = ("common", "util", "utils", "helper", "helpers")
-UMBRELLA = "neap"  # include/neap/neap.h
+UMBRELLAS = ("neap", "all")  # include/neap/neap.h and include/neap/all.h
 GENERATED = ("export", "version")  # neap/export.h and neap/version.h, made by CMake
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 NEAP_HEADER = re.compile(r"neap/(\w+)\.h")
@@ -152,8 +152,8 @@ class Check:
             module = name.parts[1] if len(name.parts) > 2 else None
         elif name.parts[0] == "include":
             module = name.stem if len(name.parts) == 3 else None
-            if module == UMBRELLA:
-                return UMBRELLA
+            if module in UMBRELLAS:
+                return module
         else:
             return None
         if module is None:
@@ -170,8 +170,10 @@ class Check:
             target = match[1]
             if target in GENERATED:
                 return None
-            if target == UMBRELLA:
-                return f"{module} includes neap.h, which is for users: include the module's header" if module else None
+            if target in UMBRELLAS:
+                if module in (None, "all"):
+                    return None
+                return f"{module} includes {target}.h, which is for users: include the module's header"
         elif header.startswith("neap/"):
             return f"{header} is no public header: include/neap/ holds one file a module"
         elif quoted:
@@ -187,7 +189,7 @@ class Check:
             return None
         if target not in self.layers.torch:
             return f"unknown module {target}: it has no row in docs/layers.txt"
-        if module in (None, UMBRELLA, target) or target in self.layers.below[module]:
+        if module in (None, target) + UMBRELLAS or target in self.layers.below[module]:
             return None
         return f"{module} may not include {target}: docs/layers.txt allows {self.allowed(module)}"
 
@@ -213,8 +215,8 @@ class Check:
         """What is wrong with including a header of LibTorch, or None. `module` is None outside src/ and include/."""
         if module is None or not header.startswith(TORCH):
             return None
-        if module == UMBRELLA:
-            return f"neap.h includes public headers only, not {header}"
+        if module in UMBRELLAS:
+            return f"{module}.h includes public headers only, not {header}"
         sees = self.layers.torch[module]
         if sees == "no":
             return f"{module} sees nothing of LibTorch, and {header} is of it"
@@ -261,6 +263,7 @@ GOOD = {
     "include/neap/engine.h": "#include <ATen/core/Tensor.h>\n#include <neap/base.h>\n#include <neap/export.h>\n",
     "include/neap/train.h": "#include <torch/nn/module.h>\n#include <neap/nn.h>\n",
     "include/neap/neap.h": "#include <neap/base.h>\n#include <neap/train.h>\n",
+    "include/neap/all.h": "#include <neap/neap.h>\n#include <neap/nn.h>\n",
     "apps/neap/main.cpp": '#include "train.h"\n#include <neap/neap.h>\n#include <CLI/CLI.hpp>\n#include <torch/torch.h>\n',
     "apps/neap/train.h": "",
     "tests/support/a.h": "#include <neap/neap.h>\n",
@@ -276,6 +279,9 @@ BAD = [
     ("include/neap/memory.h", '#include "memory/a.h"\n', 1, "not installed"),
     ("include/neap/memory.h", '#include "detail.h"\n', 1, "in quotes"),
     ("src/engine/b.cpp", "#include <neap/neap.h>\n", 1, "neap.h, which is for users"),
+    ("src/engine/b.cpp", "#include <neap/all.h>\n", 1, "all.h, which is for users"),
+    ("include/neap/neap.h", "#include <neap/all.h>\n", 1, "neap includes all.h"),
+    ("include/neap/all.h", "#include <torch/torch.h>\n", 1, "all.h includes public headers only"),
     ("src/engine/b.cpp", '#include "a.h"\n', 1, "named from src/ on"),
     ("src/engine/b.cpp", '#include "detail/a.h"\n', 1, "unknown module detail"),
     ("src/engine/b.cpp", "#include <neap/detail.h>\n", 1, "unknown module detail"),

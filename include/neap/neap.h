@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/neap.h: all that a training program needs. The models and the trainer have headers of their own.
+// neap/neap.h: all that a training program needs. The models and the trainer have headers of their own, and neap/all.h has
+// everything.
 #pragma once
 
 #include <neap/base.h>
