@@ -73,7 +73,7 @@ struct Usage {
   std::int64_t allocations = 0;  // number of blocks handed out since install()
 };
 
-// Returns the counters.
+// Returns the counters; zeros before install().
 NEAP_EXPORT Usage usage() noexcept;
 // Starts both peaks anew from what is held now.
 NEAP_EXPORT void reset_peak() noexcept;

@@ -1,5 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/ready_engine.h"
+#include "memory/allocator.h"
 
 #include <neap/checkpoint.h>
 
@@ -38,6 +39,7 @@ AdaptiveCheckpointing::AdaptiveCheckpointing(Bytes memory_threshold, AdaptiveOpt
 }
 
 void AdaptiveCheckpointing::begin_forward(at::IntArrayRef sizes, std::size_t layers) {
+  memory::require_installed();
   decisions_.clear();
   largest_ = 0;
   std::vector<std::int64_t> key = sizes.vec();

@@ -61,9 +61,7 @@ double cost_of_making_again(Block& block) {
 bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
   if (observer_ != nullptr) return false;  // who watches wants to see the step as it is without
   if (!evicts && regions_.empty()) return false;
-  if (!memory::installed()) {
-    throw Error("neap::checkpoint: call neap::install() once, before the first tensor");
-  }
+  memory::require_installed();
   attach();
   std::uint32_t number = 0;
   if (name.empty()) {

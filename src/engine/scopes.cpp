@@ -17,9 +17,7 @@ constexpr std::size_t kKnownRuns = 8;
 }  // namespace
 
 void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
-  if (!memory::installed()) {
-    throw Error("neap::Scope: call neap::install() once, before the first tensor");
-  }
+  memory::require_installed();
   attach();
   if (scopes_ > 0) {
     if (budget && budget != budget_) {

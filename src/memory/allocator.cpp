@@ -95,6 +95,13 @@ Bytes trim() noexcept {
 }
 bool installed() noexcept { return is_installed.load(); }
 
+void require_installed() {
+  if (installed()) return;
+  throw Error(
+      "neap::install() was not called, so nothing can be counted, checkpointed or held inside a "
+      "budget; call it once, before the first tensor");
+}
+
 }  // namespace memory
 
 void install() {

@@ -90,6 +90,10 @@ void set_target(std::optional<std::int64_t> bytes) noexcept;
 std::int64_t watermark() noexcept;
 void reset_watermark() noexcept;
 
+// Throws: Error when install() was not called: what counts, evicts or plans would do nothing, in silence. One text for all of them:
+// whoever reads it may have called none of them by name.
+void require_installed();
+
 // The allocator that install() registers.
 c10::Allocator& allocator() noexcept;
 // The deleter of its blocks: how neap tells its own memory from other memory.

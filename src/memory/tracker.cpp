@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "memory/allocator.h"
 #include "memory/pool.h"
 
 #include <neap/memory.h>
@@ -91,9 +92,7 @@ MemoryTracker::~MemoryTracker() = default;
 
 MemoryTracker::Phase MemoryTracker::track_memory(std::string phase) {
   if (phase.empty()) throw InvalidArgument("track_memory: a phase without a name; name it");
-  if (!memory::installed()) {
-    throw Error("track_memory: call neap::install() once, before the first tensor");
-  }
+  memory::require_installed();
   auto open = std::make_unique<Phase::Open>();
   open->state = state_;
   open->record.phase = std::move(phase);

@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "memory/allocator.h"
 #include "train/checks.h"
 
 #include <neap/train.h>
@@ -218,6 +219,7 @@ std::vector<train::PassResult> MemoryEfficientTrainer::fit_passes(
 
 train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
                                                         const train::Criterion& measure) {
+  memory::require_installed();
   const auto start = std::chrono::steady_clock::now();
   const train::EvaluationMode evaluation(model_.module());
   const at::NoGradGuard no_grad;

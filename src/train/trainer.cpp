@@ -1,4 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "memory/allocator.h"
 #include "train/checks.h"
 
 #include <neap/train.h>
@@ -110,6 +111,7 @@ std::optional<StepResult> Trainer::step(Pass& pass, std::int64_t most, std::int6
     throw InvalidArgument("a step of " + std::to_string(most) + " micro-batches and " +
                           std::to_string(samples) + " rows: expected 1 or more of both");
   }
+  memory::require_installed();
   const auto start = std::chrono::steady_clock::now();
   std::optional<StepResult> result;
   if (options_.plain) {
@@ -214,6 +216,7 @@ void Trainer::update(StepResult& result) {
 
 PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer, const at::Tensor& x,
                         const at::Tensor& y, std::int64_t accumulate) {
+  memory::require_installed();
   Trainer trainer(loss, optimizer, {.plain = true});
   PlainStep plain{};
   std::vector<double> times;

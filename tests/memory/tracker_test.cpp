@@ -388,7 +388,9 @@ TEST_F(Tracker, refuses_a_phase_without_a_name_and_a_process_without_its_allocat
   } catch (const InvalidArgument& error) {
     EXPECT_STREQ(error.what(), "track_memory: a phase without a name; name it");
   }
-  EXPECT_EQ(kBeforeInstall, "track_memory: call neap::install() once, before the first tensor");
+  EXPECT_EQ(kBeforeInstall,
+            "neap::install() was not called, so nothing can be counted, checkpointed or held "
+            "inside a budget; call it once, before the first tensor");
 }
 
 }  // namespace
