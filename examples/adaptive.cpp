@@ -27,4 +27,15 @@ int main() {
                                     &neap::AdaptiveDecision::checkpointed)
               << " of " << adaptive.decisions().size() << " layers checkpointed\n";
   }
+
+  // In a loop of your own, by the rule of the slides; 1 MB is little.
+  neap::AdaptiveCheckpointing by_hand(/*memory_threshold_mb=*/1);
+  auto y = x;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const bool decided = by_hand.should_checkpoint(static_cast<std::int64_t>(i), y.sizes());
+    y = decided ? neap::checkpoint(layers[i], y) : layers[i]->forward(y);
+  }
+  y.sum().backward();
+  std::cout << "by hand: layer 7 " << (by_hand.checkpoint_map().at(7) ? "checkpointed" : "plain")
+            << '\n';
 }

@@ -30,7 +30,6 @@
 #include <filesystem>
 #include <functional>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -375,103 +374,6 @@ at::Tensor checkpoint_sequential(Sequential& sequential, std::int64_t segments, 
     ends.push_back(detail::segment_bounds(count, segments, segment).second);
   }
   return detail::run_segments(layers, ends, std::move(x), options);
-}
-
-struct AdaptiveOptions {
-  // A layer that is checkpointed stays so until the forward would end below (1 - hysteresis) x threshold without. In [0, 1).
-  double hysteresis = 0.1;
-};
-
-// What AdaptiveCheckpointing decided for one layer, and by what.
-struct AdaptiveDecision {
-  std::int64_t layer = 0;
-  bool checkpointed = false;
-  std::int64_t live = 0;       // bytes before the layer ran
-  std::int64_t predicted = 0;  // live when the forward ends, by what was known then; 0: nothing was
-  std::int64_t bytes =
-      0;  // that the layer keeps for the backward when it is not checkpointed, measured now
-  std::int64_t ns = 0;  // of its forward: what a checkpoint costs in the backward
-};
-
-// Checkpoints as many layers as it must for the forward to end with at most `memory_threshold` bytes live, and those first
-// whose bytes are the cheapest to make again. It decides for each layer of each forward from the allocator's exact
-// count, and from what the layer took when it last ran: for an input of other sizes, scaled by their number of elements.
-// In the first forward nothing is known, and a layer is checkpointed when one as large as the largest so far would pass
-// the threshold.
-//
-//   neap::AdaptiveCheckpointing adaptive(neap::Bytes::parse("1 GiB"));
-//   auto y = adaptive.forward_with_adaptive_checkpoint(model, x);
-//   std::cout << adaptive.text();
-//
-// The threshold is a wish for the forward's end; a Scope's budget around it is a line that is never passed.
-// Bits are those of plain LibTorch, whatever it decides. Threads: one.
-class NEAP_EXPORT AdaptiveCheckpointing {
- public:
-  // Throws: InvalidArgument for a threshold below 1 byte or a hysteresis outside of [0, 1).
-  explicit AdaptiveCheckpointing(Bytes memory_threshold, AdaptiveOptions options = {});
-
-  // model: a range of layers (a torch::nn::Sequential, a vector of modules or of functions), or something with such a range
-  // as a member `layers`. x: what the first layer takes. Returns what the last one gives.
-  template <class Model>
-  at::Tensor forward_with_adaptive_checkpoint(Model& model, at::Tensor x);
-
-  // Of the last forward, layer by layer.
-  [[nodiscard]] const std::vector<AdaptiveDecision>& decisions() const { return decisions_; }
-  // The same, a line a layer.
-  [[nodiscard]] std::string text() const;
-
- private:
-  struct Layer {
-    std::int64_t plain = 0;  // bytes by which `live` grows
-    std::int64_t kept = 0;   // and so when it is checkpointed
-    std::int64_t ns = 0;
-    bool checkpointed = false;
-  };
-  struct Profile {
-    std::int64_t elements = 0;
-    std::vector<Layer> layers;
-    bool measured = false;  // a forward has come to its end
-  };
-
-  void begin_forward(at::IntArrayRef sizes, std::size_t layers);
-  bool begin_layer(std::size_t layer);
-  void end_layer(const at::Tensor& result);
-  void plan(std::size_t from, std::int64_t live);
-  [[nodiscard]] std::int64_t predict(std::size_t from, std::int64_t live) const;
-
-  std::int64_t threshold_;
-  AdaptiveOptions options_;
-  std::map<std::vector<std::int64_t>, Profile> profiles_;  // by sizes of the input
-  Profile* current_ = nullptr;
-  bool known_ = false;        // the current profile was measured, or scaled from one that was
-  std::int64_t largest_ = 0;  // of the layers so far, in a forward that knows nothing
-  std::vector<AdaptiveDecision> decisions_;
-  std::int64_t evicted_before_ = 0;
-  std::int64_t started_ns_ = 0;
-};
-
-template <class Model>
-at::Tensor AdaptiveCheckpointing::forward_with_adaptive_checkpoint(Model& model, at::Tensor x) {
-  auto& layers = [&]() -> auto& {
-    if constexpr (requires { model->layers; }) {
-      return detail::pointee(model->layers);
-    } else if constexpr (requires { model.layers; }) {
-      return detail::pointee(model.layers);
-    } else {
-      return detail::pointee(model);
-    }
-  }
-  ();
-  begin_forward(x.sizes(), static_cast<std::size_t>(layers.size()));
-  std::size_t index = 0;
-  for (auto& layer : layers) {
-    const auto run = [&](const at::Tensor& in) -> at::Tensor {
-      return detail::call(layer, in);
-    };
-    x = begin_layer(index++) ? checkpoint(run, x) : run(x);
-    end_layer(x);
-  }
-  return x;
 }
 
 }  // namespace neap

@@ -85,6 +85,7 @@ class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
   using Layer = std::function<at::Tensor(const at::Tensor& x)>;
 
   void set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends);
+  [[nodiscard]] const std::vector<Layer>& layer_list() const { return layers_; }
   // Opens the regions, the only place that does.
   at::Tensor run(const at::Tensor& x);
 
@@ -134,6 +135,8 @@ class NEAP_EXPORT CheckpointedModelImpl : public CheckpointedLayers {
 
   // x: what the first layer takes; (..., width) for the Linear layers. Returns what the last one makes.
   at::Tensor forward(const at::Tensor& x);
+  // In the order in which forward() calls them: for a forward of your own, as AdaptiveCheckpointing's.
+  [[nodiscard]] const std::vector<Layer>& layers() const { return layer_list(); }
 
  private:
   void add_child(const std::shared_ptr<torch::nn::Module>& layer, std::size_t index);

@@ -4,6 +4,7 @@
 // everything.
 #pragma once
 
+#include <neap/adaptive.h>
 #include <neap/base.h>
 #include <neap/call.h>
 #include <neap/checkpoint.h>

@@ -39,7 +39,8 @@ expect_printed(
 run("${scratch}/build/example_adaptive")
 expect_printed(
   "64MiB: 0 of 8 layers checkpointed"
-  "20MiB: 4 of 8 layers checkpointed")
+  "20MiB: 4 of 8 layers checkpointed"
+  "by hand: layer 7 checkpointed")
 run("${scratch}/build/example_data_loader")
 expect_printed(
   "epoch 0, 8 batches, first samples of each: 127 917 461 195 647 625 431 980"

@@ -2,7 +2,7 @@
 #include "checkpoint/ready_engine.h"
 #include "memory/allocator.h"
 
-#include <neap/checkpoint.h>
+#include <neap/adaptive.h>
 
 #include <algorithm>
 #include <chrono>
@@ -36,6 +36,34 @@ AdaptiveCheckpointing::AdaptiveCheckpointing(Bytes memory_threshold, AdaptiveOpt
                           std::to_string(options.hysteresis) +
                           "; expected 0 or more and less than 1");
   }
+}
+
+Bytes AdaptiveCheckpointing::bytes_of_mb(double megabytes) {
+  constexpr double kMegabyte = 1024 * 1024, kMost = 8e12;  // MB that an integer of bytes can hold
+  if (megabytes >= 1 / kMegabyte && megabytes <= kMost) {
+    return Bytes(static_cast<std::int64_t>(megabytes * kMegabyte));
+  }
+  throw InvalidArgument("AdaptiveCheckpointing: memory_threshold_mb is " +
+                        std::to_string(megabytes) +
+                        "; expected a number of MB above 0, or neap::Bytes for a number of bytes");
+}
+
+bool AdaptiveCheckpointing::should_checkpoint(std::int64_t layer_id, at::IntArrayRef input_size) {
+  memory::require_installed();
+  std::int64_t bytes = sizeof(float);
+  bool countable = true;
+  for (const std::int64_t extent : input_size) {
+    if (extent < 0) {
+      throw InvalidArgument("AdaptiveCheckpointing: layer " + std::to_string(layer_id) +
+                            " has an input with an extent of " + std::to_string(extent) +
+                            "; expected the sizes of a tensor");
+    }
+    countable = countable && !__builtin_mul_overflow(bytes, extent, &bytes);
+  }
+  const std::int64_t live = memory::usage().live;
+  const bool passes = !countable || bytes > threshold_ - live;
+  checkpoint_map_[layer_id] = passes;
+  return passes;
 }
 
 void AdaptiveCheckpointing::begin_forward(at::IntArrayRef sizes, std::size_t layers) {
@@ -133,6 +161,7 @@ bool AdaptiveCheckpointing::begin_layer(std::size_t index) {
   }
   decision.checkpointed = layer.checkpointed;
   decisions_.push_back(decision);
+  checkpoint_map_[decision.layer] = decision.checkpointed;
   evicted_before_ = evicted_bytes();
   started_ns_ = now_ns();
   return layer.checkpointed;
