@@ -346,19 +346,30 @@ class NEAP_EXPORT MemoryEfficientTrainer {
   // One optimizer step on the next `accumulation_steps` micro-batches of a pass, or on the fewer that are left; absent when
   // there is none, and then nothing is changed:
   //   neap::train::Pass pass(loader);
-  //   while (const auto step = trainer.train_step(pass)) std::cout << step->loss << '\n';
+  //   while (const auto step = trainer.step(pass)) std::cout << step->loss << '\n';
   // Throws: as train::Trainer::step(); InvalidArgument for a micro-batch without rows or with more than batch_size.
-  std::optional<train::StepResult> train_step(train::Pass& pass);
-  // On the first ones of a loader. Throws: also InvalidArgument when it has none.
+  std::optional<train::StepResult> step(train::Pass& pass);
+
+  // A pass over the loader, as many optimizer steps as it has groups of micro-batches: fit() of one epoch.
   template <train::Loader Range>
-  train::StepResult train_step(Range&& loader) {
-    train::Pass pass(loader);
-    return first_step(pass);
+  train::PassResult train_epoch(Range&& loader) {
+    return fit(loader, 1).front();
+  }
+  // The name that slides have for it. The loss is the mean over the rows, where theirs is the sum over the micro-batches.
+  template <train::Loader Range>
+  train::PassResult train_step(Range&& loader) {
+    return train_epoch(loader);
+  }
+  template <std::same_as<train::Pass> Single>
+  void train_step(Single& /*pass*/) {
+    static_assert(!std::same_as<Single, train::Pass>,
+                  "train_step() goes over a whole loader, as on slides; for one optimizer step on "
+                  "the next micro-batches of a neap::train::Pass call step(pass)");
   }
 
   // Whole passes over the loader, one an epoch: one result each. `on_step` is called after each optimizer step, outside
   // of the step's scope; what it throws ends the training.
-  // Throws: as train_step(); InvalidArgument when epochs is below 1, or when the loader has nothing in an epoch.
+  // Throws: as step(); InvalidArgument when epochs is below 1, or when the loader has nothing in an epoch.
   template <train::Loader Range>
   std::vector<train::PassResult> fit(
       Range&& loader, std::int64_t epochs,
@@ -368,7 +379,7 @@ class NEAP_EXPORT MemoryEfficientTrainer {
 
   // The mean of the loss, or of another measure, over the rows of the loader: without gradients, in evaluation mode, inside the
   // budget. Each module's mode is put back, also when something throws.
-  // Throws: as train_step().
+  // Throws: as step().
   template <train::Loader Range>
   train::PassResult evaluate(Range&& loader) {
     return evaluate_pass(train::Pass(loader), criterion_);
@@ -379,7 +390,6 @@ class NEAP_EXPORT MemoryEfficientTrainer {
   }
 
  private:
-  train::StepResult first_step(train::Pass& pass);
   std::vector<train::PassResult> fit_passes(
       const std::function<train::Pass()>& begin, std::int64_t epochs,
       const std::function<void(const train::Progress&)>& on_step);

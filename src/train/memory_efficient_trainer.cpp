@@ -158,16 +158,8 @@ at::Tensor MemoryEfficientTrainer::output_of(const at::Tensor& x) const {
   return model_.forward(x);
 }
 
-std::optional<train::StepResult> MemoryEfficientTrainer::train_step(train::Pass& pass) {
+std::optional<train::StepResult> MemoryEfficientTrainer::step(train::Pass& pass) {
   return trainer_.step(pass, accumulation_steps_, batch_size_ * accumulation_steps_);
-}
-
-train::StepResult MemoryEfficientTrainer::first_step(train::Pass& pass) {
-  std::optional<train::StepResult> result = train_step(pass);
-  if (!result) {
-    throw InvalidArgument("MemoryEfficientTrainer: the loader has no micro-batch; give it data");
-  }
-  return *result;
 }
 
 std::vector<train::PassResult> MemoryEfficientTrainer::fit_passes(
@@ -186,12 +178,12 @@ std::vector<train::PassResult> MemoryEfficientTrainer::fit_passes(
       progress.steps = epochs * ((*pass.size() + accumulation_steps_ - 1) / accumulation_steps_);
     }
     train::PassResult result;
-    while (const auto step = train_step(pass)) {
-      train::add(result, *step);
-      samples += step->samples;
+    while (const auto done = step(pass)) {
+      train::add(result, *done);
+      samples += done->samples;
       if (!on_step) continue;
       ++progress.done;
-      progress.last = *step;
+      progress.last = *done;
       const double seconds = train::seconds_since(start);
       progress.samples_per_second = static_cast<double>(samples) / seconds;
       if (progress.steps) {
@@ -200,7 +192,7 @@ std::vector<train::PassResult> MemoryEfficientTrainer::fit_passes(
       }
       if (options_.budget) {
         progress.budget_share =
-            static_cast<double>(step->peak.count()) / static_cast<double>(options_.budget->count());
+            static_cast<double>(done->peak.count()) / static_cast<double>(options_.budget->count());
       }
       on_step(progress);
     }

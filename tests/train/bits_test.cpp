@@ -131,7 +131,7 @@ class ExactScale : public testing::Test {
     }
     torch::optim::SGD optimizer(model_->parameters(), torch::optim::SGDOptions(0));
     MemoryEfficientTrainer trainer(model_, optimizer, kRows, kMicroBatches, {}, loss_);
-    const train::StepResult result = trainer.train_step(batches);
+    const train::StepResult result = first_step(trainer, batches);
     EXPECT_EQ(result.samples, begin);
     EXPECT_EQ(result.micro_batches, static_cast<std::int64_t>(sizes.size()));
     return model_->weight.grad().clone();
@@ -227,7 +227,7 @@ TEST(TrainerReads, the_mean_loss_right) {
     sum += loss.item<double>() * (static_cast<double>(batch.x.size(0)) / 197.0);
   }
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4);
-  EXPECT_EQ(trainer.train_step(batches).loss, sum);
+  EXPECT_EQ(first_step(trainer, batches).loss, sum);
 }
 
 // ---- Memory ----
@@ -239,9 +239,9 @@ TEST(TrainerMemory, of_a_group_is_that_of_one_micro_batch) {
     Job job;
     MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, micro_batches,
                                    {.budget = Bytes(std::int64_t{1} << 40)});
-    trainer.train_step(FreshBatches{micro_batches});  // the optimizer's state
+    first_step(trainer, FreshBatches{micro_batches});  // the optimizer's state
     memory::reset_peak();
-    const train::StepResult result = trainer.train_step(FreshBatches{micro_batches});
+    const train::StepResult result = first_step(trainer, FreshBatches{micro_batches});
     peak = memory::usage().peak;
     EXPECT_EQ(result.micro_batches, micro_batches);
     return result.stats.recorder_bytes;
@@ -269,7 +269,7 @@ TEST(TrainerMemory, that_does_not_fit_leaves_parameters_and_optimizer_as_they_we
   const auto batches = uneven_batches();
   Job job;
   MemoryEfficientTrainer roomy(job.model, *job.optimizer, kBatch, 4);
-  roomy.train_step(batches);
+  first_step(roomy, batches);
   const auto left = [&] {
     job.optimizer->zero_grad();
     std::vector<at::Tensor> all = job.model->parameters();
@@ -285,9 +285,9 @@ TEST(TrainerMemory, that_does_not_fit_leaves_parameters_and_optimizer_as_they_we
   memory::trim();
   MemoryEfficientTrainer tight(job.model, *job.optimizer, kBatch, 4,
                                {.budget = Bytes(memory::usage().reserved + 16384)});
-  EXPECT_THROW(tight.train_step(batches), BudgetExceeded);
+  EXPECT_THROW(first_step(tight, batches), BudgetExceeded);
   EXPECT_EQ(test::first_difference(before, left()), std::nullopt);
-  EXPECT_EQ(roomy.train_step(batches).micro_batches, 4) << "and training goes on";
+  EXPECT_EQ(first_step(roomy, batches).micro_batches, 4) << "and training goes on";
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TEST(TrainerEvaluate, takes_another_measure) {
 TEST(TrainerEvaluate, leaves_statistics_gradients_and_random_numbers_alone) {
   Job job;
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch);
-  trainer.train_step(uneven_batches());
+  trainer.train_epoch(uneven_batches());
   const train::State before = state_of(job);
   trainer.evaluate(uneven_batches());
   EXPECT_EQ(first_difference(before, state_of(job)), "");

@@ -130,7 +130,7 @@ TEST(TrainerLoader, begins_inside_the_scope_of_the_step) {
   Beginning fitted, evaluated, stepped;
   trainer.fit(fitted, 1);
   trainer.evaluate(evaluated);
-  trainer.train_step(stepped);
+  first_step(trainer, stepped);
   EXPECT_TRUE(fitted.inside && evaluated.inside && stepped.inside);
 }
 
@@ -141,7 +141,7 @@ TEST(TrainerLoader, is_asked_for_no_more_than_the_group_takes) {
   train::Pass pass(loader);
   std::vector<int> made;
   std::vector<std::int64_t> sizes;
-  while (const auto step = trainer.train_step(pass)) {
+  while (const auto step = trainer.step(pass)) {
     made.push_back(loader.made);
     sizes.push_back(step->micro_batches);
   }
@@ -154,9 +154,9 @@ TEST(TrainerLoader, that_is_over_changes_nothing) {
   Job job;
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4);
   train::Pass pass(batches);
-  EXPECT_TRUE(trainer.train_step(pass).has_value());
+  EXPECT_TRUE(trainer.step(pass).has_value());
   const train::State before = state_of(job);
-  EXPECT_FALSE(trainer.train_step(pass).has_value());
+  EXPECT_FALSE(trainer.step(pass).has_value());
   EXPECT_EQ(first_difference(before, state_of(job)), "") << "gradients too";
 }
 
@@ -181,9 +181,9 @@ TEST(TrainerLoader, that_throws_ends_the_step_with_its_own_exception) {
   Job job;
   const ByteLists before = bytes_of(job.model->parameters());
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4, {.budget = budget_at(100)});
-  EXPECT_THROW(trainer.train_step(Broken()), Mine);
+  EXPECT_THROW(first_step(trainer, Broken()), Mine);
   EXPECT_EQ(test::first_difference(before, bytes_of(job.model->parameters())), std::nullopt);
-  EXPECT_EQ(trainer.train_step(batches_of({64})).samples, 64) << "and the trainer goes on";
+  EXPECT_EQ(first_step(trainer, batches_of({64})).samples, 64) << "and the trainer goes on";
 }
 
 // ---- Models ----
@@ -198,7 +198,7 @@ TEST(TrainerModel, is_a_holder_a_pointer_or_any_module_with_a_function) {
   const auto batches = batches_of({64, 64});
   const auto trained = [&](torch::nn::Module& module, const train::Model& model) {
     torch::optim::SGD optimizer(module.parameters(), torch::optim::SGDOptions(0.1));
-    MemoryEfficientTrainer(model, optimizer, kBatch, 2).train_step(batches);
+    MemoryEfficientTrainer(model, optimizer, kBatch, 2).train_epoch(batches);
     return bytes_of(module.parameters());
   };
   const auto made = [] {
@@ -250,6 +250,21 @@ TEST(TrainerFit, leaves_no_micro_batch_out_and_says_what_each_epoch_was) {
   }
   EXPECT_EQ(steps[2].samples, 69);
   EXPECT_EQ(steps[2].micro_batches, 2);
+}
+
+// On slides train_step() goes over the loader. It was one optimizer step here, on the same first micro-batches each time.
+TEST(TrainerFit, is_what_train_step_and_train_epoch_do_with_a_loader_once) {
+  const auto batches = uneven_batches();
+  Job by_hand;
+  for (int epoch = 0; epoch < 2; ++epoch) ByHand().epoch(by_hand, batches);
+  Job job;
+  MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4);
+  const train::PassResult first = trainer.train_step(batches);
+  EXPECT_EQ(first.steps, 3);
+  EXPECT_EQ(first.micro_batches, 10);
+  EXPECT_EQ(first.samples, 9 * 64 + 5);
+  EXPECT_EQ(trainer.train_epoch(batches).steps, 3);
+  EXPECT_EQ(first_difference(state_of(by_hand), state_of(job)), "");
 }
 
 TEST(TrainerFit, tells_its_progress_after_each_optimizer_step) {

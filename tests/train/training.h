@@ -73,6 +73,13 @@ inline std::vector<MicroBatch> uneven_batches() {
   return batches_of({64, 64, 64, 64, 64, 64, 64, 64, 64, 5});
 }
 
+// One optimizer step on the first micro-batches of a loader.
+template <class Range>
+train::StepResult first_step(MemoryEfficientTrainer& trainer, Range&& loader) {
+  train::Pass pass(loader);
+  return trainer.step(pass).value();
+}
+
 // What a person writes without neap. `change` runs between backward and optimizer step of each group; `after` behind it.
 struct ByHand {
   std::int64_t accumulate = 4;

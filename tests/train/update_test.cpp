@@ -49,7 +49,7 @@ TEST(TrainerClip, by_norm_has_the_bits_of_LibTorchs_and_tells_the_norm) {
   Job job;
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4,
                                  {.clip = train::ClipNorm{0.05}});
-  const train::StepResult step = trainer.train_step(uneven_batches());
+  const train::StepResult step = first_step(trainer, uneven_batches());
   Job same;
   double norm = 0;
   ByHand{.change = [&](Job& now) {
@@ -121,7 +121,7 @@ TEST(TrainerSchedule, of_a_rate_that_is_no_number_is_refused_before_parameters_c
     MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4,
                                    {.schedule = [=](std::int64_t) { return rate; }});
     const std::string text =
-        message_of<InvalidArgument>([&] { trainer.train_step(uneven_batches()); });
+        message_of<InvalidArgument>([&] { trainer.train_epoch(uneven_batches()); });
     EXPECT_NE(text.find("the schedule gives step 1 a rate of " + std::to_string(rate)),
               std::string::npos)
         << text;
@@ -154,11 +154,11 @@ TEST(TrainerNonFinite, loss_stops_and_names_the_step_and_the_micro_batch) {
     PlainJob job, never;
     MemoryEfficientTrainer trainer(job.model, job.optimizer, kBatch, 4, {}, loss);
     MemoryEfficientTrainer other(never.model, never.optimizer, kBatch, 4, {}, loss);
-    trainer.train_step(good);
-    other.train_step(good);
+    first_step(trainer, good);
+    first_step(other, good);
     never.optimizer.zero_grad();
     try {
-      trainer.train_step(bad);
+      first_step(trainer, bad);
       ADD_FAILURE() << "nothing was thrown";
     } catch (const train::NonFinite& error) {
       EXPECT_EQ(error.step, 2);
@@ -170,8 +170,8 @@ TEST(TrainerNonFinite, loss_stops_and_names_the_step_and_the_micro_batch) {
       EXPECT_NE(text.find("parameters and optimizer state are as before"), std::string::npos);
     }
     EXPECT_EQ(first_difference(never.state(), job.state()), "");
-    trainer.train_step(good);
-    other.train_step(good);
+    first_step(trainer, good);
+    first_step(other, good);
     EXPECT_EQ(first_difference(never.state(), job.state()), "") << "it goes on as if that was not";
   }
 }
@@ -186,7 +186,7 @@ TEST(TrainerNonFinite, gradient_with_a_finite_loss_stops_too_where_its_norm_is_k
   MemoryEfficientTrainer trainer(job.model, job.optimizer, kBatch, 4, {.clip = train::ClipNorm{1}},
                                  loss);
   try {
-    trainer.train_step(batches_of({64, 64}));
+    first_step(trainer, batches_of({64, 64}));
     ADD_FAILURE() << "nothing was thrown";
   } catch (const train::NonFinite& error) {
     EXPECT_EQ(error.step, 1);

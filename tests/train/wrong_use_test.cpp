@@ -75,25 +75,25 @@ TEST_F(TrainerWrongUse, of_a_model_and_its_optimizer) {
 TEST_F(TrainerWrongUse, of_a_loader) {
   MemoryEfficientTrainer trainer(job_.model, *job_.optimizer, kBatch);
   const std::vector<MicroBatch> nothing;
-  expect_message("the loader has no micro-batch; give it data",
-                 [&] { trainer.train_step(nothing); });
+  expect_message("the loader has no micro-batch in epoch 1; give it data",
+                 [&] { trainer.train_epoch(nothing); });
   expect_message("no micro-batch in epoch 1;", [&] { trainer.fit(nothing, 3); });
   expect_message("no micro-batch to evaluate", [&] { trainer.evaluate(nothing); });
   expect_message("a micro-batch of 65 rows, and batch_size is 64", [&] {
-    trainer.train_step(batches_of({64, 65}));
+    trainer.train_epoch(batches_of({64, 65}));
   });
   expect_message("a micro-batch of 65 rows, and batch_size is 64", [&] {
     trainer.evaluate(batches_of({64, 65}));
   });
   expect_message("micro-batch 2 of step 1 has no rows", [&] {
-    trainer.train_step(batches_of({64, 0}));
+    trainer.train_epoch(batches_of({64, 0}));
   });
   expect_message("micro-batch 1 of step 1 has no rows",
-                 [&] { trainer.train_step(std::vector<MicroBatch>(1)); });
+                 [&] { trainer.train_epoch(std::vector<MicroBatch>(1)); });
   expect_message("micro-batch 2 has no rows", [&] { trainer.evaluate(batches_of({64, 0})); });
   const std::vector<data::Batch> triples{{std::vector<at::Tensor>(3), {}}};
   expect_message("a batch of 3 tensors; a micro-batch has two, x and y",
-                 [&] { trainer.train_step(triples); });
+                 [&] { trainer.train_epoch(triples); });
   // It goes through once, and then it is over.
   struct Once {
     std::vector<MicroBatch> batches = batches_of({64});
@@ -107,7 +107,7 @@ TEST_F(TrainerWrongUse, of_a_loader) {
 
 TEST_F(TrainerWrongUse, of_a_loss) {
   const auto step = [&](const train::Criterion& loss) {
-    return [=, this] { trainer(loss).train_step(batches_of({64})); };
+    return [=, this] { trainer(loss).train_epoch(batches_of({64})); };
   };
   expect_message("the loss of micro-batch 1 of step 1 has 320 elements; return a scalar",
                  step([](const at::Tensor& output, const at::Tensor&) { return output; }));
