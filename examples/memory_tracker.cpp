@@ -24,7 +24,8 @@ int main() {
     optimizer.zero_grad();
     torch::Tensor loss;
     {
-      const auto phase = tracker.track_memory("forward");
+      const auto [allocated, cached] = tracker.track_memory("forward");  // bytes when it begins
+      if (step == 0) std::cout << allocated << " bytes live, " << cached << " cached\n";
       loss = torch::cross_entropy_loss(model->forward(x), y);
     }
     {

@@ -22,10 +22,13 @@
 
 #include <neap/base.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -105,7 +108,9 @@ class NEAP_EXPORT MemoryTracker {
   // neap/analysis.h makes one for parameters, gradients, optimizer state and buffers.
   using Categories = std::vector<std::pair<std::string, std::int64_t>>;
 
-  // A phase that is open. It ends when it is destroyed, or by end(); it may outlive its tracker.
+  // A phase that is open. It ends when it is destroyed, or by end(); it may outlive its tracker. As slides have it, it is also the
+  // pair of what was held when it began:
+  //   auto [allocated, cached] = tracker.track_memory("forward");
   class NEAP_EXPORT Phase {
    public:
     Phase(Phase&& other) noexcept;
@@ -113,12 +118,21 @@ class NEAP_EXPORT MemoryTracker {
     ~Phase();
     // Idempotent. Never throws: what the categories' callback throws goes to Record::category_error.
     void end() noexcept;
+    // Bytes when it began: live ones, and those of freed blocks that are kept for reuse. torch.cuda.memory_cached counts both as
+    // cached, which is `reserved` here.
+    [[nodiscard]] std::int64_t allocated() const { return allocated_; }
+    [[nodiscard]] std::int64_t cached() const { return cached_; }
+    template <std::size_t Index>
+    [[nodiscard]] std::int64_t get() const {
+      return Index == 0 ? allocated_ : cached_;
+    }
 
    private:
     friend class MemoryTracker;
     struct Open;
     explicit Phase(std::unique_ptr<Open> open);
     std::unique_ptr<Open> open_;  // null when it has ended
+    std::int64_t allocated_ = 0, cached_ = 0;
   };
 
   // A phase that has ended. Seconds count from the tracker's birth.
@@ -147,7 +161,8 @@ class NEAP_EXPORT MemoryTracker {
   struct Statistics {
     std::string phase;
     std::int64_t count = 0;
-    Distribution live_end, peak_live, peak_reserved, resident;  // bytes
+    Distribution live_end, cached_end, reserved_end;  // bytes
+    Distribution peak_live, peak_reserved, resident;  // bytes
     Distribution seconds;
     std::vector<std::pair<std::string, Distribution>> categories;  // bytes
   };
@@ -157,9 +172,10 @@ class NEAP_EXPORT MemoryTracker {
   MemoryTracker& operator=(const MemoryTracker&) = delete;
   ~MemoryTracker();
 
-  // Begins a phase. Names may come again: the summary is by name.
+  // Begins a phase, which ends with what is returned: a call whose result nobody holds is a phase of one moment, as on slides.
+  // Names may come again: the summary is by name.
   // Throws: InvalidArgument for an empty name; Error when install() was not called, because all counts would be 0.
-  [[nodiscard]] Phase track_memory(std::string phase);
+  Phase track_memory(std::string phase);
 
   // Called when a phase ends, in the thread that ends it, after its peaks were read. Empty: none.
   void set_categories(std::function<Categories()> callback);
@@ -186,3 +202,10 @@ class NEAP_EXPORT MemoryTracker {
 };
 
 }  // namespace neap
+
+template <>
+struct std::tuple_size<neap::MemoryTracker::Phase> : std::integral_constant<std::size_t, 2> {};
+template <std::size_t Index>
+struct std::tuple_element<Index, neap::MemoryTracker::Phase> {
+  using type = std::int64_t;
+};

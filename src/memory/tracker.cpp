@@ -104,6 +104,8 @@ MemoryTracker::Phase MemoryTracker::track_memory(std::string phase) {
   const memory::Usage now = memory::Pool::instance().open(result.open_->gauge);
   record.live_begin = state_->edges.back().live = now.live;
   record.reserved_begin = state_->edges.back().reserved = now.reserved;
+  result.allocated_ = now.live;
+  result.cached_ = now.cached;
   return result;
 }
 
@@ -140,6 +142,8 @@ std::vector<MemoryTracker::Statistics> MemoryTracker::statistics() const {
     statistics.phase = first.phase;
     statistics.count = static_cast<std::int64_t>(of_phase.size());
     statistics.live_end = over([](const Record& r) { return r.live_end; });
+    statistics.cached_end = over([](const Record& r) { return r.reserved_end - r.live_end; });
+    statistics.reserved_end = over([](const Record& r) { return r.reserved_end; });
     statistics.peak_live = over([](const Record& r) { return r.peak_live; });
     statistics.peak_reserved = over([](const Record& r) { return r.peak_reserved; });
     statistics.resident = over([](const Record& r) { return r.process.resident; });

@@ -47,6 +47,8 @@ Json json_of(const MemoryTracker::Statistics& statistics) {
   return {{"phase", statistics.phase},
           {"count", statistics.count},
           {"live_end", json_of(statistics.live_end)},
+          {"cached_end", json_of(statistics.cached_end)},
+          {"reserved_end", json_of(statistics.reserved_end)},
           {"peak_live", json_of(statistics.peak_live)},
           {"peak_reserved", json_of(statistics.peak_reserved)},
           {"resident", json_of(statistics.resident)},
@@ -60,15 +62,21 @@ std::string MemoryTracker::text() const {
   const std::vector<Statistics> all = statistics();
   report::Table phases({{"phase", report::Align::Left},
                         {"count"},
-                        {"live at end"},
-                        {"peak, mean"},
-                        {"peak, p95"},
-                        {"peak, max"},
-                        {"reserved, max"},
-                        {"process, max"},
-                        {"ms, mean"},
-                        {"ms, p95"},
-                        {"ms, max"}});
+                        {"live, mean"},
+                        {"live, max"},
+                        {"cached, mean"},
+                        {"cached, max"},
+                        {"reserved, mean"},
+                        {"reserved, max"}});
+  report::Table peaks({{"phase", report::Align::Left},
+                       {"peak live, mean"},
+                       {"p95"},
+                       {"max"},
+                       {"peak reserved, max"},
+                       {"process, max"},
+                       {"ms, mean"},
+                       {"p95"},
+                       {"max"}});
   report::Table categories({{"phase", report::Align::Left},
                             {"category", report::Align::Left},
                             {"mean"},
@@ -76,17 +84,21 @@ std::string MemoryTracker::text() const {
                             {"max"}});
   for (const Statistics& one : all) {
     phases.add_row({one.phase, std::to_string(one.count), bytes_text(one.live_end.mean),
-                    bytes_text(one.peak_live.mean), bytes_text(one.peak_live.p95),
-                    bytes_text(one.peak_live.max), bytes_text(one.peak_reserved.max),
-                    bytes_text(one.resident.max), report::fixed(one.seconds.mean * 1e3, 2),
-                    report::fixed(one.seconds.p95 * 1e3, 2),
-                    report::fixed(one.seconds.max * 1e3, 2)});
+                    bytes_text(one.live_end.max), bytes_text(one.cached_end.mean),
+                    bytes_text(one.cached_end.max), bytes_text(one.reserved_end.mean),
+                    bytes_text(one.reserved_end.max)});
+    peaks.add_row({one.phase, bytes_text(one.peak_live.mean), bytes_text(one.peak_live.p95),
+                   bytes_text(one.peak_live.max), bytes_text(one.peak_reserved.max),
+                   bytes_text(one.resident.max), report::fixed(one.seconds.mean * 1e3, 2),
+                   report::fixed(one.seconds.p95 * 1e3, 2),
+                   report::fixed(one.seconds.max * 1e3, 2)});
     for (const auto& [name, bytes] : one.categories) {
       categories.add_row(
           {one.phase, name, bytes_text(bytes.mean), bytes_text(bytes.p95), bytes_text(bytes.max)});
     }
   }
-  return phases.text() + (categories.rows() > 0 ? '\n' + categories.text() : "");
+  return "When a phase ends\n" + phases.text() + "\nWhile it goes on\n" + peaks.text() +
+         (categories.rows() > 0 ? '\n' + categories.text() : "");
 }
 
 void MemoryTracker::log_statistics() const { std::cout << text() << std::flush; }

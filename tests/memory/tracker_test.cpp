@@ -266,10 +266,35 @@ TEST_F(Tracker, statistics_are_count_mean_largest_and_nearest_rank_p95_of_each_n
   for (int i = 1; i <= 20; ++i) sum += static_cast<double>(base_ + taken(i));
   EXPECT_EQ(step.peak_live.mean, sum / 20);
   EXPECT_EQ(step.live_end.mean, base);
+  EXPECT_EQ(step.live_end.max, base);
+  EXPECT_EQ(step.reserved_end.max, step.live_end.max + step.cached_end.max) << "live is the same";
+  EXPECT_EQ(step.reserved_end.max - static_cast<double>(reserved_), taken(20)) << "kept for reuse";
   EXPECT_EQ(step.peak_reserved.max - static_cast<double>(reserved_), taken(20));
   EXPECT_EQ(statistics[1].phase, "other");
   EXPECT_EQ(statistics[1].count, 1);
   EXPECT_EQ(statistics[1].peak_live.p95, base);
+}
+
+// On slides: memory_allocated, memory_cached = tracker.track_memory('forward').
+TEST_F(Tracker, gives_what_is_allocated_and_cached_when_a_phase_begins_as_a_pair) {
+  const c10::DataPtr kept = take(3 * kMiB);
+  { const c10::DataPtr freed = take(2 * kMiB); }
+  {
+    auto [allocated, cached] = tracker_.track_memory("pair");
+    const c10::DataPtr more = take(kMiB);
+    EXPECT_EQ(allocated - base_, taken(3));
+    EXPECT_EQ(cached, memory::usage().reserved - memory::usage().live + taken(1));
+  }
+  const MemoryTracker::Record record = tracker_.records().at(0);
+  EXPECT_EQ(record.peak_live - base_, taken(3) + taken(1))
+      << "the phase lasts as long as the names";
+  tracker_.track_memory("a moment");
+  const MemoryTracker::Record moment = tracker_.records().at(1);
+  EXPECT_EQ(moment.live_begin, moment.live_end);
+  EXPECT_EQ(moment.peak_live - base_, taken(3));
+  const auto phase = tracker_.track_memory("named");
+  EXPECT_EQ(phase.allocated() - base_, taken(3));
+  EXPECT_EQ(phase.cached(), memory::usage().cached);
 }
 
 TEST_F(Tracker, categories_are_asked_for_when_a_phase_ends) {
@@ -368,8 +393,14 @@ TEST_F(Tracker, prints_a_table_by_phase_and_one_by_category) {
   tracker_.log_statistics();
   const std::string printed = testing::internal::GetCapturedStdout();
   EXPECT_EQ(printed, tracker_.text());
-  EXPECT_TRUE(printed.starts_with("phase    count  live at end")) << printed;
+  EXPECT_TRUE(
+      printed.starts_with("When a phase ends\n"
+                          "phase    count  live, mean  live, max  cached, mean  cached, max  "
+                          "reserved, mean  reserved, max\n"))
+      << printed;
   EXPECT_NE(printed.find("\nforward      2"), std::string::npos) << printed;
+  EXPECT_NE(printed.find("\nWhile it goes on\nphase    peak live, mean  "), std::string::npos)
+      << printed;
   EXPECT_NE(printed.find("\nforward  parameters  2.0 MiB  2.0 MiB  2.0 MiB\n"), std::string::npos)
       << printed;
 }
