@@ -30,15 +30,24 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/pimpl.h>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace neap {
+
+namespace detail {
+// A flag where a number is meant would count as 0 or 1. Constructors that take numbers refuse it.
+template <class... Arguments>
+concept HasFlag = (std::same_as<std::remove_cvref_t<Arguments>, bool> || ...);
+}  // namespace detail
 
 // Layers under one checkpoint: [begin, end), from 0.
 struct Segment {
@@ -52,8 +61,12 @@ class NEAP_EXPORT Segmentation {
  public:
   // Segments of `layers` layers, the last one shorter when they do not come out even. Throws: InvalidArgument below 1.
   static Segmentation by_size(std::int64_t layers);
+  template <std::same_as<bool> Flag>
+  static Segmentation by_size(Flag) = delete;
   // So many segments, whose sizes differ by one at most, longer ones first. Throws: InvalidArgument below 1.
   static Segmentation by_count(std::int64_t segments);
+  template <std::same_as<bool> Flag>
+  static Segmentation by_count(Flag) = delete;
   // As by_count(), with the square root of the number of layers, rounded to the nearest: of what `s` segments keep and what one
   // has inside, s + n / s, the smallest for equal layers. After "Training Deep Nets with Sublinear Memory Cost", Chen et al.,
   // arXiv 1604.06174.
@@ -104,10 +117,17 @@ struct CheckpointedModelOptions {
 // Linear layers with ReLU behind each, or any list of layers, checkpointed by segments.
 //
 //   neap::CheckpointedModel model(/*num_layers=*/10, /*segment_size=*/3);  // segments of 3, 3, 3 and 1 layers
+//   neap::CheckpointedModel plain(/*use_checkpoint=*/false);               // the same, and forward() does not checkpoint
 //   neap::CheckpointedModel mine(torch::nn::Sequential(...), neap::Segmentation::square_root());
 class NEAP_EXPORT CheckpointedModelImpl : public CheckpointedLayers {
  public:
   explicit CheckpointedModelImpl(std::int64_t num_layers = 10, std::int64_t segment_size = 3);
+  template <std::same_as<bool> Flag>
+  explicit CheckpointedModelImpl(Flag use_checkpoint)
+      : CheckpointedModelImpl(CheckpointedModelOptions{.use_checkpoint = use_checkpoint}) {}
+  template <class First, class Second>
+  requires detail::HasFlag<First, Second> CheckpointedModelImpl(First, Second)
+  = delete;
   // Wraps a neap::nn::MLP of ReLU.
   explicit CheckpointedModelImpl(const CheckpointedModelOptions& options);
 
@@ -154,6 +174,10 @@ class NEAP_EXPORT SegmentedNetworkImpl : public CheckpointedLayers {
   // Throws: InvalidArgument for no layers, a width below 1, or num_segments outside of [1, layers].
   SegmentedNetworkImpl(std::int64_t input_dim, const std::vector<std::int64_t>& hidden_dims,
                        std::int64_t num_segments = 3);
+  template <class First, class Last>
+  requires detail::HasFlag<First, Last> SegmentedNetworkImpl(First,
+                                                             const std::vector<std::int64_t>&, Last)
+  = delete;
 
   // x: (B, input_dim), or anything whose rows flatten to it. Returns (B, last of hidden_dims).
   // Throws: InvalidArgument for rows of another length.
@@ -170,6 +194,10 @@ class SegmentedNetwork : public torch::nn::ModuleHolder<SegmentedNetworkImpl> {
   SegmentedNetwork(std::int64_t input_dim, std::initializer_list<std::int64_t> hidden_dims,
                    std::int64_t num_segments = 3)
       : ModuleHolder(std::make_shared<Impl>(input_dim, hidden_dims, num_segments)) {}
+  template <class First, class Last>
+  requires detail::HasFlag<First, Last> SegmentedNetwork(First, std::initializer_list<std::int64_t>,
+                                                         Last)
+  = delete;
 };
 
 // A residual network, its blocks checkpointed one by one or by segments; the stem belongs to the first segment.
@@ -182,6 +210,13 @@ class NEAP_EXPORT CheckpointedResNetImpl : public CheckpointedLayers {
   // Wraps a neap::nn::ResNet of 64 channels without dropout, by block.
   explicit CheckpointedResNetImpl(std::int64_t num_blocks = 50,
                                   const Segmentation& segmentation = Segmentation::by_size(1));
+  // The same of 50 blocks.
+  template <std::same_as<bool> Flag>
+  explicit CheckpointedResNetImpl(Flag use_checkpoint) : CheckpointedResNetImpl(50) {
+    this->use_checkpoint = use_checkpoint;
+  }
+  template <std::same_as<bool> Flag>
+  CheckpointedResNetImpl(Flag, const Segmentation&) = delete;
   explicit CheckpointedResNetImpl(const nn::ResNet& model,
                                   const Segmentation& segmentation = Segmentation::by_size(1));
   explicit CheckpointedResNetImpl(const nn::ImageNetResNet& model,
@@ -210,6 +245,9 @@ class NEAP_EXPORT CheckpointedTransformerLayerImpl : public torch::nn::Module {
   CheckpointedTransformerLayerImpl(std::int64_t d_model, std::int64_t nhead,
                                    const nn::TransformerLayerOptions& options);
   explicit CheckpointedTransformerLayerImpl(const nn::TransformerEncoderLayer& layer);
+  template <class... Numbers>
+  requires detail::HasFlag<Numbers...>
+  explicit CheckpointedTransformerLayerImpl(Numbers...) = delete;
 
   // As neap::nn::TransformerEncoderLayer's: src (T, B, D), or (B, T, D) with batch_first; src_mask (T, T);
   // src_key_padding_mask (B, T) bool.
@@ -236,6 +274,9 @@ class NEAP_EXPORT CheckpointedTransformerEncoderImpl : public torch::nn::Module 
                                      const nn::TransformerLayerOptions& options = {},
                                      bool final_norm = false);
   explicit CheckpointedTransformerEncoderImpl(const nn::TransformerEncoder& encoder);
+  template <class A, class B, class C, class... Rest>
+  requires detail::HasFlag<A, B, C> CheckpointedTransformerEncoderImpl(A, B, C, Rest...)
+  = delete;
 
   // As CheckpointedTransformerLayer's.
   at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},

@@ -4,6 +4,8 @@
 // gradient here: Python's reentrant checkpoint answers that with no gradients for the captured weights.
 #include "models/training.h"
 
+#include <type_traits>
+
 namespace neap::test {
 namespace {
 
@@ -271,6 +273,30 @@ TEST_F(Models, pass_train_and_eval_on_to_the_layers) {
 }
 
 // ---- Wrong use ----
+
+// The benchmark of the slides asks a factory for CheckpointedModel(use_checkpoint): as a number, true was one layer and false none.
+TEST_F(Models, take_a_flag_for_use_checkpoint_and_for_no_number) {
+  for (const bool flag : {false, true}) {
+    const CheckpointedModel model(flag);
+    EXPECT_EQ(model->use_checkpoint, flag);
+    EXPECT_EQ(model->segments().size(), 4U);
+    const CheckpointedResNet resnet(flag);
+    EXPECT_EQ(resnet->use_checkpoint, flag);
+    EXPECT_EQ(resnet->segments().size(), 50U);
+  }
+  using Dims = std::vector<std::int64_t>;
+  static_assert(!std::is_constructible_v<CheckpointedModelImpl, int, bool>);
+  static_assert(!std::is_constructible_v<CheckpointedModelImpl, bool, int>);
+  static_assert(!std::is_constructible_v<CheckpointedResNetImpl, bool, Segmentation>);
+  static_assert(!std::is_constructible_v<CheckpointedResNetImpl, int, bool>);
+  static_assert(!std::is_constructible_v<SegmentedNetworkImpl, int, Dims, bool>);
+  static_assert(!std::is_constructible_v<CheckpointedTransformerLayerImpl, int, int, bool>);
+  static_assert(!std::is_constructible_v<CheckpointedTransformerEncoderImpl, int, int, bool>);
+  static_assert(std::is_constructible_v<CheckpointedModelImpl, int, int>);
+  static_assert(std::is_constructible_v<CheckpointedTransformerEncoderImpl, int, int, int,
+                                        nn::TransformerLayerOptions, bool>,
+                "final_norm is a flag");
+}
 
 struct MyLinearImpl : torch::nn::LinearImpl {
   using LinearImpl::LinearImpl;
