@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A residual network with its blocks under checkpoints, or left to a budget; and a ResNet-18 with torchvision's names.
+// The residual network of the slides with its blocks under checkpoints; and a ResNet-18 with torchvision's names.
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
@@ -26,7 +26,7 @@ Result train(neap::CheckpointedResNet& model, const at::Tensor& x, const at::Ten
   return result;
 }
 
-neap::CheckpointedResNet small_deck(const neap::Segmentation& segmentation, bool use_checkpoint) {
+neap::CheckpointedResNet small_net(const neap::Segmentation& segmentation, bool use_checkpoint) {
   torch::manual_seed(1);
   neap::CheckpointedResNet model(/*num_blocks=*/12, segmentation);
   model->use_checkpoint = use_checkpoint;
@@ -39,18 +39,18 @@ int main() {
   const auto by_block = neap::Segmentation::by_size(1), by_root = neap::Segmentation::square_root();
   Result plain{}, blocks{}, roots{};
   {
-    auto model = small_deck(by_block, /*use_checkpoint=*/false);
+    auto model = small_net(by_block, /*use_checkpoint=*/false);
     plain = train(model, x, y);
   }
   {
-    auto model = small_deck(by_block, true);
+    auto model = small_net(by_block, true);
     blocks = train(model, x, y);
     const auto buffers = model->named_buffers();
     std::cout << "batches counted by the first norm in 2 steps: "
-              << buffers["stem.1.num_batches_tracked"].item<std::int64_t>() << '\n';
+              << buffers["bn1.num_batches_tracked"].item<std::int64_t>() << '\n';
   }
   {
-    auto model = small_deck(by_root, true);
+    auto model = small_net(by_root, true);
     roots = train(model, x, y);
   }
   const bool same = blocks.loss == plain.loss && roots.loss == plain.loss;

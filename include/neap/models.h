@@ -200,9 +200,10 @@ class SegmentedNetwork : public torch::nn::ModuleHolder<SegmentedNetworkImpl> {
   = delete;
 };
 
-// A residual network, its blocks checkpointed one by one or by segments; the stem belongs to the first segment.
+// A residual network, its blocks checkpointed one by one or by segments; the stem belongs to the first segment, and the sum of a
+// block and its input to the block.
 //
-//   neap::CheckpointedResNet deck(50);                                   // 64 channels, stem 7x7 of stride 2, 1000 classes
+//   neap::CheckpointedResNet model(/*num_blocks=*/50);                   // the net of the slides
 //   neap::CheckpointedResNet mine(neap::nn::ResNet(options), neap::Segmentation::by_count(7));
 //   neap::CheckpointedResNet resnet101(neap::nn::ImageNetResNet(neap::nn::ImageNetResNetOptions{.depth = 101}));
 class NEAP_EXPORT CheckpointedResNetImpl : public CheckpointedLayers {
@@ -228,6 +229,8 @@ class NEAP_EXPORT CheckpointedResNetImpl : public CheckpointedLayers {
  private:
   template <class Model>
   void wrap(Model model, const Segmentation& segmentation);
+  void set_parts(Layer stem, std::vector<Layer> blocks, Layer head,
+                 const Segmentation& segmentation);
 
   Layer head_;
 };

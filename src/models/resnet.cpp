@@ -4,42 +4,100 @@
 
 #include <neap/models.h>
 
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/pooling.h>
+
+#include <utility>
+
 namespace neap {
 namespace {
 
-nn::ResNet deck(std::int64_t num_blocks) {
-  nn::require_positive("CheckpointedResNet", "num_blocks", num_blocks);
-  return nn::ResNet(nn::ResNetOptions{.channels = 64,
-                                      .blocks = num_blocks,
-                                      .classes = 1000,
-                                      .dropout = 0,
-                                      .stem_kernel = 7,
-                                      .stem_stride = 2});
+constexpr std::int64_t kChannels = 64, kClasses = 1000;
+
+torch::nn::Conv2d convolution(std::int64_t in, std::int64_t kernel, std::int64_t stride = 1) {
+  return torch::nn::Conv2d(
+      torch::nn::Conv2dOptions(in, kChannels, kernel).stride(stride).padding(kernel / 2));
 }
 
+std::vector<torch::nn::Sequential> blocks_of(std::int64_t count) {
+  nn::require_positive("CheckpointedResNet", "num_blocks", count);
+  std::vector<torch::nn::Sequential> blocks;
+  for (std::int64_t i = 0; i < count; ++i) {
+    // One after the other: arguments are made in any order, and each convolution draws its weights.
+    torch::nn::Sequential block(convolution(kChannels, 3), torch::nn::BatchNorm2d(kChannels),
+                                torch::nn::ReLU());
+    block->push_back(convolution(kChannels, 3));
+    block->push_back(torch::nn::BatchNorm2d(kChannels));
+    blocks.push_back(block);
+  }
+  return blocks;
+}
+
+// Parts in the order in which the slides make them: they draw their weights in it.
+struct SlideNet {
+  explicit SlideNet(std::int64_t num_blocks) : blocks(blocks_of(num_blocks)) {}
+
+  void become_part_of(torch::nn::Module& model) {
+    model.register_module("conv1", conv1);
+    model.register_module("bn1", bn1);
+    torch::nn::ModuleList layer1;
+    for (const torch::nn::Sequential& block : blocks) layer1->push_back(block);
+    model.register_module("layer1", layer1);
+    model.register_module("avgpool", avgpool);
+    model.register_module("fc", fc);
+  }
+  at::Tensor stem(const at::Tensor& x) {
+    if (x.dim() != 4 || x.size(1) != 3) {
+      throw InvalidArgument("CheckpointedResNet: pictures of " + nn::shape_text(x) +
+                            "; expected (B, 3, H, W)");
+    }
+    return bn1->forward(conv1->forward(x)).relu();
+  }
+  at::Tensor head(const at::Tensor& x) { return fc->forward(avgpool->forward(x).flatten(1)); }
+
+  torch::nn::Conv2d conv1{convolution(3, 7, 2)};
+  torch::nn::BatchNorm2d bn1{kChannels};
+  std::vector<torch::nn::Sequential> blocks;
+  torch::nn::AdaptiveAvgPool2d avgpool{torch::nn::AdaptiveAvgPool2dOptions({1, 1})};
+  torch::nn::Linear fc{kChannels, kClasses};
+};
+
 }  // namespace
+
+void CheckpointedResNetImpl::set_parts(Layer stem, std::vector<Layer> blocks, Layer head,
+                                       const Segmentation& segmentation) {
+  // What the stem has inside is as large as what a block has: it goes with the first one.
+  blocks.front() = [stem = std::move(stem), block = std::move(blocks.front())](
+                       const at::Tensor& x) { return block(stem(x)); };
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  set_layers(std::move(blocks), segmentation.ends(count));
+  head_ = std::move(head);
+}
 
 template <class Model>
 void CheckpointedResNetImpl::wrap(Model model, const Segmentation& segmentation) {
   models::adopt(*this, *model);
-  std::vector<Layer> layers;
+  std::vector<Layer> blocks;
   for (auto block : model->blocks) {
-    if (layers.empty()) {
-      // What the stem has inside is as large as what a block has: it goes with the first one.
-      layers.push_back(
-          [model, block](const at::Tensor& x) mutable { return block->forward(model->stem(x)); });
-    } else {
-      layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
-    }
+    blocks.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
   }
-  const auto count = static_cast<std::int64_t>(layers.size());
-  set_layers(std::move(layers), segmentation.ends(count));
-  head_ = [model](const at::Tensor& x) mutable { return model->head(x); };
+  set_parts([model](const at::Tensor& x) mutable { return model->stem(x); }, std::move(blocks),
+            [model](const at::Tensor& x) mutable { return model->head(x); }, segmentation);
 }
 
 CheckpointedResNetImpl::CheckpointedResNetImpl(std::int64_t num_blocks,
-                                               const Segmentation& segmentation)
-    : CheckpointedResNetImpl(deck(num_blocks), segmentation) {}
+                                               const Segmentation& segmentation) {
+  const auto net = std::make_shared<SlideNet>(num_blocks);
+  net->become_part_of(*this);
+  std::vector<Layer> blocks;
+  for (torch::nn::Sequential block : net->blocks) {
+    blocks.push_back([block](const at::Tensor& x) mutable { return block->forward(x) + x; });
+  }
+  set_parts([net](const at::Tensor& x) { return net->stem(x); }, std::move(blocks),
+            [net](const at::Tensor& x) { return net->head(x); }, segmentation);
+}
 
 CheckpointedResNetImpl::CheckpointedResNetImpl(const nn::ResNet& model,
                                                const Segmentation& segmentation) {

@@ -63,19 +63,62 @@ TEST_F(Models, of_residual_blocks_count_each_batch_once) {
   EXPECT_EQ(norms, 1 + 2 * 4);
 }
 
-TEST_F(Models, of_the_deck_are_the_plain_model_with_its_names) {
-  const CheckpointedResNet model;
-  const nn::ResNet plain(nn::ResNetOptions{.channels = 64,
-                                           .blocks = 50,
-                                           .classes = 1000,
-                                           .dropout = 0,
-                                           .stem_kernel = 7,
-                                           .stem_stride = 2});
-  EXPECT_EQ(parameter_names(*model), parameter_names(*plain));
-  std::int64_t count = 0;
-  for (const at::Tensor& parameter : model->parameters()) count += parameter.numel();
-  EXPECT_EQ(count, (3 * 64 * 49 + 2 * 64) + 50 * 2 * (64 * 64 * 9 + 2 * 64) + (64 * 1000 + 1000));
-  EXPECT_EQ(model->segments().size(), 50u);
+// The net of the slides, line for line.
+struct SlideNetImpl : torch::nn::Module {
+  explicit SlideNetImpl(int num_blocks) {
+    register_module("conv1", conv1);
+    register_module("bn1", bn1);
+    for (int i = 0; i < num_blocks; ++i) layer1->push_back(block());
+    register_module("layer1", layer1);
+    register_module("avgpool", avgpool);
+    fc = register_module("fc", torch::nn::Linear(64, 1000));
+  }
+  static torch::nn::Conv2d convolution() {
+    return torch::nn::Conv2d(torch::nn::Conv2dOptions(64, 64, 3).padding(1));
+  }
+  static torch::nn::Sequential block() {
+    const torch::nn::Conv2d first = convolution(), second = convolution();
+    return torch::nn::Sequential(first, torch::nn::BatchNorm2d(64), torch::nn::ReLU(), second,
+                                 torch::nn::BatchNorm2d(64));
+  }
+  at::Tensor forward(at::Tensor x) {
+    x = torch::relu(bn1->forward(conv1->forward(x)));
+    for (std::size_t i = 0; i < layer1->size(); ++i) {
+      const at::Tensor identity = x;
+      x = layer1->at<torch::nn::SequentialImpl>(i).forward(x) + identity;
+    }
+    return fc->forward(torch::flatten(avgpool->forward(x), 1));
+  }
+  torch::nn::Conv2d conv1{torch::nn::Conv2dOptions(3, 64, 7).stride(2).padding(3)};
+  torch::nn::BatchNorm2d bn1{64};
+  torch::nn::ModuleList layer1;
+  torch::nn::AdaptiveAvgPool2d avgpool{torch::nn::AdaptiveAvgPool2dOptions({1, 1})};
+  torch::nn::Linear fc{nullptr};
+};
+TORCH_MODULE(SlideNet);
+
+TEST_F(Models, of_a_number_of_blocks_are_the_net_of_the_slides_with_its_names_and_bits) {
+  constexpr int kFew = 12;
+  const SlideNet plain(kFew);
+  const CheckpointedResNet model(kFew);
+  const std::vector<std::string> names = parameter_names(*model);
+  EXPECT_EQ(names, parameter_names(*plain));
+  EXPECT_EQ(names.size(), 102U);
+  EXPECT_EQ(names[4], "layer1.0.0.weight");
+  EXPECT_EQ(model->named_buffers().keys(), plain->named_buffers().keys());
+  for (const bool use_checkpoint : {true, false}) {
+    const Training expected = train_on_pictures([] { return SlideNet(4); }, 2, 32);
+    const Training found = train_on_pictures(
+        [=] {
+          CheckpointedResNet made(4);
+          made->use_checkpoint = use_checkpoint;
+          return made;
+        },
+        2, 32);
+    expect_same_states(expected, found);
+    EXPECT_EQ(found.replays > 0, use_checkpoint);
+  }
+  EXPECT_EQ(CheckpointedResNet()->segments().size(), 50u);
   EXPECT_EQ(CheckpointedResNet(20, Segmentation::by_count(3))->segments(),
             (std::vector<Segment>{{0, 7}, {7, 14}, {14, 20}}));
 }
@@ -182,11 +225,14 @@ TEST_F(Models, of_residual_blocks_refuse_what_does_not_fit_with_the_numbers) {
                  [] { CheckpointedResNet(0); });
   expect_refused("Segmentation: 3 segments of 2 layers; expected 1 to the number of layers",
                  [] { CheckpointedResNet(2, Segmentation::by_count(3)); });
-  expect_refused("ResNet: pictures of (2, 1, 8, 8); expected (B, 3, H, W)", [] {
+  expect_refused("CheckpointedResNet: pictures of (2, 1, 8, 8); expected (B, 3, H, W)", [] {
     CheckpointedResNet(1)->forward(torch::zeros({2, 1, 8, 8}));
   });
-  expect_refused("ResNet: pictures of (3, 8, 8); expected (B, 3, H, W)", [] {
+  expect_refused("CheckpointedResNet: pictures of (3, 8, 8); expected (B, 3, H, W)", [] {
     CheckpointedResNet(1)->forward(torch::zeros({3, 8, 8}));
+  });
+  expect_refused("ResNet: pictures of (3, 8, 8); expected (B, 3, H, W)", [] {
+    CheckpointedResNet(nn::ResNet(small(0)))->forward(torch::zeros({3, 8, 8}));
   });
 }
 
