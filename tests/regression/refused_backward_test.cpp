@@ -136,7 +136,9 @@ TEST(RefusedBackward, leaves_its_room_to_the_next_step_in_the_same_scope) {
   };
   memory::trim();
   Scope scope({.budget = Bytes(memory::usage().live + (1700 << 10)), .policy = Online{}});
+  std::printf("DBG before %ld\n", memory::usage().live);
   EXPECT_THROW(step(512), BudgetExceeded);
+  std::printf("DBG after %ld\n%s\n", memory::usage().live, engine::Engine::instance().saved_report().text(20).c_str());
   // Room for its activations is only there when those of the failed step are not.
   at::Tensor x = torch::ones({512, 64});
   std::vector<at::Tensor> activations;
