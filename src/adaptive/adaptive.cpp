@@ -174,7 +174,8 @@ void AdaptiveCheckpointing::end_layer(const at::Tensor& result) {
   const std::int64_t grown = memory::usage().live - decision.live;
   decision.bytes = grown + evicted_bytes() - evicted_before_;
   layer.plain = decision.bytes;
-  layer.ns = decision.ns;
+  // The least of all forwards: one may have been interrupted for longer than the layer takes.
+  layer.ns = current_->measured ? std::min(layer.ns, decision.ns) : decision.ns;
   if (layer.checkpointed) {
     layer.kept = grown;
   } else if (layer.kept == 0) {

@@ -207,8 +207,10 @@ TEST_F(Adaptive, checkpoints_the_layers_that_cost_the_least_time_a_byte) {
   const at::Tensor x = input(256);
   const std::int64_t base = memory::usage().live + memory::footprint(256 * kWidth * 4);
   AdaptiveCheckpointing adaptive(Bytes(base + all * 130 / 100));
-  step(adaptive, 256);
-  EXPECT_EQ(checkpointed(adaptive), 0);
+  for (int i = 0; i < 3; ++i) {  // a layer's time is the least of them
+    step(adaptive, 256);
+    EXPECT_EQ(checkpointed(adaptive), 0);
+  }
   const at::Tensor more = torch::empty({all / 2}, torch::kByte);
   step(adaptive, 256);
   EXPECT_GT(checkpointed(adaptive), 0);
