@@ -2,7 +2,8 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """cgroup_test.py NEAP: the same job in a memory cgroup, with a budget and without one.
 
-The limit is what an idle program takes, the budget, and 64 MiB. With the budget the job ends; without one the kernel kills it.
+The limit is what an idle program takes, the budget, and 64 MiB; with two threads, since what each takes beside LibTorch's memory
+would otherwise grow with the processor's cores. With the budget the job ends; without one the kernel kills it.
 Ends with 77, "skipped" to ctest, where no memory cgroup can be made.
 """
 import json
@@ -62,7 +63,7 @@ class Cgroup:
 
 def train(neap, arguments, cgroup=None):
     return subprocess.run(
-        [neap, "train", "--data", "fashion-mnist", "--json", "--quiet", *arguments],
+        [neap, "train", "--data", "fashion-mnist", "--threads", "2", "--json", "--quiet", *arguments],
         preexec_fn=cgroup.enter if cgroup else None, capture_output=True, text=True)
 
 

@@ -170,7 +170,13 @@ TEST(Threads, of_data_loaders_beside_budgeted_steps_leave_the_same_bytes) {
   std::vector<std::thread> loaders;
   for (int i = 0; i < 2; ++i) {
     loaders.emplace_back([&] {
-      while (!stop) torch::full({kSide / 2, kSide}, 1.0F) + 1;
+      while (!stop) {
+        try {
+          torch::full({kSide / 2, kSide}, 1.0F) + 1;
+        } catch (const BudgetExceeded&) {
+          // On a machine so busy that the scope's thread did not run for two seconds.
+        }
+      }
     });
   }
   std::int64_t replays = 0;
