@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/plan_cache.h"
 
-#include <neap/base.h>
+#include <neap/machine.h>
 #include <neap/version.h>
 
 #include <torch/version.h>
@@ -238,24 +238,12 @@ void write_cached(const fs::path& directory, const CachedStep& cached) {
   put(file, check_of(content));
   file += content;
 
-  std::string temporary = (directory / "XXXXXX").string();               // mkostemp fills it in
-  const Descriptor descriptor(::mkostemp(temporary.data(), O_CLOEXEC));  // 0600
-  if (descriptor.get() < 0) failed(reason());
-  for (std::string_view rest = file; !rest.empty();) {
-    const ssize_t put = ::write(descriptor.get(), rest.data(), rest.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) {
-      const std::string why = reason();
-      ::unlink(temporary.c_str());
-      failed(why);
-    }
-    rest.remove_prefix(static_cast<std::size_t>(put));
-  }
-  const fs::path path = directory / name_of(cached);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string why = reason();
-    ::unlink(temporary.c_str());
-    failed(why);
+  try {
+    OutputFile to(directory / name_of(cached), OutputFile::Access::Private);
+    to.append(file);
+    to.finish();
+  } catch (const Error& failure) {
+    failed(failure.what());
   }
 }
 
