@@ -115,9 +115,9 @@ struct Splits {
 
 // Opens what a command line names:
 //   fashion-mnist            of the Debian package
-//   DIR                      a folder with the four IDX files of a set like MNIST, 10 classes
-//   cifar10:DIR cifar100:DIR the binary version
-//   text:FILE                windows of 256 bytes; the last tenth is the test set
+//   DIR                      a folder with the four IDX files of a set like MNIST, 10 classes, or of EMNIST, by its name
+//   cifar10:DIR cifar100:DIR the binary version, or the folder that its archive was unpacked into
+//   text:FILE                windows of 256 bytes; the last tenth is the test set; also a pipe
 //   synthetic:3x224x224:1000[:COUNT]  shape, classes, samples (1024; the test set has a tenth)
 // Pictures are normalized by the training set. Throws: InvalidArgument with the text, the place and these forms; DataError for
 // a file.
@@ -248,8 +248,8 @@ namespace neap::data {
 
 enum class Split { Train, Test };
 
-// Reads the two files of one split from a folder: train-images-idx3-ubyte and train-labels-idx1-ubyte, or t10k-..., plain or
-// with .gz; a plain one comes first.
+// Reads the two files of one split from a folder: train-images-idx3-ubyte and train-labels-idx1-ubyte, or t10k-... (test-...), plain
+// or with .gz; a plain one comes first. A point may stand before idx, and one prefix before all of them, as emnist-letters-.
 // Throws: DataError when one is missing or damaged, or when their counts differ.
 NEAP_EXPORT Labeled read_labeled(const std::filesystem::path& folder, Split split,
                                  std::int64_t classes = 10);

@@ -28,6 +28,8 @@ struct LabelByte {
 // What one of the two sets looks like. The last label byte is the one that is read.
 struct Format {
   const char* name;
+  const char* folder;  // in the archive
+  const char* python;  // the same of the version for Python, which is not read
   std::vector<LabelByte> labels;
   std::vector<const char*> training, test;
   std::int64_t pictures;  // in a file
@@ -39,6 +41,8 @@ struct Format {
 
 const Format& cifar10() {
   static const Format format{"CIFAR-10",
+                             "cifar-10-batches-bin",
+                             "cifar-10-batches-py",
                              {{"label", 10}},
                              {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                               "data_batch_4.bin", "data_batch_5.bin"},
@@ -48,8 +52,13 @@ const Format& cifar10() {
 }
 
 const Format& cifar100_training() {
-  static const Format format{
-      "CIFAR-100", {{"coarse label", 20}, {"label", 100}}, {"train.bin"}, {"test.bin"}, 50000};
+  static const Format format{"CIFAR-100",
+                             "cifar-100-binary",
+                             "cifar-100-python",
+                             {{"coarse label", 20}, {"label", 100}},
+                             {"train.bin"},
+                             {"test.bin"},
+                             50000};
   return format;
 }
 
@@ -91,15 +100,30 @@ Labeled read_file(const std::filesystem::path& path, const Format& format) {
   return labeled;
 }
 
-Labeled read(const std::filesystem::path& folder, const Format& format, Split split) {
+// The folder of the files, or the one that the archive was unpacked into.
+std::filesystem::path find_folder(const std::filesystem::path& named, const Format& format,
+                                  const char* first) {
+  expect_folder(named, std::string("the .bin files of ") + format.name);
+  std::error_code error;
+  const auto is_there = [&](const std::filesystem::path& path) {
+    return std::filesystem::exists(path, error);
+  };
+  if (is_there(named / first) || !is_there(named / format.folder / first)) return named;
+  return named / format.folder;
+}
+
+Labeled read(const std::filesystem::path& named, const Format& format, Split split) {
   const std::vector<const char*>& names = split == Split::Train ? format.training : format.test;
-  expect_folder(folder, std::string("the .bin files of ") + format.name);
+  const std::filesystem::path folder = find_folder(named, format, names.front());
   std::error_code error;
   for (const char* const name : names) {
-    if (!std::filesystem::exists(folder / name, error)) {
-      throw DataError(folder.string() + ": has no " + name + "; put the binary version of " +
-                      format.name + " there, or name another folder");
-    }
+    if (std::filesystem::exists(folder / name, error)) continue;
+    const bool python = std::filesystem::exists(folder / format.python, error) ||
+                        std::filesystem::exists(folder / "batches.meta", error) ||
+                        std::filesystem::exists(folder / "meta", error);
+    throw DataError(
+        folder.string() + ": has no " + name + (python ? ": this is the version for Python" : "") +
+        "; put the binary version of " + format.name + " there, or name another folder");
   }
   std::vector<at::Tensor> images, labels;
   for (const char* const name : names) {

@@ -11,6 +11,8 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <set>
+#include <string_view>
 #include <vector>
 
 namespace neap::data {
@@ -39,6 +41,10 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
                                                       " bytes, found " + std::to_string(got) +
                                                       "; fetch the file again");
   }
+  if (header[0] == rank && header[1] == 8 && header[2] == 0 && header[3] == 0) {
+    source.refuse(0, std::string("its numbers are byte-swapped, the lowest byte first: an IDX file "
+                                 "has the highest first; write the file anew, or fetch it again"));
+  }
   if (header[0] != 0 || header[1] != 0 || header[2] != 8 || header[3] != rank) {
     std::array<char, 16> found{};
     std::snprintf(found.data(), found.size(), "%02x%02x%02x%02x", header[0], header[1], header[2],
@@ -55,6 +61,15 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
     std::int64_t extent = 0;
     for (std::size_t byte = 0; byte < 4; ++byte) extent = extent << 8 | header[4 + 4 * i + byte];
     if (extent == 0 || extent > kMostBytes / total) {
+      const auto swapped =
+          static_cast<std::int64_t>(__builtin_bswap32(static_cast<std::uint32_t>(extent)));
+      if (extent != 0 && swapped < extent && swapped <= kMostBytes / total) {
+        source.refuse(static_cast<std::int64_t>(4 + 4 * i),
+                      "extent " + std::to_string(i + 1) + " is " + std::to_string(extent) +
+                          ", and " + std::to_string(swapped) +
+                          " when its bytes are swapped: an IDX file has the highest byte first; "
+                          "write the file anew, or fetch it again");
+      }
       source.refuse(static_cast<std::int64_t>(4 + 4 * i),
                     "extent " + std::to_string(i + 1) + " is " + std::to_string(extent) +
                         (extent == 0 ? ", so there is nothing in it" : ", more than can be meant") +
@@ -71,15 +86,69 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
   return content;
 }
 
-std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& name) {
-  expect_folder(folder, "the four IDX files of a data set like MNIST");
+// EMNIST's sets, as their files are called. Letters are counted from 1.
+struct Emnist {
+  std::string_view name;
+  std::int64_t classes;
+};
+constexpr std::array<Emnist, 6> kEmnist{{{"balanced", 47},
+                                         {"byclass", 62},
+                                         {"bymerge", 47},
+                                         {"digits", 10},
+                                         {"letters", 27},
+                                         {"mnist", 10}}};
+
+// As the file is called, and as some who hand it on call it.
+std::array<std::string, 2> names_of(const std::string& split, const char* what, int rank) {
+  const std::string end = "idx" + std::to_string(rank) + "-ubyte";
+  return {split + '-' + what + '-' + end, split + '-' + what + '.' + end};
+}
+
+bool is_file(const std::filesystem::path& path) {
   std::error_code error;
-  for (const char* suffix : {"", ".gz"}) {
-    std::filesystem::path file = folder / (name + suffix);
-    if (std::filesystem::exists(file, error)) return file;
+  return std::filesystem::exists(path, error) && !std::filesystem::is_directory(path, error);
+}
+
+// What stands before "train" in the names of the set of this folder: nothing, or as "emnist-letters-".
+std::string prefix_of(const std::filesystem::path& folder) {
+  expect_folder(folder, "the four IDX files of a data set like MNIST");
+  std::set<std::string> prefixes;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    std::string name = it->path().filename().string();
+    if (name.ends_with(".gz")) name.resize(name.size() - 3);
+    for (const std::string& known : names_of("train", "images", 3)) {
+      if (name.ends_with(known)) prefixes.insert(name.substr(0, name.size() - known.size()));
+    }
   }
-  throw DataError(folder.string() + ": has neither " + name + " nor " + name +
-                  ".gz; put it there, or name another folder");
+  if (prefixes.empty() || prefixes.contains("")) return {};
+  if (prefixes.size() > 1) {
+    std::string found;
+    for (const std::string& prefix : prefixes) found += (found.empty() ? "" : ", ") + prefix;
+    throw DataError(folder.string() + ": has several sets, " + found +
+                    "; put the files of one into a folder of its own");
+  }
+  return *prefixes.begin();
+}
+
+std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& prefix,
+                                Split split, const char* what, int rank) {
+  const std::vector<std::string> splits = split == Split::Train
+                                              ? std::vector<std::string>{"train"}
+                                              : std::vector<std::string>{"t10k", "test"};
+  for (const std::string& one : splits) {
+    for (const std::string& name : names_of(prefix + one, what, rank)) {
+      for (const char* const suffix : {"", ".gz"}) {
+        if (is_file(folder / (name + suffix))) return folder / (name + suffix);
+      }
+    }
+  }
+  const std::string name = names_of(prefix + splits.front(), what, rank).front();
+  throw DataError(
+      folder.string() +
+      (split == Split::Test ? ": its test set is missing: it has neither " : ": has neither ") +
+      name + " nor " + name + ".gz; put it there, or name another folder");
 }
 
 }  // namespace
@@ -109,10 +178,19 @@ at::Tensor read_idx_labels(const std::filesystem::path& file, std::int64_t class
   return labels;
 }
 
+std::int64_t classes_of_idx(const std::filesystem::path& folder) {
+  constexpr std::int64_t kClassesOfMnist = 10;
+  const std::string prefix = prefix_of(folder);
+  for (const Emnist& set : kEmnist) {
+    if (prefix.find(set.name) != std::string::npos) return set.classes;
+  }
+  return kClassesOfMnist;
+}
+
 Labeled read_labeled(const std::filesystem::path& folder, Split split, std::int64_t classes) {
-  const std::string prefix = split == Split::Train ? "train" : "t10k";
-  const std::filesystem::path images = find_file(folder, prefix + "-images-idx3-ubyte");
-  const std::filesystem::path labels = find_file(folder, prefix + "-labels-idx1-ubyte");
+  const std::string prefix = prefix_of(folder);
+  const std::filesystem::path images = find_file(folder, prefix, split, "images", 3);
+  const std::filesystem::path labels = find_file(folder, prefix, split, "labels", 1);
   Labeled labeled{read_idx_images(images), read_idx_labels(labels, classes)};
   if (labeled.images.size(0) != labeled.labels.size(0)) {
     throw DataError(images.string() + " has " + std::to_string(labeled.images.size(0)) +

@@ -18,7 +18,6 @@ namespace {
 constexpr const char* kForms =
     "fashion-mnist | DIR (IDX files) | cifar10:DIR | cifar100:DIR | text:FILE | "
     "synthetic:3x224x224:1000[:COUNT]";
-constexpr std::int64_t kClassesOfMnist = 10;
 constexpr std::int64_t kTextWindow = 256;
 constexpr std::int64_t kBytes = 256;
 constexpr std::int64_t kSyntheticSamples = 1024;
@@ -79,9 +78,10 @@ Splits pictures(Labeled training, Labeled test, std::int64_t classes) {
 }
 
 Splits idx(const std::filesystem::path& folder) {
-  Labeled training = read_labeled(folder, Split::Train, kClassesOfMnist);
-  Labeled test = read_labeled(folder, Split::Test, kClassesOfMnist);
-  return pictures(std::move(training), std::move(test), kClassesOfMnist);
+  const std::int64_t classes = classes_of_idx(folder);
+  Labeled training = read_labeled(folder, Split::Train, classes);
+  Labeled test = read_labeled(folder, Split::Test, classes);
+  return pictures(std::move(training), std::move(test), classes);
 }
 
 Splits cifar(const std::filesystem::path& folder,

@@ -1,6 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "data/source.h"
 
+#include "machine/input.h"
+
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -18,16 +21,12 @@ constexpr std::size_t kChunk = std::size_t{1} << 20;
 void Source::Close::operator()(gzFile_s* file) const { gzclose_r(file); }
 
 Source::Source(const std::filesystem::path& path) : path_(path.string()) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    throw DataError(path_ + ": is a folder; name the file in it");
-  }
-  errno = 0;
-  file_.reset(gzopen(path_.c_str(), "rb"));
+  const machine::Opened opened = machine::open_to_read(path);
+  if (opened.descriptor < 0) throw DataError(path_ + ": " + opened.why);
+  file_.reset(gzdopen(opened.descriptor, "rb"));
   if (!file_) {
-    throw DataError(
-        path_ + ": cannot be opened: " + (errno != 0 ? std::strerror(errno) : "not enough memory") +
-        "; check the name and the permissions");
+    ::close(opened.descriptor);
+    throw DataError(path_ + ": cannot be read: not enough memory; end other programs");
   }
   gzbuffer(file_.get(), static_cast<unsigned>(kChunk));
 }

@@ -55,6 +55,10 @@ class Source {
 // Throws: DataError when it is no folder. `named`: what should be in it.
 void expect_folder(const std::filesystem::path& folder, const std::string& named);
 
+// Of a set of IDX files: those of EMNIST are known by their names, as emnist-letters-train-images-idx3-ubyte; all others have 10.
+// Throws: DataError when the folder is none, or has several sets.
+std::int64_t classes_of_idx(const std::filesystem::path& folder);
+
 // Where a package of Debian puts its files. `otherwise`: what to name instead.
 // Throws: DataError, with what to install, when it is not there.
 std::filesystem::path package_folder(const std::filesystem::path& folder,

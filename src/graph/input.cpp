@@ -1,6 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "graph/input.h"
 
+#include "machine/input.h"
+
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cerrno>
@@ -13,16 +16,12 @@ namespace {
 class File : public Input {
  public:
   explicit File(const std::filesystem::path& path) : path_(path.string()) {
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error)) {
-      throw InvalidArgument(path_ + ": is a folder; name the file in it");
-    }
-    errno = 0;
-    file_.reset(gzopen(path.c_str(), "rb"));
+    const machine::Opened opened = machine::open_to_read(path);
+    if (opened.descriptor < 0) throw InvalidArgument(path_ + ": " + opened.why);
+    file_.reset(gzdopen(opened.descriptor, "rb"));
     if (!file_) {
-      throw InvalidArgument(path_ + ": cannot be opened: " +
-                            (errno != 0 ? std::strerror(errno) : "not enough memory") +
-                            "; check the name and the permissions");
+      ::close(opened.descriptor);
+      throw InvalidArgument(path_ + ": cannot be read: not enough memory; end other programs");
     }
   }
 

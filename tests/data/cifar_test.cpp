@@ -120,6 +120,26 @@ TEST_F(Cifar, labels_out_of_range_are_refused_with_their_number_and_offset) {
                   HasSubstr("at offset 6148: coarse label 2 is 200; expected 0 to 19")));
 }
 
+TEST_F(Cifar, the_folder_around_the_archive_s_own_is_as_good) {
+  std::filesystem::create_directory(folder_ / "cifar-10-batches-bin");
+  file("cifar-10-batches-bin/test_batch.bin", packed(file_of_cifar10()));
+  expect_pictures(read_cifar10(folder_, Split::Test), 10000, 10000, 10);
+  std::filesystem::create_directory(folder_ / "cifar-100-binary");
+  file("cifar-100-binary/test.bin", packed(pictures(10000, 2, 100)));
+  expect_pictures(read_cifar100(folder_, Split::Test), 10000, 10000, 100);
+}
+
+TEST_F(Cifar, the_version_for_python_is_refused_with_that_reason) {
+  std::filesystem::create_directory(folder_ / "cifar-10-batches-py");
+  EXPECT_THAT([&] { read_cifar10(folder_, Split::Train); },
+              ThrowsMessage<DataError>(HasSubstr(
+                  "has no data_batch_1.bin: this is the version for Python; put the binary")));
+  file("meta", "");
+  EXPECT_THAT([&] { read_cifar100(folder_, Split::Train); },
+              ThrowsMessage<DataError>(
+                  HasSubstr("has no train.bin: this is the version for Python; put the binary")));
+}
+
 TEST_F(Cifar, files_that_are_missing_are_named_and_nothing_is_read) {
   EXPECT_THAT([&] { read_cifar10(folder_ / "nothing", Split::Train); },
               ThrowsMessage<DataError>(

@@ -9,6 +9,7 @@
 #include <neap/data.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -127,6 +128,57 @@ TEST_F(Idx, counts_that_differ_are_refused_with_both) {
   EXPECT_THAT([&] { read_labeled(folder_, Split::Train); },
               testing::ThrowsMessage<DataError>(
                   testing::AllOf(HasSubstr("5 images"), HasSubstr("4 labels"))));
+}
+
+TEST_F(Idx, byte_swapped_files_are_refused_with_that_reason) {
+  const auto swapped = [](const std::string& text, std::size_t numbers) {
+    std::string out = text;
+    for (std::size_t i = 0; i < numbers; ++i) {
+      std::reverse(out.begin() + static_cast<std::ptrdiff_t>(4 * i),
+                   out.begin() + static_cast<std::ptrdiff_t>(4 * i + 4));
+    }
+    return out;
+  };
+  const std::string images = header({60'000, 28, 28}) + items(100, 251);
+  expect_images_refused(swapped(images, 4), {"at offset 0", "its numbers are byte-swapped"});
+  // The magic number was kept as it should be.
+  const std::string half = images.substr(0, 4) + swapped(images.substr(4), 3);
+  expect_images_refused(half,
+                        {"at offset 8: extent 2 is 469762048, and 28 when its bytes are swapped"});
+  EXPECT_THAT([&] { read_idx_labels(file("labels", swapped(kLabels, 2)), 10); },
+              testing::ThrowsMessage<DataError>(HasSubstr("its numbers are byte-swapped")));
+}
+
+TEST_F(Idx, names_with_a_point_are_read_too_and_folders_of_such_names_are_passed_by) {
+  file("train-images.idx3-ubyte", kImages);
+  file("train-labels.idx1-ubyte.gz", packed(kLabels));
+  std::filesystem::create_directory(folder_ / "train-images-idx3-ubyte");
+  EXPECT_EQ(read_labeled(folder_, Split::Train).images.size(0), 5);
+}
+
+TEST_F(Idx, the_sets_of_emnist_are_known_by_their_names_and_two_of_them_are_told_apart) {
+  const std::string labels = header({5}) + std::string("\x01\x1a\x02\x03\x04", 5);
+  for (const char* const split : {"train", "test"}) {
+    const std::string begin = "emnist-letters-" + std::string(split);
+    file(begin + "-images-idx3-ubyte.gz", packed(kImages));
+    file(begin + "-labels-idx1-ubyte.gz", packed(labels));
+  }
+  const Splits splits = open(folder_.string());
+  EXPECT_EQ(splits.classes, 27) << "letters are counted from 1";
+  EXPECT_EQ(splits.training->get(1)[1].item<std::int64_t>(), 26);
+  EXPECT_EQ(splits.test->size(), 5);
+  file("emnist-byclass-train-images-idx3-ubyte", kImages);
+  EXPECT_THAT([&] { open(folder_.string()); },
+              testing::ThrowsMessage<DataError>(HasSubstr(
+                  "has several sets, emnist-byclass-, emnist-letters-; put the files of one")));
+}
+
+TEST_F(Idx, a_folder_without_a_test_set_is_refused_with_that_reason) {
+  file("train-images-idx3-ubyte", kImages);
+  file("train-labels-idx1-ubyte", kLabels);
+  EXPECT_THAT([&] { open(folder_.string()); },
+              testing::ThrowsMessage<DataError>(
+                  HasSubstr("its test set is missing: it has neither t10k-images-idx3-ubyte nor")));
 }
 
 TEST_F(Idx, what_is_no_file_is_refused) {

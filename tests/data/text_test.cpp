@@ -6,6 +6,8 @@
 #include "support/bytes.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace neap::data {
 namespace {
@@ -42,6 +44,22 @@ TEST_F(Text, that_is_empty_missing_or_damaged_is_refused) {
   expect_refused(folder_, "is a folder; name the file in it");
   const std::string whole = packed(items(5000, 251));
   expect_refused(file("text", whole.substr(0, whole.size() - 9)), "fetch the file again");
+}
+
+// People wait for ever on such a pipe, and a device like /dev/zero fills the memory.
+TEST_F(Text, a_pipe_is_read_to_its_end_and_one_that_nobody_writes_into_is_empty) {
+  const std::filesystem::path pipe = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT([&] { read_text(pipe); },
+              ThrowsMessage<DataError>(HasSubstr(pipe.string() + ": at offset 0: is empty")));
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "abc", 3), 3);
+  ::close(ends[1]);
+  EXPECT_EQ(string_of(read_text("/dev/fd/" + std::to_string(ends[0]))), "abc");
+  ::close(ends[0]);
+  EXPECT_THAT([] { read_text("/dev/zero"); },
+              ThrowsMessage<DataError>("/dev/zero: is a device, and no file; name a file"));
 }
 
 TEST_F(Text, windows_lie_side_by_side_and_predict_the_next_byte) {
