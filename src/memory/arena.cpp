@@ -2,6 +2,7 @@
 #include "memory/arena.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,6 +44,15 @@ constexpr std::int64_t kMostTrimmed = std::numeric_limits<std::int64_t>::max() -
 
 std::int64_t physical_bytes() {
   return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+// By ulimit -v or -d: what is reserved counts for both, whether it is used or not.
+bool addresses_are_limited() {
+  const auto is_limited = [](auto resource) {
+    rlimit limit{};
+    return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  };
+  return is_limited(RLIMIT_AS) || is_limited(RLIMIT_DATA);
 }
 
 }  // namespace
@@ -116,8 +126,10 @@ void Arena::make_clean(Run run) {
 }
 
 bool Arena::reserve_addresses(std::int64_t bytes) {
-  // Four times the machine, so that holes do not use it up. Where the system limits addresses, less and again.
-  std::int64_t size = std::max(bytes, 4 * physical_bytes());
+  // Four times the machine, so that holes do not use it up. Where the system limits addresses, as they are needed: others need
+  // some too, oneDNN for the code that it makes.
+  constexpr std::int64_t kPiece = std::int64_t{32} << 20;
+  std::int64_t size = std::max(bytes, addresses_are_limited() ? kPiece : 4 * physical_bytes());
   while (true) {
     void* start =
         mmap(nullptr, static_cast<std::size_t>(size), PROT_READ | PROT_WRITE, kMapping, -1, 0);
