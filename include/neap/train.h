@@ -266,8 +266,8 @@ class NEAP_EXPORT Trainer {
   std::int64_t steps_ = 0;
 };
 
-// Runs a few plain steps on (x, y) and measures the later ones: the first makes the optimizer's state. They change the
-// model: measure with one of its own.
+// Runs five plain steps on (x, y) and measures the later ones: bytes in the second, the first makes the optimizer's state; time in
+// the last three, with the memory of those before. They change the model: measure with one of its own.
 NEAP_EXPORT PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer,
                                     const at::Tensor& x, const at::Tensor& y,
                                     std::int64_t accumulate = 1);
@@ -296,6 +296,10 @@ class NEAP_EXPORT State {
     std::string expected, found;  // hexadecimal, as numbers are written
   };
   [[nodiscard]] std::optional<Difference> first_difference(const State& other) const;
+
+  // As bytes for another process of the same machine. Throws, unpacked(): InvalidArgument for bytes that packed() did not make.
+  [[nodiscard]] std::string packed() const;
+  static State unpacked(std::string_view bytes);
 
  private:
   std::vector<Part> parts_;

@@ -90,6 +90,49 @@ std::int64_t State::bytes() const {
   return sum;
 }
 
+std::string State::packed() const {
+  std::string out;
+  const auto put = [&](std::string_view bytes) {
+    const std::uint64_t size = bytes.size();
+    out.append(reinterpret_cast<const char*>(&size), sizeof size);
+    out.append(bytes);
+  };
+  for (const Part& part : parts_) {
+    put(part.name);
+    put({reinterpret_cast<const char*>(&part.item_bytes), sizeof part.item_bytes});
+    put({reinterpret_cast<const char*>(part.bytes.data()), part.bytes.size()});
+  }
+  return out;
+}
+
+State State::unpacked(std::string_view bytes) {
+  const auto take = [&bytes] {
+    std::uint64_t size = 0;
+    const bool has_size = bytes.size() >= sizeof size;
+    if (has_size) std::memcpy(&size, bytes.data(), sizeof size);
+    if (!has_size || size > bytes.size() - sizeof size) {
+      throw InvalidArgument("the bytes are no packed state: they are cut short; pack it again");
+    }
+    const std::string_view taken = bytes.substr(sizeof size, size);
+    bytes.remove_prefix(sizeof size + size);
+    return taken;
+  };
+  State state;
+  while (!bytes.empty()) {
+    Part part{std::string(take()), 0, {}};
+    const std::string_view item_bytes = take();
+    if (item_bytes.size() != sizeof part.item_bytes) {
+      throw InvalidArgument("the bytes are no packed state: a size is missing; pack it again");
+    }
+    std::memcpy(&part.item_bytes, item_bytes.data(), sizeof part.item_bytes);
+    const std::string_view content = take();
+    part.bytes.resize(content.size());
+    if (!content.empty()) std::memcpy(part.bytes.data(), content.data(), content.size());
+    state.parts_.push_back(std::move(part));
+  }
+  return state;
+}
+
 std::optional<State::Difference> State::first_difference(const State& other) const {
   const std::size_t count = std::max(parts_.size(), other.parts_.size());
   for (std::size_t i = 0; i < count; ++i) {
