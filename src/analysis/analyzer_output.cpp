@@ -45,7 +45,7 @@ std::string PerformanceResult::text() const {
 std::string PerformanceResult::csv() const {
   std::vector<report::Column> columns{{"batch_size"}};
   for (const char* part : {"forward", "backward", "optimizer"}) {
-    add_quartiles_columns(columns, part + std::string("_milliseconds"));
+    add_quartiles_columns(columns, part + std::string("_ms"));
   }
   add_measurement_columns(columns);
   report::Table table(std::move(columns));
@@ -62,15 +62,15 @@ std::string PerformanceResult::csv() const {
 
 std::string PerformanceResult::to_json() const {
   Json json{{"input_shape", input_shape},
-            {"budget", budget ? Json(budget->count()) : Json(nullptr)},
+            {"budget_bytes", budget ? Json(budget->count()) : Json(nullptr)},
             {"best_batch", best_batch ? Json(*best_batch) : Json(nullptr)},
             {"limit", limit},
             {"rows", Json::array()}};
   for (const PerformanceRow& row : rows) {
     Json one{{"batch_size", row.batch_size},
-             {"forward_milliseconds", json_of(row.forward)},
-             {"backward_milliseconds", json_of(row.backward)},
-             {"optimizer_milliseconds", json_of(row.optimizer)}};
+             {"forward_ms", json_of(row.forward)},
+             {"backward_ms", json_of(row.backward)},
+             {"optimizer_ms", json_of(row.optimizer)}};
     add_measurement(one, row.step);
     json["rows"].push_back(std::move(one));
   }

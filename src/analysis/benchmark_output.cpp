@@ -49,9 +49,9 @@ report::Table BenchmarkResult::table() const {
 }
 
 std::string BenchmarkResult::csv() const {
-  std::vector<report::Column> columns{{"input"},  {"batch_size"}, {"variant"},
-                                      {"budget"}, {"equal_bits"}, {"difference"}};
-  add_quartiles_columns(columns, "ratio");
+  std::vector<report::Column> columns{{"input_shape"},  {"batch_size"}, {"variant"},
+                                      {"budget_bytes"}, {"equal_bits"}, {"difference"}};
+  add_quartiles_columns(columns, "against_plain");
   add_measurement_columns(columns);
   report::Table table(std::move(columns));
   for (const BenchmarkRow& row : rows) {
@@ -74,10 +74,10 @@ std::string BenchmarkResult::to_json() const {
     Json one{{"input_shape", row.input_shape},
              {"batch_size", row.batch_size},
              {"variant", row.variant},
-             {"budget", row.budget ? Json(row.budget->count()) : Json(nullptr)},
+             {"budget_bytes", row.budget ? Json(row.budget->count()) : Json(nullptr)},
              {"equal_bits", row.equal_bits},
-             {"difference", row.difference},
-             {"ratio", json_of(row.ratio)}};
+             {"difference", text_or_null(row.difference)},
+             {"against_plain", json_of(row.ratio)}};
     add_measurement(one, row.step);
     json["rows"].push_back(std::move(one));
   }

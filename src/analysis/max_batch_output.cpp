@@ -8,17 +8,16 @@ namespace {
 
 Json json_of(const MaxBatchSide& side) {
   Json json{{"batch_size", side.batch_size},
-            {"peak", side.peak.count()},
-            {"milliseconds_per_item", side.milliseconds_per_item},
+            {"peak_bytes", side.peak.count()},
+            {"item_ms", side.milliseconds_per_item},
             {"proved", side.proved},
-            {"next_refusal", side.next_refusal},
+            {"next_refusal", text_or_null(side.next_refusal)},
             {"trials", Json::array()}};
   for (const Trial& trial : side.trials) {
-    json["trials"].push_back(
-        {{"batch_size", trial.batch_size},
-         {"refusal", trial.refusal.empty() ? Json(nullptr) : Json(trial.refusal)},
-         {"peak", trial.peak.count()},
-         {"milliseconds", trial.milliseconds}});
+    json["trials"].push_back({{"batch_size", trial.batch_size},
+                              {"refusal", text_or_null(trial.refusal)},
+                              {"peak_bytes", trial.peak.count()},
+                              {"took_ms", trial.milliseconds}});
   }
   return json;
 }
@@ -45,7 +44,8 @@ std::string MaxBatchResult::text() const {
 }
 
 std::string MaxBatchResult::to_json() const {
-  return dump({{"budget", budget.count()}, {"plain", json_of(plain)}, {"neap", json_of(neap)}});
+  return dump(
+      {{"budget_bytes", budget.count()}, {"plain", json_of(plain)}, {"neap", json_of(neap)}});
 }
 
 }  // namespace neap::analysis

@@ -31,15 +31,17 @@ Json json_of(const Quartiles& quartiles) {
   return {{"lower", quartiles.lower}, {"median", quartiles.median}, {"upper", quartiles.upper}};
 }
 
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
 void add_measurement(Json& to, const Measurement& step) {
-  to["refusal"] = step.fits() ? Json(nullptr) : Json(step.refusal);
-  to["milliseconds"] = json_of(step.milliseconds);
+  to["refusal"] = text_or_null(step.refusal);
+  to["step_ms"] = json_of(step.milliseconds);
   to["items_per_second"] = step.items_per_second;
   to["recompute_share"] = step.recompute_share;
   to["replays"] = step.replays;
-  to["base"] = step.base.count();
-  to["peak_live"] = step.peak_live.count();
-  to["peak_reserved"] = step.peak_reserved.count();
+  to["base_bytes"] = step.base.count();
+  to["peak_live_bytes"] = step.peak_live.count();
+  to["peak_reserved_bytes"] = step.peak_reserved.count();
 }
 
 std::string dump(const Json& json) {
@@ -58,9 +60,9 @@ void add_quartiles_cells(std::vector<std::string>& cells, const Quartiles& quart
 }
 
 void add_measurement_columns(std::vector<report::Column>& columns) {
-  add_quartiles_columns(columns, "milliseconds");
-  for (const char* name : {"items_per_second", "recompute_share", "replays", "base", "peak_live",
-                           "peak_reserved", "refusal"}) {
+  add_quartiles_columns(columns, "step_ms");
+  for (const char* name : {"items_per_second", "recompute_share", "replays", "base_bytes",
+                           "peak_live_bytes", "peak_reserved_bytes", "refusal"}) {
     columns.push_back({name});
   }
 }

@@ -24,6 +24,8 @@ std::string percent_text(double share);
 std::string shape_text(const std::vector<std::int64_t>& shape);
 
 Json json_of(const Quartiles& quartiles);
+// Null for an empty text: there is none.
+Json text_or_null(const std::string& text);
 // refusal (null when it fits), milliseconds, items_per_second, recompute_share, replays, base, peak_live, peak_reserved
 void add_measurement(Json& to, const Measurement& step);
 // As text, for a file; bytes may be any.

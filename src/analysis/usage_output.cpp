@@ -61,18 +61,20 @@ std::string MemoryUsage::text() const {
 
 std::string MemoryUsage::to_json() const {
   Json json{{"measured", measured}, {"batch_size", batch_size}};
-  for (const auto& [name, bytes] : sums_of(*this)) json[name] = bytes;
+  for (const auto& [name, bytes] : sums_of(*this)) {
+    json[name == std::string("peak") ? "peak_live_bytes" : name + std::string("_bytes")] = bytes;
+  }
   json["layers"] = Json::array();
   for (const LayerUsage& layer : layers) {
     json["layers"].push_back({{"name", layer.name},
                               {"kind", layer.kind},
-                              {"output", layer.output},
-                              {"parameters", layer.parameters},
-                              {"buffers", layer.buffers},
-                              {"gradients", layer.gradients},
-                              {"optimizer_states", layer.optimizer_states},
-                              {"activations", layer.activations},
-                              {"temporaries", layer.temporaries}});
+                              {"output_shape", layer.output},
+                              {"parameters_bytes", layer.parameters},
+                              {"buffers_bytes", layer.buffers},
+                              {"gradients_bytes", layer.gradients},
+                              {"optimizer_states_bytes", layer.optimizer_states},
+                              {"activations_bytes", layer.activations},
+                              {"temporaries_bytes", layer.temporaries}});
   }
   json["unknown"] = unknown;
   json["assumed"] = assumed;

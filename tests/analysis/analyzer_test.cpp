@@ -186,13 +186,12 @@ TEST(Analyzer, csv_json_and_svg_hold_the_rows) {
       PerformanceAnalyzer(SmallModel(false), {64}, {16, 32}, {.training = once()}).analyze();
   const std::string csv = result.csv();
   EXPECT_TRUE(
-      csv.starts_with("batch_size,forward_milliseconds,forward_milliseconds_lower,forward_"
-                      "milliseconds_upper,backward_milliseconds,"))
+      csv.starts_with("batch_size,forward_ms,forward_ms_lower,forward_ms_upper,backward_ms,"))
       << csv;
   EXPECT_EQ(std::ranges::count(csv, '\n'), 3);
   const auto json = nlohmann::json::parse(result.to_json());
   EXPECT_EQ(json["input_shape"], std::vector<std::int64_t>{64});
-  EXPECT_TRUE(json["budget"].is_null());
+  EXPECT_TRUE(json["budget_bytes"].is_null());
   EXPECT_EQ(json["best_batch"], *result.best_batch);
   EXPECT_EQ(json["limit"], result.limit);
   EXPECT_EQ(json["rows"][1]["batch_size"], 32);

@@ -187,17 +187,19 @@ TEST(Benchmark, csv_json_and_svg_hold_the_rows) {
   const BenchmarkResult result = small_benchmark({"60%"});
   const std::string csv = result.csv();
   EXPECT_TRUE(csv.starts_with(
-      "input,batch_size,variant,budget,equal_bits,difference,ratio,ratio_lower,ratio_upper,"
-      "milliseconds,milliseconds_lower,milliseconds_upper,items_per_second,recompute_share,replays,"
-      "base,peak_live,peak_reserved,refusal\r\n64,128,plain,,true,,1.000000,1.000000,1.000000,"))
+      "input_shape,batch_size,variant,budget_bytes,equal_bits,difference,against_plain,"
+      "against_plain_lower,against_plain_upper,step_ms,step_ms_lower,step_ms_upper,"
+      "items_per_second,recompute_share,replays,"
+      "base_bytes,peak_live_bytes,peak_reserved_bytes,refusal\r\n64,128,plain,,"
+      "true,,1.000000,1.000000,1.000000,"))
       << csv;
   EXPECT_EQ(std::ranges::count(csv, '\n'), 7);
   const auto json = nlohmann::json::parse(result.to_json());
   ASSERT_EQ(json["rows"].size(), 6);
   for (std::size_t i = 0; i < 6; ++i) {
     EXPECT_EQ(json["rows"][i]["variant"], result.rows[i].variant);
-    EXPECT_EQ(json["rows"][i]["peak_live"], result.rows[i].step.peak_live.count());
-    EXPECT_EQ(json["rows"][i]["milliseconds"]["median"], result.rows[i].step.milliseconds.median);
+    EXPECT_EQ(json["rows"][i]["peak_live_bytes"], result.rows[i].step.peak_live.count());
+    EXPECT_EQ(json["rows"][i]["step_ms"]["median"], result.rows[i].step.milliseconds.median);
     EXPECT_EQ(json["rows"][i]["equal_bits"], true);
   }
   for (const auto quantity : {analysis::Quantity::Peak, analysis::Quantity::Throughput}) {

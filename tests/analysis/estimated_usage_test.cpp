@@ -381,17 +381,17 @@ TEST(EstimatedUsage, prints_a_table_and_json) {
   const auto json = nlohmann::json::parse(usage.to_json());
   EXPECT_EQ(json["measured"], false);
   EXPECT_EQ(json["batch_size"], 512);
-  EXPECT_EQ(json["parameters"], usage.parameters);
-  EXPECT_EQ(json["buffers"], 0);
-  EXPECT_EQ(json["gradients"], usage.gradients);
-  EXPECT_EQ(json["optimizer_states"], 2 * usage.gradients);
-  EXPECT_EQ(json["activations"], usage.activations);
-  EXPECT_EQ(json["temporaries"], usage.temporaries);
-  EXPECT_EQ(json["peak"], usage.peak);
+  EXPECT_EQ(json["parameters_bytes"], usage.parameters);
+  EXPECT_EQ(json["buffers_bytes"], 0);
+  EXPECT_EQ(json["gradients_bytes"], usage.gradients);
+  EXPECT_EQ(json["optimizer_states_bytes"], 2 * usage.gradients);
+  EXPECT_EQ(json["activations_bytes"], usage.activations);
+  EXPECT_EQ(json["temporaries_bytes"], usage.temporaries);
+  EXPECT_EQ(json["peak_live_bytes"], usage.peak);
   ASSERT_EQ(json["layers"].size(), 3);
   EXPECT_EQ(json["layers"][0]["kind"], "Linear");
-  EXPECT_EQ(json["layers"][0]["output"], (Shape{512, 1024}));
-  EXPECT_EQ(json["layers"][1]["activations"], 512 * 1024 * 4);
+  EXPECT_EQ(json["layers"][0]["output_shape"], (Shape{512, 1024}));
+  EXPECT_EQ(json["layers"][1]["activations_bytes"], 512 * 1024 * 4);
 }
 
 TEST(EstimatedUsage, refuses_sizes_below_one) {

@@ -179,7 +179,7 @@ TEST(MaxBatch, text_and_json_say_what_was_found) {
       << result.text();
   EXPECT_NE(result.text().find("more than the budget"), std::string::npos) << result.text();
   const auto json = nlohmann::json::parse(result.to_json());
-  EXPECT_EQ(json["budget"], result.budget.count());
+  EXPECT_EQ(json["budget_bytes"], result.budget.count());
   EXPECT_EQ(json["plain"]["batch_size"], result.plain.batch_size);
   EXPECT_EQ(json["neap"]["proved"], true);
   EXPECT_EQ(json["neap"]["trials"].size(), result.neap.trials.size());

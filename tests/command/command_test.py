@@ -450,7 +450,7 @@ class CommandTest(unittest.TestCase):
         rows = shown["performance"]["rows"]
         self.assertEqual([row["batch_size"] for row in rows], [16, 4096])
         self.assertIsNone(rows[0]["refusal"])
-        self.assertLessEqual(rows[0]["peak_live"], 25 << 20)
+        self.assertLessEqual(rows[0]["peak_live_bytes"], 25 << 20)
         self.assertIn("exceeded", rows[1]["refusal"])
         self.assertEqual(shown["memory"]["batch_size"], 16)
         self.assertEqual(csv.read_bytes().count(b"\r\n"), 3)
@@ -475,7 +475,7 @@ class CommandTest(unittest.TestCase):
                     "2%", "--threads", 1, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         shown = json.loads(done.stdout)
-        self.assertEqual(shown["budget"], int((26 << 20) * 0.98))
+        self.assertEqual(shown["budget_bytes"], int((26 << 20) * 0.98))
         self.assertTrue(shown["plain"]["proved"] and shown["neap"]["proved"], shown)
         self.assertGreater(shown["neap"]["batch_size"], shown["plain"]["batch_size"])
         self.assert_ended(neap("max-batch", "--model", "mlp", "--budget", "2MiB"), 1,
