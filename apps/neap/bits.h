@@ -1,22 +1,19 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The bits of steps inside a budget beside those of plain steps, and whether plain LibTorch repeats its own.
+// What to say when steps that should have equal bits do not.
 #pragma once
 
 #include <neap/train.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
 
 namespace neap::app {
 
-using States = std::vector<train::State>;  // after each step
-
-// Where bits differ first, and which; empty when all are equal. Runs `plain_again` only where `plain` and `inside` differ: a
-// model that does not repeat itself (an operator without a fixed order of sums, a static counter) differs from itself, and that
-// is to be said of it and not of neap. REQUIRES: all are of as many steps.
-std::string bits_differ(const States& plain, const States& inside,
-                        const std::function<States()>& plain_again);
+// Empty where the two are equal; else the first difference. Whether it is neap's is seen by comparing `plain` with
+// `plain_again`, the plain steps once more up to this one, which is asked for only then. `step`: from 0.
+std::string bits_differ(std::int64_t step, const train::State& plain, const train::State& inside,
+                        const std::function<train::State()>& plain_again);
 
 }  // namespace neap::app

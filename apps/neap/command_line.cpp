@@ -2,17 +2,17 @@
 #include "command_line.h"
 
 #include "command_options.h"
+#include "config_file.h"
+#include "output.h"
 
 #include <neap/version.h>
 
-#include <toml++/toml.h>
-
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
-#include <numeric>
+#include <limits>
 #include <set>
 #include <sstream>
-#include <string_view>
 #include <vector>
 
 namespace neap::app {
@@ -45,115 +45,46 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
       .add_option("--plan-cache", options.plan_cache,
                   "keep plans in this directory, and take those that are there, so that the "
                   "first steps follow them already")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(not_empty("folder"));
   command
       .add_option("--batch-size", options.batch_size,
                   "samples a step; when left out, " + std::to_string(batch_size) +
                       " or what a model of your own names")
-      ->check(CLI::Range(std::int64_t{1}, kMost));
+      ->check(whole_number(1));
   command
       .add_option("--accumulate", options.accumulate,
                   "cut each batch into so many parts and add up their gradients")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->check(whole_number(1))
       ->capture_default_str();
-}
-
-void add_measuring_options(CLI::App& command, MeasuringOptions& options) {
-  add_run_options(command, options);
-  add_input_option(command, options.input);
-  command.add_flag("--json", options.json, "one JSON object on standard output, and no table");
-}
-
-void add_table_options(CLI::App& command, MeasuringOptions& options) {
-  add_measuring_options(command, options);
-  command.add_option("--batch-sizes", options.batch_sizes, "samples a step, one row each")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, kMost))
-      ->capture_default_str();
-  command.add_option("--repetitions", options.repetitions, "measured steps of each row")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
-      ->capture_default_str();
-  command.add_option("--csv", options.csv,
-                     "write the table to this file, as bytes and milliseconds");
-  command.add_option("--svg", options.svg, "write a plot of the peaks by batch to this file");
-}
-
-CLI::App* add_analyze(CLI::App& app, MeasuringOptions& options) {
-  CLI::App* const command = app.add_subcommand(
-      "analyze", "measure time and memory of training by batch, and what holds the memory");
-  add_table_options(*command, options);
-  command
-      ->add_option("--budget", options.budget,
-                   "of every step: 1.5GiB, or 30% of what a plain step of the largest batch needs, "
-                   "or none")
-      ->capture_default_str();
-  command->footer(
-      "Examples:\n"
-      "  neap analyze --model resnet --batch-sizes 8,16,32\n"
-      "  neap analyze --model gpt --input 128 --budget 50% --csv gpt.csv --svg gpt.svg\n"
-      "A batch that does not fit has a row that says so.");
-  return command;
-}
-
-CLI::App* add_bench(CLI::App& app, MeasuringOptions& options) {
-  CLI::App* const command = app.add_subcommand(
-      "bench", "compare plain training, checkpoints around each block, and budgets");
-  add_table_options(*command, options);
-  command
-      ->add_option("--budgets", options.budgets,
-                   "a row each: 1.5GiB, or 30% of what a plain step needs")
-      ->delimiter(',')
-      ->capture_default_str();
-  command->footer(
-      "Examples:\n"
-      "  neap bench --model resnet --batch-sizes 16,32 --budgets 50%,30%\n"
-      "  neap bench --model transformer --input 3,64,64 --json > bench.json\n"
-      "Exit code 1: bits differ from the plain step's, and the first difference is printed.");
-  return command;
-}
-
-CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options) {
-  CLI::App* const command = app.add_subcommand(
-      "max-batch", "find the largest batch that trains in a budget, plain and with neap");
-  add_measuring_options(*command, options);
-  command->add_option("--budget", options.budget, "what LibTorch may hold, as 4GiB")->required();
-  command->add_option("--margin", options.margin, "of the budget, left free")
-      ->capture_default_str();
-  command
-      ->add_option("--time-limit", options.time_limit_seconds,
-                   "seconds; after that no step begins, and what was proved by then is the answer")
-      ->check(CLI::PositiveNumber);
-  command->footer(
-      "Examples:\n"
-      "  neap max-batch --model resnet --input 3,64,64 --budget 1GiB\n"
-      "  neap max-batch --model gpt --budget 500MiB --margin 2% --time-limit 60 --json\n"
-      "Exit code 1: not even one sample trains in the budget, or none was tried in the time.");
-  return command;
 }
 
 void add_train_options(CLI::App& command, TrainingOptions& options) {
   add_shared_options(command, options, kTrainingBatch);
-  command.add_option(
-      "--data", options.data,
-      "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
-      "plain or .gz; cifar10:DIR or "
-      "cifar100:DIR, the binary version; text:FILE; "
-      "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
-      "your own that makes its batches needs none");
+  command
+      .add_option(
+          "--data", options.data,
+          "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
+          "plain or .gz; cifar10:DIR or "
+          "cifar100:DIR, the binary version; text:FILE; "
+          "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
+          "your own that makes its batches needs none")
+      ->check(not_empty("data set"));
   command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
-      ->check(CLI::Range(std::int64_t{0}, kMost))
+      ->check(whole_number(0))
       ->capture_default_str();
   command.add_option("--epochs", options.epochs, "passes over the training samples")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->check(whole_number(1))
       ->capture_default_str();
   command
       .add_option("--lr", options.lr,
                   "learning rate; 0: what a model of your own names for its optimizer, or 0.05 for "
                   "sgd, 0.001 for adam, 0.002 for adamw")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(number(0, 1e6))
       ->capture_default_str();
   command.add_option("--config", options.config, "a TOML file with these options as keys")
-      ->check(CLI::ExistingFile);
+      ->type_name("FILE")
+      ->check(existing_file());
   command.add_flag("--no-test", options.no_test,
                    "end after the last step: the test set is not looked at");
   command.add_flag("--json", options.json,
@@ -170,73 +101,58 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
+// The first word that stands where a command or an option should, and is none, with the nearest one that is. Empty: there is none.
+std::string what_is_unknown(CLI::App& app, int argc, char** argv) {
+  const CLI::App* command = nullptr;
+  const std::vector<CLI::App*> commands = app.get_subcommands({});
+  std::vector<std::string> names;
+  for (const CLI::App* const one : commands) names.push_back(one->get_name());
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (command == nullptr) {
+      if (word.starts_with('-')) continue;
+      const auto found = std::ranges::find(names, word);
+      if (found == names.end()) {
+        return "'" + word + "' is no command" + suggestion(word, names) + "; see neap --help";
+      }
+      command = commands[static_cast<std::size_t>(found - names.begin())];
+      names.clear();
+      for (const CLI::Option* const option : command->get_options()) {
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+      }
+    } else if (word.starts_with("--")) {
+      const std::string name = word.substr(0, word.find('='));
+      if (command->get_option_no_throw(name) != nullptr) continue;
+      return "'" + name + "' is no option of neap " + command->get_name() +
+             suggestion(name, names) + "; see neap " + command->get_name() + " --help";
     }
   }
-  return row[b.size()];
+  return {};
 }
 
-// The keys of the file are the long options; what the command line names stays as it is.
-void read_config(CLI::App& command, const std::string& path) {
-  toml::table table;
-  try {
-    table = toml::parse_file(path);
-  } catch (const toml::parse_error& error) {
-    std::ostringstream text;
-    text << path << ": line " << error.source().begin.line << ", column "
-         << error.source().begin.column << ": " << error.description()
-         << "; correct the file, see https://toml.io for the format";
-    throw UsageError(text.str());
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  std::error_code error;
+  if (std::filesystem::equivalent(a, b, error)) {
+    return std::filesystem::is_regular_file(a, error);  // all may go to /dev/null
   }
-  std::vector<std::string> names;
-  for (const CLI::Option* option : command.get_options()) {
-    for (const std::string& name : option->get_lnames()) {
-      if (name != "help" && name != "config") names.push_back(name);
-    }
-  }
-  for (const auto& [key, value] : table) {
-    const std::string name(key.str());
-    const std::string where = path + ": line " + std::to_string(value.source().begin.line) + ": ";
-    if (std::ranges::find(names, name) == names.end()) {
-      const std::string nearest = *std::ranges::min_element(
-          names, {}, [&](const std::string& valid) { return edit_distance(name, valid); });
-      throw UsageError(where + "unknown key '" + name + "'; did you mean '" + nearest + "'?");
-    }
-    CLI::Option* const option = command.get_option("--" + name);
-    if (option->count() > 0) continue;
-    std::ostringstream text;
-    if (const auto* string = value.as_string()) {
-      text << string->get();
-    } else if (value.is_integer() || value.is_floating_point() || value.is_boolean()) {
-      value.visit([&](const auto& node) {
-        if constexpr (toml::is_integer<decltype(node)> || toml::is_floating_point<decltype(node)>) {
-          text << node.get();
-        } else if constexpr (toml::is_boolean<decltype(node)>) {
-          text << (node.get() ? "true" : "false");
-        }
-      });
-    } else {
-      throw UsageError(where + "'" + name + "' must be a text, a number, true or false");
-    }
-    try {
-      option->add_result(text.str());
-      option->run_callback();
-    } catch (const CLI::Error& error) {
-      throw UsageError(where + error.what());
-    }
-  }
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(a), error) ==
+             std::filesystem::weakly_canonical(std::filesystem::absolute(b), error) &&
+         !std::filesystem::exists(a, error);
 }
 
 }  // namespace
+
+void check_files_differ(const std::vector<NamedFile>& files) {
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (files[i].path.empty() || files[j].path.empty() || files[i].path == "-") continue;
+      if (!is_same_file(files[i].path, files[j].path)) continue;
+      throw UsageError(std::string(files[j].option) + " and " + files[i].option +
+                       " name the same file, " + files[i].path +
+                       ", and one would be lost; name two");
+    }
+  }
+}
 
 void add_run_options(CLI::App& command, RunOptions& options) {
   command
@@ -251,9 +167,11 @@ void add_run_options(CLI::App& command, RunOptions& options) {
                   "own names")
       ->check(CLI::IsMember(kOptimizers));
   command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
+      ->check(whole_number(std::numeric_limits<std::int64_t>::min(),
+                           std::numeric_limits<std::int64_t>::max()))
       ->capture_default_str();
   command.add_option("--threads", options.threads, "of LibTorch; 0: its default")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1024}))
+      ->check(whole_number(0, 1024))
       ->capture_default_str();
 }
 
@@ -263,7 +181,7 @@ CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& inpu
                   "of a sample: channels, height and width, or the tokens of gpt; when left out, "
                   "3,32,32 or 256, or what a model of your own names")
       ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, kMost));
+      ->check(whole_number(1));
 }
 
 bool names_library(const std::string& model) {
@@ -302,7 +220,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
   add_shared_options(*verify, verify_options, kVerifyingBatch);
   verify->add_option("--steps", verify_options.steps, "so many steps of each")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->check(whole_number(1))
       ->capture_default_str();
   verify->footer(
       "Examples:\n"
@@ -330,9 +248,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.command = Command::Verify;
       line.training = verify_options;
     } else if (*analyze) {
+      check_files_differ({{"--csv", analyze_options.csv}, {"--svg", analyze_options.svg}});
       line.command = Command::Analyze;
       line.measuring = analyze_options;
     } else if (*bench) {
+      check_files_differ({{"--csv", bench_options.csv}, {"--svg", bench_options.svg}});
       line.command = Command::Bench;
       line.measuring = bench_options;
     } else if (*max_batch) {
@@ -348,9 +268,16 @@ CommandLine parse_command_line(int argc, char** argv) {
     }
   } catch (const CLI::ParseError& error) {
     line.command = Command::None;
-    line.exit_code = app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
+    std::ostringstream shown;
+    line.exit_code = app.exit(error, std::cout, shown) == 0 ? 0 : 2;
+    const std::string unknown = line.exit_code == 0 ? "" : what_is_unknown(app, argc, argv);
+    if (!unknown.empty()) {
+      say("neap: " + unknown);
+    } else if (line.exit_code != 0) {
+      std::cerr << printable(shown.str());
+    }
   } catch (const UsageError& error) {
-    std::cerr << "neap: " << error.what() << '\n';
+    say(std::string("neap: ") + error.what());
     line.command = Command::None;
     line.exit_code = 2;
   }

@@ -13,11 +13,11 @@ void add_tracing_options(CLI::App& command, TracingOptions& options) {
       .add_option("--batch-size", options.batch_size,
                   "samples of the step; when left out, " + std::to_string(kTracingBatch) +
                       " or what a model of your own names")
-      ->check(CLI::Range(std::int64_t{1}, kMost));
+      ->check(whole_number(1));
   command
       .add_option("--repetitions", options.repetitions,
                   "traced steps; an operator's time is the median")
-      ->check(CLI::Range(std::int64_t{1}, kMost))
+      ->check(whole_number(1))
       ->capture_default_str();
 }
 
@@ -27,13 +27,17 @@ CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
   CLI::App* const command = app.add_subcommand(
       "trace", "write down one training step: its operators, their times, the life of each byte");
   add_tracing_options(*command, options);
-  command->add_option("-o,--out", options.out, "the file to write; - for standard output")
+  command
+      ->add_option("-o,--out", options.out,
+                   "the file to write, packed when it ends in .gz; - for standard output")
+      ->type_name("FILE")
+      ->check(not_empty("file"))
       ->required();
   command->footer(
       "Examples:\n"
       "  neap trace --model resnet --batch-size 16 -o step.jsonl && neap plan step.jsonl --budget "
       "40%\n"
-      "  neap trace --model gpt --input 128 -o - | gzip > step.jsonl.gz\n"
+      "  neap trace --model gpt --input 128 -o step.jsonl.gz\n"
       "One step comes before it, which makes the optimizer's state.");
   return command;
 }
@@ -41,7 +45,7 @@ CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
 CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   CLI::App* const command = app.add_subcommand(
       "plan", "choose what a step frees and makes again, so that it fits a budget in least time");
-  command->add_option("file", options.file, "a trace that neap trace wrote, also by gzip")
+  command->add_option("file", options.file, "a trace that neap trace wrote, also packed")
       ->type_name("FILE");
   options.model.clear();
   add_tracing_options(*command, options);
@@ -52,22 +56,30 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       command->add_flag("--frontier", options.frontier,
                         "time by budget, from the smallest possible to the plain peak");
   command->add_flag("--min", options.smallest, "the smallest budget that a plan is found for");
-  command->add_option("-o,--out", options.out,
-                      "write the plan to this file; - for standard output, and the table goes to "
-                      "standard error");
+  command
+      ->add_option("-o,--out", options.out,
+                   "write the plan to this file, packed when it ends in .gz; - for standard "
+                   "output, and the table goes to "
+                   "standard error")
+      ->type_name("FILE")
+      ->check(not_empty("file"));
   command
       ->add_option("--time-limit", options.time_limit_seconds,
                    "seconds that each plan's search may take; when left out, a fixed number of "
                    "changes is tried, about a second's worth")
-      ->check(CLI::PositiveNumber);
+      ->check(seconds());
   command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
   command->add_option("--points", options.points, "budgets of the frontier")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{10000}))
+      ->check(whole_number(2, 10000))
       ->capture_default_str()
       ->needs(frontier);
   command->add_option("--csv", options.csv, "write the frontier to this file, as bytes and ns")
+      ->type_name("FILE")
+      ->check(not_empty("file"))
       ->needs(frontier);
   command->add_option("--svg", options.svg, "write a plot of the frontier to this file")
+      ->type_name("FILE")
+      ->check(not_empty("file"))
       ->needs(frontier);
   CLI::Option* const model = command->get_option("--model");
   for (const char* const name :
@@ -110,6 +122,10 @@ void check_plan(const CLI::App& command, const PlanOptions& options) {
     throw UsageError(
         "plan: a frontier has no plan that -o could take; name --csv or --svg, or a --budget");
   }
+  check_files_differ({{"FILE", options.file},
+                      {"-o", options.out},
+                      {"--csv", options.csv},
+                      {"--svg", options.svg}});
   if (options.json && options.out == "-") {
     throw UsageError(
         "plan: --json and -o - both write to standard output; name a file for the plan");

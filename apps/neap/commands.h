@@ -5,6 +5,7 @@
 
 #include "command_line.h"
 #include "output.h"
+#include "sibling.h"
 
 #include <atomic>
 
@@ -16,7 +17,9 @@ inline constexpr int kInterrupted = 130;
 extern std::atomic<bool> stop_requested;
 
 int train(const TrainingOptions& options, Output& output);
-int verify(const TrainingOptions& options, Output& output);
+// `sibling`: the process that runs serve_plain_steps().
+int verify(const TrainingOptions& options, Output& output, Sibling& sibling);
+void serve_plain_steps(const TrainingOptions& options, Sibling& sibling);
 int analyze(const MeasuringOptions& options, Output& output);
 int bench(const MeasuringOptions& options, Output& output);
 int max_batch(const MeasuringOptions& options, Output& output);

@@ -4,15 +4,14 @@
 #include "bits.h"
 #include "commands.h"
 
+#include <neap/machine.h>
 #include <neap/neap.h>
 #include <neap/train.h>
 #include <neap/version.h>
 
 #include <dlfcn.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -40,26 +39,6 @@ std::string library_path() {
   return info.dli_fname;
 }
 
-// The tightest memory.max from the process's own control group up to the root; 0 when there is none.
-std::int64_t cgroup_limit() {
-  std::ifstream groups("/proc/self/cgroup");
-  std::string line;
-  std::int64_t tightest = 0;
-  while (std::getline(groups, line)) {
-    if (line.rfind("0::", 0) != 0) continue;
-    std::string group = line.substr(3);
-    while (true) {
-      std::ifstream file("/sys/fs/cgroup" + group + "/memory.max");
-      std::int64_t limit = 0;
-      if (file >> limit && (tightest == 0 || limit < tightest)) tightest = limit;
-      const std::size_t slash = group.rfind('/');
-      if (slash == std::string::npos || group == "/") break;
-      group.resize(slash);
-    }
-  }
-  return tightest;
-}
-
 // A small network with dropout and BatchNorm, plain and at about half of its activations.
 std::string self_test() {
   std::int64_t replays = 0;
@@ -83,7 +62,7 @@ std::string self_test() {
       how.budget = Bytes(memory::usage().live + (2 << 20));
     }
     train::Trainer trainer(loss, optimizer, how);
-    States states;
+    std::vector<train::State> states;
     for (int step = 0; step < 2; ++step) {
       const train::StepResult result = trainer.step(x, x);
       states.push_back(train::State::of(*model, optimizer, result.loss));
@@ -91,10 +70,13 @@ std::string self_test() {
     }
     return states;
   };
-  const States expected = run(true);
-  const States found = run(false);
-  const std::string difference = bits_differ(expected, found, [&] { return run(true); });
-  if (!difference.empty()) throw Error(difference);
+  const auto expected = run(true);
+  const auto found = run(false);
+  for (std::size_t step = 0; step < expected.size(); ++step) {
+    const std::string difference = bits_differ(static_cast<std::int64_t>(step), expected[step],
+                                               found[step], [&] { return run(true)[step]; });
+    if (!difference.empty()) throw Error(difference);
+  }
   if (replays == 0) throw Error("nothing was replayed, so nothing was tested");
   return "equal bits: " + std::to_string(expected.back().parts()) + " tensors, " +
          std::to_string(replays) + " operators replayed";
@@ -127,11 +109,11 @@ int doctor(Output& output) {
   report.row("oneDNN", !at::hasMKLDNN()                          ? "absent"
                        : at::globalContext().userEnabledMkldnn() ? "on"
                                                                  : "off");
-  report.row(
-      "memory",
-      Bytes(static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE)).text());
-  const std::int64_t limit = cgroup_limit();
-  report.row("control group's limit", limit > 0 ? Bytes(limit).text() : "none");
+  const machine::Memory memory = machine::memory();
+  report.row("memory", Bytes(memory.total).text());
+  report.row("of it available", Bytes(memory.available).text());
+  report.row("control group's limit", memory.limit ? Bytes(*memory.limit).text() : "none");
+  if (memory.limit) report.row("left below it", Bytes(memory.limit_left).text());
   try {
     report.row("self-test", self_test());
   } catch (const std::exception& error) {

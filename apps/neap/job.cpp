@@ -40,14 +40,6 @@ plugin::Definition find_model(const std::string& name) {
   return names_library(name) ? load_own_model(name) : built_in_model(name);
 }
 
-train::Budget parse_budget(const std::string& text, const char* option) {
-  try {
-    return train::Budget::parse(text);
-  } catch (const InvalidArgument& error) {
-    throw UsageError(std::string(option) + ": " + error.what());
-  }
-}
-
 Policy parse_policy(const TrainingOptions& options) {
   const std::string& text = options.policy;
   if (text == "planned") return Planned{.cache = options.plan_cache};

@@ -20,8 +20,6 @@ namespace neap::app {
 // One of the command's models, or that of a library. Throws: as load_own_model().
 plugin::Definition find_model(const std::string& name);
 
-// The value of an option. Throws: UsageError.
-train::Budget parse_budget(const std::string& text, const char* option = "--budget");
 // Of --policy and --plan-cache. Throws: UsageError.
 Policy parse_policy(const TrainingOptions& options);
 // Throws: UsageError when a batch cannot be cut into so many parts.

@@ -11,8 +11,9 @@
 #include <c10/util/Exception.h>
 
 #include <csignal>
-#include <cstdio>
 #include <exception>
+#include <optional>
+#include <string>
 
 namespace neap::app {
 
@@ -29,17 +30,24 @@ void on_interrupt(int signal) {
 
 int run(const CommandLine& line) {
   Output output;
+  std::optional<Sibling> sibling;
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error that write reports
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that grows too large
+  if (line.command == Command::Verify) sibling.emplace();  // before LibTorch has threads
   neap::install();
   if (line.threads() > 0) at::set_num_threads(static_cast<int>(line.threads()));
+  if (sibling && sibling->is_second()) {
+    serve_plain_steps(line.training, *sibling);
+    return 0;
+  }
   try {
     switch (line.command) {
       case Command::Train:
         return train(line.training, output);
       case Command::Verify:
-        return verify(line.training, output);
+        return verify(line.training, output, *sibling);
       case Command::Analyze:
         return analyze(line.measuring, output);
       case Command::Bench:
@@ -57,19 +65,19 @@ int run(const CommandLine& line) {
     }
     return line.exit_code;
   } catch (const UsageError& error) {
-    std::fprintf(stderr, "neap: %s\n", error.what());
+    say(std::string("neap: ") + error.what());
     return 2;
   } catch (const Interrupted&) {
-    std::fprintf(stderr, "neap: interrupted\n");
+    say("neap: interrupted");
     return kInterrupted;
   } catch (const c10::Error& error) {
-    std::fprintf(stderr, "neap: %s\n", error.what_without_backtrace());
+    say(std::string("neap: ") + error.what_without_backtrace());
     return 1;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "neap: %s\n", error.what());
+    say(std::string("neap: ") + error.what());
     return 1;
   } catch (...) {
-    std::fprintf(stderr, "neap: an exception of no known type; throw one of std::exception\n");
+    say("neap: an exception of no known type; throw one of std::exception");
     return 1;
   }
 }

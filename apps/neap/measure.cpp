@@ -1,14 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap analyze, neap bench, neap max-batch: what training a model takes, measured without data.
+#include "budget.h"
 #include "commands.h"
-#include "job.h"
+#include "values.h"
 
 #include <neap/analysis.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -18,13 +17,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 double parse_margin(const std::string& text) {
-  const std::size_t end = text.size() - (text.ends_with('%') ? 1 : 0);
-  double percent = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + end, percent);
-  if (error != std::errc() || stop != text.data() + end || !(percent >= 0 && percent < 100)) {
+  const std::optional<double> percent = parse_percent(text.ends_with('%') ? text : text + '%');
+  if (!percent || !(*percent >= 0 && *percent < 100)) {
     throw UsageError("--margin: '" + text + "' is not a share; write 0% to below 100%, as 2%");
   }
-  return percent;
+  return *percent;
 }
 
 // `task` must outlive the result.
@@ -42,17 +39,36 @@ analysis::TrainingOptions training_of(const MeasuringOptions& options, const Tas
   return training;
 }
 
-// A share is one of what a plain step of the largest batch needs.
+void warn_if_too_large(const std::optional<Bytes>& budget) {
+  const std::string warning = why_too_large(budget);
+  if (!warning.empty()) say(warning);
+}
+
+// A share is one of what a plain step of the largest batch needs. No other model may be there: it would count as what stays
+// between steps.
 std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task) {
   const train::Budget wanted = parse_budget(options.budget);
-  if (!wanted.is_share()) return wanted.bytes({});
-  Job job = task.make_job();
-  const train::MicroBatch batch = task.make_batch(std::ranges::max(options.batch_sizes), 0);
-  const train::PlainStep plain = train::measure_plain(job.loss, *job.optimizer, batch.x, batch.y);
+  train::PlainStep plain{};
+  if (wanted.is_share()) {
+    const PlainNeed need =
+        plain_need(task, task.make_batch(std::ranges::max(options.batch_sizes), 0));
+    if (!need.note.empty()) say(need.note);
+    plain = need.step;
+    say("a plain step of the largest batch needs " + plain.peak.text() + "; the budget of " +
+        options.budget + " is " + wanted.bytes(plain)->text());
+  }
   const std::optional<Bytes> budget = wanted.bytes(plain);
-  std::fprintf(stderr, "a plain step of the largest batch needs %s; the budget of %s is %s\n",
-               plain.peak.text().c_str(), options.budget.c_str(), budget->text().c_str());
+  warn_if_too_large(budget);
   return budget;
+}
+
+template <class Result>
+void show(const Result& result, const MeasuringOptions& options, Output& output) {
+  if (options.json) {
+    output.json(Json::parse(result.to_json()));
+  } else {
+    output.line(result.text());
+  }
 }
 
 }  // namespace
@@ -60,11 +76,11 @@ std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task
 int analyze(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
   const analysis::TrainingOptions training = training_of(options, task);
-  torch::manual_seed(training.seed);
-  const train::Model model = task.make_model();
-  (void)parse_budget(options.budget);
+  (void)task.make_model();  // refuses samples before make_batch gets them
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
   const std::optional<Bytes> budget = budget_of(options, task);
+  torch::manual_seed(training.seed);
+  const train::Model model = task.make_model();
   const analysis::PerformanceResult result =
       PerformanceAnalyzer(model, task.samples().shape, options.batch_sizes,
                           {.training = training, .budget = budget})
@@ -74,9 +90,8 @@ int analyze(const MeasuringOptions& options, Output& output) {
   csv.write([&](std::ostream& out) { out << result.csv(); });
   svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
   if (options.json) {
-    output.line(Json{{"performance", Json::parse(result.to_json())},
-                     {"memory", Json::parse(usage.to_json())}}
-                    .dump());
+    output.json(Json{{"performance", Json::parse(result.to_json())},
+                     {"memory", Json::parse(usage.to_json())}});
   } else {
     output.line(result.text());
     output.line(usage.text());
@@ -87,21 +102,27 @@ int analyze(const MeasuringOptions& options, Output& output) {
 int bench(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
   (void)task.make_model();  // refuses samples before make_batch gets them
-  for (const std::string& budget : options.budgets) (void)parse_budget(budget, "--budgets");
+  std::vector<std::string> budgets = options.budgets;
+  for (std::string& text : budgets) {
+    const train::Budget budget = parse_budget(text, "--budgets");
+    if (budget.is_share()) continue;
+    const std::optional<Bytes> bytes = budget.bytes({});
+    if (text == "auto") text = std::to_string(bytes->count());
+    warn_if_too_large(bytes);
+  }
   const GradientCheckpointBenchmark benchmark(
       [&](bool use_checkpoint) { return task.make_model(use_checkpoint); }, {task.samples().shape},
-      options.batch_sizes, {.training = training_of(options, task), .budgets = options.budgets});
+      options.batch_sizes, {.training = training_of(options, task), .budgets = budgets});
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
   const analysis::BenchmarkResult result = benchmark.run_benchmark();
   csv.write([&](std::ostream& out) { out << result.csv(); });
   svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
-  output.line(options.json ? Json::parse(result.to_json()).dump() : result.text());
+  show(result, options, output);
   int code = 0;
   for (const analysis::BenchmarkRow& row : result.rows) {
     if (row.difference.empty()) continue;
-    std::fprintf(stderr, "neap: batch %lld, %s: bits are not proved to be the plain step's: %s\n",
-                 static_cast<long long>(row.batch_size), row.variant.c_str(),
-                 row.difference.c_str());
+    say("neap: batch " + std::to_string(row.batch_size) + ", " + row.variant +
+        ": bits are not proved to be the plain step's: " + row.difference);
     code = 1;
   }
   return code;
@@ -115,6 +136,7 @@ int max_batch(const MeasuringOptions& options, Output& output) {
                      "' is no number of bytes, and there is no batch yet that it could be a share "
                      "of; write it as 4GiB");
   }
+  warn_if_too_large(wanted.bytes({}));
   const double margin = parse_margin(options.margin);
   const analysis::MaxBatchResult result = neap::max_batch(
       [&] {
@@ -128,15 +150,14 @@ int max_batch(const MeasuringOptions& options, Output& output) {
       },
       *wanted.bytes({}),
       {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds});
-  output.line(options.json ? Json::parse(result.to_json()).dump() : result.text());
+  show(result, options, output);
   if (result.neap.batch_size > 0) return 0;
   if (result.neap.trials.empty()) {
-    std::fprintf(stderr,
-                 "neap: no batch was tried inside %s within --time-limit; name a longer one\n",
-                 result.budget.text().c_str());
+    say("neap: no batch was tried inside " + result.budget.text() +
+        " within --time-limit; name a longer one");
   } else {
-    std::fprintf(stderr, "neap: no batch trains in %s: %s\n", result.budget.text().c_str(),
-                 result.neap.trials.back().refusal.c_str());
+    say("neap: no batch trains in " + result.budget.text() + ": " +
+        result.neap.trials.back().refusal);
   }
   return 1;
 }

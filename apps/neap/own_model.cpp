@@ -24,6 +24,9 @@ constexpr std::string_view kOurs = NEAP_VERSION " and LibTorch " TORCH_VERSION;
 std::string content_of(const std::string& path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) refuse(path, "is a folder; name the library");
+  if (std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error)) {
+    refuse(path, "is no file but a pipe or a device; name the library");
+  }
   std::ifstream file(path, std::ios::binary);
   std::string content{std::istreambuf_iterator<char>(file), {}};
   if (!file)

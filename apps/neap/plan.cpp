@@ -3,16 +3,15 @@
 // neap plan: what a traced step frees and makes again inside a budget, and what each budget costs.
 #include "commands.h"
 #include "trace.h"
+#include "values.h"
 
 #include <neap/engine.h>
 #include <neap/planner.h>
 #include <neap/report.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -34,15 +33,13 @@ Wanted parse_wanted(const std::string& text) {
       throw UsageError(std::string("--budget: ") + error.what());
     }
   }
-  const char* const end = text.data() + text.size() - 1;
-  double percent = 0;
-  const auto [stop, error] = std::from_chars(text.data(), end, percent);
-  if (error != std::errc() || stop != end || !(percent >= 0 && percent <= 100)) {
+  const std::optional<double> percent = parse_percent(text);
+  if (!percent || !(*percent >= 0 && *percent <= 100)) {
     throw UsageError("--budget: '" + text +
                      "' is no share of what the plain step needs; write 0% to 100%, or bytes, as "
                      "1.5GiB");
   }
-  return percent / 100;
+  return *percent / 100;
 }
 
 std::string milliseconds(std::int64_t ns) {
@@ -123,8 +120,8 @@ class Planning {
       for (const planner::Start& start : solution.starts) {
         starts.push_back({{"name", start.name}, {"extra_ns", number(start.rerun_ns)}});
       }
-      output_.line(Json{{"label", trace_.label},
-                        {"head_bytes", head},
+      output_.json(Json{{"label", trace_.label},
+                        {"plain_base_bytes", head},
                         {"plain_peak_bytes", plain_peak},
                         {"plain_ns", solution.plain_ns},
                         {"budget_bytes", solution.plan.budget},
@@ -135,8 +132,7 @@ class Planning {
                         {"bound_ns", solution.bound_ns},
                         {"reruns", outcome.reruns},
                         {"starts", starts},
-                        {"winner", solution.winner}}
-                       .dump());
+                        {"winner", solution.winner}});
       return;
     }
     const std::int64_t plain_ns = solution.plain_ns;
@@ -161,7 +157,7 @@ class Planning {
     }
     rows.emplace_back("the plan's start", solution.winner);
     if (on_error) {
-      std::fprintf(stderr, "%s\n", table(rows).c_str());
+      say(table(rows));
     } else {
       output_.line(table(rows));
     }
@@ -181,15 +177,13 @@ class Planning {
                         {"extra_ns", number(point.rerun_ns)},
                         {"bound_ns", number(point.bound_ns)}});
     }
-    output_.line(Json{
-        {"label", trace_.label},
-        {"head_bytes", frontier.head.count()},
-        {"plain_peak_bytes", frontier.plain.count()},
-        {"plain_ns", frontier.plain_ns},
-        {"floor_bytes", frontier.floor.count()},
-        {"floor_operator", frontier.floor_operator},
-        {"points",
-         points}}.dump());
+    output_.json(Json{{"label", trace_.label},
+                      {"plain_base_bytes", frontier.head.count()},
+                      {"plain_peak_bytes", frontier.plain.count()},
+                      {"plain_ns", frontier.plain_ns},
+                      {"floor_bytes", frontier.floor.count()},
+                      {"floor_operator", frontier.floor_operator},
+                      {"points", points}});
   }
 
   [[nodiscard]] std::string name_of(std::int64_t op) const {

@@ -10,8 +10,8 @@
 #include <neap/planner.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <sstream>
+#include <string>
 #include <vector>
 
 namespace neap::app {
@@ -40,13 +40,10 @@ void announce(const graph::Trace& trace, const std::string& file) {
       ++storages;
     }
   }
-  std::fprintf(
-      stderr,
-      "%s: %zu operators, %zu storages; its plain peak is %s, of which %s are there before "
-      "it; next: neap plan %s --budget 50%%\n",
-      trace.label.c_str(), operators, storages,
-      Bytes(graph::run_plainly(trace).peak).text().c_str(),
-      planner::budget_of_share(trace, 0).text().c_str(), file.c_str());
+  say(trace.label + ": " + std::to_string(operators) + " operators, " + std::to_string(storages) +
+      " storages; its plain peak is " + Bytes(graph::run_plainly(trace).peak).text() +
+      ", of which " + planner::budget_of_share(trace, 0).text() +
+      " are there before it; next: neap plan " + file + " --budget 50%");
 }
 
 }  // namespace

@@ -1,86 +1,183 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap verify: the same steps twice, plain and inside a budget, and all bits compared.
+// neap verify: the same steps twice, plain and inside a budget, and all bits compared after each. The plain ones run in a process
+// of their own: in this one they would take their bytes from the budget. The two take turns.
 #include "bits.h"
+#include "budget.h"
 #include "commands.h"
-#include "job.h"
+#include "sibling.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <optional>
-#include <vector>
+#include <string>
+#include <utility>
 
 namespace neap::app {
 namespace {
 
-struct Run {
-  States states;
+// Of the messages of the second process, by their first character.
+constexpr char kState = 's', kFailed = 'f', kInterruption = 'i';
+
+// A model in training, plain or inside a budget.
+class Steps {
+ public:
+  Steps(const Task& task, std::int64_t batch_size, std::int64_t accumulate,
+        const train::TrainerOptions& how)
+      : task_(task),
+        batch_size_(batch_size),
+        accumulate_(accumulate),
+        job_(task.make_job()),
+        trainer_(job_.loss, *job_.optimizer, how) {}
+
+  train::State next() {
+    const train::MicroBatch batch = task_.batch_of_step(batch_size_, step_++);
+    const train::StepResult result = trainer_.step(batch.x, batch.y, accumulate_);
+    train::State state = train::State::of(job_.model.module(), *job_.optimizer, result.loss);
+    replays += result.stats.replays;
+    planned += result.stats.plan_hits;
+    finish_planning();  // so that later steps do follow one
+    peak = std::max(peak, result.peak);
+    // The other process needs the memory now.
+    memory::trim();
+    return state;
+  }
+
   std::int64_t replays = 0;
   std::int64_t planned = 0;  // steps
   Bytes peak;
+
+ private:
+  const Task& task_;
+  std::int64_t batch_size_;
+  std::int64_t accumulate_;
+  Job job_;
+  train::Trainer trainer_;
+  std::int64_t step_ = 0;
 };
 
-Run run_steps(const Task& task, std::int64_t accumulate,
-              const std::vector<train::MicroBatch>& batches, const train::TrainerOptions& how) {
-  Job job = task.make_job();
-  train::Trainer trainer(job.loss, *job.optimizer, how);
-  Run run;
-  for (const train::MicroBatch& batch : batches) {
-    if (stop_requested) throw Interrupted();
-    const train::StepResult result = trainer.step(batch.x, batch.y, accumulate);
-    run.states.push_back(train::State::of(job.model.module(), *job.optimizer, result.loss));
-    run.replays += result.stats.replays;
-    run.planned += result.stats.plan_hits;
-    finish_planning();  // so that later steps do follow one
-    run.peak = std::max(run.peak, result.peak);
+struct Run {
+  explicit Run(const TrainingOptions& options)
+      : task(Task::without_data(options, find_model(options.model))),
+        batch_size(task.batch_size(options.batch_size, kVerifyingBatch)),
+        accumulate(options.accumulate) {
+    check_parts(accumulate, batch_size);
   }
-  return run;
-}
+  [[nodiscard]] Steps steps(const train::TrainerOptions& how) const {
+    return {task, batch_size, accumulate, how};
+  }
+  Task task;
+  std::int64_t batch_size;
+  std::int64_t accumulate;
+};
+
+// The plain steps, as the first process sees them.
+class PlainSteps {
+ public:
+  explicit PlainSteps(Sibling& sibling) : sibling_(sibling) {}
+
+  train::State next() { return ask("next"); }
+  // Of a model of its own, after so many steps.
+  train::State again(std::int64_t steps) { return ask(std::to_string(steps)); }
+  [[nodiscard]] Bytes peak() const { return peak_; }
+
+ private:
+  train::State ask(const std::string& what) {
+    std::optional<std::string> answer;
+    if (sibling_.send(what)) answer = sibling_.receive();
+    if (!answer) {
+      throw Error("the process with the plain steps " + sibling_.ending() +
+                  "; where that is for want of memory, take a smaller --batch-size");
+    }
+    const std::string_view text = std::string_view(*answer).substr(1);
+    if (answer->front() == kInterruption) throw Interrupted();
+    if (answer->front() == kFailed) throw Error("plain steps: " + std::string(text));
+    std::int64_t peak = 0;
+    const std::size_t end = text.find('\n');
+    std::from_chars(text.data(), text.data() + end, peak);
+    peak_ = std::max(peak_, Bytes(peak));
+    return train::State::unpacked(text.substr(end + 1));
+  }
+
+  Sibling& sibling_;
+  Bytes peak_;
+};
 
 }  // namespace
 
-int verify(const TrainingOptions& options, Output& output) {
-  const train::Budget wanted = parse_budget(options.budget);
-  const Task task = Task::without_data(options, find_model(options.model));
-  const std::int64_t batch_size = task.batch_size(options.batch_size, kVerifyingBatch);
-  check_parts(options.accumulate, batch_size);
-  std::vector<train::MicroBatch> batches;
-  for (std::int64_t step = 0; step < options.steps; ++step) {
-    batches.push_back(task.batch_of_step(batch_size, step));
+void serve_plain_steps(const TrainingOptions& options, Sibling& sibling) {
+  std::optional<Run> run;
+  std::optional<Steps> steps;
+  const auto answer = [&](const std::string& question) {
+    if (!run) run.emplace(options);
+    if (question == "next") {
+      if (!steps) steps.emplace(run->steps({.plain = true}));
+      const train::State state = steps->next();
+      return kState + std::to_string(steps->peak.count()) + '\n' + state.packed();
+    }
+    std::int64_t count = 0;
+    std::from_chars(question.data(), question.data() + question.size(), count);
+    Steps others = run->steps({.plain = true});
+    while (--count > 0) (void)others.next();
+    const train::State state = others.next();
+    return kState + std::to_string(others.peak.count()) + '\n' + state.packed();
+  };
+  while (const std::optional<std::string> question = sibling.receive()) {
+    std::string message;
+    try {
+      message = answer(*question);
+    } catch (const Interrupted&) {
+      message = kInterruption;
+    } catch (const c10::Error& error) {
+      message = kFailed + std::string(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      message = kFailed + std::string(error.what());
+    } catch (...) {
+      message = kFailed + std::string("an exception of no known type; throw one of std::exception");
+    }
+    if (!sibling.send(message)) return;
   }
+}
+
+int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
+  const train::Budget wanted = parse_budget(options.budget);
+  const Run run(options);
   train::PlainStep plain{};
   if (wanted.is_share()) {
-    Job job = task.make_job();
-    plain = train::measure_plain(job.loss, *job.optimizer, batches[0].x, batches[0].y,
-                                 options.accumulate);
+    const PlainNeed need =
+        plain_need(run.task, run.task.batch_of_step(run.batch_size, 0), run.accumulate);
+    if (!need.note.empty()) {
+      throw Error(need.note + ", " + need.step.peak.text() +
+                  "; so no plain steps can be compared with: take a smaller --batch-size");
+    }
+    plain = need.step;
   }
   const std::optional<Bytes> budget = wanted.bytes(plain);
+  if (const std::string warning = why_too_large(budget); !warning.empty()) say(warning);
 
-  const Run expected = run_steps(task, options.accumulate, batches, {.plain = true});
-  const Run found = run_steps(task, options.accumulate, batches,
-                              {.budget = budget, .policy = parse_policy(options)});
-
-  const std::string difference = bits_differ(expected.states, found.states, [&] {
-    return run_steps(task, options.accumulate, batches, {.plain = true}).states;
-  });
-  if (!difference.empty()) {
-    output.line(difference);
-    return 1;
-  }
+  PlainSteps expected(sibling);
+  Steps found = run.steps({.budget = budget, .policy = parse_policy(options)});
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
-  for (const train::State& state : found.states) {
-    bytes += state.bytes();
-    tensors += state.parts();
+  for (std::int64_t step = 0; step < options.steps; ++step) {
+    if (stop_requested) throw Interrupted();
+    const train::State before = expected.next();
+    const train::State after = found.next();
+    const std::string difference =
+        bits_differ(step, before, after, [&] { return expected.again(step + 1); });
+    if (!difference.empty()) {
+      output.line(difference);
+      return 1;
+    }
+    bytes += after.bytes();
+    tensors += after.parts();
   }
   output.line("equal bits: " + std::to_string(tensors) + " tensors, " + std::to_string(bytes) +
               " bytes");
-  std::fprintf(stderr,
-               "%zu steps: plain peak %s, budget %s, peak %s, %lld operators replayed, "
-               "%lld steps by a plan\n",
-               batches.size(), expected.peak.text().c_str(),
-               budget ? budget->text().c_str() : "none", found.peak.text().c_str(),
-               static_cast<long long>(found.replays), static_cast<long long>(found.planned));
+  say(std::to_string(options.steps) + " steps: plain peak " + expected.peak().text() + ", budget " +
+      (budget ? budget->text() : "none") + ", peak " + found.peak.text() + ", " +
+      std::to_string(found.replays) + " operators replayed, " + std::to_string(found.planned) +
+      " steps by a plan");
   return 0;
 }
 

@@ -3,7 +3,9 @@
 """cgroup_test.py NEAP: the same job in a memory cgroup, with a budget and without one.
 
 The limit is what an idle program takes, the budget, and 64 MiB; with two threads, since what each takes beside LibTorch's memory
-would otherwise grow with the processor's cores. With the budget the job ends; without one the kernel kills it.
+would otherwise grow with the processor's cores. With the budget the job ends; without one the kernel kills it. A share of what a
+plain step needs is known there although that step does not fit, auto is a budget that fits, and a budget above the limit is
+warned of.
 Ends with 77, "skipped" to ctest, where no memory cgroup can be made.
 """
 import json
@@ -61,9 +63,10 @@ class Cgroup:
         self.folder.rmdir()
 
 
-def train(neap, arguments, cgroup=None):
+def train(neap, arguments, cgroup=None, quiet=True):
     return subprocess.run(
-        [neap, "train", "--data", "fashion-mnist", "--threads", "2", "--json", "--quiet", *arguments],
+        [neap, "train", "--data", "fashion-mnist", "--threads", "2", "--json",
+         *(["--quiet"] if quiet else []), *arguments],
         preexec_fn=cgroup.enter if cgroup else None, capture_output=True, text=True)
 
 
@@ -81,8 +84,29 @@ def main():
         assert inside["peak_bytes"] <= BUDGET, inside
         assert inside["replays"] > 0, inside
         plain = train(neap, [*JOB, "--budget", "none"], cgroup)
+        share = train(neap, [*JOB, "--budget", "30%", "--no-test"], cgroup, quiet=False)
+        whole = train(neap, [*JOB, "--budget", "30%", "--no-test"], quiet=False)
+        auto = train(neap, [*JOB, "--budget", "auto", "--no-test"], cgroup, quiet=False)
+        above = train(neap, ["--model", "mlp", "--batch-size", "1", "--steps", "1", "--budget", "64GiB", "--no-test"],
+                      cgroup, quiet=False)
+        doctor = subprocess.run([neap, "doctor"], preexec_fn=cgroup.enter, capture_output=True, text=True)
     assert plain.returncode == -signal.SIGKILL, \
         f"without neap, exit {plain.returncode} inside of {limit} bytes: {plain.stdout}{plain.stderr}"
+    measured = summary(whole)["plain_peak_bytes"]
+    assert measured > limit, (measured, limit)
+    assert "would not fit in what is left" in share.stderr, share.stderr
+    assert "would not fit" not in whole.stderr, whole.stderr
+    estimated = summary(share)
+    assert abs(estimated["plain_peak_bytes"] - measured) < 0.03 * measured, (estimated, measured)
+    assert estimated["peak_bytes"] <= estimated["budget_bytes"], estimated
+    assert estimated["plain_step_ms_median"] is None, estimated
+    inside_auto = summary(auto)
+    assert BUDGET / 2 < inside_auto["budget_bytes"] < limit, inside_auto
+    assert "of the container's" in auto.stderr, auto.stderr
+    assert "warning: a budget of 64.0 GiB is more than what is left" in above.stderr, above.stderr
+    summary(above)
+    text = next(line for line in doctor.stdout.splitlines() if "control group's limit" in line)
+    assert text.endswith(f"{limit / MIB:.1f} MiB"), text
     print(f"a limit of {limit / MIB:.0f} MiB: with a budget of {BUDGET / MIB:.0f} MiB the job ended, "
           f"with {inside['replays']} replays; without one it was killed")
 

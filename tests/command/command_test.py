@@ -5,6 +5,8 @@ import gzip
 import json
 import os
 import pathlib
+import re
+import resource
 import signal
 import struct
 import subprocess
@@ -16,7 +18,7 @@ NEAP = sys.argv.pop(1)
 OWN_MODEL = pathlib.Path(sys.argv.pop(1))  # the library of examples/own_model
 UNSTEADY_MODEL = pathlib.Path(sys.argv.pop(1))  # that of unsteady_model.cpp
 FORTUNES = pathlib.Path("/usr/share/games/fortunes/cookie")
-SUMMARY_KEYS = {"budget_bytes", "peak_bytes", "plain_peak_bytes", "max_rss_bytes", "replays",
+SUMMARY_KEYS = {"ending", "reason", "budget_bytes", "peak_bytes", "plain_peak_bytes", "max_rss_bytes", "replays",
                 "step_ms_median", "loss", "accuracy"}
 
 
@@ -78,7 +80,7 @@ class CommandTest(unittest.TestCase):
     def test_wrong_use_ends_with_2_and_names_what_is_wrong(self):
         for arguments, text in [
                 ([], "subcommand"),
-                (["fly"], "subcommand"),
+                (["fly"], "'fly' is no command"),
                 (["train", "--modle", "mlp"], "--modle"),
                 (["train", "--model", "vgg"], "vgg not in {gpt,mlp,resnet,transformer}, and no path of a "
                                               "library"),
@@ -87,16 +89,16 @@ class CommandTest(unittest.TestCase):
                 (["train", "--budget", "-5"], "'-5' is not a number of bytes"),
                 (["train", "--budget", "0%"], "'0%' is not a share"),
                 (["train", "--budget", "x%"], "'x%' is not a share"),
-                (["train", "--batch-size", "0"], "0 not in range"),
-                (["train", "--steps", "-1"], "-1 not in range"),
-                (["train", "--lr", "fast"], "fast"),
+                (["train", "--batch-size", "0"], "--batch-size: '0' is no whole number from 1 to 1099511627776"),
+                (["train", "--steps", "-1"], "--steps: '-1' is no whole number from 0 to"),
+                (["train", "--lr", "nan"], "--lr: 'nan' is no number from 0 to 1e+06"),
                 (["verify", "--budget", ""], "--budget"),
                 (["train", "--policy", "best"], "--policy: 'best'; expected planned, online, or"),
                 (["train", "--policy", "online", "--plan-cache", "x"],
                  "--plan-cache keeps the plans of --policy planned"),
                 (["verify", "--json"], "--json"),
                 (["train", "--config", "nowhere.toml"], "nowhere.toml"),
-                (["analyze", "--batch-sizes", "8,0"], "--batch-sizes: Value 0 not in range"),
+                (["analyze", "--batch-sizes", "8,0"], "--batch-sizes: '0' is no whole number from 1 to"),
                 (["analyze", "--input", "3,x,32"], "--input"),
                 (["analyze", "--input", "7"], "--model resnet: --input has samples of 7, and this "
                                               "model reads pictures"),
@@ -264,6 +266,91 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"equal bits: \d+ tensors, \d+ bytes")
 
+    def test_verify_takes_no_more_memory_for_more_steps(self):
+        peaks = [neap("verify", "--model", "mlp", "--budget", "none", "--batch-size", 1, "--steps", steps,
+                      "--threads", 1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (3 << 29, 3 << 29)))
+                 for steps in (1, 60)]
+        for done in peaks:
+            self.assert_ended(done, 0)
+        # A copy of each step would take 60 times this.
+        one, many = (int(re.match(r"equal bits: \d+ tensors, (\d+) bytes", done.stdout).group(1)) for done in peaks)
+        self.assertGreater(one, 32 << 20)
+        self.assertGreater(many, 59 * one)
+
+    def test_verify_ends_at_the_first_difference_however_many_steps_are_asked_for(self):
+        done = self.unsteady("inside 1", "verify", "--budget", "none", "--steps", 1 << 40)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("different bits in step 1: ", done.stdout)
+
+    def test_verify_says_why_there_are_no_plain_steps(self):
+        self.assert_ended(self.unsteady("killed", "verify", "--budget", "none"), 1,
+                          "neap: the process with the plain steps was killed by signal 9; where that is for want "
+                          "of memory, take a smaller --batch-size")
+
+    def test_an_interrupt_ends_verify_and_both_of_its_processes(self):
+        process = subprocess.Popen([NEAP, "verify", "--model", "mlp", "--budget", "none", "--steps", str(1 << 40)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (child := children.read_text().strip()):
+            pass
+        process.send_signal(signal.SIGINT)
+        self.assertIn("interrupted", process.communicate(timeout=120)[1])
+        self.assertEqual(process.returncode, 130)
+        self.assertFalse(pathlib.Path(f"/proc/{child}").exists())
+
+    def test_a_training_that_is_refused_or_not_finite_has_a_summary_with_the_reason(self):
+        for arguments, ending, reason in [
+                (["--budget", "3MiB"], "budget_exceeded", "budget of 3.0 MiB"),
+                (["--optimizer", "sgd", "--lr", "1e6", "--epochs", 50], "not_finite", "loss"),
+                (["--budget", "none", "--policy", "./nowhere.jsonl"], "failed", "nowhere.jsonl")]:
+            with self.subTest(ending):
+                done = self.train("--model", "mlp", *arguments, "--json")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                summary = json.loads(done.stdout.splitlines()[-1])
+                self.assertEqual((summary["event"], summary["ending"]), ("summary", ending))
+                self.assertIn(reason, summary["reason"])
+                self.assertIn(f"neap: {summary['reason']}", done.stderr)
+                table = self.train("--model", "mlp", *arguments)
+                self.assert_ended(table, 1, reason)
+                if ending == "failed":
+                    self.assertEqual(table.stdout, "", "there is nothing to sum up for people")
+                    continue
+                for row in ("  ended  ", "  steps  ", "  peak  "):
+                    self.assertIn(row, table.stdout)
+
+    def test_time_against_plain_is_said_of_steps_after_the_first_ones_only(self):
+        common = ("--model", "mlp", "--batch-size", 16, "--budget", "200%", "--no-test")
+        self.assertNotIn("time against plain", self.train(*common, "--steps", 19).stdout)
+        self.assertIn("time against plain", self.train(*common, "--steps", 20).stdout)
+
+    def test_a_percentage_means_the_same_in_all_commands(self):
+        common = ("--model", "mlp", "--threads", 1)
+        trained = self.json_lines(neap("train", *common, "--data", "synthetic:3x32x32:10", "--batch-size", 64,
+                                       "--budget", "80%", "--steps", 1, "--no-test", "--json"))[-1]
+        analyzed = neap("analyze", *common, "--batch-sizes", 64, "--budget", "80%", "--repetitions", 1, "--json")
+        benched = json.loads(neap("bench", *common, "--batch-sizes", 64, "--budgets", "80%", "--repetitions", 1,
+                                  "--json").stdout)["rows"]
+        verified = neap("verify", *common, "--batch-size", 64, "--budget", "80%", "--steps", 1)
+        planned = json.loads(neap("plan", *common, "--batch-size", 64, "--budget", "80%", "--json").stdout)
+        budget = trained["budget_bytes"]
+        self.assertEqual(budget, trained["plain_base_bytes"] +
+                         int(0.8 * (trained["plain_peak_bytes"] - trained["plain_base_bytes"])))
+        self.assertEqual(json.loads(analyzed.stdout)["performance"]["budget_bytes"], budget)
+        self.assertEqual(benched[2]["budget_bytes"], budget)
+        # A trace has no room that the allocator keeps between blocks.
+        self.assertLess(abs(planned["budget_bytes"] - budget), 0.01 * budget)
+        self.assertEqual(re.search(r"budget (\S+ \S+),", verified.stderr).group(1),
+                         re.search(r"80% is (.*)", analyzed.stderr).group(1))
+
+    def test_addresses_are_taken_as_they_are_needed_where_the_system_limits_them(self):
+        limit = 2000000 << 10  # ulimit -v 2000000
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            with self.subTest(kind):
+                done = neap("verify", "--model", "resnet", "--budget", "40%", "--steps", 1, "--batch-size", 16,
+                            "--threads", 1, preexec_fn=lambda kind=kind: resource.setrlimit(kind, (limit, limit)))
+                self.assert_ended(done, 0)
+                self.assertIn("equal bits", done.stdout)
+
     def test_plans_are_kept_from_one_run_to_the_next(self):
         kept = self.data / "plans"
         arguments = ("--model", "transformer", "--steps", 3, "--batch-size", 32, "--budget", "40%",
@@ -385,11 +472,11 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(done, 1, "batch 8, checkpointed: bits are not proved to be the plain step's: ")
 
     def test_a_difference_is_put_down_to_neap_only_where_plain_steps_repeat_themselves(self):
-        done = self.unsteady("model 2", "verify", "--budget", "none")  # that inside the budget
+        done = self.unsteady("inside 1", "verify", "--budget", "none")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"^different bits in step 1: loss\[0\]: plain 0x[0-9a-f]+, "
                                       r"inside the budget 0x[0-9a-f]+\n$")
-        done = self.unsteady("model 1", "verify", "--budget", "none")
+        done = self.unsteady("plain 1", "verify", "--budget", "none")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"^plain LibTorch does not repeat its own bits: step 1: loss\[0\]: "
                                       r"first 0x[0-9a-f]+, then 0x[0-9a-f]+; inside the budget all are those "
@@ -529,7 +616,7 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(process.wait(), 130)
         summary = json.loads(out.splitlines()[-1])
         self.assertLessEqual(SUMMARY_KEYS, summary.keys())
-        self.assertTrue(summary["interrupted"])
+        self.assertEqual((summary["ending"], summary["reason"]), ("interrupted", "interrupted"))
 
 
 if __name__ == "__main__":

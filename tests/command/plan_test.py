@@ -12,9 +12,9 @@ import unittest
 import xml.etree.ElementTree
 
 NEAP = sys.argv.pop(1)
-PLAN_KEYS = {"label", "head_bytes", "plain_peak_bytes", "plain_ns", "budget_bytes", "predicted_peak_bytes",
+PLAN_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "budget_bytes", "predicted_peak_bytes",
              "arena_bytes", "predicted_ns", "extra_ns", "bound_ns", "reruns", "starts", "winner"}
-FRONTIER_KEYS = {"label", "head_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points"}
+FRONTIER_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points"}
 SMALL = ("--model", "resnet", "--input", "3,16,16", "--batch-size", 16, "--threads", 1)
 LABEL = "resnet 3x16x16 batch 16 adamw"
 
@@ -89,8 +89,8 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(head, {"neap_plan": 1, "budget": shown["budget_bytes"],
                                 "predicted_peak": shown["predicted_peak_bytes"],
                                 "predicted_ns": shown["predicted_ns"]})
-        room = shown["plain_peak_bytes"] - shown["head_bytes"]
-        self.assertEqual(shown["budget_bytes"], shown["head_bytes"] + room // 2)
+        room = shown["plain_peak_bytes"] - shown["plain_base_bytes"]
+        self.assertEqual(shown["budget_bytes"], shown["plain_base_bytes"] + room // 2)
         self.assertLessEqual(shown["predicted_peak_bytes"], shown["budget_bytes"])
         self.assertGreaterEqual(shown["arena_bytes"], shown["predicted_peak_bytes"])
         self.assertLessEqual(shown["arena_bytes"], 1.03 * shown["predicted_peak_bytes"])

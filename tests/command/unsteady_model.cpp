@@ -5,7 +5,11 @@
 
 #include <torch/torch.h>
 
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 
@@ -14,6 +18,13 @@ namespace {
 bool is_unsteady(const char* how) {
   const char* const wanted = std::getenv("UNSTEADY");
   return wanted != nullptr && std::string(wanted) == how;
+}
+
+// That of neap verify, whose parent is the same program.
+bool is_plain_process() {
+  std::error_code error;
+  const auto parent = "/proc/" + std::to_string(getppid()) + "/exe";
+  return std::filesystem::equivalent("/proc/self/exe", parent, error);
 }
 
 // Says of each token that the next is a blank.
@@ -33,7 +44,9 @@ struct NetImpl : torch::nn::Module {
   NetImpl() : linear(register_module("linear", torch::nn::Linear(4, 2))) {}
   at::Tensor forward(const at::Tensor& x) {
     static int calls = 0;
-    if (is_unsteady(("model " + std::to_string(number_)).c_str())) return linear(x) * 2;
+    const std::string place = is_plain_process() ? "plain " : "inside ";
+    if (is_unsteady((place + std::to_string(number_)).c_str())) return linear(x) * 2;
+    if (is_unsteady("killed") && is_plain_process()) std::raise(SIGKILL);
     const at::Tensor scores = linear(is_unsteady("shapes") ? torch::cat({x, x}, 1) : x);
     return is_unsteady("forward") ? scores * ++calls : scores;
   }

@@ -1,0 +1,91 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "progress.h"
+
+#include "output.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <utility>
+
+namespace neap::app {
+namespace {
+
+std::string duration(double seconds) {
+  std::array<char, 32> text{};
+  const auto whole = static_cast<long long>(seconds);
+  if (whole >= 3600) {
+    std::snprintf(text.data(), text.size(), "%lldh%02lldm", whole / 3600, whole / 60 % 60);
+  } else {
+    std::snprintf(text.data(), text.size(), "%lldm%02llds", whole / 60, whole % 60);
+  }
+  return text.data();
+}
+
+// Asked each time: people resize their terminals.
+std::size_t columns() {
+  winsize size{};
+  constexpr std::size_t kUsual = 80;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+}
+
+// Not into the last column: some terminals begin a new line then.
+std::string fitting(const std::vector<std::string>& parts, std::size_t columns) {
+  const std::size_t most = columns - 1;
+  std::string text;
+  for (const std::string& part : parts) {
+    const std::string next = (text.empty() ? "" : "  ") + part;
+    if (text.size() + next.size() > most) break;
+    text += next;
+  }
+  return text.empty() ? parts[0].substr(0, most) : text;
+}
+
+}  // namespace
+
+Progress::Progress(std::string what, std::int64_t total, bool quiet)
+    : what_(std::move(what)),
+      total_(total),
+      quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      shown_(start_) {}
+
+Progress::~Progress() {
+  if (open_) std::fputc('\n', stderr);
+}
+
+void Progress::note(const std::string& text) {
+  if (quiet_ || text.empty()) return;
+  if (std::exchange(open_, false)) std::fputc('\n', stderr);
+  say(text);
+}
+
+void Progress::advance(std::int64_t samples, const std::vector<std::string>& figures) {
+  ++done_;
+  samples_ += samples;
+  if (quiet_) return;
+  const auto now = std::chrono::steady_clock::now();
+  const auto interval = terminal_ ? std::chrono::milliseconds(250) : std::chrono::seconds(10);
+  if (done_ > 1 && done_ < total_ && now - shown_ < interval) return;
+  shown_ = now;
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  const double left = seconds / static_cast<double>(done_) * static_cast<double>(total_ - done_);
+  std::vector<std::string> parts{what_ + ' ' + std::to_string(done_) + '/' + std::to_string(total_),
+                                 duration(left) + " left"};
+  parts.insert(parts.end(), figures.begin(), figures.end());
+  const double speed = static_cast<double>(samples_) / std::max(seconds, 1e-9);
+  parts.insert(parts.begin() + (figures.empty() ? 2 : 3), format_number("%.0f samples/s", speed));
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", fitting(parts, columns()).c_str());
+    open_ = true;
+  } else {
+    say(fitting(parts, std::string::npos));
+  }
+  std::fflush(stderr);
+}
+
+}  // namespace neap::app

@@ -1,0 +1,48 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""How the tests of the command run it: the command is the first argument of the test program."""
+import gzip
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+NEAP = sys.argv.pop(1)
+
+
+def neap(*arguments, **options):
+    return subprocess.run([NEAP, *map(str, arguments)], stdout=options.pop("stdout", subprocess.PIPE),
+                          stderr=options.pop("stderr", subprocess.PIPE), text=True, timeout=300, **options)
+
+
+def idx(magic, extents, items):
+    return struct.pack(">I", magic) + b"".join(struct.pack(">I", n) for n in extents) + bytes(items)
+
+
+def write_pictures(folder, count=256):
+    """A data set like MNIST: `count` pictures, for training and for tests."""
+    images = idx(0x803, [count, 28, 28], ((i * i) >> 3 & 255 for i in range(count * 784)))
+    labels = idx(0x801, [count], (i % 10 for i in range(count)))
+    for prefix in ("train", "t10k"):
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+
+
+class CommandTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
+
+    def assert_ended(self, done, code, *texts):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for text in texts:
+            self.assertIn(text, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        self.assertNotIn("frame #", done.stderr)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
