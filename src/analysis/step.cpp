@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 namespace neap::analysis {
@@ -107,12 +108,17 @@ Measurement Steps::measurement(std::int64_t batch_size) const {
   return result;
 }
 
-GeneratorGuard::GeneratorGuard()
-    : state_(at::globalContext().defaultGenerator(at::kCPU).get_state()) {}
+GeneratorGuard::GeneratorGuard() {
+  const at::Tensor state = at::globalContext().defaultGenerator(at::kCPU).get_state();
+  const auto* const bytes = state.const_data_ptr<unsigned char>();
+  state_.assign(bytes, bytes + state.numel());
+}
 
 GeneratorGuard::~GeneratorGuard() {
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  generator.set_state(state_);
+  const at::Tensor state = torch::empty({static_cast<std::int64_t>(state_.size())}, torch::kByte);
+  std::memcpy(state.mutable_data_ptr(), state_.data(), state_.size());
+  generator.set_state(state);
 }
 
 void check_training(const char* what, const TrainingOptions& options) {

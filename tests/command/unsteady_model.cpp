@@ -43,7 +43,7 @@ TORCH_MODULE(Blanks);
 struct NetImpl : torch::nn::Module {
   NetImpl() : linear(register_module("linear", torch::nn::Linear(4, 2))) {}
   at::Tensor forward(const at::Tensor& x) {
-    static int calls = 0;
+    static int calls = getpid();  // so that two processes differ too
     const std::string place = is_plain_process() ? "plain " : "inside ";
     if (is_unsteady((place + std::to_string(number_)).c_str())) return linear(x) * 2;
     if (is_unsteady("killed") && is_plain_process()) std::raise(SIGKILL);
