@@ -130,6 +130,22 @@ std::string what_is_unknown(CLI::App& app, int argc, char** argv) {
   return {};
 }
 
+// CLI11 leaves them out: 8,,16 would be two batches, and a mistyped third one lost.
+void refuse_empty_items(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    for (const std::string name : {"--batch-sizes", "--budgets", "--input"}) {
+      std::string list;
+      if (word == name && i + 1 < argc) list = argv[i + 1];
+      if (word.starts_with(name + '=')) list = word.substr(name.size() + 1);
+      if (!list.starts_with(',') && !list.ends_with(',') && list.find(",,") == std::string::npos) {
+        continue;
+      }
+      throw UsageError(name + ": '" + list + "' has an empty item; leave out one of its commas");
+    }
+  }
+}
+
 bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
   std::error_code error;
   if (std::filesystem::equivalent(a, b, error)) {
@@ -240,6 +256,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   doctor->footer("Example:\n  neap doctor && neap train --budget 30%");
 
   try {
+    refuse_empty_items(argc, argv);
     app.parse(argc, argv);
     if (*train) {
       line.command = Command::Train;

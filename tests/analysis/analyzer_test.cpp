@@ -195,7 +195,7 @@ TEST(Analyzer, csv_json_and_svg_hold_the_rows) {
   EXPECT_EQ(json["best_batch"], *result.best_batch);
   EXPECT_EQ(json["limit"], result.limit);
   EXPECT_EQ(json["rows"][1]["batch_size"], 32);
-  EXPECT_EQ(json["rows"][1]["backward_milliseconds"]["median"], result.rows[1].backward.median);
+  EXPECT_EQ(json["rows"][1]["backward_ms"]["median"], result.rows[1].backward.median);
   for (const auto quantity : {analysis::Quantity::Peak, analysis::Quantity::Throughput}) {
     EXPECT_EQ(neap::test::xml_error(result.svg(quantity)), "");
   }
