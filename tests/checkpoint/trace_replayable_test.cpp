@@ -38,14 +38,26 @@ using Names = std::vector<std::string>;
 
 void write_by_hand(const at::Tensor& tensor) { tensor.mutable_data_ptr<float>()[5] = 3; }
 
-TEST(TraceReplayable, what_is_made_from_no_tensor_is_not_but_for_what_was_drawn_like_one) {
+TEST(TraceReplayable, what_is_made_from_no_tensor_is_unless_a_hand_has_written_it) {
   const at::Tensor x = torch::randn({kSide, kSide});
-  EXPECT_EQ(replayable([&] { (void)(x * torch::ones({kSide})); }), (Names{"ones-", "mul+"}));
+  EXPECT_EQ(replayable([&] { (void)(x * torch::ones({kSide, kSide})); }), (Names{"ones+", "mul+"}));
   EXPECT_EQ(replayable([&] { (void)x.clone().mul_(torch::rand_like(x)); }),
             (Names{"clone+", "rand_like+", "mul_+"}));
-  EXPECT_EQ(replayable([&] { (void)torch::ones_like(x).sin(); }), (Names{"ones_like-", "sin+"}));
+  EXPECT_EQ(replayable([&] { (void)torch::ones_like(x).sin(); }), (Names{"ones_like+", "sin+"}));
   EXPECT_EQ(replayable([&] { (void)torch::arange(kSide).to(torch::kFloat); }),
-            (Names{"arange-", "_to_copy+"}));
+            (Names{"arange+", "_to_copy+"}));
+  EXPECT_EQ(replayable([&] {
+              const at::Tensor made = torch::full({kSide, kSide}, 2.0);
+              write_by_hand(made);
+              (void)made.sin();
+            }),
+            (Names{"full-", "sin+"}));
+}
+
+// A recipe would take more bytes.
+TEST(TraceReplayable, a_number_that_is_made_from_no_tensor_is_not) {
+  const at::Tensor x = torch::randn({kSide, kSide});
+  EXPECT_EQ(replayable([&] { (void)(x * torch::full({}, 2.0)); }), (Names{"full-", "mul+"}));
 }
 
 TEST(TraceReplayable, memory_of_the_program_is_read_by_operators_that_are_not) {
