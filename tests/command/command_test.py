@@ -376,7 +376,7 @@ class CommandTest(unittest.TestCase):
 
     def test_impossible_budgets_end_with_1_and_say_what_to_do(self):
         small = self.train("--model", "mlp", "--steps", 1, "--budget", "64KiB")
-        self.assert_ended(small, 1, "budget of 64.0 KiB cannot be set", "name at least")
+        self.assert_ended(small, 1, "budget of 64.0 KiB cannot be set", "name a larger one")
         tight = self.train("--model", "resnet", "--steps", 1, "--budget", "2%")
         self.assert_ended(tight, 1, "exceeded", "aten::", "try a larger one")
 
