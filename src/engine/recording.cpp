@@ -91,7 +91,7 @@ void Engine::record_results(Call& call) {
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
   if (made.empty()) return tell(call, {});
   Given given = Given::No;
-  // What both makes and writes has no recipe, and a number that is made from none takes less than one.
+  // An operator that both makes and writes has no recipe. Nor has a small tensor made from no tensor: a recipe would take more bytes.
   const bool number = call.traits.factory && !call.traits.zeros &&
                       static_cast<std::int64_t>(made[0].storage->nbytes()) < kSmallest;
   if (!call.writes.empty() || number) call.replayable = false;
@@ -170,7 +170,7 @@ std::uint16_t Engine::layer_of(const Call& call) const {
 }
 
 void Engine::record_writes(Call& call, bool makes_blocks) {
-  // A kernel that needs room may have cost its own operand the recipe.
+  // To make room for this kernel, what its operand was made from may have gone, and the operand's recipe with it.
   const bool begun = call.whole || call.writes[0]->chain != nullptr;
   if (!call.encoded || makes_blocks || !begun) {
     for (Block* const block : call.writes) {

@@ -3,7 +3,7 @@
 // engine/retained.cpp: contents that cannot be made again, and what was made from them.
 //
 // Note [What is held]
-// A storage that the program let go of, and that cannot be made again, is held while others could be made from it: a batch, noise,
+// A storage that the program let go of, and that cannot be made again, is held while others could be made from it: a batch,
 // the result of an operator that must not run twice. Plain LibTorch would have freed it, so what is held must never be what makes a
 // budget too small. Two rules see to that:
 //

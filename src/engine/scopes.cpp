@@ -104,8 +104,8 @@ void Engine::abandon_scope() noexcept {
   detach_if_idle();
 }
 
-// What an exception has left in LibTorch's queue holds the activations of the step that failed. Whoever has them freed is in the
-// program's code, or at the end of what can be evicted.
+// Frees the activations of a step that failed: LibTorch's queue still holds them. Called where a scope or region begins or ends, and
+// where an allocation would be refused else.
 void Engine::drop_failed_backward() noexcept {
   failed_ = false;
   try {
