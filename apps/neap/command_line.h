@@ -70,6 +70,7 @@ struct PlanOptions : TracingOptions {
   std::string file;  // a trace
   bool frontier = false;
   bool smallest = false;
+  bool format_rules = false;  // not the engine's
   std::int64_t points = 20;
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none

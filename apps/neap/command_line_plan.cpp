@@ -56,6 +56,12 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       command->add_flag("--frontier", options.frontier,
                         "time by budget, from the smallest possible to the plain peak");
   command->add_flag("--min", options.smallest, "the smallest budget that a plan is found for");
+  command->add_flag("--format-rules", options.format_rules,
+                    "count with all that a plan may do (docs/formats.md), also what neap cannot "
+                    "follow: take from the program what nothing makes again");
+  command->add_flag("--format-rules", options.format_rules,
+                    "count with all that a plan may do (docs/formats.md), also what neap cannot "
+                    "follow: take from the program what nothing makes again");
   command
       ->add_option("-o,--out", options.out,
                    "write the plan to this file, packed when it ends in .gz; - for standard "
@@ -89,7 +95,8 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   command->get_option("--seed")->description("of the searches, and of what --model makes");
   command->footer(
       "Examples:\n"
-      "  neap plan step.jsonl --budget 40% -o plan.jsonl\n"
+      "  neap plan step.jsonl --budget 40% -o plan.jsonl       # for neap train --policy "
+      "./plan.jsonl\n"
       "  neap plan step.jsonl --budget 1.5GiB --time-limit 30 --json\n"
       "  neap plan step.jsonl --frontier --points 20 --csv frontier.csv --svg frontier.svg\n"
       "  neap plan --model resnet --batch-size 16 --min        # traces a step first\n"

@@ -60,6 +60,7 @@ class Planning {
  public:
   Planning(const PlanOptions& options, Output& output) : options_(options), output_(output) {
     search_.seed = static_cast<std::uint64_t>(options.seed);
+    search_.followable = !options.format_rules;
     if (options.time_limit_seconds) {
       // At most a year: beyond, milliseconds would not fit.
       const double seconds = std::min(*options.time_limit_seconds, 3.2e7);

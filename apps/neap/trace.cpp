@@ -54,9 +54,10 @@ graph::Trace trace_step(const TracingOptions& options) {
   const Job job = task.make_job();
   const train::MicroBatch batch = task.batch_of_step(batch_size, 0);
   name(job.model.module());
+  // The step of neap train and neap verify, operator for operator, so that they follow a plan for it.
+  train::Trainer trainer(job.loss, *job.optimizer, {.plain = true});
   const auto step = [&] {
-    job.loss(batch.x, batch.y).backward();
-    job.optimizer->step();
+    trainer.step(batch.x, batch.y);
     job.optimizer->zero_grad();
   };
   step();

@@ -45,6 +45,7 @@ class Steps {
 
   std::int64_t replays = 0;
   std::int64_t planned = 0;  // steps
+  std::string unplanned;     // the first step that was not by a plan, and why
   Bytes peak;
 
  private:

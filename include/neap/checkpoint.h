@@ -60,8 +60,9 @@ struct Planned {
   // Stats::plan_note says so. Empty: none.
   std::filesystem::path cache = {};
 };
-// As Planned, with this plan file and no other for what it fits, as `neap plan -o` writes it. What it frees and does not bring back
-// stays until the program lets go of it, where its peak leaves room for it.
+// This plan file and no other, as `neap plan -o` writes it. Where it foresees the step's operators (docs/formats.md) it is followed from
+// the first step on, as far as they are the program's: Stats::plan_note says where they are not. Another one is followed once a step
+// has been traced; what it frees and does not bring back stays then until the program lets go of it, where its peak leaves room for it.
 struct Fixed {
   std::filesystem::path plan;
 };

@@ -62,6 +62,9 @@ struct Operator {
   std::int64_t workspace = 0;  // bytes that live only while it runs, what it makes not counted
   bool random = false;
   bool replayable = true;
+  // All operators of the step so far, with their sizes and storages, as a hash that neap's engine knows again; 0: not known. Where
+  // it is known, the step's storages have the engine's numbers.
+  std::uint64_t call = 0;
 
   bool operator==(const Operator&) const = default;
 };
@@ -96,12 +99,23 @@ struct Step {
   bool operator==(const Step&) const = default;
 };
 
+// What of an operator has to be known so that neap follows a plan from the first step on, before it has seen one.
+struct Foreseen {
+  std::uint64_t call = 0;                // Operator::call
+  std::vector<StorageId> changes = {};   // what it makes and writes in place
+  std::vector<StorageId> releases = {};  // what the program lets go of when it has run
+
+  bool operator==(const Foreseen&) const = default;
+};
+
 // Step number i stands in line i + 2 of its file.
 struct Plan {
   std::int64_t budget = 0;
   std::int64_t predicted_peak = 0;
   std::int64_t predicted_ns = 0;
   std::vector<Step> steps = {};
+  std::vector<Foreseen> operators = {};  // of the step, in order; empty: not known
+  std::string label = {};                // of the trace, for people
 
   bool operator==(const Plan&) const = default;
 };
@@ -154,6 +168,9 @@ NEAP_EXPORT Outcome simulate(const Trace& trace, const Plan& plan);
 // As simulate(), and what the plan claims is true: `predicted_peak`, `predicted_ns`, and a peak inside `budget`.
 // Throws: BrokenPlan of line 1 where it is not.
 NEAP_EXPORT Outcome verify(const Trace& trace, const Plan& plan);
+
+// What the trace says of the step for Plan::operators, `call` as it is there: 0 where it is not known.
+NEAP_EXPORT std::vector<Foreseen> foreseen(const Trace& trace);
 
 // The step without neap: nothing runs twice, and each storage goes at its release. Its budget is its peak.
 NEAP_EXPORT Plan plain_plan(const Trace& trace);

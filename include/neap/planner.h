@@ -43,6 +43,9 @@ struct Options {
   // For a tighter bound by linear programming, which changes no plan: of at most 300 operators. 0, or built without NEAP_CLP:
   // none.
   std::chrono::milliseconds bound_time = {};
+  // Only what neap can do while the program holds its tensors: what no operator makes again goes with its release. And what is of no
+  // use any more stays until its release where the peak leaves room. Otherwise all that docs/formats.md allows.
+  bool followable = false;
   int threads = 0;            // 0: as many as there are cores
   std::stop_token stop = {};  // once stopped, returns soon what it has by then; Infeasible: nothing
   // Of steps that fitted, in a smaller budget or without a plan: no plan takes longer than the best of them that fits. What no

@@ -2,6 +2,8 @@
 #include "checkpoint/compile.h"
 
 #include <algorithm>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -11,16 +13,15 @@ namespace {
 using engine::PlannedStep;
 using graph::StorageId;
 
+constexpr StorageId kMostStorages = StorageId{1} << 24;  // following a step takes a byte for each
+
 class Compilation {
  public:
-  Compilation(const graph::Trace& trace, const std::vector<std::uint32_t>& numbers)
-      : numbers_(numbers) {
-    for (const graph::Event& event : trace.events) {
-      if (const auto* const op = std::get_if<graph::Operator>(&event)) {
-        operators_.push_back(op);
-      } else if (const auto* const release = std::get_if<graph::Release>(&event)) {
-        released_after_[release->storage] = operators_.size();
-      }
+  // `numbers`: of each storage; empty: its id.
+  Compilation(std::span<const graph::Foreseen> operators, std::span<const std::uint32_t> numbers)
+      : operators_(operators), numbers_(numbers) {
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      for (const StorageId storage : operators_[i].releases) released_after_[storage] = i + 1;
     }
   }
 
@@ -33,7 +34,10 @@ class Compilation {
           run();
           break;
         case graph::Step::Action::Rerun:
-          rerun(*operators_[static_cast<std::size_t>(step.target)]);
+          for (const StorageId one : operators_[static_cast<std::size_t>(step.target)].changes) {
+            touch(one, true);
+          }
+          reruns_ = true;
           break;
         case graph::Step::Action::Free:
           free(step.target);
@@ -47,12 +51,6 @@ class Compilation {
   }
 
  private:
-  void rerun(const graph::Operator& op) {
-    reruns_ = true;
-    for (const graph::Made& made : op.makes) touch(made.storage, true);
-    for (const StorageId storage : op.mutates) touch(storage, true);
-  }
-
   void free(StorageId storage) {
     if (reruns_) return touch(storage, false);
     const auto released = released_after_.find(storage);
@@ -106,15 +104,18 @@ class Compilation {
     return begin;
   }
   void write(StorageId storage) {
-    if (storage >= static_cast<StorageId>(numbers_.size())) return;
-    const std::uint32_t number = numbers_[static_cast<std::size_t>(storage)];
+    auto number = static_cast<std::uint32_t>(storage);
+    if (!numbers_.empty()) {
+      if (storage >= static_cast<StorageId>(numbers_.size())) return;
+      number = numbers_[static_cast<std::size_t>(storage)];
+    }
     if (number == engine::kNoNumber) return;
     step_.blocks.push_back(number);
     step_.numbers = std::max(step_.numbers, number + 1);
   }
 
-  const std::vector<std::uint32_t>& numbers_;
-  std::vector<const graph::Operator*> operators_;
+  std::span<const graph::Foreseen> operators_;
+  std::span<const std::uint32_t> numbers_;
   std::unordered_map<StorageId, std::size_t> released_after_;  // so many operators
   std::size_t ran_ = 0;
   bool reruns_ = false;                                 // since the last operator
@@ -124,30 +125,58 @@ class Compilation {
   PlannedStep step_;
 };
 
-}  // namespace
-
-graph::Trace with_what_is_held(const graph::Trace& trace) {
-  graph::Trace held;
-  held.keep = trace.keep;
-  held.events.reserve(trace.events.size());
-  for (const graph::Event& event : trace.events) {
-    held.events.push_back(event);
-    auto* const op = std::get_if<graph::Operator>(&held.events.back());
-    if (op == nullptr || op->replayable) continue;
-    const std::vector<graph::Made> makes = std::exchange(op->makes, {});
-    for (const graph::Made& made : makes) op->workspace += made.bytes;
-    for (const graph::Made& made : makes) {
-      held.events.emplace_back(
-          graph::Given{made.storage, made.bytes, graph::StorageKind::Constant});
+// Everything that following a step takes for granted, and a file may not hold.
+void check(const graph::Plan& plan) {
+  const auto count = static_cast<std::int64_t>(plan.operators.size());
+  const auto wrong = [](std::size_t step, const std::string& what) {
+    throw InvalidArgument("it contradicts itself in line " + std::to_string(step + 2) + ": " +
+                          what);
+  };
+  std::int64_t ran = 0;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const graph::Step& step = plan.steps[i];
+    const std::string target = std::to_string(step.target);
+    if (step.action == graph::Step::Action::Run) {
+      if (step.target != ran++) wrong(i, "operator " + target + " runs out of its order");
+    } else if (step.action == graph::Step::Action::Rerun) {
+      if (step.target < 0 || step.target >= ran)
+        wrong(i, "operator " + target + " has not run yet");
+    } else if (step.target < 0 || step.target >= kMostStorages) {
+      wrong(i, "there is no storage " + target);
     }
   }
-  return held;
+  if (ran != count) {
+    wrong(plan.steps.size(), std::to_string(ran) + " operators run, and something is foreseen of " +
+                                 std::to_string(count));
+  }
+  for (const graph::Foreseen& one : plan.operators) {
+    for (const StorageId storage : one.changes) {
+      if (storage < 0 || storage >= kMostStorages) {
+        throw InvalidArgument("it contradicts itself: there is no storage " +
+                              std::to_string(storage));
+      }
+    }
+  }
 }
+
+}  // namespace
 
 PlannedStep compile(const graph::Trace& trace, const graph::Plan& plan, std::int64_t room,
                     const std::vector<std::uint32_t>& numbers, std::vector<std::uint64_t> calls) {
-  PlannedStep step = Compilation(trace, numbers).make(plan);
+  const std::vector<graph::Foreseen> operators = graph::foreseen(trace);
+  // A trace without storages has none to number either.
+  PlannedStep step = Compilation(operators, numbers).make(plan);
   step.calls = std::move(calls);
+  step.predicted_peak = plan.predicted_peak + room;
+  step.predicted_ns = plan.predicted_ns;
+  return step;
+}
+
+PlannedStep compile(const graph::Plan& plan, std::int64_t room) {
+  check(plan);
+  PlannedStep step = Compilation(plan.operators, {}).make(plan);
+  step.calls.reserve(plan.operators.size());
+  for (const graph::Foreseen& one : plan.operators) step.calls.push_back(one.call);
   step.predicted_peak = plan.predicted_peak + room;
   step.predicted_ns = plan.predicted_ns;
   return step;

@@ -20,6 +20,17 @@ constexpr int kMostReplans = 3;
 constexpr int kProved = 3;                                // times that a plan was followed
 constexpr std::size_t kMostCalls = std::size_t{1} << 19;  // longer steps stay on line
 
+void require_room(const graph::Plan& plan, std::int64_t budget) {
+  if (plan.predicted_peak <= budget) return;
+  throw InvalidArgument("it takes " + Bytes(plan.predicted_peak).text() + ", the budget is " +
+                        Bytes(budget).text());
+}
+
+// What is to be said of a plan's file, for people.
+std::string about(const std::string& file, const graph::Plan& plan) {
+  return file + (plan.label.empty() ? "" : ", made for " + plan.label + ",");
+}
+
 // Partly used slabs and the like: what the allocator takes beyond the sum of the storages.
 std::int64_t first_margin(std::int64_t budget) { return budget / 256; }
 
@@ -34,18 +45,32 @@ PlannedSteps& PlannedSteps::instance() {
 PlannedSteps::~PlannedSteps() { stop_.request_stop(); }
 
 graph::Plan PlannedSteps::search(const Job& job, const std::stop_token& stop) {
-  const graph::Trace held = with_what_is_held(job.trace);
   planner::Options options{.budget = Bytes(job.kind.budget - job.margin),
+                           .followable = true,
                            .threads = 1,
                            .stop = stop,
                            .known = job.known};
   try {
-    return planner::solve(held, options).plan;
+    return planner::solve(job.trace, options).plan;
   } catch (const planner::Infeasible& error) {
     if (error.smallest_known > Bytes(job.kind.budget)) throw;
     options.budget = error.smallest_known;  // what is left for the allocator may do
-    return planner::solve(held, options).plan;
+    return planner::solve(job.trace, options).plan;
   }
+}
+
+// REQUIRES: the job has one.
+graph::Plan PlannedSteps::fixed_plan(const Job& job) {
+  graph::Plan plan = *job.fixed;
+  const graph::Outcome outcome = graph::simulate(job.trace, plan);
+  plan.predicted_peak = outcome.peak;
+  plan.predicted_ns = outcome.ns;
+  require_room(plan, job.kind.budget);
+  // Where everything fits nothing goes early; else what is free stays with the allocator, whose slabs may need it.
+  const std::int64_t limit = planner::repeats_of(plan).empty()
+                                 ? std::max(plan.predicted_peak, job.kind.budget - job.margin)
+                                 : plan.predicted_peak;
+  return planner::free_late(job.trace, std::move(plan), limit);
 }
 
 PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
@@ -57,25 +82,8 @@ PlannedSteps::Entry PlannedSteps::make(const std::shared_ptr<const Job>& job,
   entry.base = job->base;
   entry.margin = job->margin;
   try {
-    graph::Plan plan;
-    if (!job->fixed) {
-      plan = search(*job, stop);
-    } else {
-      plan = *job->fixed;
-      const graph::Outcome outcome = graph::simulate(job->trace, plan);
-      plan.predicted_peak = outcome.peak;
-      plan.predicted_ns = outcome.ns;
-      if (outcome.peak > job->kind.budget) {
-        throw InvalidArgument("it takes " + Bytes(outcome.peak).text() + ", the budget is " +
-                              Bytes(job->kind.budget).text());
-      }
-    }
+    const graph::Plan plan = job->fixed ? fixed_plan(*job) : search(*job, stop);
     entry.repeats = planner::repeats_of(plan);
-    // Where everything fits nothing goes early; else what is free stays with the allocator, whose slabs may need it.
-    const std::int64_t limit = entry.repeats.empty()
-                                   ? std::max(plan.predicted_peak, job->kind.budget - job->margin)
-                                   : plan.predicted_peak;
-    plan = planner::free_late(job->trace, std::move(plan), limit);
     entry.step = std::make_shared<const engine::PlannedStep>(
         compile(job->trace, plan, std::min(job->margin, job->kind.budget - plan.predicted_peak),
                 job->numbers, job->calls));
@@ -218,6 +226,65 @@ void PlannedSteps::read_fixed() {
   std::erase_if(entries_, [&](const Entry& entry) { return entry.kind.plan_file == file; });
 }
 
+// Of the step that the file's plan foresees.
+PlannedSteps::Kind PlannedSteps::fixed_kind() const {
+  Kind kind = scope_;
+  kind.calls = fixed_->operators.back().call;
+  kind.count = fixed_->operators.size();
+  return kind;
+}
+
+// A plan that foresees the step's operators is followed from the first step on.
+void PlannedSteps::add_fixed() {
+  const Kind kind = fixed_kind();
+  if (find(kind) != nullptr) return;
+  Entry entry;
+  entry.kind = kind;
+  entry.base = kind.budget;  // whatever is held beside the step: the plan is all that there is
+  try {
+    require_room(*fixed_, kind.budget);
+    const std::int64_t room =
+        std::min(first_margin(kind.budget), kind.budget - fixed_->predicted_peak);
+    entry.step = std::make_shared<const engine::PlannedStep>(compile(*fixed_, room));
+  } catch (const InvalidArgument& error) {
+    entry.note = about(kind.plan_file, *fixed_) +
+                 " does not fit this step, which goes on line: " + error.what();
+  }
+  add(std::move(entry));
+}
+
+// The step has come to its end, and the file's plan is all that there is for it.
+void PlannedSteps::end_fixed() {
+  const engine::Engine& engine = ready_engine();
+  Entry* const entry = find(fixed_kind());
+  if (entry == nullptr) return;
+  if (!entry->step) return note(entry->note);
+  entry->last_use = ++clock_;
+  const engine::PlanCursor& plan = engine.plan();
+  if (plan.follows()) return learn_peak(*entry);
+  const std::size_t at = plan.foreseen();
+  std::string text = about(scope_.plan_file, *fixed_) + " was followed for " + std::to_string(at) +
+                     " of " + std::to_string(fixed_->operators.size()) + " operators: ";
+  if (const intercept::OperatorTraits* const other = engine.not_foreseen()) {
+    text += "operator " + std::to_string(at) + " of this step, " + other->op.schema().name() +
+            ", is not what it foresees there, by its name, its sizes or its storages";
+  } else if (engine.plan_shortage() > 0) {
+    text +=
+        "there " + Bytes(engine.plan_shortage()).text() + " more were needed than it counts with";
+  } else {
+    text += "an operator failed there";
+  }
+  note(text);
+}
+
+// When the step took more than was foretold, that is known now.
+void PlannedSteps::learn_peak(Entry& entry) {
+  if (memory::watermark() <= entry.step->predicted_peak) return;
+  auto step = std::make_shared<engine::PlannedStep>(*entry.step);
+  step->predicted_peak = memory::watermark();
+  entry.step = std::move(step);
+}
+
 // Once for each directory and budget.
 void PlannedSteps::read_cache() {
   if (cache_.empty() || cached_ == std::pair(cache_, scope_.budget)) return;
@@ -245,11 +312,12 @@ void PlannedSteps::begin(const Options& options) {
   cache_ = options.policy.cache();
   if (!scope_.plan_file.empty()) read_fixed();
   open_ = true;
+  if (foreseen()) add_fixed();
   base_ = memory::usage().live;
   collect();
   read_cache();
   engine::PlanCursor::Steps steps = candidates();
-  if (to_trace_ > 0 || steps.empty()) {
+  if ((to_trace_ > 0 || steps.empty()) && !foreseen()) {
     recorder_ = std::make_unique<Recorder>(std::vector<KnownTensor>{});
     engine.set_observer(recorder_.get());
   }
@@ -310,6 +378,7 @@ void PlannedSteps::end(bool completed) {
   if (!completed) return distrust();
   const std::span<const std::uint64_t> calls = engine.calls();
   if (calls.empty()) return;
+  if (foreseen()) return end_fixed();
   Kind kind = scope_;
   kind.calls = calls.back();
   kind.count = calls.size();
@@ -328,11 +397,7 @@ void PlannedSteps::end(bool completed) {
     if (followed) {
       unused_ = 0;
       ++entry->hits;
-      if (memory::watermark() > entry->step->predicted_peak) {  // it is known now
-        auto step = std::make_shared<engine::PlannedStep>(*entry->step);
-        step->predicted_peak = memory::watermark();
-        entry->step = std::move(step);
-      }
+      learn_peak(*entry);
     }
     // What is planned again may take the place of other entries, and move this one.
     if (tried && engine.plan_shortage() > 0) return plan_again(*entry, engine.plan_shortage());

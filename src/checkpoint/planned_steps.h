@@ -95,8 +95,17 @@ class PlannedSteps {
 
   PlannedSteps() = default;
   static graph::Plan search(const Job& job, const std::stop_token& stop);
+  static graph::Plan fixed_plan(const Job& job);
   static Entry make(const std::shared_ptr<const Job>& job, const std::stop_token& stop);
   void read_fixed();
+  // The plan of the open scope's file says itself what it foresees: no step has to be traced for it.
+  [[nodiscard]] bool foreseen() const {
+    return !scope_.plan_file.empty() && !fixed_->operators.empty();
+  }
+  [[nodiscard]] Kind fixed_kind() const;
+  void add_fixed();
+  void end_fixed();
+  static void learn_peak(Entry& entry);
   void read_cache();
   void add(Entry entry);
   void offer(const Entry& entry);

@@ -52,6 +52,7 @@ void Recorder::ran(const engine::OperatorRun& run) {
   sequences_.push_back(run.sequence);
   op.random = run.traits.random;
   op.replayable = run.replayable;
+  meet_all(run);
   for (const engine::Block* const block : run.reads) refer(op.reads, *block);
   write_whole(run);
   for (const engine::Block* const block : run.writes) {
@@ -102,8 +103,21 @@ Recorder::Storage* Recorder::storage_of(const engine::Block& block) {
   return found == storages_.end() ? nullptr : &found->second;
 }
 
+// In the engine's order: that of the operator's arguments, whatever they are to it.
+void Recorder::meet_all(const engine::OperatorRun& run) {
+  met_.clear();
+  for (const auto blocks : {run.reads, run.writes, run.once_writes}) {
+    for (const engine::Block* const block : blocks) {
+      if (!storages_.contains(block)) met_.push_back(block);
+    }
+  }
+  std::ranges::stable_sort(met_, {}, &engine::Block::number);
+  for (const engine::Block* const block : met_) {
+    if (!storages_.contains(block)) meet(*block);
+  }
+}
+
 void Recorder::refer(std::vector<graph::StorageId>& ids, const engine::Block& block) {
-  if (!storages_.contains(&block)) meet(block);
   const graph::StorageId id = storages_.at(&block).id;
   ids.push_back(id);
   empty_.erase(id);
@@ -136,7 +150,6 @@ void Recorder::meet(const engine::Block& block) {
 
 // A rerun can leave alone only what it cannot be asked to bring back. A buffer that an operator of the step has made it can.
 void Recorder::write_once(graph::Operator& op, const engine::Block& block) {
-  if (!storages_.contains(&block)) meet(block);
   const Storage& storage = storages_.at(&block);
   empty_.erase(storage.id);
   if (std::ranges::find(op.mutates, storage.id) != op.mutates.end()) return;
@@ -291,6 +304,8 @@ class Assembly {
       for (const graph::StorageId id : leaving_[i]) trace_.events.emplace_back(graph::Release{id});
       if (i == recording_.operators.size()) break;
       trace_.events.emplace_back(recording_.operators[i]);
+      if (recording_.calls.empty()) continue;
+      std::get<graph::Operator>(trace_.events.back()).call = recording_.calls[i];
     }
     return std::move(trace_);
   }

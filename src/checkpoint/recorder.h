@@ -42,13 +42,16 @@ struct Recording {
   std::vector<graph::StorageId> keep;
   std::vector<std::uint32_t> numbers;     // the engine's, of each storage
   std::vector<std::uint64_t> signatures;  // the engine's, of each operator
-  std::vector<planner::Repeat> reruns;    // in their order
-  graph::StorageId next = 0;              // the first id that is free
+  std::vector<std::uint64_t>
+      calls;  // the engine's, up to each operator; empty: not of this step alone
+  std::vector<planner::Repeat> reruns;  // in their order
+  graph::StorageId next = 0;            // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
 };
 
-// Makes a recording. Ids count from 0 in the order in which storages are met or made, so the same step has the same ids.
+// Makes a recording. Ids count from 0 in the order in which the engine meets storages or sees them made, so the same step has the
+// same ids; and where a scope has just been opened, they are the engine's numbers.
 class Recorder final : public engine::Observer {
  public:
   // From here on. REQUIRES: the tensors live as long as the recorder.
@@ -72,6 +75,7 @@ class Recorder final : public engine::Observer {
   void refer(std::vector<graph::StorageId>& ids, const engine::Block& block);
   graph::StorageId number(const engine::Block& block);
   void meet(const engine::Block& block);
+  void meet_all(const engine::OperatorRun& run);
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);
   void name_what_is_trained();
@@ -86,7 +90,8 @@ class Recorder final : public engine::Observer {
   std::vector<std::int64_t> allocations_;                     // before each operator
   std::vector<std::uint64_t> sequences_;                      // the engine's, of each operator
   std::int64_t allocations_before_;
-  std::int64_t known_ = 0;  // live bytes of storages_
+  std::int64_t known_ = 0;                 // live bytes of storages_
+  std::vector<const engine::Block*> met_;  // by the operator at hand
   // Bytes of what was met later, to be taken from recording_.untouched: [first, last) of it.
   struct Correction {
     std::int64_t first, last, bytes;

@@ -21,6 +21,17 @@ class Observing {
   ~Observing() { checkpointing::ready_engine().set_observer(nullptr); }
 };
 
+// A plan names the step's operators and storages as the engine will, in a scope that is opened where this one was: see
+// graph::Operator::call. Inside of another scope the engine has counted before.
+void take_calls(Recording& recording) {
+  const auto calls = checkpointing::ready_engine().calls();
+  if (calls.size() != recording.operators.size()) return;
+  for (std::size_t i = 0; i < recording.numbers.size(); ++i) {
+    if (recording.numbers[i] != i) return;
+  }
+  recording.calls.assign(calls.begin(), calls.end());
+}
+
 Recording record(const std::function<void()>& step, const TraceOptions& options) {
   Scope scope({.observe = true});
   if (checkpointing::ready_engine().budget_bytes() > 0) {
@@ -35,6 +46,7 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
     step();
   }
   Recording recording = recorder.finish();
+  take_calls(recording);
   scope.end();
   return recording;
 }

@@ -280,7 +280,7 @@ void Engine::encode_call(Call& call) {
   call.generator = last_generator_;
 }
 
-// Two steps that have made the same calls so far, of the same sizes and on the same storages, are taken for the same step: see
+// Two steps that have run the same operators so far, of the same sizes and on the same storages, are taken for the same step: see
 // smallest_feasible() and Note [Plans in the engine].
 void Engine::extend_run(Call& call) {
   constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
@@ -296,6 +296,7 @@ void Engine::extend_run(Call& call) {
     storages = (storages ^ (operand.block != nullptr ? operand.block->number : kNoNumber)) * kOdd;
   }
   call.signature = sizes;
+  if (call.traits.view) return;  // a program may take other ways to the same operators
   constexpr std::size_t kLongest = std::size_t{1} << 20;
   std::vector<std::uint64_t>& prefix = current_run_.prefix;
   if (scopes_ == 0 || prefix.size() >= kLongest) {
@@ -303,7 +304,10 @@ void Engine::extend_run(Call& call) {
     return;
   }
   prefix.push_back(((prefix.empty() ? 0 : prefix.back()) ^ sizes ^ (storages >> 1)) * kOdd + 1);
-  if (plan_.follows() && !plan_.call(prefix.back())) ++stats_.plan_misses;
+  if (plan_.follows() && !plan_.call(prefix.back())) {
+    ++stats_.plan_misses;
+    not_foreseen_ = &call.traits;
+  }
 }
 
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {

@@ -67,7 +67,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   [[nodiscard]] const PlanCursor& plan() const { return plan_; }
   // The most bytes that were wanting at once while a plan was followed since then.
   [[nodiscard]] std::int64_t plan_shortage() const { return plan_shortage_; }
-  // A hash of all calls since the scope was opened, after each.
+  // The operator that ended the plan, because it had foreseen another. Null: none has.
+  [[nodiscard]] const intercept::OperatorTraits* not_foreseen() const { return not_foreseen_; }
+  // A hash of all operators since the scope was opened, after each.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
   [[nodiscard]] int scopes() const { return scopes_; }
   // This thread has it: see the top of this file.
@@ -312,6 +314,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   std::vector<Block*> numbered_;  // of this scope; null: no longer known
   Watch* watch_ = nullptr;        // of the kernel that runs, for an observer
 };
+  const intercept::OperatorTraits* not_foreseen_ = nullptr;
 
 // The engine is at work while this lives: deaths are queued.
 class Engine::Busy {

@@ -11,6 +11,7 @@ void Engine::follow(PlanCursor::Steps steps) {
   // Else the peak would be that of whatever is cached.
   memory::set_target(plan_.follows() ? std::optional(plan_.step()->predicted_peak) : std::nullopt);
   plan_shortage_ = 0;
+  not_foreseen_ = nullptr;
 }
 
 // `absent`: the operands that are not there, locked as all operands are.

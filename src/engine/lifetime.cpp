@@ -119,7 +119,7 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
     const std::lock_guard lock(unseen_mutex_);
     unseen_[data] = {block, bytes};
   }
-  if (budget_ && numbered_.size() < kMostNumbers) {
+  if ((budget_ || observing_) && numbered_.size() < kMostNumbers) {
     block->number = static_cast<std::uint32_t>(numbered_.size());
     numbered_.push_back(block);
   }

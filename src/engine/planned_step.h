@@ -3,7 +3,7 @@
 // engine/planned_step.h: a step that is known ahead, in the engine's terms, and the place in it.
 //
 // Note [Plans in the engine]
-// A scope with a budget numbers the blocks that it meets or makes, and counts the program's calls. Equal steps give equal
+// A scope numbers the blocks that it meets or makes, and counts the program's operators; views are left out. Equal steps give equal
 // numbers, so a plan can name a block before it exists. At each operator the plan says which blocks come back, beside the
 // operands, and which go; and at any time which blocks stay for others although the program has let go of them.
 // A plan is advice. What is asked for and not there is made again with all it needs, as without a plan; what cannot go stays; what
@@ -32,8 +32,8 @@ struct PlannedStep {
     bool operator==(const At&) const = default;
   };
 
-  std::vector<std::uint64_t> calls;  // a hash of all calls up to each, views counted
-  std::vector<At> operators;         // views not counted; one more, for what comes after the last
+  std::vector<std::uint64_t> calls;  // a hash of all operators up to each
+  std::vector<At> operators;         // one more, for what comes after the last
   std::vector<std::uint32_t> blocks;
   std::uint32_t numbers = 0;  // one more than the highest block
   std::int64_t predicted_peak = 0;
@@ -55,6 +55,8 @@ class PlanCursor {
   [[nodiscard]] const PlannedStep* step() const noexcept { return step_; }
   // The last by which an operator ran, whether it is still followed or not. Null: none has.
   [[nodiscard]] const PlannedStep* tried() const noexcept { return tried_; }
+  // So many operators of the program were as foreseen; the next was not, or there is none yet.
+  [[nodiscard]] std::size_t foreseen() const noexcept { return calls_; }
 
   // The next call of the program. False: no step knows it, and there is no plan any more.
   bool call(std::uint64_t hash);

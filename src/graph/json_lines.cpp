@@ -4,6 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
 #include <ostream>
 #include <unordered_set>
 #include <utility>
@@ -15,6 +18,7 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kChunkBytes = std::size_t{1} << 16;
 constexpr int kMostNesting = 32;
+constexpr std::size_t kHashDigits = 16;
 
 std::string quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
 
@@ -213,6 +217,19 @@ bool JsonObject::flag(std::string_view key) const {
   return found.get<bool>();
 }
 
+std::uint64_t JsonObject::hash(std::string_view key) const {
+  const Json& found = value(key);
+  std::uint64_t hash = 0;
+  if (found.is_string()) {
+    const auto& digits = found.get_ref<const std::string&>();
+    const char* const end = digits.data() + digits.size();
+    const auto [stop, error] = std::from_chars(digits.data(), end, hash, 16);
+    if (error != std::errc() || stop != end || digits.size() != kHashDigits) hash = 0;
+  }
+  if (hash != 0) return hash;
+  refuse_value(quoted(key), "a text of 16 hexadecimal digits, not all of them 0", found);
+}
+
 std::size_t JsonObject::choice(std::string_view key,
                                std::span<const std::string_view> names) const {
   const Json& found = value(key);
@@ -293,6 +310,13 @@ void LineWriter::text(std::string_view key, std::string_view value) {
 void LineWriter::flag(std::string_view key, bool value) {
   start(key);
   text_ += value ? "true" : "false";
+}
+
+void LineWriter::hash(std::string_view key, std::uint64_t value) {
+  start(key);
+  std::array<char, kHashDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(value));
+  text_ += quoted(digits.data());
 }
 
 void LineWriter::numbers(std::string_view key, std::span<const std::int64_t> values) {

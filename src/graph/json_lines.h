@@ -41,6 +41,8 @@ class JsonObject {
   [[nodiscard]] std::int64_t number(std::string_view key, std::int64_t most = kMostNumber) const;
   [[nodiscard]] std::string text(std::string_view key) const;
   [[nodiscard]] bool flag(std::string_view key) const;
+  // 64 bits as 16 hexadecimal digits, not all of them 0.
+  [[nodiscard]] std::uint64_t hash(std::string_view key) const;
   // Which of `names` is the text.
   [[nodiscard]] std::size_t choice(std::string_view key,
                                    std::span<const std::string_view> names) const;
@@ -108,6 +110,7 @@ class LineWriter {
   void number(std::string_view key, std::int64_t value, std::int64_t most = kMostNumber);
   void text(std::string_view key, std::string_view value);
   void flag(std::string_view key, bool value);
+  void hash(std::string_view key, std::uint64_t value);
   void numbers(std::string_view key, std::span<const std::int64_t> values);
   // write(item) writes the keys of one.
   template <class Items, class Write>

@@ -3,9 +3,11 @@
 // Plan files, version 1:
 //   plan := head step*
 //   step := run | rerun | free
+// All runs say what is foreseen of their operator, or none does.
 // A plan has no end line: one that is cut short between two lines is found by simulate(), not here.
 #include "graph/json_lines.h"
 
+#include <algorithm>
 #include <array>
 
 namespace neap::graph {
@@ -40,14 +42,28 @@ std::string_view key_of(Step::Action action) {
   return "free";
 }
 
+Foreseen read_foreseen(const JsonObject& line) {
+  return {.call = line.hash("call"),
+          .changes = line.numbers("changes"),
+          .releases = line.numbers("releases")};
+}
+
 Plan read(JsonLines lines) {
   const JsonObject head = lines.head(kKinds);
   Plan plan{.budget = head.number("budget"),
             .predicted_peak = head.number("predicted_peak"),
             .predicted_ns = head.number("predicted_ns")};
+  if (head.has("label")) plan.label = head.text("label");
+  std::size_t runs = 0;
   while (const std::optional<JsonObject> line = lines.next()) {
     const Step::Action action = action_of(static_cast<Kind>(line->kind(kKinds)), *line);
     plan.steps.push_back({action, line->number(key_of(action))});
+    if (action != Step::Action::Run) continue;
+    if (line->has("call")) plan.operators.push_back(read_foreseen(*line));
+    if (++runs != plan.operators.size() && !plan.operators.empty()) {
+      line->refuse("\"call\": expected in each line of a run or in none, and the lines before " +
+                   std::string(line->has("call") ? "have none" : "have one"));
+    }
   }
   return plan;
 }
@@ -69,10 +85,24 @@ void write_plan(const Plan& plan, std::ostream& out) {
   head.number("budget", plan.budget);
   head.number("predicted_peak", plan.predicted_peak);
   head.number("predicted_ns", plan.predicted_ns);
+  if (!plan.label.empty()) head.text("label", plan.label);
+  const auto all = std::ranges::count(plan.steps, Step::Action::Run, &Step::action);
+  const bool foresees = !plan.operators.empty();
+  if (foresees && plan.operators.size() != static_cast<std::size_t>(all)) {
+    head.refuse("something is foreseen of " + std::to_string(plan.operators.size()) +
+                " operators, and " + std::to_string(all) + " run");
+  }
   head.finish(out);
+  std::size_t runs = 0;
   for (const Step& step : plan.steps) {
     LineWriter line("plan", ++number);
     line.number(key_of(step.action), step.target);
+    if (step.action == Step::Action::Run && foresees) {
+      const Foreseen& one = plan.operators[runs++];
+      line.hash("call", one.call);
+      line.numbers("changes", one.changes);
+      line.numbers("releases", one.releases);
+    }
     line.finish(out);
   }
 }

@@ -194,4 +194,18 @@ Index Program::index_of(StorageId id) const {
   return found != by_id_.end() && found->first == id ? found->second : kNone;
 }
 
+std::vector<Foreseen> foreseen(const Trace& trace) {
+  std::vector<Foreseen> all;
+  for (const Event& event : trace.events) {
+    if (const auto* const op = std::get_if<Operator>(&event)) {
+      Foreseen& one = all.emplace_back(Foreseen{.call = op->call});
+      for (const Made& made : op->makes) one.changes.push_back(made.storage);
+      one.changes.insert(one.changes.end(), op->mutates.begin(), op->mutates.end());
+    } else if (const auto* const release = std::get_if<Release>(&event); release && !all.empty()) {
+      all.back().releases.push_back(release->storage);
+    }
+  }
+  return all;
+}
+
 }  // namespace neap::graph

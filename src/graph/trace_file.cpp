@@ -134,6 +134,7 @@ class TraceReader {
     }
     if (line.has("mutates_once")) op.mutates_once = line.numbers("mutates_once");
     if (line.has("replayable")) op.replayable = line.flag("replayable");
+    if (line.has("call")) op.call = line.hash("call");
     return op;
   }
 
@@ -214,6 +215,7 @@ class TraceWriter {
     line.number("workspace", op.workspace, kMostBytes);
     line.flag("random", op.random);
     if (!op.replayable) line.flag("replayable", false);
+    if (op.call != 0) line.hash("call", op.call);
     line.text("phase", name_of(op.phase, kPhases));
     line.text("scope", op.layer);
   }

@@ -2,6 +2,8 @@
 #include "planner/anneal.h"
 #include "planner/bounds.h"
 #include "planner/emit.h"
+#include "planner/held.h"
+#include "planner/late_frees.h"
 #include "planner/local_search.h"
 #include "planner/lp_bound.h"
 #include "planner/portfolio.h"
@@ -65,11 +67,13 @@ struct Candidate {
 class Solver {
  public:
   Solver(const graph::Trace& trace, const Options& options)
-      : trace_(trace),
+      : asked_(trace),
+        held_(options.followable ? with_what_is_held(trace) : graph::Trace()),
+        trace_(options.followable ? held_ : trace),
         options_(options),
         threads_(options.threads > 0 ? static_cast<std::size_t>(options.threads)
                                      : std::max(1U, std::thread::hardware_concurrency())),
-        program_(trace),
+        program_(trace_),
         replays_(program_),
         floor_(memory_floor(replays_)) {
     for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
@@ -117,6 +121,7 @@ class Solver {
     }
     solution.winner = best.ns == 0 ? "plain" : best.name;
     known_.push_back({schedule.peak(), schedule.cost(), *best.reruns});
+    complete(solution.plan);
     return solution;
   }
 
@@ -141,6 +146,19 @@ class Solver {
   }
 
  private:
+  void complete(graph::Plan& plan) const {
+    plan.label = asked_.label;
+    std::vector<graph::Foreseen> operators = graph::foreseen(asked_);
+    if (std::ranges::find(operators, 0U, &graph::Foreseen::call) == operators.end()) {
+      plan.operators = std::move(operators);
+    }
+    if (!options_.followable) return;
+    // Where everything fits nothing goes early; else what is free is the allocator's, whose slabs may need it.
+    const bool fits = repeats_of(plan).empty();
+    const std::int64_t limit =
+        fits ? std::max(plan.predicted_peak, plan.budget) : plan.predicted_peak;
+    plan = free_late(asked_, std::move(plan), limit);
+  }
   [[nodiscard]] Deadline no_limit() const { return {.stop = options_.stop}; }
   std::int64_t find_smallest() {
     std::int64_t works = std::max(plain_peak_, floor_.bytes);
@@ -290,7 +308,9 @@ class Solver {
     candidate.ns = schedule.cost();
   }
 
-  const graph::Trace& trace_;
+  const graph::Trace& asked_;
+  const graph::Trace held_;
+  const graph::Trace& trace_;  // one of the two
   Options options_;
   std::size_t threads_;
   Program program_;

@@ -8,14 +8,9 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <optional>
-#include <sstream>
-
-#include <unistd.h>
 
 namespace neap::test {
 namespace {
@@ -249,134 +244,6 @@ TEST(PlannedSteps, count_with_what_the_program_holds_and_nothing_can_make_again)
   const Stats stats = run(step, budget);
   EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
   EXPECT_EQ(stats.unplanned_bytes, 0);
-}
-
-// ---------------------------------------------------------------- plans from files
-
-class FixedPlan : public testing::Test {
- public:
-  FixedPlan() {
-    std::filesystem::create_directories(folder_);
-    memory::trim();
-    chain_();
-    trace_ = trace([&] { chain_(); });
-    budget_ = planner::budget_of_share(trace_, 0.5) + Bytes(65536);
-    plan_ = planner::solve(trace_, {.budget = planner::budget_of_share(trace_, 0.5)}).plan;
-  }
-  ~FixedPlan() override { std::filesystem::remove_all(folder_); }
-
- protected:
-  std::filesystem::path write(const graph::Plan& plan) {
-    std::filesystem::path path = folder_ / ("plan" + std::to_string(++files_) + ".jsonl");
-    std::ofstream out(path);
-    graph::write_plan(plan, out);
-    return path;
-  }
-
-  std::filesystem::path folder_ =
-      std::filesystem::temp_directory_path() / ("neap_fixed_plan_" + std::to_string(getpid()));
-  int files_ = 0;
-  Chain chain_{24};
-  graph::Trace trace_;
-  graph::Plan plan_;
-  Bytes budget_;
-};
-
-TEST_F(FixedPlan, is_followed_from_the_second_step_on) {
-  const std::int64_t reruns = std::ranges::count_if(plan_.steps, [](const graph::Step& step) {
-    return step.action == graph::Step::Action::Rerun;
-  });
-  ASSERT_GT(reruns, 0);
-  const Fixed policy{write(plan_)};
-  EXPECT_EQ(run(std::ref(chain_), budget_, policy).plan_hits, 0);
-  const Stats stats = run(std::ref(chain_), budget_, policy);
-  EXPECT_EQ(stats.plan_hits, 1);
-  EXPECT_EQ(stats.replays, reruns);
-}
-
-// "run 0 free 1 rerun 0".
-std::vector<graph::Step> steps_of(const std::string& text) {
-  using enum graph::Step::Action;
-  std::vector<graph::Step> steps;
-  std::istringstream in(text);
-  std::string word;
-  for (std::int64_t target = 0; in >> word >> target;) {
-    steps.push_back({word == "run" ? Run : word == "rerun" ? Rerun : Free, target});
-  }
-  return steps;
-}
-
-// Operators 0 to 5 make storages 1 to 6 from storage 0: `a` is let go of after operator 2.
-void step_of_six(const at::Tensor& x) {
-  at::Tensor b, e;
-  {
-    const at::Tensor a = x * 2;
-    b = a + 1;
-    e = a + 3;
-  }
-  const at::Tensor c = x * 4;
-  const at::Tensor f = b * c;
-  const at::Tensor g = e * c;
-}
-
-TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
-  const at::Tensor x = square(3);
-  const auto step = [&] { step_of_six(x); };
-  const Bytes budget = budget_of(40);
-  const auto follow = [&](const std::string& text) {
-    const Fixed policy{write({.budget = budget.count(), .steps = steps_of(text)})};
-    for (int i = 0; i < 2; ++i) run(step, budget, policy);
-    const Stats stats = run(step, budget, policy);
-    EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
-    return std::pair(stats.replays, stats.evictions);
-  };
-  // `a` stays from its first run on.
-  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 free 1 run 4 free 2 free 5 run 5 free 3 "
-                   "free 4 free 6"),
-            (std::pair<std::int64_t, std::int64_t>(1, 3)))
-      << "b again, from a; b goes for that, a when it is of no use any more, and one for room";
-  // `a` comes back, and stays for the second of two that are made from it.
-  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 free 3 free 1 run 3 rerun 0 rerun 1 run 4 free 2 free "
-                   "5 rerun 2 free 1 run 5 free 3 free 4 free 6"),
-            (std::pair<std::int64_t, std::int64_t>(3, 5)))
-      << "a, b and e again; b goes twice, e, a and f once";
-  // It goes before the last operator, and nothing that comes back there reads it.
-  EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 run 4 free 5 free 4 rerun 3 free 1 free "
-                   "2 run 5 free 3 free 4 free 6"),
-            (std::pair<std::int64_t, std::int64_t>(2, 4)))
-      << "b and c again; b, c and a go for that, and one for room";
-}
-
-TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_why) {
-  const auto note_of = [&](const graph::Plan& plan, Bytes budget) {
-    const Fixed policy{write(plan)};
-    run(std::ref(chain_), budget, policy);
-    const Stats stats = run(std::ref(chain_), budget, policy);
-    EXPECT_EQ(stats.planned_operators, 0);
-    return stats.plan_note;
-  };
-  graph::Plan shorter = plan_;
-  shorter.steps.pop_back();
-  shorter.steps.erase(shorter.steps.begin());
-  EXPECT_NE(note_of(shorter, budget_).find("does not fit this step, which goes on line: "),
-            std::string::npos);
-  Chain longer(30);
-  longer();
-  const graph::Trace other = trace([&] { longer(); });
-  EXPECT_NE(note_of(graph::plain_plan(other), budget_ + Bytes(1)).find("does not fit this step"),
-            std::string::npos);
-  EXPECT_NE(note_of(graph::plain_plan(trace_), budget_ + Bytes(2)).find("the budget is"),
-            std::string::npos);
-}
-
-TEST_F(FixedPlan, that_cannot_be_read_is_refused_when_the_scope_opens) {
-  EXPECT_THROW(Scope({.budget = budget_, .policy = Fixed{folder_ / "none.jsonl"}}),
-               InvalidArgument);
-  std::ofstream(folder_ / "bad.jsonl") << "{\"neap_plan\":1}\n";
-  EXPECT_THROW(Scope({.budget = budget_, .policy = Fixed{folder_ / "bad.jsonl"}}),
-               graph::FormatError);
-  const Stats stats = run(std::ref(chain_), budget_, Online{});  // nothing is left open
-  EXPECT_EQ(stats.plan_hits, 0);
 }
 
 }  // namespace

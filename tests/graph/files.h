@@ -40,7 +40,7 @@ inline const std::string kTraceOfEveryKey =
     kTraceHead +
     R"({"storage":0,"bytes":4096,"kind":"buffer"})"
     "\n"
-    R"({"op":0,"name":"aten::a","in":[],"out":[{"storage":7,"bytes":0},{"storage":9,"bytes":72057594037927936}],"mutates":[],"mutates_once":[0],"ns":9007199254740992,"workspace":72057594037927936,"random":true,"replayable":false,"phase":"backward","scope":"\u00e9\"\\\u0001"})"
+    R"({"op":0,"name":"aten::a","in":[],"out":[{"storage":7,"bytes":0},{"storage":9,"bytes":72057594037927936}],"mutates":[],"mutates_once":[0],"ns":9007199254740992,"workspace":72057594037927936,"random":true,"replayable":false,"call":"9e3779b97f4a7c15","phase":"backward","scope":"\u00e9\"\\\u0001"})"
     "\n"
     R"({"storage":9223372036854775807,"bytes":1,"kind":"input"})"
     "\n"

@@ -45,6 +45,45 @@ TEST(PlanFile, the_example_of_the_formats_page_is_read_as_it_is_meant) {
   EXPECT_EQ(plan_of(text_of(Plan{})), Plan{});
 }
 
+TEST(PlanFile, what_is_foreseen_of_the_operators_comes_back) {
+  const std::string text =
+      R"({"neap_plan":1,"budget":1,"predicted_peak":1,"predicted_ns":1,"label":"mlp batch 8"})"
+      "\n"
+      R"({"run":0,"call":"00000000000000ff","changes":[7,9],"releases":[]})"
+      "\n"
+      R"({"rerun":0})"
+      "\n"
+      R"({"run":1,"call":"9e3779b97f4a7c15","changes":[],"releases":[7]})"
+      "\n";
+  const Plan plan = plan_of(text);
+  EXPECT_EQ(plan.label, "mlp batch 8");
+  EXPECT_EQ(plan.operators,
+            (std::vector<Foreseen>{{0xff, {7, 9}, {}}, {0x9e3779b97f4a7c15, {}, {7}}}));
+  EXPECT_EQ(text_of(plan), text);
+}
+
+TEST(PlanFile, what_is_foreseen_of_some_operators_only_is_refused) {
+  const std::string with = R"({"run":0,"call":"00000000000000ff","changes":[],"releases":[]})"
+                           "\n";
+  expect_refused(kHead + with + "{\"run\":1}\n", 3,
+                 "\"call\": expected in each line of a run or in none");
+  expect_refused(kHead + "{\"run\":0}\n" + with, 3,
+                 "\"call\": expected in each line of a run or in none");
+  for (const char* const key : {"changes", "releases"}) {
+    expect_refused(kHead + exchanged(with, key, "other"), 2,
+                   "the key \"" + std::string(key) + "\" is missing");
+  }
+  for (const char* const wrong : {"\"ff\"", "\"0000000000000000\"", "\"00000000000000fg\"", "255",
+                                  "null", "\"00000000000000ff0\"", "\" 0000000000000ff\""}) {
+    expect_refused(kHead + exchanged(with, "\"00000000000000ff\"", wrong), 2,
+                   "\"call\": expected a text of 16 hexadecimal digits, not all of them 0");
+  }
+  Plan plan = plan_of(kHead + with);
+  plan.steps.push_back({Action::Run, 1});
+  EXPECT_THAT(refusal_of([&] { text_of(plan); }).text,
+              HasSubstr("something is foreseen of 1 operators, and 2 run"));
+}
+
 TEST(PlanFile, any_plan_comes_back_equal_and_is_written_the_same_again) {
   rc::check([] {
     const auto number =
@@ -53,6 +92,13 @@ TEST(PlanFile, any_plan_comes_back_equal_and_is_written_the_same_again) {
     Plan plan{.budget = *number, .predicted_peak = *number, .predicted_ns = *number};
     for (int left = *rc::gen::inRange(0, 50); left > 0; --left) {
       plan.steps.push_back({static_cast<Action>(*rc::gen::inRange(0, 3)), *number});
+    }
+    if (*rc::gen::arbitrary<bool>()) {
+      plan.label = "any";
+      for (const Step& step : plan.steps) {
+        if (step.action != Action::Run) continue;
+        plan.operators.push_back({*rc::gen::inRange<std::uint64_t>(1, 1000), {*number}, {*number}});
+      }
     }
     const std::string text = text_of(plan);
     const Plan again = plan_of(text);

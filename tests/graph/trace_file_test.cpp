@@ -45,7 +45,8 @@ TEST(TraceFile, every_key_is_read_up_to_its_limit) {
                                             .ns = std::int64_t{1} << 53,
                                             .workspace = std::int64_t{1} << 56,
                                             .random = true,
-                                            .replayable = false}));
+                                            .replayable = false,
+                                            .call = 0x9e3779b97f4a7c15}));
   EXPECT_EQ(trace.events[2],
             Event(Given{std::numeric_limits<StorageId>::max(), 1, StorageKind::Input}));
   EXPECT_EQ(trace_of(text_of(trace)), trace);
@@ -107,6 +108,7 @@ Trace any_trace(std::mt19937_64& engine) {
     op->layer = any_text(engine);
     op->phase = static_cast<Phase>(below(engine, 4));
     op->random = chance(engine, 50);
+    if (chance(engine, 50)) op->call = engine();
     op->ns = below(engine, std::int64_t{1} << below(engine, 48));
     op->workspace = below(engine, std::int64_t{1} << below(engine, 56));
   }
