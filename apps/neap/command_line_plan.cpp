@@ -59,9 +59,6 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   command->add_flag("--format-rules", options.format_rules,
                     "count with all that a plan may do (docs/formats.md), also what neap cannot "
                     "follow: take from the program what nothing makes again");
-  command->add_flag("--format-rules", options.format_rules,
-                    "count with all that a plan may do (docs/formats.md), also what neap cannot "
-                    "follow: take from the program what nothing makes again");
   command
       ->add_option("-o,--out", options.out,
                    "write the plan to this file, packed when it ends in .gz; - for standard "

@@ -76,6 +76,7 @@ void History::add(const train::StepResult& step) {
   planned_steps += step.stats.plan_hits;
   if (step.stats.plan_hits > 0) planning_ns = step.stats.planning_ns;
   plan_note = step.stats.plan_note;
+  if (!step.stats.rule_note.empty()) rule_note = step.stats.rule_note;
   peak_bytes = std::max(peak_bytes, step.peak.count());
   milliseconds.push_back(step.milliseconds);
   losses.push_back(step.loss);
@@ -179,10 +180,10 @@ std::string History::table() const {
     rows.emplace_back("replays a step", format_number("%.1f", static_cast<double>(replays) /
                                                                   static_cast<double>(steps)));
     if (planned_steps > 0) {
-      rows.emplace_back(
-          "steps by a plan",
-          std::to_string(planned_steps) +
-              format_number(", made in %.2f s", static_cast<double>(planning_ns) / 1e9));
+      const double seconds = static_cast<double>(planning_ns) / 1e9;
+      rows.emplace_back("steps by a plan",
+                        std::to_string(planned_steps) +
+                            (seconds > 0 ? format_number(", made in %.2f s", seconds) : ""));
     } else if (!plan_note.empty()) {
       rows.emplace_back("steps by a plan", "0: " + plan_note);
     }

@@ -32,6 +32,7 @@ struct History {
   std::int64_t planned_steps = 0;
   std::int64_t planning_ns = 0;
   std::string plan_note = {};  // of the last step
+  std::string rule_note = {};  // of the last step in which regions had a say
   std::int64_t peak_bytes = 0;
   std::vector<double> milliseconds;
   std::vector<double> losses;

@@ -131,6 +131,7 @@ class Training {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
       if (result.stats.plan_note != history_.plan_note) progress.note(result.stats.plan_note);
+      if (result.stats.rule_note != history_.rule_note) progress.note(result.stats.rule_note);
       history_.add(result);
       progress.advance(batch.y.size(0), figures_of(result));
       if (options_.json) {
@@ -141,6 +142,7 @@ class Training {
                                     {"replays", result.stats.replays},
                                     {"planned", result.stats.plan_hits > 0},
                                     {"plan_note", text_or_null(result.stats.plan_note)},
+                                    {"rule_note", text_or_null(result.stats.rule_note)},
                                     {"took_ms", result.milliseconds}});
       }
     }

@@ -36,6 +36,12 @@ class Steps {
     train::State state = train::State::of(job_.model.module(), *job_.optimizer, result.loss);
     replays += result.stats.replays;
     planned += result.stats.plan_hits;
+    // The first step makes the optimizer's state, which no plan of the others foresees.
+    const bool by_plan =
+        result.stats.plan_hits > 0 || (result.step == 1 && result.stats.planned_operators > 0);
+    if (!by_plan && unplanned.empty()) {
+      unplanned = "step " + std::to_string(result.step) + ": " + result.stats.plan_note;
+    }
     finish_planning();  // so that later steps do follow one
     peak = std::max(peak, result.peak);
     // The other process needs the memory now.
@@ -157,7 +163,8 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
   if (const std::string warning = why_too_large(budget); !warning.empty()) say(warning);
 
   PlainSteps expected(sibling);
-  Steps found = run.steps({.budget = budget, .policy = parse_policy(options)});
+  const Policy policy = parse_policy(options);
+  Steps found = run.steps({.budget = budget, .policy = policy});
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
   for (std::int64_t step = 0; step < options.steps; ++step) {
@@ -179,7 +186,9 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
       (budget ? budget->text() : "none") + ", peak " + found.peak.text() + ", " +
       std::to_string(found.replays) + " operators replayed, " + std::to_string(found.planned) +
       " steps by a plan");
-  return 0;
+  if (policy.plan().empty() || found.unplanned.empty()) return 0;
+  say("not by the plan of --policy: " + found.unplanned);
+  return 1;
 }
 
 }  // namespace neap::app

@@ -162,10 +162,13 @@ NEAP_EXPORT graph::Trace trace_steps(const std::function<void()>& step,
 
 // Which results of a region stay when it closes. A rule holds for the operators and layers that its two patterns match
 // (`*` any text, `?` any character): `aten::mm`, `aten::*convolution*`; `encoder.*.linear1`, by the names of neap::name().
+// Operators have the names that are seen below autograd, with their namespace and without overload: a linear layer is an
+// `aten::addmm`. A rule that matched nothing in a region is named in Stats::rule_note.
 struct CheckpointRule {
   std::string op = "*";
   std::string layer = "*";
   CheckpointPolicy policy = CheckpointPolicy::PreferSave;
+  bool optional = false;  // it may match nothing, and nobody is told
 };
 
 // A result that an operator inside the region has just made.
@@ -207,7 +210,8 @@ class NEAP_EXPORT Region {
  public:
   enum class Kind { Evicts, Keeps };
   explicit Region(Kind kind = Kind::Evicts);
-  // Throws: InvalidArgument for a memory limit below 0, both of them, or a weight that is negative or no number.
+  // Throws: InvalidArgument for a memory limit below 0, both of them, a weight that is negative or no number, or a pattern that
+  // cannot match anything.
   explicit Region(const CheckpointOptions& options);
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -306,7 +310,8 @@ decltype(auto) checkpoint(F&& fn, Args&&... args) {
 //   y = neap::custom_checkpoint(options, [&](torch::Tensor in) { return model->forward(in); }, x);
 //
 // Without options it is checkpoint().
-// Throws: as checkpoint(); InvalidArgument for options that cannot be meant.
+// Throws: as checkpoint(); InvalidArgument for options that cannot be meant, and for a pattern that no operator, or no layer that
+// neap::name() was told, can match.
 template <class F, class... Args>
 decltype(auto) custom_checkpoint(const CheckpointOptions& options, F&& fn, Args&&... args) {
   detail::Region region(options);

@@ -54,6 +54,8 @@ struct Stats {
   std::int64_t planning_ns = 0;   // what making it took, in another thread
   std::string plan_note =
       {};  // for people: why there is none for a step that was traced, which files were ignored
+  // For people: which rules of CheckpointOptions matched nothing in a region, and the nearest names in it. One a line.
+  std::string rule_note = {};
 };
 
 // Two scopes, or a scope and a region, that cannot be open together.

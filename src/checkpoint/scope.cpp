@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/planned_steps.h"
 #include "checkpoint/ready_engine.h"
+#include "checkpoint/selection.h"
 
 #include <neap/checkpoint.h>
 
@@ -18,6 +19,7 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
   open_ = true;
   base_ = engine.stats();
   plans_ = options.budget && engine.scopes() == 1;
+  if (engine.scopes() == 1) detail::RuleNotes::instance().clear();
   if (!plans_) return;
   try {
     checkpointing::PlannedSteps::instance().begin(options);
@@ -82,6 +84,7 @@ Stats Scope::stats() const {
     now.plan_note = checkpointing::PlannedSteps::instance().note();
   }
   now.bookkeeping_ns -= base_.bookkeeping_ns;
+  now.rule_note = detail::RuleNotes::instance().text();
   return now;
 }
 

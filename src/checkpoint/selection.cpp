@@ -1,14 +1,23 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/selection.h"
 
+#include "checkpoint/nearest_name.h"
 #include "checkpoint/planned_steps.h"
 #include "checkpoint/ready_engine.h"
+#include "intercept/operators.h"
 #include "policy/knapsack.h"
+
+#include <neap/intercept.h>
 
 #include <fnmatch.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <span>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -39,6 +48,97 @@ void require_not_negative(const char* option, const std::optional<Bytes>& bytes)
                         std::to_string(bytes->count()) + " bytes; expected 0 or more");
 }
 
+// ---------------------------------------------------------------- patterns
+
+bool some_operator(const std::string& pattern, bool composite = false) {
+  return intercept::any_operator([&](const std::string& name) { return matches(pattern, name); },
+                                 composite);
+}
+
+[[noreturn]] void refuse_pattern(const std::string& pattern, const std::string& what) {
+  throw InvalidArgument("CheckpointOptions: '" + pattern + "' " + what);
+}
+
+// What stands there instead of an operator's name, as people write it elsewhere.
+std::vector<std::string> other_spellings(const std::string& pattern) {
+  const std::size_t start = pattern.find("::");
+  const std::size_t from = start == std::string::npos ? 0 : start + 2;
+  const std::size_t dot = pattern.find('.', from);
+  std::vector<std::string> names;
+  if (start == std::string::npos) names.push_back("aten::" + pattern);
+  if (dot == std::string::npos) return names;
+  if (start != std::string::npos) {
+    names.push_back(pattern.substr(0, dot));  // an overload behind it
+  } else {
+    const std::string rest = pattern.substr(dot + 1);
+    names.push_back(pattern.substr(0, dot) + "::" + rest);
+    names.push_back(pattern.substr(0, dot) + "::" + rest.substr(0, rest.find('.')));
+    names.push_back("aten::" + pattern.substr(pattern.rfind('.') + 1));
+  }
+  return names;
+}
+
+// No operator that is seen has such a name.
+[[noreturn]] void refuse_operator(const std::string& pattern) {
+  if (pattern.empty()) {
+    refuse_pattern(pattern,
+                   "is an empty pattern of operators and matches none; leave it out for all, or "
+                   "name some as aten::mm");
+  }
+  const auto composite = [&](const std::string& name) {
+    refuse_pattern(pattern, "names " + (name == pattern ? "an operator" : name + ", an operator") +
+                                " that is made of others, and it is those that are seen: a linear "
+                                "layer is aten::addmm, a product aten::mm or aten::bmm; "
+                                "neap::saved_report() and neap trace show the names");
+  };
+  if (some_operator(pattern, /*composite=*/true)) composite(pattern);
+  for (const std::string& name : other_spellings(pattern)) {
+    if (some_operator(name)) {
+      refuse_pattern(pattern, "is no operator's name; write " + name +
+                                  ": names have their namespace, and no overload");
+    }
+    if (some_operator(name, /*composite=*/true)) composite(name);
+  }
+  std::vector<std::string> names;
+  for (const OperatorRule& rule : operator_rules()) {
+    if (!rule.decomposed) names.push_back(rule.name.substr(0, rule.name.find('.')));
+  }
+  const bool plain = pattern.find("::") == std::string::npos;
+  refuse_pattern(pattern,
+                 "matches no operator; the nearest is " +
+                     checkpointing::nearest_name(plain ? "aten::" + pattern : pattern, names));
+}
+
+// Finding it takes a look at all operators, and a region opens often.
+void require_operator(const std::string& pattern) {
+  if (pattern == "*") return;
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> known;
+  const std::lock_guard lock(mutex);
+  if (known.contains(pattern)) return;
+  if (!some_operator(pattern)) refuse_operator(pattern);
+  known.insert(pattern);
+}
+
+void require_layer(const std::string& pattern) {
+  if (pattern == "*") return;
+  if (pattern.empty()) {
+    refuse_pattern(pattern, "is an empty pattern of layers and matches none; leave it out for all");
+  }
+  const std::span<const std::string> layers = checkpointing::ready_engine().layers();
+  const auto fits = [&](const std::string& layer) { return matches(pattern, layer); };
+  if (std::ranges::any_of(layers, fits)) return;
+  refuse_pattern(
+      pattern, layers.empty()
+                   ? "is a pattern of layers, and no layer has a name; call neap::name(model) once"
+                   : "matches no layer that neap::name() was told; the nearest is '" +
+                         checkpointing::nearest_name(pattern, layers) + "'");
+}
+
+void add_new(std::vector<std::string>& names, const std::string& name) {
+  if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+}
+
 }  // namespace
 
 CheckpointOptions CheckpointOptions::save_compute() {
@@ -47,7 +147,7 @@ CheckpointOptions CheckpointOptions::save_compute() {
        {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm", "aten::addmv",
         "aten::mv", "aten::dot", "aten::*convolution*", "aten::*conv_transpose*",
         "aten::slow_conv*", "aten::mkldnn_linear", "aten::_scaled_dot_product*"}) {
-    options.rules.push_back({.op = op});
+    options.rules.push_back({.op = op, .optional = true});
   }
   return options;
 }
@@ -74,11 +174,20 @@ Selection::Selection(const CheckpointOptions& options) : options_(options) {
         "keep_at_most or "
         "free_at_least too");
   }
+  for (const CheckpointRule& rule : options.rules) {
+    matched_.push_back(rule.optional);
+    if (rule.optional) continue;
+    require_operator(rule.op);
+    require_layer(rule.layer);
+    ++unmatched_;
+  }
+  for (const auto& [pattern, weight] : options.importance) require_layer(pattern);
 }
 
 engine::Decision Selection::decide(const engine::Made& made) {
   const std::string& op = made.traits.op.schema().name();
   const std::string layer(made.layer);
+  if (unmatched_ > 0) see(op, layer);
   for (const CheckpointRule& rule : options_.rules) {
     if (matches(rule.op, op) && matches(rule.layer, layer)) return decision_of(rule.policy);
   }
@@ -89,6 +198,65 @@ engine::Decision Selection::decide(const engine::Made& made) {
                                        .bytes = made.bytes,
                                        .cost_ns = made.cost_ns});
   return policy ? decision_of(*policy) : engine::Decision::Open;
+}
+
+// Of a rule behind another one that matches too it is known as well.
+void Selection::see(const std::string& op, const std::string& layer) {
+  add_new(ops_, op);
+  if (!layer.empty()) add_new(layers_, layer);
+  for (std::size_t i = 0; i < matched_.size(); ++i) {
+    const CheckpointRule& rule = options_.rules[i];
+    if (matched_[i] || !matches(rule.op, op) || !matches(rule.layer, layer)) continue;
+    matched_[i] = true;
+    --unmatched_;
+  }
+}
+
+std::string Selection::unmatched() const {
+  std::string text;
+  if (unmatched_ == 0 || ops_.empty())
+    return text;  // of a region that made nothing there is nothing to say
+  const std::string where = options_.name.empty() ? "a region" : "region '" + options_.name + "'";
+  for (std::size_t i = 0; i < matched_.size(); ++i) {
+    if (matched_[i]) continue;
+    const CheckpointRule& rule = options_.rules[i];
+    const auto none = [](const std::string& pattern, const std::vector<std::string>& names) {
+      return std::ranges::none_of(names,
+                                  [&](const std::string& one) { return matches(pattern, one); });
+    };
+    if (!text.empty()) text += '\n';
+    text += where + ": the rule for ";
+    if (rule.op != "*") text += "operator " + rule.op;
+    if (rule.layer != "*") text += (rule.op != "*" ? " in layer " : "layer ") + rule.layer;
+    text += " matched nothing; ";
+    if (none(rule.op, ops_)) {
+      text += "the nearest operator there is " + checkpointing::nearest_name(rule.op, ops_);
+    } else if (layers_.empty()) {
+      text += "what was made there belongs to no layer that neap::name() was told";
+    } else if (none(rule.layer, layers_)) {
+      text += "the nearest layer there is " + checkpointing::nearest_name(rule.layer, layers_);
+    } else {
+      text += "both are there, not together";
+    }
+  }
+  return text;
+}
+
+RuleNotes& RuleNotes::instance() {
+  static RuleNotes notes;
+  return notes;
+}
+
+void RuleNotes::add(const std::string& lines) {
+  std::istringstream in(lines);
+  constexpr std::size_t kMost = 32;
+  for (std::string line; lines_.size() < kMost && std::getline(in, line);) add_new(lines_, line);
+}
+
+std::string RuleNotes::text() const {
+  std::string text;
+  for (const std::string& line : lines_) text += (text.empty() ? "" : "\n") + line;
+  return text;
 }
 
 double Selection::importance_of(const std::string& layer) const {
@@ -163,6 +331,9 @@ void Region::keep(const at::Tensor& output) {
 void Region::close() {
   if (!std::exchange(open_, false)) return;
   engine::Engine::instance().close_region();
+  if (selection_ && engine::Engine::instance().scopes() > 0) {
+    RuleNotes::instance().add(selection_->unmatched());
+  }
 }
 
 }  // namespace detail

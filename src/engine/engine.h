@@ -95,6 +95,9 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void abandon_region() noexcept;
   void tag(const at::Tensor& tensor, Decision decision);
   void name_parameter(const at::Tensor& parameter, std::string_view name);
+  [[nodiscard]] std::span<const std::string> layers() const {  // all that were ever named
+    return std::span(layers_.names()).subspan(1);
+  }
 
   // What LibTorch holds now. Throws: Error when nothing is followed.
   [[nodiscard]] SavedReport saved_report();
@@ -311,10 +314,10 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
 
   PlanCursor plan_;
   std::int64_t plan_shortage_ = 0;
+  const intercept::OperatorTraits* not_foreseen_ = nullptr;
   std::vector<Block*> numbered_;  // of this scope; null: no longer known
   Watch* watch_ = nullptr;        // of the kernel that runs, for an observer
 };
-  const intercept::OperatorTraits* not_foreseen_ = nullptr;
 
 // The engine is at work while this lives: deaths are queued.
 class Engine::Busy {

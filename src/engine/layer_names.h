@@ -32,6 +32,8 @@ class LayerNames {
   }
   [[nodiscard]] const std::string& name(std::uint16_t layer) const { return names_[layer]; }
   [[nodiscard]] bool empty() const { return parameters_.empty(); }
+  // Of all parameters that were ever named; the first stands for none.
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
 
  private:
   void drop_dead();

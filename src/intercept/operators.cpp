@@ -258,6 +258,15 @@ const OperatorTraits& traits_of(const c10::OperatorHandle& op) {
   return *slot.second;
 }
 
+bool any_operator(const std::function<bool(const std::string& name)>& accepts, bool composite) {
+  c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
+  return std::ranges::any_of(dispatcher.getAllOpNames(), [&](const c10::OperatorName& name) {
+    if (!accepts(name.name)) return false;
+    const auto op = dispatcher.findOp(name);
+    return op && op->hasSchema() && traits_of(*op).decompose == composite;
+  });
+}
+
 void declare_replayable(string_view name) {
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);

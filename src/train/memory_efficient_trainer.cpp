@@ -61,6 +61,7 @@ void add(Stats& sum, const Stats& step) {
   sum.predicted_ns += step.predicted_ns;
   sum.planning_ns = std::max(sum.planning_ns, step.planning_ns);
   if (!step.plan_note.empty()) sum.plan_note = step.plan_note;
+  if (!step.rule_note.empty()) sum.rule_note = step.rule_note;
   sum.bookkeeping_ns += step.bookkeeping_ns;
 }
 
