@@ -18,6 +18,7 @@ Value record_dense(Layers& layers, std::int64_t operators);
 Value record_recurrent(Layers& layers, std::int64_t operators);
 Value record_transformer(Layers& layers, std::int64_t operators);
 Value record_random(Layers& layers, std::int64_t operators);
+Value record_unrolled(Layers& layers, std::int64_t operators);
 
 // Records a block, and more while one as large as the largest so far fits before `end`. `later`: what each will still cause
 // outside of it.

@@ -15,11 +15,11 @@ using Record = Value (*)(Layers& layers, std::int64_t operators);
 
 constexpr std::int64_t kFewest = 100;
 
-constexpr std::array<std::string_view, 7> kFamilies = {"chain",     "residual",    "unet",  "dense",
-                                                       "recurrent", "transformer", "random"};
+constexpr std::array<std::string_view, 8> kFamilies = {
+    "chain", "residual", "unet", "dense", "recurrent", "transformer", "random", "unrolled"};
 constexpr std::array<Record, kFamilies.size()> kRecords = {
-    record_chain,     record_residual,    record_unet,  record_dense,
-    record_recurrent, record_transformer, record_random};
+    record_chain,     record_residual,    record_unet,   record_dense,
+    record_recurrent, record_transformer, record_random, record_unrolled};
 
 Optimizer optimizer_of(std::string_view family) {
   if (family == "recurrent" || family == "transformer") {

@@ -27,6 +27,7 @@ namespace neap::bench {
 // recurrent    a 2-layer LSTM over T steps, gates written out: many small operators, weights used T times
 // transformer  pre-norm blocks, attention written out: scores, mask, softmax, dropout
 // random       a random graph: in-degree 1-3, chains in place, random and not replayable operators, data that arrives late
+// unrolled     several forwards with optimizer steps between them, in place, and one backward through all (MAML, unrolled GANs)
 std::span<const std::string_view> families();
 
 // A step of about so many operators: within 10 % from 100 on. The seed chooses sizes, times, and what the gradients' end is:

@@ -2,8 +2,10 @@
 #include "planner/local_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <utility>
 
 namespace neap::planner {
@@ -45,13 +47,11 @@ void LocalSearch::roll_back(std::size_t mark) {
   }
 }
 
-// Frees the storage at the moment, by making it again before its next use; what that needs and would therefore have to be held
+// Frees the storage at the moment, by making it again in the stage, of its next use or before; what that needs and would therefore have to be held
 // over the moment is made again with it. False: it cannot go, or costs too much; some of it may be done.
-bool LocalSearch::drop(Index storage, Moment moment, std::int64_t most_cost) {
+bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t most_cost) {
   const std::int64_t before = schedule_.cost();
-  const Schedule::Gap gap = schedule_.gap(storage, moment);
-  if (!gap.lives) return false;
-  const Index stage = schedule_.stage_of(gap.after);
+  if (!schedule_.gap(storage, moment).lives) return false;
   std::vector<Index> pending{storage};
   while (!pending.empty()) {
     const Index next = pending.back();
@@ -98,17 +98,22 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
   for (const Index storage : droppable_) {
     const Schedule::Gap gap = schedule_.gap(storage, moment);
     if (!gap.lives) continue;
-    const Index at = schedule_.stage_of(gap.after);
     const Index maker = program_.storage(storage).maker;
     const Index group = replays_.group_of(maker);
-    if (!replays_.may_rerun(group, at) || schedule_.moment(at, maker) <= moment) continue;
-    const Rerun rerun{group, at};
-    if (schedule_.has(rerun)) continue;
     const double bytes = static_cast<double>(
         std::min(program_.storage(storage).bytes, std::max<std::int64_t>(peak - budget_, 1)));
     // So that equal blocks do not all go the same way.
     const double jitter = 1 + 0.2 * uniform();
-    drops_.push_back({storage, static_cast<double>(replays_.ns(group, at) + 100) / bytes * jitter});
+    const Index next = schedule_.stage_of(gap.after);
+    // Right before something that it is made from is overwritten, and held from there on.
+    const Index before = std::min(next, replays_.intact_until(group));
+    const std::array<Index, 2> stages{next, before};
+    for (const Index at : std::span(stages).first(before < next ? 2 : 1)) {
+      if (!replays_.may_rerun(group, at) || schedule_.moment(at, maker) <= moment) continue;
+      if (schedule_.has({group, at})) continue;
+      drops_.push_back(
+          {storage, at, static_cast<double>(replays_.ns(group, at) + 100) / bytes * jitter});
+    }
   }
   constexpr std::size_t kTried = 6;
   const std::size_t tried = std::min(kTried, drops_.size());
@@ -123,7 +128,7 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
     if (i >= 4 * kTried) break;
     const std::size_t mark = journal_.size();
     const std::int64_t cost = schedule_.cost();
-    const bool dropped = drop(drops_[i].storage, moment, most_cost);
+    const bool dropped = drop(drops_[i].storage, drops_[i].stage, moment, most_cost);
     const std::int64_t freed = std::min(over, peak - schedule_.stage_peak(stage));
     const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
     // Elsewhere it may have become worse.
@@ -138,7 +143,7 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
     if (i >= tried) break;
   }
   if (best == 0) return false;
-  return drop(drops_[chosen].storage, moment, most_cost);
+  return drop(drops_[chosen].storage, drops_[chosen].stage, moment, most_cost);
 }
 
 bool LocalSearch::fit() {

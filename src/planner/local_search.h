@@ -30,6 +30,7 @@ class LocalSearch {
   };
   struct Drop {
     Index storage;
+    Index stage;   // in which it is made again
     double price;  // ns a byte
   };
   // In [0, 1).
@@ -37,7 +38,7 @@ class LocalSearch {
   void add(Rerun rerun);
   void remove(Rerun rerun);
   void roll_back(std::size_t mark);
-  bool drop(Index storage, Moment moment, std::int64_t most_cost);
+  bool drop(Index storage, Index stage, Moment moment, std::int64_t most_cost);
   bool relieve(std::int64_t most_cost);
   bool change(Rerun rerun, std::int64_t most_cost);
   bool shift(Rerun rerun);

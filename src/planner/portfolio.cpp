@@ -24,6 +24,11 @@ Reruns next_use(const Problem& problem) {
 Reruns next_use_eq(const Problem& problem) {
   return walk(problem.replays, problem.budget, Rule::NextUseEq, problem.seed);
 }
+// With what is made from overwritten contents held from where they are overwritten only.
+template <Rule kRule>
+Reruns returning(const Problem& problem) {
+  return walk(problem.replays, problem.budget, kRule, problem.seed, /*returns=*/true);
+}
 // From the plain step: at the highest peak, what is cheapest goes, until no peak is too high.
 Reruns peaks(const Problem& problem) {
   Schedule schedule(problem.replays);
@@ -84,10 +89,13 @@ constexpr Index kMostFromAbove = 6000;
 }  // namespace
 
 std::span<const Method> portfolio() {
-  static constexpr std::array<Method, 12> kMethods{{
+  static constexpr std::array<Method, 15> kMethods{{
       {"dtr_eq", graph::kNever, dtr_eq},
       {"next_use", graph::kNever, next_use},
       {"next_use_eq", graph::kNever, next_use_eq},
+      {"dtr_eq, returning", graph::kNever, returning<Rule::DtrEq>, true},
+      {"next_use, returning", graph::kNever, returning<Rule::NextUse>, true},
+      {"next_use_eq, returning", graph::kNever, returning<Rule::NextUseEq>, true},
       {"peaks", 3000, peaks},
       {"chen", graph::kNever, of_chen},
       {"knapsack", graph::kNever, of_knapsack},

@@ -29,6 +29,7 @@ struct Method {
   Index most_operators;
   // Those that search end at the deadline, with a plan if they have one by then.
   std::optional<std::vector<Rerun>> (*find)(const Problem& problem);
+  bool for_outlived = false;  // of use only where Replays::outlived()
 };
 
 std::span<const Method> portfolio();

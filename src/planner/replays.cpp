@@ -7,6 +7,13 @@
 namespace neap::planner {
 namespace {
 
+// The operator that writes over the content; kNever: none does.
+Index overwritten_by(const Program& program, graph::Content content) {
+  const auto writers = program.writers(content.storage);
+  const auto next = static_cast<std::size_t>(content.version);
+  return next < writers.size() ? writers[next] : graph::kNever;
+}
+
 // The last stage in which the operator alone may run again.
 Index deadline_of(const Program& program, Index op) {
   // What makes and writes nothing brings nothing back.
@@ -14,10 +21,7 @@ Index deadline_of(const Program& program, Index op) {
   if (!program.op(op).replayable) return op;
   Index last = graph::kNever;
   for (const graph::Content& need : program.needs(op)) {
-    if (!program.storage(need.storage).given) continue;
-    const auto writers = program.writers(need.storage);
-    const auto next = static_cast<std::size_t>(need.version);
-    if (next < writers.size()) last = std::min(last, writers[next]);
+    if (program.storage(need.storage).given) last = std::min(last, overwritten_by(program, need));
   }
   return last;
 }
@@ -66,6 +70,22 @@ Replays::Replays(const Program& program)
     const auto group = static_cast<std::size_t>(group_of(op));
     members_[next[group]++] = op;
     deadlines_[group] = std::min(deadlines_[group], deadline_of(program, op));
+  }
+  intact_ = deadlines_;
+  for (Index op = 0; op < program.operators(); ++op) {
+    Index& until = intact_[static_cast<std::size_t>(group_of(op))];
+    for (const graph::Content& need : program.needs(op)) {
+      const Index maker = program.storage(need.storage).maker;
+      if (maker != kNone && group_of(maker) == group_of(op)) continue;
+      until = std::min(until, overwritten_by(program, need));
+    }
+  }
+  for (Index storage = 0; storage < program.storages(); ++storage) {
+    const Index maker = program.storage(storage).maker;
+    const auto users = program.users(storage);
+    // What never runs again is held in any case.
+    if (maker == kNone || users.empty() || !program.op(maker).replayable) continue;
+    outlived_ = outlived_ || users.back() > intact_until(group_of(maker));
   }
 }
 

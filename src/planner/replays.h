@@ -33,6 +33,12 @@ class Replays {
   [[nodiscard]] Index last_stage(Index group) const {
     return deadlines_[static_cast<std::size_t>(group)];
   }
+  // The last stage in which all that it needs from other groups is as it was: later they would have to run again with it.
+  [[nodiscard]] Index intact_until(Index group) const {
+    return intact_[static_cast<std::size_t>(group)];
+  }
+  // The program uses something that a group makes after that stage.
+  [[nodiscard]] bool outlived() const { return outlived_; }
   // It may run again in this stage, as far as it alone is asked.
   [[nodiscard]] bool may_rerun(Index group, Index stage) const {
     const auto at = static_cast<std::size_t>(group);
@@ -50,6 +56,8 @@ class Replays {
   std::vector<std::size_t> begin_;
   std::vector<Index> members_;
   std::vector<Index> deadlines_;  // the last stage of each group
+  std::vector<Index> intact_;     // by group, not later than that
+  bool outlived_ = false;
 };
 
 }  // namespace neap::planner

@@ -185,6 +185,7 @@ class Solver {
   [[nodiscard]] std::vector<const Method*> methods() const {
     std::vector<const Method*> in_time;
     for (const Method& method : portfolio()) {
+      if (method.for_outlived && !replays_.outlived()) continue;
       if (program_.operators() <= method.most_operators) in_time.push_back(&method);
     }
     return in_time;

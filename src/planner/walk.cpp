@@ -47,11 +47,13 @@ class Components {
 
 class Walk {
  public:
-  Walk(const Replays& replays, std::int64_t budget, Rule rule, std::uint64_t seed)
+  Walk(const Replays& replays, std::int64_t budget, Rule rule, std::uint64_t seed, bool returns)
       : replays_(replays),
         program_(replays.program()),
         budget_(budget),
         rule_(rule),
+        returns_(returns),
+        due_(returns ? at(program_.operators()) : 0),
         random_(seed),
         states_(at(program_.storages())),
         last_stage_(at(replays.groups()), graph::kNever),
@@ -71,7 +73,10 @@ class Walk {
   std::optional<std::vector<Rerun>> take() {
     arrive(kNone);
     for (stage_ = 0; stage_ < program_.operators(); ++stage_) {
-      if (resident_ > budget_ || !bring(program_.needs(stage_)) || !run(stage_, true)) return {};
+      if (resident_ > budget_ || !bring_due() || !bring(program_.needs(stage_)) ||
+          !run(stage_, true)) {
+        return {};
+      }
       arrive(stage_);
     }
     std::vector<graph::Content> kept;
@@ -95,16 +100,16 @@ class Walk {
   State& state(Index storage) { return states_[at(storage)]; }
   [[nodiscard]] const State& state(Index storage) const { return states_[at(storage)]; }
 
-  // Of a group with all that it is made from: the last stage in which everything may run again.
+  // Of a group with all that it is made from: the last stage in which everything may run again, or is held because it may not.
   void find_last_stages() {
     for (Index group = 0; group < replays_.groups(); ++group) {
       Index& last = last_stage_[at(group)];
-      last = replays_.last_stage(group);
+      last = returns_ ? replays_.intact_until(group) : replays_.last_stage(group);
       for (const Index op : replays_.operators(group, program_.operators())) {
         for (const graph::Content& need : program_.needs(op)) {
           const Index maker = program_.storage(need.storage).maker;
           if (maker == kNone || replays_.group_of(maker) >= group) continue;
-          last = std::min(last, last_stage_[at(replays_.group_of(maker))]);
+          last = std::min(last, there_until(need, last_stage_[at(replays_.group_of(maker))]));
         }
       }
     }
@@ -114,6 +119,20 @@ class Walk {
         last = std::max(last, last_stage_[at(replays_.group_of(user))]);
       }
     }
+  }
+
+  // `last`: the stage up to which it can be made again. Until then it can come back; and as long as the program will use it after
+  // that, it stays.
+  [[nodiscard]] Index there_until(const graph::Content& content, Index last) const {
+    if (last == graph::kNever) return last;
+    const auto users = program_.users(content.storage);
+    Index until = program_.storage(content.storage).keep ? program_.operators()
+                  : users.empty()                        ? kNone
+                                                         : users.back();
+    const auto writers = program_.writers(content.storage);
+    const auto next = static_cast<std::size_t>(content.version);
+    if (next < writers.size()) until = std::min(until, writers[next]);
+    return std::max(last, until);
   }
 
   [[nodiscard]] Index group_of(Index storage) const {
@@ -129,8 +148,9 @@ class Walk {
   [[nodiscard]] bool may_go(Index storage) const {
     if (state(storage).locks > 0 || program_.storage(storage).bytes == 0) return false;
     const Index next = next_user(storage);
-    if (next != graph::kNever) return next <= last_stage_[at(group_of(storage))];
-    return is_dispensable(storage);
+    if (next == graph::kNever) return is_dispensable(storage);
+    const Index last = last_stage_[at(group_of(storage))];
+    return next <= last || (returns_ && stage_ < last);
   }
   // The program needs it no more. It can be made again, or nothing that could run again reads it.
   [[nodiscard]] bool is_dispensable(Index storage) const {
@@ -142,6 +162,17 @@ class Walk {
       state(storage).made = state(storage).resident = true;
       resident_ += program_.storage(storage).bytes;
     }
+  }
+
+  // From here on it could not come back, and the program will use it.
+  bool bring_due() {
+    if (!returns_) return true;
+    std::vector<graph::Content> due;
+    for (const Index storage : due_[at(stage_)]) {
+      if (state(storage).resident || next_user(storage) <= stage_) continue;
+      if (next_user(storage) != graph::kNever) due.push_back({storage, 0});
+    }
+    return bring(due);
   }
 
   // Reruns whatever is missing.
@@ -253,6 +284,10 @@ class Walk {
     state(last).candidate = one.candidate;
     candidates_.pop_back();
     one.candidate = kNone;
+    if (const Index last = last_stage_[at(group_of(storage))];
+        returns_ && next_user(storage) > last && last < program_.operators()) {
+      due_[at(last)].push_back(storage);
+    }
     if (rule_ == Rule::NextUse) return;
     one.component = components_.fresh();
     components_.add(one.component, own_ns(storage));
@@ -334,6 +369,8 @@ class Walk {
   const Program& program_;
   std::int64_t budget_;
   Rule rule_;
+  bool returns_;
+  std::vector<std::vector<Index>> due_;  // by stage: what went, and comes back there at the latest
   std::mt19937_64 random_;
   std::vector<State> states_;
   std::vector<Index> last_stage_;  // by group
@@ -352,8 +389,8 @@ class Walk {
 }  // namespace
 
 std::optional<std::vector<Rerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
-                                       std::uint64_t seed) {
-  return Walk(replays, budget, rule, seed).take();
+                                       std::uint64_t seed, bool returns) {
+  return Walk(replays, budget, rule, seed, returns).take();
 }
 
 }  // namespace neap::planner

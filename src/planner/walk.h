@@ -22,9 +22,10 @@ enum class Rule : std::uint8_t {
   NextUseEq,
 };
 
-// The reruns of such a walk; nothing when the rule led to where nothing more can go.
+// The reruns of such a walk; nothing when the rule led to where nothing more can go. What is made from contents that are overwritten
+// before its next use stays from where it is made; with `returns`, it may go, and comes back right before they are overwritten.
 // Cost: O(evictions * candidates), of many candidates a sample of 512.
 std::optional<std::vector<Rerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
-                                       std::uint64_t seed);
+                                       std::uint64_t seed, bool returns = false);
 
 }  // namespace neap::planner
