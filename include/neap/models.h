@@ -93,11 +93,17 @@ class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
   CheckpointOptions checkpoint_options = {};
 
   [[nodiscard]] std::vector<Segment> segments() const;
+  // Why checkpoints free nothing in this model, and what to do; empty where they free something. A LibTorch warning says it too,
+  // once, at the first forward with use_checkpoint.
+  [[nodiscard]] std::string note() const;
 
  protected:
   using Layer = std::function<at::Tensor(const at::Tensor& x)>;
+  // What a layer has inside that is neither its output nor freed by itself.
+  enum class Inside { MayBeSomething, Nothing };
 
-  void set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends);
+  void set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends,
+                  Inside inside = Inside::MayBeSomething);
   [[nodiscard]] const std::vector<Layer>& layer_list() const { return layers_; }
   // Opens the regions, the only place that does.
   at::Tensor run(const at::Tensor& x);
@@ -105,6 +111,8 @@ class NEAP_EXPORT CheckpointedLayers : public torch::nn::Module {
  private:
   std::vector<Layer> layers_;
   std::vector<std::int64_t> ends_;
+  Inside inside_ = Inside::MayBeSomething;
+  bool noted_ = false;
 };
 
 struct CheckpointedModelOptions {
@@ -114,7 +122,8 @@ struct CheckpointedModelOptions {
   bool use_checkpoint = true;
 };
 
-// Linear layers with ReLU behind each, or any list of layers, checkpointed by segments.
+// Linear layers with ReLU behind each, or any list of layers, checkpointed by segments. A segment of one Linear and its ReLU frees
+// nothing: the backward reads the ReLU's output only, which is the segment's.
 //
 //   neap::CheckpointedModel model(/*num_layers=*/10, /*segment_size=*/3);  // segments of 3, 3, 3 and 1 layers
 //   neap::CheckpointedModel plain(/*use_checkpoint=*/false);               // the same, and forward() does not checkpoint
@@ -160,14 +169,16 @@ class NEAP_EXPORT CheckpointedModelImpl : public CheckpointedLayers {
 
  private:
   void add_child(const std::shared_ptr<torch::nn::Module>& layer, std::size_t index);
-  void set_list(std::vector<Layer> layers, const Segmentation& segmentation);
+  void set_list(std::vector<Layer> layers, const Segmentation& segmentation,
+                Inside inside = Inside::MayBeSomething);
 };
 TORCH_MODULE(CheckpointedModel);
 
-// Linear layers with ReLU between them and none behind the last, in exactly `num_segments` segments, so that the largest
-// segment makes as few bytes as can be; of all such cuts the most even one, so segments of equal layers differ by one at most.
+// Linear layers with ReLU between them and none behind the last, in exactly `num_segments` segments, cut so that a step peaks as low
+// as it can, and of those cuts the one that keeps the least between forward and backward. A segment of one layer frees nothing: where
+// all are of that kind, as with as many segments as layers, and with one segment, note() says so.
 //
-//   neap::SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});  // layers [0, 1), [1, 2) and [2, 6)
+//   neap::SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});  // layers [0, 4), [4, 5) and [5, 6)
 class NEAP_EXPORT SegmentedNetworkImpl : public CheckpointedLayers {
  public:
   // hidden_dims: (layers,), the outputs of each layer, the last one's too. Wraps a neap::nn::MLP of ReLU.
@@ -208,7 +219,9 @@ class SegmentedNetwork : public torch::nn::ModuleHolder<SegmentedNetworkImpl> {
 //   neap::CheckpointedResNet resnet101(neap::nn::ImageNetResNet(neap::nn::ImageNetResNetOptions{.depth = 101}));
 class NEAP_EXPORT CheckpointedResNetImpl : public CheckpointedLayers {
  public:
-  // Wraps a neap::nn::ResNet of 64 channels without dropout, by block.
+  // The net of the slides, with its names (conv1, bn1, layer1.0.0, fc): conv 7x7 of stride 2 to 64 channels, BatchNorm, ReLU;
+  // blocks of conv 3x3, BatchNorm, ReLU, conv 3x3, BatchNorm, plus the input, without a ReLU behind; mean, Linear to 1000
+  // classes. Its convolutions have biases.
   explicit CheckpointedResNetImpl(std::int64_t num_blocks = 50,
                                   const Segmentation& segmentation = Segmentation::by_size(1));
   // The same of 50 blocks.

@@ -6,7 +6,9 @@
 #include <neap/checkpoint.h>
 #include <neap/models.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 namespace neap {
@@ -50,12 +52,37 @@ std::vector<Segment> CheckpointedLayers::segments() const {
   return segments;
 }
 
-void CheckpointedLayers::set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends) {
+void CheckpointedLayers::set_layers(std::vector<Layer> layers, std::vector<std::int64_t> ends,
+                                    Inside inside) {
   layers_ = std::move(layers);
   ends_ = std::move(ends);
+  inside_ = inside;
+}
+
+std::string CheckpointedLayers::note() const {
+  // All but the last are checkpointed.
+  const std::vector<Segment> all = segments();
+  const bool one = all.size() == 1;
+  const bool singles = inside_ == Inside::Nothing &&
+                       std::all_of(all.begin(), std::prev(all.end()), [](const Segment& segment) {
+                         return segment.end - segment.begin == 1;
+                       });
+  if (!one && !singles) return {};
+  const bool some_cut_frees = layers_.size() > (inside_ == Inside::Nothing ? 2U : 1U);
+  return std::string("checkpoints free nothing in this model: ") +
+         (one ? "its one segment is the last, whose inside the backward needs at once; "
+              : "each checkpointed segment is one Linear and its ReLU, and the backward reads only "
+                "what comes out of it; ") +
+         (!some_cut_frees ? "no cut of so few layers does, so set use_checkpoint to false"
+          : one           ? "take more segments"
+                          : "take another number of segments");
 }
 
 at::Tensor CheckpointedLayers::run(const at::Tensor& x) {
+  if (use_checkpoint && !noted_ && at::GradMode::is_enabled()) {
+    noted_ = true;
+    if (const std::string text = note(); !text.empty()) TORCH_WARN(name(), ": ", text);
+  }
   if (use_checkpoint) return detail::run_segments(layers_, ends_, x, checkpoint_options);
   return detail::run_segments(layers_, {static_cast<std::int64_t>(layers_.size())}, x);
 }
@@ -75,7 +102,7 @@ CheckpointedModelImpl::CheckpointedModelImpl(const CheckpointedModelOptions& opt
   for (torch::nn::Sequential block : plain->blocks) {
     layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
   }
-  set_list(std::move(layers), options.segmentation);
+  set_list(std::move(layers), options.segmentation, Inside::Nothing);
   use_checkpoint = options.use_checkpoint;
 }
 
@@ -125,12 +152,13 @@ void CheckpointedModelImpl::add_child(const std::shared_ptr<torch::nn::Module>& 
   register_module(std::to_string(index), layer);
 }
 
-void CheckpointedModelImpl::set_list(std::vector<Layer> layers, const Segmentation& segmentation) {
+void CheckpointedModelImpl::set_list(std::vector<Layer> layers, const Segmentation& segmentation,
+                                     Inside inside) {
   const auto count = static_cast<std::int64_t>(layers.size());
   if (count == 0) {
     throw InvalidArgument("CheckpointedModel: the list has no layers; expected 1 or more");
   }
-  set_layers(std::move(layers), segmentation.ends(count));
+  set_layers(std::move(layers), segmentation.ends(count), inside);
 }
 
 at::Tensor CheckpointedModelImpl::forward(const at::Tensor& x) { return run(x); }

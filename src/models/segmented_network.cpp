@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "models/adopt.h"
-#include "models/balanced.h"
+#include "models/cut.h"
 #include "nn/options.h"
 
 #include <neap/models.h>
@@ -40,8 +40,9 @@ SegmentedNetworkImpl::SegmentedNetworkImpl(std::int64_t input_dim,
   for (torch::nn::Sequential block : plain->blocks) {
     layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
   }
-  // A layer keeps its output for the backward: so many numbers a row as it is wide.
-  set_layers(std::move(layers), models::balanced_ends(hidden_dims, num_segments));
+  // A layer keeps its output for the backward, what its ReLU made, and nothing inside: so many numbers a row as it is wide.
+  set_layers(std::move(layers), models::ends_of_lowest_peak(hidden_dims, num_segments),
+             Inside::Nothing);
 }
 
 at::Tensor SegmentedNetworkImpl::forward(const at::Tensor& x) {

@@ -28,7 +28,9 @@ expect_printed(
   "a part of the source kept: 1 storages evicted, 2 operators replayed"
   "one tensor kept: 1 storages evicted, 1 operators replayed")
 run("${scratch}/build/example_segmented_network")
-expect_printed("logits below zero: yes")
+expect_printed(
+  "evictions in 20 steps: 60"
+  "logits below zero: yes")
 run("${scratch}/build/example_transformer")
 expect_printed("same gradients: yes")
 run("${scratch}/build/example_resnet")

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // SegmentedNetwork: as many segments as were asked for, as even as can be, and logits that no ReLU has cut.
-#include "models/balanced.h"
+#include "models/cut.h"
 #include "models/training.h"
 
 #include <rapidcheck.h>
@@ -19,33 +19,41 @@ using Numbers = std::vector<std::int64_t>;
 
 const Numbers kDims{512, 256, 128, 64, 32, 10};
 
-// The largest sum of a run, and the sum of the squares: what balanced_ends() makes small, in this order.
-std::pair<std::int64_t, std::int64_t> unevenness(const Numbers& costs, const Numbers& ends) {
-  std::int64_t largest = 0, squares = 0, begin = 0;
-  for (const std::int64_t end : ends) {
-    const std::int64_t sum =
-        std::accumulate(costs.begin() + begin, costs.begin() + end, std::int64_t{0});
-    largest = std::max(largest, sum);
-    squares += sum * sum;
+// What a step holds at its peak, and what it keeps between forward and backward: counted moment by moment.
+std::pair<std::int64_t, std::int64_t> rank(const Numbers& outputs, const Numbers& ends) {
+  std::int64_t peak = 0, held = 0;
+  std::size_t begin = 0;
+  const auto meet = [&](std::int64_t bytes) { peak = std::max(peak, held + bytes); };
+  for (const std::int64_t one : ends) {
+    const auto end = static_cast<std::size_t>(one);
+    const bool last = end == outputs.size();
+    std::int64_t made = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      made += outputs[i];
+      meet(made + 2 * outputs[i]);
+      // Once more, before the last but one layer is needed.
+      if (!last && i + 1 < end) meet(made + outputs[i] + outputs[end - 1] + outputs[end - 2]);
+    }
+    held += last ? made : outputs[end - 1];
     begin = end;
   }
-  return {largest, squares};
+  return {peak, held};
 }
 
 // Of all cuts, one after the other.
-std::pair<std::int64_t, std::int64_t> best_unevenness(const Numbers& costs, std::int64_t segments,
-                                                      Numbers ends = {}) {
-  const auto count = static_cast<std::int64_t>(costs.size());
+std::pair<std::int64_t, std::int64_t> best_rank(const Numbers& outputs, std::int64_t segments,
+                                                Numbers ends = {}) {
+  const auto count = static_cast<std::int64_t>(outputs.size());
   if (segments == 1) {
     ends.push_back(count);
-    return unevenness(costs, ends);
+    return rank(outputs, ends);
   }
   auto best = std::pair(std::numeric_limits<std::int64_t>::max(), std::int64_t{0});
   const std::int64_t begin = ends.empty() ? 0 : ends.back();
   for (std::int64_t end = begin + 1; end <= count - (segments - 1); ++end) {
     Numbers more = ends;
     more.push_back(end);
-    best = std::min(best, best_unevenness(costs, segments - 1, more));
+    best = std::min(best, best_rank(outputs, segments - 1, more));
   }
   return best;
 }
@@ -55,43 +63,34 @@ bool rises_to(const Numbers& ends, std::int64_t last) {
          std::ranges::adjacent_find(ends, std::greater_equal()) == ends.end();
 }
 
-TEST(Balance, is_the_best_of_all_cuts) {
+TEST(Cut, is_the_best_of_all_cuts) {
   EXPECT_TRUE(rc::check([] {
     const auto count = *rc::gen::inRange<std::size_t>(1, 9);
-    const auto costs = *rc::gen::container<Numbers>(count, rc::gen::inRange<std::int64_t>(0, 1000));
+    const auto outputs = *rc::gen::container<Numbers>(count, rc::gen::inRange<std::int64_t>(0, 20));
     const auto segments = *rc::gen::inRange<std::int64_t>(1, static_cast<std::int64_t>(count) + 1);
-    const Numbers ends = models::balanced_ends(costs, segments);
+    const Numbers ends = models::ends_of_lowest_peak(outputs, segments);
     RC_ASSERT(ends.size() == static_cast<std::size_t>(segments));
     RC_ASSERT(rises_to(ends, static_cast<std::int64_t>(count)));
-    RC_ASSERT(unevenness(costs, ends) == best_unevenness(costs, segments));
+    RC_ASSERT(rank(outputs, ends) == best_rank(outputs, segments));
   }));
 }
 
-TEST(Balance, of_equal_layers_differs_by_one_at_most_longer_ones_first) {
-  for (std::int64_t count = 1; count <= 24; ++count) {
-    const Numbers costs(static_cast<std::size_t>(count), 512);
-    for (std::int64_t segments = 1; segments <= count; ++segments) {
-      EXPECT_EQ(models::balanced_ends(costs, segments),
-                Segmentation::by_count(segments).ends(count))
-          << segments << " segments of " << count;
-    }
-  }
-}
-
-// Sums of 6, 2, 3 have the smaller squares, 49 against 51, and the larger largest.
-TEST(Balance, looks_at_the_largest_segment_first) {
-  EXPECT_EQ(models::balanced_ends({1, 5, 2, 3}, 3), (Numbers{1, 2, 4}));
+// Each segment finds one more end held than the one before it.
+TEST(Cut, of_equal_layers_has_segments_that_grow_shorter) {
+  EXPECT_EQ(models::ends_of_lowest_peak(Numbers(6, 512), 3), (Numbers{3, 5, 6}));
+  EXPECT_EQ(models::ends_of_lowest_peak(Numbers(10, 512), 4), (Numbers{4, 7, 9, 10}));
 }
 
 // Widths whose squares add up to more than an integer holds.
-TEST(Balance, takes_costs_of_any_size) {
+TEST(Cut, takes_outputs_of_any_size) {
   const std::int64_t large = std::int64_t{1} << 40;
-  EXPECT_EQ(models::balanced_ends({large, large, 2 * large, large}, 3), (Numbers{2, 3, 4}));
+  EXPECT_EQ(models::ends_of_lowest_peak(Numbers(6, large), 3), (Numbers{3, 5, 6}));
 }
 
-TEST_F(Models, of_uneven_layers_are_cut_by_bytes) {
+// The step peaks at the first layer's backward, whatever is cut: all that has to run again does so before, beside small gradients.
+TEST_F(Models, of_falling_widths_have_the_wide_layers_inside_of_a_segment) {
   const SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});
-  EXPECT_EQ(model->segments(), (std::vector<Segment>{{0, 1}, {1, 2}, {2, 6}}));
+  EXPECT_EQ(model->segments(), (std::vector<Segment>{{0, 4}, {4, 5}, {5, 6}}));
 }
 
 // Python's short version cuts 6 layers into 6 segments when asked for 4 or 5.
@@ -156,8 +155,82 @@ TEST_F(Models, of_equal_layers_keep_an_output_a_segment_and_replay_the_rest) {
   EXPECT_EQ(plain.kept, 5 * output + memory::footprint(4));
   const Training found = train([&] { return SegmentedNetwork(kWide, dims, 3); }, loss);
   expect_same_states(plain, found);
-  EXPECT_EQ(found.kept, (2 + 1) * output + memory::footprint(4));
-  EXPECT_EQ(found.replays, 2 * 2);
+  EXPECT_EQ(found.kept, 2 * output + memory::footprint(4));
+  EXPECT_EQ(found.replays, (2 + 1) * 2);
+}
+
+// It evicted nothing for any number of segments, since its largest segment was to make as little as could be.
+TEST_F(Models, of_the_documented_widths_keep_less_than_the_plain_one_and_peak_no_higher) {
+  constexpr std::int64_t kRows = 1024;  // activations weigh more than weights
+  torch::manual_seed(kSeed);
+  const at::Tensor x = torch::randn({kRows, 784}), y = torch::randint(10, {kRows});
+  const auto loss = [=](auto& model) { return torch::cross_entropy_loss(model->forward(x), y); };
+  const Training plain = train(
+      [] { return nn::MLP(784, kDims, nn::Activation::ReLU, /*activate_last=*/false); }, loss);
+  const auto output = [](std::int64_t width) { return memory::footprint(kRows * width * 4); };
+  const auto expect = [&](std::int64_t segments, std::int64_t freed, std::int64_t layers) {
+    SCOPED_TRACE(segments);
+    const Training found = train([&] { return SegmentedNetwork(784, kDims, segments); }, loss);
+    EXPECT_EQ(found.kept, plain.kept - freed);
+    EXPECT_EQ(found.replays, 2 * layers) << "of each layer inside the product and the ReLU";
+    EXPECT_LE(found.peak, plain.peak);
+    EXPECT_EQ(SegmentedNetwork(784, kDims, segments)->note(), "");
+  };
+  expect(2, output(512) + output(256) + output(128) + output(64), 4);
+  expect(3, output(512) + output(256) + output(128), 3);
+  expect(4, output(512) + output(256), 2);
+  expect(5, output(256), 1);
+}
+
+// What LibTorch is told to warn of.
+class Warnings : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& warning) override { texts.push_back(warning.msg()); }
+  std::vector<std::string> texts;
+};
+
+TEST_F(Models, that_free_nothing_say_so_once) {
+  const std::string begin = "neap::SegmentedNetworkImpl: ";
+  const std::string singles =
+      "checkpoints free nothing in this model: each checkpointed segment is one Linear and its "
+      "ReLU, and the backward reads only what comes out of it; take another number of segments";
+  const std::string one =
+      "checkpoints free nothing in this model: its one segment is the last, whose inside the "
+      "backward needs at once; take more segments";
+  Warnings warnings;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
+  const at::Tensor x = torch::ones({2, 784});
+  const auto run = [&](SegmentedNetwork model) {
+    for (int i = 0; i < 2; ++i) model->forward(x);
+    return model->note();
+  };
+  EXPECT_EQ(run(SegmentedNetwork(784, kDims, 6)), singles);
+  EXPECT_EQ(run(SegmentedNetwork(784, kDims, 1)), one);
+  EXPECT_EQ(run(SegmentedNetwork(784, kDims, 3)), "");
+  EXPECT_EQ(warnings.texts, (std::vector<std::string>{begin + singles, begin + one}));
+
+  warnings.texts.clear();
+  SegmentedNetwork off(784, kDims, 6);
+  off->use_checkpoint = false;
+  off->forward(x);
+  {
+    const torch::NoGradGuard no_grad;
+    SegmentedNetwork(784, kDims, 6)->forward(x);
+  }
+  EXPECT_TRUE(warnings.texts.empty()) << "nothing is to be freed here";
+
+  const std::string few = "no cut of so few layers does, so set use_checkpoint to false";
+  EXPECT_TRUE(SegmentedNetwork(8, Numbers{4, 2}, 2)->note().ends_with(few));
+  EXPECT_TRUE(
+      CheckpointedModel(torch::nn::Sequential(torch::nn::Linear(2, 2)))->note().ends_with(few));
+  EXPECT_EQ(CheckpointedModel(10, 1)->note(), singles);
+  EXPECT_EQ(CheckpointedModel(10, 10)->note(), one);
+  EXPECT_EQ(CheckpointedModel()->note(), "");
+  // Of layers that are not known one may have something inside.
+  EXPECT_EQ(CheckpointedModel(torch::nn::Sequential(torch::nn::Linear(2, 2), torch::nn::GELU()),
+                              Segmentation::by_size(1))
+                ->note(),
+            "");
 }
 
 TEST_F(Models, of_rows_flatten_pictures) {
