@@ -16,7 +16,7 @@ int main() {
     return neap::CheckpointedModel(
         neap::CheckpointedModelOptions{.width = 256, .use_checkpoint = use_checkpoint});
   };
-  neap::GradientCheckpointBenchmark benchmark(factory, {{256}}, {256, 512},
+  neap::GradientCheckpointBenchmark benchmark(factory, {256}, {256, 512},
                                               {.training = {.repetitions = 3}, .budgets = {"70%"}});
   const neap::analysis::BenchmarkResult result = benchmark.run_benchmark();
   std::cout << result.text();

@@ -11,7 +11,5 @@ int main() {
   neap::install();
   neap::nn::MLP model(neap::nn::MLPOptions{.in = 784, .width = 512, .out = 10, .layers = 4});
   std::cout << neap::analyze_memory_usage(model, {784}, /*batch_size=*/32).text() << '\n'
-            << neap::estimate_memory_usage(*model, {784}, /*batch_size=*/32,
-                                           neap::analysis::OptimizerKind::Momentum)
-                   .text();
+            << neap::estimate_memory_usage(model, {784}, /*batch_size=*/32).text();
 }

@@ -5,15 +5,13 @@
 //   neap::install();
 //   neap::nn::ResNet model(neap::nn::ResNetOptions{});
 //   std::cout << neap::analyze_memory_usage(model, {3, 32, 32}, /*batch_size=*/32).text();    // traces a step
-//   std::cout << neap::estimate_memory_usage(*model, {3, 32, 32}, /*batch_size=*/32).text();  // runs nothing
+//   std::cout << neap::estimate_memory_usage(model, {3, 32, 32}, /*batch_size=*/32).text();  // runs nothing
 //   neap::PerformanceAnalyzer analyzer(model, {3, 32, 32}, {8, 16, 32});
 //   std::cout << analyzer.analyze().text();
 //
 //   neap::GradientCheckpointBenchmark benchmark(
-//       [](bool use_checkpoint) {
-//         return neap::CheckpointedModel(neap::CheckpointedModelOptions{.use_checkpoint = use_checkpoint});
-//       },
-//       {{512}}, {32, 64, 128}, {.budgets = {"50%"}});
+//       [](bool use_checkpoint) { return neap::CheckpointedModel(use_checkpoint); },
+//       {512}, {32, 64, 128}, {.budgets = {"50%"}});
 //   const auto result = benchmark.run_benchmark();
 //   std::cout << result.text();
 //   std::ofstream("peaks.svg") << result.svg(neap::analysis::Quantity::Peak);
@@ -34,11 +32,14 @@
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace neap {
@@ -123,6 +124,7 @@ struct NEAP_EXPORT MemoryUsage {
   std::int64_t parameters = 0;
   std::int64_t buffers = 0;
   std::int64_t gradients = 0;
+  std::string optimizer = {};  // whose states these are, as "SGD with momentum"
   std::int64_t optimizer_states = 0;
   std::int64_t activations =
       0;  // kept for the backward when the forward ends; the input is not among them
@@ -153,11 +155,21 @@ struct NEAP_EXPORT MemoryUsage {
 // them. What the forward() of another module does besides calling its children (additions, torch::relu,
 // skips, checkpoint()) is not seen; analyze_memory_usage() sees everything.
 // input_size: of one item, without the batch. Layers that want integers get int64, others the type of their weights.
-// The loss is taken to keep the output, and the step not to be the first: its optimizer has a state.
+// The loss is taken to keep the output, and the step not to be the first: its optimizer has a state. The optimizer is that of
+// analyze_memory_usage(), SGD with momentum, when none is named.
 // Throws: InvalidArgument when batch_size or an extent is below 1.
 NEAP_EXPORT MemoryUsage estimate_memory_usage(
     const torch::nn::Module& model, const std::vector<std::int64_t>& input_size,
-    std::int64_t batch_size, analysis::OptimizerKind optimizer = analysis::OptimizerKind::SGD);
+    std::int64_t batch_size, analysis::OptimizerKind optimizer = analysis::OptimizerKind::Momentum);
+// The same of a module holder, or of a pointer to a module.
+template <class Holder>
+requires requires(const Holder& model) { static_cast<const torch::nn::Module&>(*model); }
+MemoryUsage estimate_memory_usage(
+    const Holder& model, const std::vector<std::int64_t>& input_size, std::int64_t batch_size,
+    analysis::OptimizerKind optimizer = analysis::OptimizerKind::Momentum) {
+  return estimate_memory_usage(static_cast<const torch::nn::Module&>(*model), input_size,
+                               batch_size, optimizer);
+}
 
 // What a training step holds, from the trace of one (neap::trace) after steps that make the optimizer's state: exact for
 // any forward(). Activations are what the forward made and is alive when it ends, by the layer whose parameter their operator
@@ -174,6 +186,23 @@ NEAP_EXPORT MemoryUsage analyze_memory_usage(const train::Model& model,
 // ---- Plain, checkpointed and budgets side by side ----
 
 namespace analysis {
+
+// Shapes of one item each, without the batch: one, as {512} or {3, 224, 224}, or several, as {{512}, {256}}.
+class InputShapes {
+ public:
+  // NOLINTBEGIN(google-explicit-constructor): shapes are written in braces
+  InputShapes() = default;
+  template <std::integral Extent>
+  InputShapes(std::initializer_list<Extent> shape) : shapes_{{shape.begin(), shape.end()}} {}
+  InputShapes(std::initializer_list<std::vector<std::int64_t>> shapes) : shapes_(shapes) {}
+  InputShapes(std::vector<std::int64_t> shape) : shapes_{std::move(shape)} {}
+  InputShapes(std::vector<std::vector<std::int64_t>> shapes) : shapes_(std::move(shapes)) {}
+  // NOLINTEND(google-explicit-constructor)
+  [[nodiscard]] const std::vector<std::vector<std::int64_t>>& all() const { return shapes_; }
+
+ private:
+  std::vector<std::vector<std::int64_t>> shapes_;
+};
 
 // Makes a model, with or without checkpointing inside. Both draw the same numbers from the default generator.
 using ModelFactory = std::function<train::Model(bool use_checkpoint)>;
@@ -214,19 +243,22 @@ struct NEAP_EXPORT BenchmarkResult {
 // Cost: (warm_up + 1) * (repetitions + 1) steps a row; the first turn is not counted.
 class NEAP_EXPORT GradientCheckpointBenchmark {
  public:
-  // input_shapes: of one item each, without the batch.
   // Throws: InvalidArgument for no shape or batch, an extent below 1, a budget that is none, repetitions below 1, warm_up below 0,
   // or an empty function.
   GradientCheckpointBenchmark(analysis::ModelFactory model_factory,
-                              std::vector<std::vector<std::int64_t>> input_shapes,
+                              const analysis::InputShapes& input_shapes,
                               std::vector<std::int64_t> batch_sizes,
                               analysis::BenchmarkOptions options = {});
   // A variant that does not fit has a row that says so. Throws: what the model throws besides BudgetExceeded and OutOfMemory.
   [[nodiscard]] analysis::BenchmarkResult run_benchmark() const;
+  // One variant, as slides ask for it: the plain rows, or the checkpointed ones. Plain steps are run for both, to compare with.
+  [[nodiscard]] analysis::BenchmarkResult run_benchmark(bool use_checkpoint) const;
 
  private:
+  enum class Variants : std::uint8_t { All, Plain, Checkpointed };
+  [[nodiscard]] analysis::BenchmarkResult run(Variants variants) const;
   std::vector<analysis::BenchmarkRow> measure(const std::vector<std::int64_t>& shape,
-                                              std::int64_t batch_size) const;
+                                              std::int64_t batch_size, Variants variants) const;
 
   analysis::ModelFactory model_factory_;
   std::vector<std::vector<std::int64_t>> input_shapes_;
@@ -246,8 +278,9 @@ struct AnalyzerOptions {
 struct PerformanceRow {
   std::int64_t batch_size = 0;
   Measurement step = {};
-  Quartiles forward = {}, backward = {},
-            optimizer = {};  // milliseconds; the loss belongs to the forward
+  // Milliseconds; the loss belongs to the forward. The total is of forward and backward, as slides have it; step.milliseconds has
+  // the optimizer and the ends of a scope too.
+  Quartiles forward_time = {}, backward_time = {}, total_time = {}, optimizer_time = {};
 };
 
 struct NEAP_EXPORT PerformanceResult {

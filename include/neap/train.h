@@ -64,6 +64,14 @@ class NEAP_EXPORT Model {
   Model(Module module)  // NOLINT(google-explicit-constructor): who takes a model takes a module
       : Model(held_by(module),
               [module](const at::Tensor& x) mutable -> at::Tensor { return module->forward(x); }) {}
+  // A module that is no holder, as one on the stack. It must outlive the model.
+  template <std::derived_from<torch::nn::Module> Module>
+  requires requires(Module& module, const at::Tensor& x) {
+    { module.forward(x) } -> std::convertible_to<at::Tensor>;
+  }
+  Model(Module& module)  // NOLINT(google-explicit-constructor): as above
+      : module_(&module),
+        forward_([&module](const at::Tensor& x) -> at::Tensor { return module.forward(x); }) {}
   // `module` must outlive the model. Throws: InvalidArgument when `forward` is empty, and above when the holder is.
   Model(torch::nn::Module& module, std::function<at::Tensor(const at::Tensor& x)> forward);
 

@@ -111,9 +111,10 @@ PerformanceResult PerformanceAnalyzer::analyze() const {
     PerformanceRow& row = result.rows[i];
     if (!row.step.fits()) continue;
     row.step = steps[i].measurement(row.batch_size);
-    row.forward = steps[i].quartiles(&Step::forward_ms);
-    row.backward = steps[i].quartiles(&Step::backward_ms);
-    row.optimizer = steps[i].quartiles(&Step::optimizer_ms);
+    row.forward_time = steps[i].quartiles(&Step::forward_ms);
+    row.backward_time = steps[i].quartiles(&Step::backward_ms);
+    row.total_time = steps[i].quartiles(&Step::total_ms);
+    row.optimizer_time = steps[i].quartiles(&Step::optimizer_ms);
   }
   judge(result);
   return result;

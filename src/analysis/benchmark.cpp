@@ -54,11 +54,12 @@ std::optional<Bytes> budget_bytes(const train::Budget& budget, const Step& plain
 
 using namespace analysis;
 
-GradientCheckpointBenchmark::GradientCheckpointBenchmark(
-    ModelFactory model_factory, std::vector<std::vector<std::int64_t>> input_shapes,
-    std::vector<std::int64_t> batch_sizes, BenchmarkOptions options)
+GradientCheckpointBenchmark::GradientCheckpointBenchmark(ModelFactory model_factory,
+                                                         const InputShapes& input_shapes,
+                                                         std::vector<std::int64_t> batch_sizes,
+                                                         BenchmarkOptions options)
     : model_factory_(std::move(model_factory)),
-      input_shapes_(std::move(input_shapes)),
+      input_shapes_(input_shapes.all()),
       batch_sizes_(std::move(batch_sizes)),
       options_(std::move(options)) {
   if (!model_factory_) {
@@ -75,25 +76,35 @@ GradientCheckpointBenchmark::GradientCheckpointBenchmark(
   for (const std::string& budget : options_.budgets) (void)train::Budget::parse(budget);
 }
 
-BenchmarkResult GradientCheckpointBenchmark::run_benchmark() const {
+BenchmarkResult GradientCheckpointBenchmark::run_benchmark() const { return run(Variants::All); }
+
+BenchmarkResult GradientCheckpointBenchmark::run_benchmark(bool use_checkpoint) const {
+  return run(use_checkpoint ? Variants::Checkpointed : Variants::Plain);
+}
+
+BenchmarkResult GradientCheckpointBenchmark::run(Variants variants) const {
   const GeneratorGuard generator;
   BenchmarkResult result;
   for (const auto& shape : input_shapes_) {
     for (const std::int64_t batch_size : batch_sizes_) {
-      for (BenchmarkRow& row : measure(shape, batch_size)) result.rows.push_back(std::move(row));
+      for (BenchmarkRow& row : measure(shape, batch_size, variants)) {
+        result.rows.push_back(std::move(row));
+      }
     }
   }
   return result;
 }
 
 std::vector<BenchmarkRow> GradientCheckpointBenchmark::measure(
-    const std::vector<std::int64_t>& shape, std::int64_t batch_size) const {
-  std::vector<BenchmarkRow> rows;
-  for (const char* variant : {"plain", "checkpointed"}) {
-    rows.push_back({.input_shape = shape, .batch_size = batch_size, .variant = variant});
+    const std::vector<std::int64_t>& shape, std::int64_t batch_size, Variants variants) const {
+  std::vector<std::string> names{"plain"};
+  if (variants != Variants::Plain) names.emplace_back("checkpointed");
+  if (variants == Variants::All) {
+    names.insert(names.end(), options_.budgets.begin(), options_.budgets.end());
   }
-  for (const std::string& budget : options_.budgets) {
-    rows.push_back({.input_shape = shape, .batch_size = batch_size, .variant = budget});
+  std::vector<BenchmarkRow> rows;
+  for (const std::string& name : names) {
+    rows.push_back({.input_shape = shape, .batch_size = batch_size, .variant = name});
   }
   const std::vector<std::int64_t> sizes = with_batch(batch_size, shape);
   std::vector<Steps> steps(rows.size());
@@ -138,6 +149,7 @@ std::vector<BenchmarkRow> GradientCheckpointBenchmark::measure(
     rows[i].step = steps[i].measurement(batch_size);
     rows[i].ratio = quartiles_of(std::move(ratios[i]));
   }
+  if (variants == Variants::Checkpointed) rows.erase(rows.begin());  // it was run to compare with
   return rows;
 }
 

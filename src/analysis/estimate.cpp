@@ -2,6 +2,7 @@
 #include "analysis/composites.h"
 #include "analysis/layer_rules.h"
 #include "analysis/modules.h"
+#include "analysis/step.h"
 #include "analysis/walk.h"
 
 #include <neap/analysis.h>
@@ -211,7 +212,7 @@ class Estimate {
 
 // The type of what goes in: int64 for layers that look rows up, else that of the weights.
 std::int64_t input_item_bytes(const torch::nn::Module& model) {
-  for (const auto& module : model.modules()) {
+  for (const auto& [name, module] : modules_of(model)) {
     if (wants_integers(*module)) return 8;
     const auto own = module->parameters(/*recurse=*/false);
     if (!own.empty() && own[0].defined()) return static_cast<std::int64_t>(own[0].itemsize());
@@ -240,6 +241,7 @@ MemoryUsage estimate_memory_usage(const torch::nn::Module& model,
                                          optimizer, analysis::kernels_at_hand())
                           .result();
   usage.batch_size = batch_size;
+  usage.optimizer = analysis::optimizer_text(optimizer);
   return usage;
 }
 

@@ -150,20 +150,21 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
   }
 
   MemoryUsage usage{.measured = true, .batch_size = batch_size};
+  usage.optimizer = optimizer_text(*job.optimizer);
   std::map<std::string, LayerUsage> layers;
   std::vector<KnownTensor> known = {{batch.x, graph::StorageKind::Input},
                                     {batch.y, graph::StorageKind::Input}};
   Footprint footprint;
   usage.input = footprint.add(batch.x);
   const std::int64_t target = footprint.add(batch.y);
-  for (const auto& module : model.module().named_modules()) {
-    LayerUsage& layer = layers[module.key()];
-    layer.kind = kind_of(*module.value());
-    for (const at::Tensor& parameter : module.value()->parameters(/*recurse=*/false)) {
+  for (const auto& [name, module] : modules_of(model.module())) {
+    LayerUsage& layer = layers[name];
+    layer.kind = kind_of(*module);
+    for (const at::Tensor& parameter : module->parameters(/*recurse=*/false)) {
       layer.parameters += footprint.add(parameter);
       known.push_back({parameter, graph::StorageKind::Parameter});
     }
-    for (const at::Tensor& buffer : module.value()->buffers(/*recurse=*/false)) {
+    for (const at::Tensor& buffer : module->buffers(/*recurse=*/false)) {
       layer.buffers += footprint.add(buffer);
       known.push_back({buffer, graph::StorageKind::Buffer});
     }
@@ -178,9 +179,9 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
         job.optimizer->step();
       },
       {.known = known});
-  for (const auto& module : model.module().named_modules()) {
-    LayerUsage& layer = layers[module.key()];
-    for (const at::Tensor& parameter : module.value()->parameters(/*recurse=*/false)) {
+  for (const auto& [name, module] : modules_of(model.module())) {
+    LayerUsage& layer = layers[name];
+    for (const at::Tensor& parameter : module->parameters(/*recurse=*/false)) {
       layer.gradients += footprint.add(parameter.grad());
     }
     usage.gradients += layer.gradients;

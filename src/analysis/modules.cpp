@@ -14,6 +14,15 @@ std::string kind_of(const torch::nn::Module& module) {
   return name;
 }
 
+std::vector<std::pair<std::string, const torch::nn::Module*>> modules_of(
+    const torch::nn::Module& model) {
+  std::vector<std::pair<std::string, const torch::nn::Module*>> all{{"", &model}};
+  for (const auto& module : model.named_modules("", /*include_self=*/false)) {
+    all.emplace_back(module.key(), module.value().get());
+  }
+  return all;
+}
+
 ModelGuard::ModelGuard(const torch::nn::Module& model) : parameters_(model.parameters()) {
   for (const at::Tensor& parameter : parameters_) keep(parameter);
   for (const at::Tensor& buffer : model.buffers()) keep(buffer);

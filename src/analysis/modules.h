@@ -14,6 +14,11 @@ namespace neap::analysis {
 // torch::nn::LinearImpl is a Linear.
 std::string kind_of(const torch::nn::Module& module);
 
+// Each module with its name, the model first, without one. LibTorch's named_modules() wants the model in a shared pointer: one on
+// the stack is not.
+std::vector<std::pair<std::string, const torch::nn::Module*>> modules_of(
+    const torch::nn::Module& model);
+
 // Puts a model back: parameters and buffers from copies of their bytes, which lie outside of LibTorch's memory so that they are no
 // part of a peak, and the gradients themselves.
 class ModelGuard {

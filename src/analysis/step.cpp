@@ -40,6 +40,7 @@ void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, Stopw
   loss.backward();
   step.loss = loss.item<double>();
   step.backward_ms = watch.lap();
+  step.total_ms = step.forward_ms + step.backward_ms;
   job.optimizer->step();
   step.optimizer_ms = watch.lap();
 }

@@ -23,6 +23,7 @@ struct StepMode {
 struct Step {
   double loss = 0;
   double forward_ms = 0, backward_ms = 0, optimizer_ms = 0;  // the loss belongs to the forward
+  double total_ms = 0;                                       // forward and backward
   double milliseconds = 0;                                   // all, with the ends of a scope
   std::int64_t base = 0, base_reserved = 0;  // before it, without gradients and after a trim
   std::int64_t peak_live = 0, peak_reserved = 0;
@@ -72,6 +73,9 @@ std::vector<std::int64_t> with_batch(std::int64_t batch_size,
                                      const std::vector<std::int64_t>& shape);
 
 void drop_gradients(torch::optim::Optimizer* optimizer);
+// As people say it: "SGD with momentum", "AdamW"; of a class of the program, its name.
+std::string optimizer_text(const torch::optim::Optimizer& optimizer);
+std::string optimizer_text(OptimizerKind kind);
 std::string first_line(const char* text);
 
 template <class Action>

@@ -1,10 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // The defaults of measured trainings, and what a model and its optimizer hold.
+#include "analysis/step.h"
+
 #include <neap/analysis.h>
 
+#include <c10/util/Type.h>
 #include <torch/torch.h>
 
+#include <typeinfo>
 #include <unordered_set>
 
 namespace neap::analysis {
@@ -58,6 +62,41 @@ std::int64_t state_bytes(const torch::optim::Optimizer& optimizer) {
 }
 
 }  // namespace
+
+std::string optimizer_text(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::SGD:
+      return "SGD";
+    case OptimizerKind::Momentum:
+      return "SGD with momentum";
+    case OptimizerKind::Adam:
+      return "Adam";
+    case OptimizerKind::AdamAMSGrad:
+      return "Adam with AMSGrad";
+    case OptimizerKind::AdamW:
+      return "AdamW";
+    case OptimizerKind::AdamWAMSGrad:
+      return "AdamW with AMSGrad";
+  }
+  return {};
+}
+
+std::string optimizer_text(const torch::optim::Optimizer& optimizer) {
+  using namespace torch::optim;  // NOLINT(google-build-using-namespace): a list of its classes
+  const OptimizerOptions& options = optimizer.defaults();
+  if (const auto* const sgd_options = dynamic_cast<const SGDOptions*>(&options)) {
+    return optimizer_text(sgd_options->momentum() != 0 ? OptimizerKind::Momentum
+                                                       : OptimizerKind::SGD);
+  }
+  if (const auto* const adam = dynamic_cast<const AdamOptions*>(&options)) {
+    return optimizer_text(adam->amsgrad() ? OptimizerKind::AdamAMSGrad : OptimizerKind::Adam);
+  }
+  if (const auto* const adamw = dynamic_cast<const AdamWOptions*>(&options)) {
+    return optimizer_text(adamw->amsgrad() ? OptimizerKind::AdamWAMSGrad : OptimizerKind::AdamW);
+  }
+  const std::string type = c10::demangle(typeid(optimizer).name());
+  return type.substr(type.rfind(':') + 1);
+}
 
 std::shared_ptr<torch::optim::Optimizer> sgd(const torch::nn::Module& model) {
   return std::make_shared<torch::optim::SGD>(model.parameters(),

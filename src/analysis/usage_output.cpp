@@ -3,6 +3,7 @@
 
 #include <neap/analysis.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace neap {
@@ -28,18 +29,19 @@ std::vector<std::pair<const char*, std::int64_t>> sums_of(const MemoryUsage& usa
 }  // namespace
 
 std::string MemoryUsage::text() const {
-  report::Table table({{"layer", Align::Left},
-                       {"kind", Align::Left},
-                       {"output", Align::Left},
-                       {"parameters"},
-                       {"buffers"},
-                       {"gradients"},
-                       {"optimizer"},
-                       {"activations"},
-                       {"temporaries"}});
+  // A trace has bytes and no sizes: a column that is empty for all is left out.
+  const bool outputs =
+      std::ranges::any_of(layers, [](const LayerUsage& layer) { return !layer.output.empty(); });
+  std::vector<report::Column> columns{{"layer", Align::Left}, {"kind", Align::Left}};
+  if (outputs) columns.push_back({"output", Align::Left});
+  for (const char* const name :
+       {"parameters", "buffers", "gradients", "optimizer", "activations", "temporaries"}) {
+    columns.push_back({name});
+  }
+  report::Table table(std::move(columns));
   for (const LayerUsage& layer : layers) {
-    std::vector<std::string> cells{layer.name, layer.kind,
-                                   layer.output.empty() ? "" : analysis::shape_text(layer.output)};
+    std::vector<std::string> cells{layer.name, layer.kind};
+    if (outputs) cells.push_back(layer.output.empty() ? "" : analysis::shape_text(layer.output));
     for (const std::int64_t bytes :
          {layer.parameters, layer.buffers, layer.gradients, layer.optimizer_states,
           layer.activations, layer.temporaries}) {
@@ -52,7 +54,7 @@ std::string MemoryUsage::text() const {
   for (const auto& [name, bytes] : sums_of(*this)) {
     sums.add_row({name, std::to_string(bytes), Bytes(bytes).text()});
   }
-  std::string text = table.text() + '\n' + sums.text();
+  std::string text = table.text() + '\n' + sums.text() + "optimizer: " + optimizer + '\n';
   for (const std::string& layer : unknown) text += "not known: activations of " + layer + '\n';
   for (const std::string& sentence : assumed) text += "assumed: " + sentence + '\n';
   if (!kernels.empty()) text += "kernels: " + kernels + '\n';
@@ -60,7 +62,7 @@ std::string MemoryUsage::text() const {
 }
 
 std::string MemoryUsage::to_json() const {
-  Json json{{"measured", measured}, {"batch_size", batch_size}};
+  Json json{{"measured", measured}, {"batch_size", batch_size}, {"optimizer", optimizer}};
   for (const auto& [name, bytes] : sums_of(*this)) {
     json[name == std::string("peak") ? "peak_live_bytes" : name + std::string("_bytes")] = bytes;
   }
@@ -68,7 +70,7 @@ std::string MemoryUsage::to_json() const {
   for (const LayerUsage& layer : layers) {
     json["layers"].push_back({{"name", layer.name},
                               {"kind", layer.kind},
-                              {"output_shape", layer.output},
+                              {"output_shape", layer.output.empty() ? Json() : Json(layer.output)},
                               {"parameters_bytes", layer.parameters},
                               {"buffers_bytes", layer.buffers},
                               {"gradients_bytes", layer.gradients},

@@ -29,13 +29,14 @@ TEST(Analyzer, measures_each_part_of_a_step_on_the_cpu) {
   ASSERT_EQ(result.rows.size(), 2);
   for (const PerformanceRow& row : result.rows) {
     ASSERT_TRUE(row.step.fits()) << row.step.refusal;
-    EXPECT_GT(row.forward.median, 0);
-    EXPECT_GT(row.backward.median, 0);
-    EXPECT_GT(row.optimizer.median, 0);
-    EXPECT_LE(row.forward.lower, row.forward.median);
-    EXPECT_LE(row.forward.median, row.forward.upper);
+    EXPECT_GT(row.forward_time.median, 0);
+    EXPECT_GT(row.backward_time.median, 0);
+    EXPECT_GT(row.optimizer_time.median, 0);
+    EXPECT_LE(row.forward_time.lower, row.forward_time.median);
+    EXPECT_LE(row.forward_time.median, row.forward_time.upper);
     EXPECT_GE(row.step.milliseconds.upper,
-              row.forward.lower + row.backward.lower + row.optimizer.lower);
+              row.forward_time.lower + row.backward_time.lower + row.optimizer_time.lower);
+    EXPECT_GE(row.step.milliseconds.upper, row.total_time.upper);
     EXPECT_GT(row.step.replays, 0) << "the model checkpoints";
     EXPECT_GT(row.step.recompute_share, 0);
     EXPECT_LT(row.step.recompute_share, 1);
@@ -195,7 +196,13 @@ TEST(Analyzer, csv_json_and_svg_hold_the_rows) {
   EXPECT_EQ(json["best_batch"], *result.best_batch);
   EXPECT_EQ(json["limit"], result.limit);
   EXPECT_EQ(json["rows"][1]["batch_size"], 32);
-  EXPECT_EQ(json["rows"][1]["backward_ms"]["median"], result.rows[1].backward.median);
+  const PerformanceRow& row = result.rows[1];
+  EXPECT_EQ(row.total_time.median, row.forward_time.median + row.backward_time.median)
+      << "of one step: the optimizer is not in it";
+  EXPECT_EQ(json["rows"][1]["total_ms"]["median"], row.total_time.median);
+  EXPECT_NE(result.text().find("  total ms  "), std::string::npos) << result.text();
+  EXPECT_EQ(json["rows"][1]["backward_ms"]["median"],
+            result.rows[1].backward_time.median);
   for (const auto quantity : {analysis::Quantity::Peak, analysis::Quantity::Throughput}) {
     EXPECT_EQ(neap::test::xml_error(result.svg(quantity)), "");
   }

@@ -225,6 +225,48 @@ TEST(Benchmark, several_shapes_are_several_lines) {
   EXPECT_NE(result.svg(analysis::Quantity::Peak).find(">plain, 4x16<"), std::string::npos);
 }
 
+// As slides write it: input_shapes=(512,).
+TEST(Benchmark, takes_one_shape_without_a_list_around_it) {
+  using Shapes = std::vector<std::vector<std::int64_t>>;
+  const auto shapes = [](const analysis::InputShapes& given) { return given.all(); };
+  const std::int64_t width = 512;
+  const std::vector<std::int64_t> one{3, 8, 8};
+  const Shapes several{{3, 8, 8}, {1, 4, 4}};
+  EXPECT_EQ(shapes({512}), (Shapes{{512}}));
+  EXPECT_EQ(shapes({width}), (Shapes{{512}}));
+  EXPECT_EQ(shapes({3, 224, 224}), (Shapes{{3, 224, 224}}));
+  EXPECT_EQ(shapes(one), (Shapes{one}));
+  EXPECT_EQ(shapes({{512}}), (Shapes{{512}}));
+  EXPECT_EQ(shapes({{512}, {256}}), (Shapes{{512}, {256}}));
+  EXPECT_EQ(shapes({{3, 8, 8}, {1, 4, 4}}), several);
+  EXPECT_EQ(shapes(several), several);
+  EXPECT_EQ(shapes({}), Shapes{});
+}
+
+TEST(Benchmark, of_one_variant_has_its_rows_alone_still_compared_with_the_plain_ones) {
+  std::vector<bool> made;
+  const auto factory = [&](bool use_checkpoint) {
+    made.push_back(use_checkpoint);
+    return small_model(use_checkpoint);
+  };
+  const GradientCheckpointBenchmark benchmark(factory, {64}, {8, 16},
+                                              {.training = kOnce(), .budgets = {"1GiB"}});
+  for (const bool use_checkpoint : {false, true}) {
+    made.clear();
+    const BenchmarkResult result = benchmark.run_benchmark(use_checkpoint);
+    ASSERT_EQ(result.rows.size(), 2U);
+    for (const BenchmarkRow& row : result.rows) {
+      EXPECT_EQ(row.variant, use_checkpoint ? "checkpointed" : "plain");
+      EXPECT_TRUE(row.equal_bits) << row.difference;
+      EXPECT_GT(row.ratio.median, 0);
+      EXPECT_EQ(row.step.replays > 0, use_checkpoint);
+    }
+    // Two turns a batch.
+    EXPECT_EQ(std::ranges::count(made, false), 4);
+    EXPECT_EQ(std::ranges::count(made, true), use_checkpoint ? 4 : 0);
+  }
+}
+
 TEST(Benchmark, quartiles_lie_between_their_neighbours) {
   const auto of = [](std::vector<double> values) {
     const analysis::Quartiles quartiles = analysis::quartiles_of(std::move(values));
@@ -237,8 +279,7 @@ TEST(Benchmark, quartiles_lie_between_their_neighbours) {
 }
 
 TEST(Benchmark, refuses_what_cannot_be_run) {
-  const auto refused = [](analysis::ModelFactory factory,
-                          std::vector<std::vector<std::int64_t>> shapes,
+  const auto refused = [](analysis::ModelFactory factory, const analysis::InputShapes& shapes,
                           std::vector<std::int64_t> batches, const BenchmarkOptions& options = {}) {
     return message_of<InvalidArgument>(
         [&] { const GradientCheckpointBenchmark benchmark(factory, shapes, batches, options); });

@@ -220,6 +220,73 @@ TEST(MeasuredUsage, prints_a_table_and_json) {
   }
 }
 
+// One was of SGD with momentum, the other of SGD without, and neither said so.
+TEST(MeasuredUsage, is_of_the_same_optimizer_as_the_estimate_and_both_say_which) {
+  nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 2});
+  const MemoryUsage measured = analyze_memory_usage(model, {64}, 8);
+  const MemoryUsage estimated = estimate_memory_usage(model, {64}, 8);
+  EXPECT_GT(measured.optimizer_states, 0);
+  EXPECT_EQ(estimated.optimizer_states, estimated.parameters);
+  for (const MemoryUsage& usage : {measured, estimated}) {
+    EXPECT_EQ(usage.optimizer, "SGD with momentum");
+    EXPECT_NE(usage.text().find("\noptimizer: SGD with momentum\n"), std::string::npos);
+    EXPECT_NE(usage.to_json().find("\"optimizer\": \"SGD with momentum\""), std::string::npos);
+  }
+  const auto name_of = [&](const analysis::OptimizerMaker& optimizer) {
+    return analyze_memory_usage(model, {64}, 8, {.optimizer = optimizer}).optimizer;
+  };
+  EXPECT_EQ(name_of([](const torch::nn::Module& one) {
+              return std::make_shared<torch::optim::SGD>(one.parameters(), 0.1);
+            }),
+            "SGD");
+  EXPECT_EQ(name_of([](const torch::nn::Module& one) {
+              return std::make_shared<torch::optim::AdamW>(
+                  one.parameters(), torch::optim::AdamWOptions().amsgrad(true));
+            }),
+            "AdamW with AMSGrad");
+  EXPECT_EQ(name_of([](const torch::nn::Module& one) {
+              return std::make_shared<torch::optim::RMSprop>(one.parameters());
+            }),
+            "RMSprop");
+  EXPECT_EQ(estimate_memory_usage(model, {64}, 8, analysis::OptimizerKind::Adam).optimizer, "Adam");
+}
+
+// A trace has no sizes, and the column of outputs was empty in each row.
+TEST(MeasuredUsage, has_no_column_of_outputs_and_the_estimate_has_it_filled) {
+  nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 2});
+  const MemoryUsage measured = analyze_memory_usage(model, {64}, 8);
+  EXPECT_EQ(measured.text().find("output"), std::string::npos) << measured.text();
+  EXPECT_EQ(measured.to_json().find("\"output\""), std::string::npos);
+  const MemoryUsage estimated = estimate_memory_usage(model, {64}, 8);
+  EXPECT_NE(estimated.text().find("  output  "), std::string::npos) << estimated.text();
+  for (const analysis::LayerUsage& layer : estimated.layers) {
+    EXPECT_EQ(layer.output, (std::vector<std::int64_t>{8, 64})) << layer.name;
+  }
+}
+
+TEST(MeasuredUsage, takes_a_model_on_the_stack_a_holder_and_a_pointer) {
+  struct OnTheStack : torch::nn::Module {
+    at::Tensor forward(const at::Tensor& x) { return linear->forward(x); }
+    torch::nn::Linear linear = register_module("linear", torch::nn::Linear(8, 8));
+  };
+  OnTheStack model;
+  const auto pointer = std::make_shared<OnTheStack>();
+  const std::int64_t peak = analyze_memory_usage(pointer, {8}, 4).peak;
+  EXPECT_GT(peak, 0);
+  EXPECT_EQ(analyze_memory_usage(model, {8}, 4).peak, peak);
+  EXPECT_EQ(
+      analyze_memory_usage({model, [&](const at::Tensor& x) { return model.forward(x); }}, {8}, 4)
+          .peak,
+      peak);
+  EXPECT_EQ(
+      PerformanceAnalyzer(model, {8}, {4}, {.training = {.repetitions = 1}}).analyze().rows.size(),
+      1U);
+  const std::int64_t estimated = estimate_memory_usage(model, {8}, 4).peak;
+  EXPECT_GT(estimated, 0);
+  EXPECT_EQ(estimate_memory_usage(pointer, {8}, 4).peak, estimated);
+  EXPECT_EQ(estimate_memory_usage(torch::nn::Linear(8, 8), {8}, 4).peak, estimated);
+}
+
 TEST(MeasuredUsage, refuses_sizes_below_one_and_an_open_budget) {
   torch::nn::Sequential model(torch::nn::Linear(8, 8));
   EXPECT_NE(test::message_of<Error>([&] {
