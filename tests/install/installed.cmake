@@ -1,15 +1,37 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
 # cmake -DNEAP_BINARY_DIR=... -DNEAP_SOURCE_DIR=... -P installed.cmake
-# Installs into an empty prefix, builds the examples against it as a user would, and runs them.
+# Installs into an empty prefix, builds the examples and the programs of the slides against it as a user would, and runs them.
 include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
 set(scratch "${NEAP_BINARY_DIR}/install_test")
 file(REMOVE_RECURSE "${scratch}")
 run(${CMAKE_COMMAND} --install "${NEAP_BINARY_DIR}" --prefix "${scratch}/prefix")
-run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/build" -G Ninja
+# Each is a project of its own; built as one, so that torch/torch.h is compiled once.
+run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/examples" -G Ninja
+    -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${scratch}/prefix")
+file(WRITE "${scratch}/source/CMakeLists.txt" "
+cmake_minimum_required(VERSION 3.25)
+project(strangers LANGUAGES CXX)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY \"\${CMAKE_BINARY_DIR}\")
+find_package(neap REQUIRED)
+add_subdirectory(\"${NEAP_SOURCE_DIR}/examples\" examples)
+add_subdirectory(\"${NEAP_SOURCE_DIR}/tests/slides\" slides)
+")
+run(${CMAKE_COMMAND} -S "${scratch}/source" -B "${scratch}/build" -G Ninja
     -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${scratch}/prefix")
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2)
+file(GLOB slides "${NEAP_SOURCE_DIR}/tests/slides/slide_*.cpp")
+foreach(slide IN LISTS slides)
+  get_filename_component(name "${slide}" NAME_WE)
+  run("${scratch}/build/${name}")
+endforeach()
+run_refused(6 ${CMAKE_COMMAND} --build "${scratch}/build" --target slides_refused)
+expect_words(
+  "neap cannot call this with these arguments."
+  "neap::AdaptiveCheckpointing takes a list of layers, or a model that has one"
+  "for one optimizer step on the next micro-batches of a neap::train::Pass call step(pass)"
+  "use of deleted function")
 run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
 run("${scratch}/build/example_simple_model")
