@@ -35,6 +35,16 @@ void set_denormal_control(unsigned bits) noexcept {
 #endif
 }
 
+// Compared with what is in force: a state without autocast does not know them.
+void put_autocast_details(c10::ScalarType dtype, bool cache) {
+  if (at::autocast::get_autocast_dtype(at::kCPU) != dtype) {
+    at::autocast::set_autocast_dtype(at::kCPU, dtype);
+  }
+  if (at::autocast::is_autocast_cache_enabled() != cache) {
+    at::autocast::set_autocast_cache_enabled(cache);
+  }
+}
+
 constexpr at::Float32Op kPrecisionOps[] = {at::Float32Op::ALL, at::Float32Op::CONV,
                                            at::Float32Op::RNN, at::Float32Op::MATMUL};
 
@@ -81,12 +91,7 @@ void ExecutionState::apply(const ExecutionState& from) const {
   if (threads != from.threads) at::set_num_threads(threads);
   if (denormals != from.denormals) set_denormal_control(denormals);
   if (autocast != from.autocast) at::autocast::set_autocast_enabled(at::kCPU, autocast);
-  if (autocast && autocast_dtype != from.autocast_dtype) {
-    at::autocast::set_autocast_dtype(at::kCPU, autocast_dtype);
-  }
-  if (autocast && autocast_cache != from.autocast_cache) {
-    at::autocast::set_autocast_cache_enabled(autocast_cache);
-  }
+  if (autocast) put_autocast_details(autocast_dtype, autocast_cache);
   if (default_dtype != from.default_dtype) {
     c10::set_default_dtype(c10::scalarTypeToTypeMeta(default_dtype));
   }
@@ -108,6 +113,17 @@ void ExecutionState::apply(const ExecutionState& from) const {
                                   static_cast<at::Float32Precision>(onednn_precision[i]));
     }
   }
+}
+
+ExecutionStateGuard::ExecutionStateGuard()
+    : before_(ExecutionState::current()),
+      now_(before_),
+      autocast_dtype_(at::autocast::get_autocast_dtype(at::kCPU)),
+      autocast_cache_(at::autocast::is_autocast_cache_enabled()) {}
+
+ExecutionStateGuard::~ExecutionStateGuard() {
+  before_.apply(now_);
+  put_autocast_details(autocast_dtype_, autocast_cache_);
 }
 
 std::uint16_t ExecutionStates::current(bool products) {

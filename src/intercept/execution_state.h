@@ -54,10 +54,10 @@ class ExecutionStates {
 // Puts states in force, one after the other, and back what was there when it dies. In between nobody else changes them.
 class ExecutionStateGuard {
  public:
-  ExecutionStateGuard() : before_(ExecutionState::current()), now_(before_) {}
+  ExecutionStateGuard();
   ExecutionStateGuard(const ExecutionStateGuard&) = delete;
   ExecutionStateGuard& operator=(const ExecutionStateGuard&) = delete;
-  ~ExecutionStateGuard() { before_.apply(now_); }
+  ~ExecutionStateGuard();
   void become(const ExecutionState& state) {
     state.apply(now_);
     now_ = state;
@@ -66,6 +66,9 @@ class ExecutionStateGuard {
  private:
   ExecutionState before_;
   ExecutionState now_;
+  // Of autocast, also where it is off: a program that switches it on later finds what it had set.
+  c10::ScalarType autocast_dtype_;
+  bool autocast_cache_;
 };
 
 }  // namespace neap::intercept
