@@ -120,4 +120,12 @@ PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int6
                   std::to_string(few * accumulate) + " and " + std::to_string(more * accumulate)};
 }
 
+bool plan_first_steps(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate) {
+  try {
+    return plain_need(task, batch, accumulate).note.empty();  // measuring watches
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace neap::app

@@ -86,10 +86,17 @@ class Training {
     TrainingSource source(options_, find_model(options_.model));
     if (wanted_.is_share()) measure_plain(source);
     history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
-    Job job = source.task().make_job();
     announce();
-    learn(job, source);
-    if (!stop_requested && !options_.no_test && source.has_test()) evaluate(job, source);
+    std::optional<Job> job(source.task().make_job());
+    try {
+      learn(*job, source);
+    } catch (const BudgetExceeded&) {
+      job.reset();
+      if (!plan_first(source)) throw;
+      job.emplace(source.task().make_job());
+      learn(*job, source);
+    }
+    if (!stop_requested && !options_.no_test && source.has_test()) evaluate(*job, source);
   }
 
   void measure_plain(TrainingSource& source) {
@@ -97,6 +104,15 @@ class Training {
     const PlainNeed need = plain_need(source.task(), source.next(), options_.accumulate);
     history_.plain = need.step;
     tell(need.note);
+  }
+
+  // Equal steps have equal bits, so a training that begins again goes through what it has done already, and reports it once.
+  bool plan_first(TrainingSource& source) {
+    if (history_.steps >= kFirstSteps || history_.plain || options_.policy != "planned") return false;
+    tell("step " + std::to_string(history_.steps + 1) +
+         " does not fit on line: plain steps are run for a plan of it, outside of the budget, and the training begins again");
+    source.begin();
+    return plan_first_steps(source.task(), source.next(), options_.accumulate);
   }
 
   void announce() {
@@ -130,6 +146,7 @@ class Training {
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
+      if (step < history_.steps) continue;
       if (result.stats.plan_note != history_.plan_note) progress.note(result.stats.plan_note);
       if (result.stats.rule_note != history_.rule_note) progress.note(result.stats.rule_note);
       history_.add(result);

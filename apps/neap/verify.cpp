@@ -22,18 +22,58 @@ constexpr char kState = 's', kFailed = 'f', kInterruption = 'i';
 // A model in training, plain or inside a budget.
 class Steps {
  public:
+  // `begins_again`: with plans of plain steps, when one of the first is refused.
   Steps(const Task& task, std::int64_t batch_size, std::int64_t accumulate,
-        const train::TrainerOptions& how)
+        train::TrainerOptions how, bool begins_again)
       : task_(task),
         batch_size_(batch_size),
         accumulate_(accumulate),
-        job_(task.make_job()),
-        trainer_(job_.loss, *job_.optimizer, how) {}
+        how_(std::move(how)),
+        begins_again_(begins_again) {
+    begin();
+  }
 
   train::State next() {
-    const train::MicroBatch batch = task_.batch_of_step(batch_size_, step_++);
-    const train::StepResult result = trainer_.step(batch.x, batch.y, accumulate_);
-    train::State state = train::State::of(job_.model.module(), *job_.optimizer, result.loss);
+    try {
+      return advance();
+    } catch (const BudgetExceeded&) {
+      if (step_ >= kFirstSteps || !std::exchange(begins_again_, false)) throw;
+      training_.reset();
+      if (!plan_first_steps(task_, task_.batch_of_step(batch_size_, 0), accumulate_)) throw;
+    }
+    say("step " + std::to_string(step_ + 1) +
+        " does not fit on line: plain steps were run for a plan of it, and the steps begin again");
+    const std::int64_t done = step_;
+    begin();
+    while (step_ < done) (void)advance();
+    return advance();
+  }
+
+  std::int64_t replays = 0;
+  std::int64_t planned = 0;  // steps
+  std::string unplanned;     // the first step that was not by a plan, and why
+  Bytes peak;
+
+ private:
+  struct Training {
+    Job job;
+    train::Trainer trainer;
+  };
+
+  void begin() {
+    step_ = replays = planned = 0;
+    unplanned.clear();
+    Job job = task_.make_job();
+    train::Trainer trainer(job.loss, *job.optimizer, how_);
+    training_.emplace(std::move(job), std::move(trainer));
+  }
+
+  train::State advance() {
+    auto& [job, trainer] = *training_;
+    const train::MicroBatch batch = task_.batch_of_step(batch_size_, step_);
+    const train::StepResult result = trainer.step(batch.x, batch.y, accumulate_);
+    ++step_;
+    train::State state = train::State::of(job.model.module(), *job.optimizer, result.loss);
     replays += result.stats.replays;
     planned += result.stats.plan_hits;
     // The first step makes the optimizer's state, which no plan of the others foresees.
@@ -49,18 +89,13 @@ class Steps {
     return state;
   }
 
-  std::int64_t replays = 0;
-  std::int64_t planned = 0;  // steps
-  std::string unplanned;     // the first step that was not by a plan, and why
-  Bytes peak;
-
- private:
   const Task& task_;
   std::int64_t batch_size_;
   std::int64_t accumulate_;
-  Job job_;
-  train::Trainer trainer_;
-  std::int64_t step_ = 0;
+  train::TrainerOptions how_;
+  bool begins_again_;
+  std::optional<Training> training_;
+  std::int64_t step_ = 0;  // done
 };
 
 struct Run {
@@ -70,8 +105,8 @@ struct Run {
         accumulate(options.accumulate) {
     check_parts(accumulate, batch_size);
   }
-  [[nodiscard]] Steps steps(const train::TrainerOptions& how) const {
-    return {task, batch_size, accumulate, how};
+  [[nodiscard]] Steps steps(const train::TrainerOptions& how, bool begins_again = false) const {
+    return {task, batch_size, accumulate, how, begins_again};
   }
   Task task;
   std::int64_t batch_size;
@@ -164,7 +199,9 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
 
   PlainSteps expected(sibling);
   const Policy policy = parse_policy(options);
-  Steps found = run.steps({.budget = budget, .policy = policy});
+  // Of a share the plain steps were run already.
+  const bool begins_again = options.policy == "planned" && !wanted.is_share();
+  Steps found = run.steps({.budget = budget, .policy = policy}, begins_again);
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
   for (std::int64_t step = 0; step < options.steps; ++step) {

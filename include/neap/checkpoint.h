@@ -52,8 +52,9 @@ struct Online {};
 // A step runs on line and is traced, another thread makes a plan of it (planner::solve) while the program goes on, and later scopes
 // that do the same calls of the same sizes follow the plan. The first call that a plan has not foreseen ends it for that scope,
 // and the new sequence is traced in its turn. What goes is the plan's to say, so checkpoint() only calls its function in such a
-// scope. From the first region whose options say something (custom_checkpoint()) the regions do, and the scope stays on line.
-// The last plans used are kept, up to 16.
+// scope. What the rules of a region save (custom_checkpoint(), tag()) no plan frees: MustSave never, PreferSave where that leaves a
+// plan; MustRecompute goes when the region closes; the rest of such a region is the plan's to say, and goes when the region closes
+// in steps that follow no plan. The last plans used are kept, up to 16. plan_ahead() lets the first step follow one too.
 struct Planned {
   // A directory in which plans are kept from one process to the next, so that the first steps follow plans already; made when
   // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
@@ -138,6 +139,16 @@ struct KnownTensor {
   at::Tensor tensor;
   graph::StorageKind kind = graph::StorageKind::Constant;
 };
+
+// Runs step() once, as plain LibTorch would, and remembers what it did: a scope with a budget that is opened later, with a policy of
+// Planned, plans this step before its first operator, and so need not bring it to its end on line first. The smallest budget of a
+// first step is that of a plan then. Give it the step that the scope will hold, once for each kind of step: the first one of a
+// training makes the optimizer's state, so it is another kind than those after it. step() changes the model: give it one of its
+// own. Regions are not known here, so a step with rules (custom_checkpoint()) goes on line the first time.
+// Memory: what the plain step takes, and some 400 bytes an operator for the last 4 kinds that were watched since a scope was open. Time: the step, and the search for a plan
+// when the scope opens.
+// Throws: what step() throws; ScopeConflict when a scope is open.
+NEAP_EXPORT void plan_ahead(const std::function<void()>& step);
 
 struct TraceOptions {
   // Without these: what requires grad or an optimizer writes is a parameter, what it alone uses its state, the rest constant.

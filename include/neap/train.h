@@ -274,8 +274,9 @@ class NEAP_EXPORT Trainer {
   std::int64_t steps_ = 0;
 };
 
-// Runs five plain steps on (x, y) and measures the later ones: bytes in the second, the first makes the optimizer's state; time in
-// the last three, with the memory of those before. They change the model: measure with one of its own.
+// Runs six plain steps on (x, y). The first makes the optimizer's state; the first two are watched, as by plan_ahead(), so a trainer
+// with a budget that does the same steps follows a plan from its first one on. Bytes are measured in the third, time in the last
+// three, with the memory of those before. They change the model: measure with one of its own.
 NEAP_EXPORT PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer,
                                     const at::Tensor& x, const at::Tensor& y,
                                     std::int64_t accumulate = 1);

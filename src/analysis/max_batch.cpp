@@ -3,12 +3,14 @@
 #include "memory/allocator.h"
 
 #include <neap/analysis.h>
+#include <neap/machine.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace neap {
@@ -117,20 +119,14 @@ class Search {
   }
 
   void run_trial(std::int64_t batch_size) {
-    Trial trial{.batch_size = batch_size};
-    drop_gradients(job_.optimizer.get());
-    trial.refusal = refusal_of(job_.optimizer.get(), [&] {
-      std::optional<Fence> fence(budget_.count() + (plain_ ? budget_.count() / 4 : 0));
-      const train::MicroBatch batch = make_batch_(batch_size);
-      if (!plain_) fence.reset();  // the scope has the budget
-      const Step step =
-          run_step(job_, batch,
-                   {.scope = !plain_,
-                    .budget = plain_ ? std::nullopt : std::optional(budget_),
-                    .policy = Online{}});  // each size is new, and a plan of it would be used once
-      trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
-      trial.milliseconds = step.milliseconds;
-    });
+    // Each size is new, and a plan of it would be used once: a plan is made where it is needed.
+    Trial trial = planned_.contains(batch_size) ? try_batch(batch_size, Planned{})
+                                                : try_batch(batch_size, Online{});
+    if (!plain_ && !trial.refusal.empty() && !planned_.contains(batch_size) &&
+        plan_batch(batch_size)) {
+      planned_.insert(batch_size);
+      trial = try_batch(batch_size, Planned{});
+    }
     if (plain_ && trial.refusal.empty() && trial.peak > budget_) {
       trial.refusal = "a step holds " + trial.peak.text() + " at its peak, " +
                       (trial.peak - budget_).text() + " more than the budget";
@@ -141,6 +137,33 @@ class Search {
     } else {
       refuse(trial);
     }
+  }
+
+  Trial try_batch(std::int64_t batch_size, const Policy& policy) {
+    Trial trial{.batch_size = batch_size};
+    drop_gradients(job_.optimizer.get());
+    trial.refusal = refusal_of(job_.optimizer.get(), [&] {
+      std::optional<Fence> fence(budget_.count() + (plain_ ? budget_.count() / 4 : 0));
+      const train::MicroBatch batch = make_batch_(batch_size);
+      if (!plain_) fence.reset();  // the scope has the budget
+      const Step step = run_step(job_, batch,
+                                 {.scope = !plain_,
+                                  .budget = plain_ ? std::nullopt : std::optional(budget_),
+                                  .policy = policy});
+      trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
+      trial.milliseconds = step.milliseconds;
+    });
+    return trial;
+  }
+
+  // From plain steps, outside of the budget. False: the machine has no room for them.
+  bool plan_batch(std::int64_t batch_size) {
+    drop_gradients(job_.optimizer.get());
+    const std::int64_t left = machine::memory().left();
+    return refusal_of(job_.optimizer.get(), [&] {
+             const Fence fence(memory::usage().reserved + left - left / 5);
+             plan_ahead(job_, make_batch_(batch_size));
+           }).empty();
   }
 
   void refuse(const Trial& trial) {
@@ -164,6 +187,7 @@ class Search {
   std::int64_t fits_ = 0;                // the largest that does; 0: none yet
   std::optional<std::int64_t> refused_;  // the smallest that does not
   int predictions_ = 0;
+  std::set<std::int64_t> planned_;  // batches that are refused on line
 };
 
 void check(const JobFactory& make_job, const SizedBatchMaker& make_batch, Bytes budget,

@@ -72,6 +72,18 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   return step;
 }
 
+void plan_ahead(const Job& job, const train::MicroBatch& batch) {
+  for (int i = 0; i < 2; ++i) {
+    drop_gradients(job.optimizer.get());
+    neap::plan_ahead([&] {
+      Step step;
+      Stopwatch watch;
+      run_parts(step, job, batch, watch);
+    });
+  }
+  drop_gradients(job.optimizer.get());
+}
+
 Quartiles quartiles_of(std::vector<double> values) {
   if (values.empty()) return {};
   std::ranges::sort(values);

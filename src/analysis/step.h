@@ -38,6 +38,10 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
 template <class Action>
 std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action);
 
+// Watches two plain steps, of which the first may make the optimizer's state: see neap::plan_ahead().
+// Throws: what the parts throw.
+void plan_ahead(const Job& job, const train::MicroBatch& batch);
+
 // Gathers the measured steps of one row.
 class Steps {
  public:

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace neap::checkpointing {
@@ -29,15 +29,14 @@ std::size_t distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> names) {
-  std::string_view nearest;
-  std::size_t least = std::numeric_limits<std::size_t>::max();
-  for (const std::string& one : names) {
-    const std::size_t away = distance(name, one);
-    if (away >= least) continue;
-    least = away;
-    nearest = one;
-  }
-  return std::string(nearest);
+  if (names.empty()) return "";
+  const auto begins_alike = [&](const std::string& one) {
+    return std::ranges::mismatch(name, one).in1 - name.begin();
+  };
+  // Of those that are as near, the one that begins the same for longer.
+  return *std::ranges::min_element(names, {}, [&](const std::string& one) {
+    return std::pair(distance(name, one), -begins_alike(one));
+  });
 }
 
 }  // namespace neap::checkpointing

@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ranges>
 #include <utility>
 
 namespace neap::checkpointing {
 namespace {
 
 constexpr std::size_t kMostEntries = 16;
+constexpr std::size_t kMostAhead = 4;  // some 400 bytes an operator
 constexpr std::size_t kMostSeen = 64;
 constexpr int kMostUnused = 4;
 constexpr int kMostReplans = 3;
@@ -31,6 +33,19 @@ std::string about(const std::string& file, const graph::Plan& plan) {
   return file + (plan.label.empty() ? "" : ", made for " + plan.label + ",");
 }
 
+// The operators, in their order, do not run again, so what they made stays.
+void hold_results(graph::Trace& trace, const std::vector<std::int64_t>& operators) {
+  auto next = operators.begin();
+  std::int64_t number = 0;
+  for (graph::Event& event : trace.events) {
+    auto* const op = std::get_if<graph::Operator>(&event);
+    if (op == nullptr) continue;
+    while (next != operators.end() && *next < number) ++next;
+    if (next != operators.end() && *next == number) op->replayable = false;
+    ++number;
+  }
+}
+
 // Partly used slabs and the like: what the allocator takes beyond the sum of the storages.
 std::int64_t first_margin(std::int64_t budget) { return budget / 256; }
 
@@ -45,18 +60,36 @@ PlannedSteps& PlannedSteps::instance() {
 PlannedSteps::~PlannedSteps() { stop_.request_stop(); }
 
 graph::Plan PlannedSteps::search(const Job& job, const std::stop_token& stop) {
-  planner::Options options{.budget = Bytes(job.kind.budget - job.margin),
-                           .followable = true,
-                           .threads = 1,
-                           .stop = stop,
-                           .known = job.known};
-  try {
-    return planner::solve(job.trace, options).plan;
-  } catch (const planner::Infeasible& error) {
-    if (error.smallest_known > Bytes(job.kind.budget)) throw;
-    options.budget = error.smallest_known;  // what is left for the allocator may do
-    return planner::solve(job.trace, options).plan;
+  const auto solve = [&](const graph::Trace& trace, const auto& known) {
+    planner::Options options{.budget = Bytes(job.kind.budget - job.margin),
+                             .followable = true,
+                             .threads = 1,
+                             .stop = stop,
+                             .known = known};
+    try {
+      return planner::solve(trace, options).plan;
+    } catch (const planner::Infeasible& error) {
+      if (error.smallest_known > Bytes(job.kind.budget)) throw;
+      options.budget = error.smallest_known;  // what is left for the allocator may do
+      return planner::solve(trace, options).plan;
+    }
+  };
+  if (!job.preferred.empty()) {
+    graph::Trace trace = job.trace;
+    hold_results(trace, job.preferred);
+    auto known = job.known;
+    for (std::vector<planner::Repeat>& repeats : known) {
+      std::erase_if(repeats, [&](const planner::Repeat& one) {
+        return std::ranges::binary_search(job.preferred, one.op);
+      });
+    }
+    try {
+      return solve(trace, known);
+    } catch (const planner::Infeasible&) {
+      // They were only preferred.
+    }
   }
+  return solve(job.trace, job.known);
 }
 
 // REQUIRES: the job has one.
@@ -316,6 +349,7 @@ void PlannedSteps::begin(const Options& options) {
   base_ = memory::usage().live;
   collect();
   read_cache();
+  plan_ahead();
   engine::PlanCursor::Steps steps = candidates();
   if ((to_trace_ > 0 || steps.empty()) && !foreseen()) {
     recorder_ = std::make_unique<Recorder>(std::vector<KnownTensor>{});
@@ -324,13 +358,70 @@ void PlannedSteps::begin(const Options& options) {
   engine.follow(std::move(steps));
 }
 
-void PlannedSteps::give_way() {
-  if (!open_) return;
-  open_ = false;
-  engine::Engine& engine = ready_engine();
-  if (recorder_) engine.set_observer(nullptr);
-  recorder_.reset();
-  engine.follow({});
+// REQUIRES: the recording has its calls.
+std::shared_ptr<const PlannedSteps::Job> PlannedSteps::job_of(Recording recording,
+                                                              const Kind& kind,
+                                                              std::int64_t base) const {
+  const engine::Engine& engine = ready_engine();
+  // The first step of a training runs on fresh pages, and under a budget it waits for others: one measurement says little.
+  for (std::size_t i = 0; i < recording.operators.size(); ++i) {
+    recording.operators[i].ns = static_cast<std::int64_t>(engine.cost_ns(recording.signatures[i]));
+  }
+  for (const std::int64_t op : recording.must_save) {
+    recording.operators[static_cast<std::size_t>(op)].replayable = false;
+  }
+  auto job = std::make_shared<Job>();
+  job->kind = kind;
+  job->preferred = std::move(recording.prefer_save);
+  std::ranges::sort(job->preferred);
+  job->numbers = std::move(recording.numbers);
+  job->calls = std::move(recording.calls);
+  recording.calls.clear();
+  job->trace = make_trace(recording, "");
+  job->base = base;
+  job->margin = first_margin(kind.budget);
+  if (!kind.plan_file.empty()) job->fixed = fixed_;
+  job->cache = cache_;
+  if (!recording.reruns.empty()) job->known.push_back(std::move(recording.reruns));
+  for (const Entry& other : entries_) {
+    if (other.kind.same_step(kind) && other.kind.budget <= kind.budget && !other.repeats.empty()) {
+      job->known.push_back(other.repeats);
+    }
+  }
+  return job;
+}
+
+void PlannedSteps::foresee(Recording recording, std::int64_t base) {
+  if (recording.calls.empty() || recording.calls.size() > kMostCalls) return;
+  if (std::exchange(ahead_used_, false)) ahead_.clear();
+  std::erase_if(ahead_, [&](const Ahead& one) { return one.recording.calls == recording.calls; });
+  if (ahead_.size() == kMostAhead) ahead_.erase(ahead_.begin());
+  ahead_.push_back({std::move(recording), base});
+}
+
+// Before the first step there is nothing else to do, so the program waits for these.
+void PlannedSteps::plan_ahead() {
+  ahead_used_ = true;
+  if (ahead_.empty() || !scope_.plan_file.empty()) return;
+  // What the program has made since it watched the first of them lies beside all of them.
+  const std::int64_t more = std::max<std::int64_t>(0, base_ - ahead_.front().base);
+  std::vector<std::future<Entry>> made;
+  std::vector<Kind> kinds;
+  for (const Ahead& one : ahead_) {
+    Kind& kind = kinds.emplace_back(scope_);
+    kind.calls = one.recording.calls.back();
+    kind.count = one.recording.calls.size();
+    if (find(kind) != nullptr) continue;
+    Recording recording = one.recording;
+    for (std::int64_t& bytes : recording.untouched) bytes += more;
+    made.push_back(std::async(std::launch::async, make, job_of(std::move(recording), kind, one.base + more), stop_.get_token()));
+  }
+  if (made.empty()) return;
+  // The last that is added counts as the last used, and the step that was watched first comes first.
+  for (auto& entry : std::views::reverse(made)) add(entry.get());
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    if (Entry* const entry = find(kinds[i])) entry->next = kinds[std::min(i + 1, kinds.size() - 1)];
+  }
 }
 
 bool PlannedSteps::worth_a_plan(const Kind& kind) {
@@ -382,6 +473,12 @@ void PlannedSteps::end(bool completed) {
   Kind kind = scope_;
   kind.calls = calls.back();
   kind.count = calls.size();
+  // The program does something else by now.
+  if (std::ranges::none_of(ahead_, [&](const Ahead& one) {
+        return one.recording.calls.back() == kind.calls;
+      })) {
+    ahead_.clear();
+  }
   if (last_) {
     if (Entry* const before = find(*last_)) before->next = kind;
   }
@@ -408,26 +505,8 @@ void PlannedSteps::end(bool completed) {
   }
   if (!recorder || calls.size() > kMostCalls || !worth_a_plan(kind)) return;
   Recording recording = recorder->finish();
-  // The first step of a training runs on fresh pages, and under a budget it waits for others: one measurement says little.
-  for (std::size_t i = 0; i < recording.operators.size(); ++i) {
-    recording.operators[i].ns = static_cast<std::int64_t>(engine.cost_ns(recording.signatures[i]));
-  }
-  auto job = std::make_shared<Job>();
-  job->kind = kind;
-  job->numbers = std::move(recording.numbers);
-  job->trace = make_trace(recording, "");
-  job->calls.assign(calls.begin(), calls.end());
-  job->base = base_;
-  job->margin = first_margin(kind.budget);
-  if (!kind.plan_file.empty()) job->fixed = fixed_;
-  job->cache = cache_;
-  if (!recording.reruns.empty()) job->known.push_back(std::move(recording.reruns));
-  for (const Entry& other : entries_) {
-    if (other.kind.same_step(kind) && other.kind.budget <= kind.budget && !other.repeats.empty()) {
-      job->known.push_back(other.repeats);
-    }
-  }
-  submit(std::move(job));
+  recording.calls.assign(calls.begin(), calls.end());
+  submit(job_of(std::move(recording), kind, base_));
 }
 
 // The step ended by an exception. When the plan's bytes were short by then, it may be the plan's fault.

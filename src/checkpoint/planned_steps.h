@@ -40,11 +40,12 @@ class PlannedSteps {
   void begin(const Options& options);
   // The scope is about to close.
   void end(bool completed);
-  // What goes in the scope is theirs to say. A region without rules is nothing then.
+  // What goes in the scope is theirs to say. A region without rules is nothing then, and the rules of others are the planner's too.
   [[nodiscard]] bool open() const { return open_; }
-  // The rules of a region say it, until the scope ends.
-  void give_way();
   void finish();
+  // A step that was watched outside of a budget, and began with so many bytes live. A later scope plans it before its first
+  // operator.
+  void foresee(Recording recording, std::int64_t base);
 
   // Of the kind of the last step, or of the plan that is followed.
   [[nodiscard]] std::int64_t planning_ns() const { return planning_ns_; }
@@ -76,6 +77,7 @@ class PlannedSteps {
     std::shared_ptr<const graph::Plan> fixed;  // null: the planner makes it
     std::string cache;                         // where the plan is kept; empty: nowhere
     std::vector<std::vector<planner::Repeat>> known;
+    std::vector<std::int64_t> preferred;  // operators whose results are to stay, where that leaves a plan
   };
   struct Entry {
     Kind kind;
@@ -97,6 +99,9 @@ class PlannedSteps {
   static graph::Plan search(const Job& job, const std::stop_token& stop);
   static graph::Plan fixed_plan(const Job& job);
   static Entry make(const std::shared_ptr<const Job>& job, const std::stop_token& stop);
+  [[nodiscard]] std::shared_ptr<const Job> job_of(Recording recording, const Kind& kind,
+                                                  std::int64_t base) const;
+  void plan_ahead();
   void read_fixed();
   // The plan of the open scope's file says itself what it foresees: no step has to be traced for it.
   [[nodiscard]] bool foreseen() const {
@@ -133,6 +138,12 @@ class PlannedSteps {
   std::unique_ptr<Recorder> recorder_;
   std::int64_t planning_ns_ = 0;
   std::string note_;
+  struct Ahead {
+    Recording recording;
+    std::int64_t base;
+  };
+  std::vector<Ahead> ahead_;  // of one training, in the order in which they were watched
+  bool ahead_used_ = false;   // a scope has been opened since the last was
   std::shared_ptr<const graph::Plan> fixed_;  // of scope_.plan_file, as it was then
   std::string fixed_file_;
   std::string cache_;                            // of the open scope

@@ -93,8 +93,16 @@ void Recorder::released(const engine::Block& block) {
   const auto found = storages_.find(&block);
   if (found == storages_.end()) return;
   recording_.releases.push_back({found->second.id, position()});
+  take_decision(block, found->second);
   known_ -= found->second.bytes;
   storages_.erase(found);
+}
+
+// As it is when the storage goes: tag() may have changed what the rules said.
+void Recorder::take_decision(const engine::Block& block, const Storage& storage) {
+  if (storage.maker < 0) return;
+  if (block.decision == engine::Decision::MustSave) recording_.must_save.push_back(storage.maker);
+  if (block.decision == engine::Decision::PreferSave) recording_.prefer_save.push_back(storage.maker);
 }
 
 // Null: no operator of the trace has used it.
@@ -184,7 +192,10 @@ Recording Recorder::finish() {
     sum += change[i];
     untouched[i] = std::max<std::int64_t>(0, untouched[i] + sum);
   }
-  for (const auto& [block, storage] : storages_) recording_.keep.push_back(storage.id);
+  for (const auto& [block, storage] : storages_) {
+    recording_.keep.push_back(storage.id);
+    take_decision(*block, storage);
+  }
   std::ranges::sort(recording_.keep);
   name_what_is_trained();
   return std::move(recording_);

@@ -45,6 +45,8 @@ struct Recording {
   std::vector<std::uint64_t>
       calls;  // the engine's, up to each operator; empty: not of this step alone
   std::vector<planner::Repeat> reruns;  // in their order
+  // Operators whose results the rules of regions save: not to be run again, or where that leaves a plan.
+  std::vector<std::int64_t> must_save, prefer_save;
   graph::StorageId next = 0;            // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
@@ -79,6 +81,7 @@ class Recorder final : public engine::Observer {
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);
   void name_what_is_trained();
+  void take_decision(const engine::Block& block, const Storage& storage);
   [[nodiscard]] std::int64_t position() const {
     return static_cast<std::int64_t>(recording_.operators.size());
   }

@@ -312,11 +312,8 @@ Region::Region(const CheckpointOptions& options) {
 void Region::open(engine::Selector* selector, bool evicts, const std::string& name) {
   if (c10::InferenceMode::is_enabled()) return;
   engine::Engine& engine = checkpointing::ready_engine();
-  if (evicts && engine.owner_here()) {
-    checkpointing::PlannedSteps& planned = checkpointing::PlannedSteps::instance();
-    if (selector == nullptr && planned.open()) return;
-    planned.give_way();
-  }
+  const bool planned = engine.owner_here() && checkpointing::PlannedSteps::instance().open();
+  if (evicts && selector == nullptr && planned) return;
   open_ = engine.open_region(selector, evicts, name);
 }
 

@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "checkpoint/planned_steps.h"
 #include "checkpoint/ready_engine.h"
 #include "checkpoint/recorder.h"
+#include "memory/allocator.h"
 
 #include <neap/checkpoint.h>
 
@@ -52,6 +54,14 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
 }
 
 }  // namespace
+
+void plan_ahead(const std::function<void()>& step) {
+  if (checkpointing::ready_engine().scopes() > 0) {
+    throw ScopeConflict("neap::plan_ahead: a scope is open; watch the step before it");
+  }
+  const std::int64_t base = memory::usage().live;
+  checkpointing::PlannedSteps::instance().foresee(record(step, {}), base);
+}
 
 graph::Trace trace(const std::function<void()>& step, const TraceOptions& options) {
   return make_trace(record(step, options), options.label);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace neap::engine {
 namespace {
@@ -99,6 +100,7 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   call.cost_ns =
       known.settled() ? known.ns : costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
+  if (c10::GradMode::is_enabled()) section_ = numbered_.size();
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
   if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
@@ -222,6 +224,18 @@ void Engine::protect_overwritten(Call& call) {
   for (Block* const block : call.once_writes) protect(*block);
 }
 
+// Note [Writes with grad mode off]
+// An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The same holds for
+// running averages and counters, and all are written with grad mode off. So is what the forward of a custom function makes and
+// writes; but that is made since grad mode went off, and from what can be made again or stays.
+bool Engine::is_temporary(const Call& call, const Block& block) const {
+  if (block.number == kNoNumber || block.number < section_ || intercept::in_plain_backward()) return false;
+  return std::ranges::all_of(call.reads, [this](const Block* read) {
+    return read->given == Given::Parameter || read->given == Given::Outside ||
+           (only_observing() ? read->observed_replayable() : read->replayable());
+  });
+}
+
 // The rules of what can be made again, but for arguments that cannot be encoded.
 bool Engine::may_run_again(Call& call) const {
   const OperatorTraits& traits = call.traits;
@@ -234,12 +248,11 @@ bool Engine::may_run_again(Call& call) const {
     call.gradient = intercept::in_plain_backward();
     if (call.gradient) return false;
   } else {
-    // An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The
-    // same holds for running averages and counters, and all are written with grad mode off.
-    if (call.writes.size() != 1 || !c10::GradMode::is_enabled()) return false;
+    if (call.writes.size() != 1) return false;
     const Block& block = *call.writes[0];
     const bool again = only_observing() ? block.observed_replayable() : block.replayable();
     if (!again && !(block.given == Given::Empty && call.whole)) return false;
+    if (!c10::GradMode::is_enabled() && !is_temporary(call, block)) return false;
   }
   for (const Operand& operand : call.operands) {
     if (operand.block == nullptr && (operand.use == Use::Read || operand.use == Use::Write)) {
@@ -303,7 +316,8 @@ void Engine::extend_run(Call& call) {
     plan_.stop();
     return;
   }
-  prefix.push_back(((prefix.empty() ? 0 : prefix.back()) ^ sizes ^ (storages >> 1)) * kOdd + 1);
+  const std::uint64_t before = (prefix.empty() ? 0 : prefix.back()) ^ std::exchange(decided_, 0);
+  prefix.push_back((before ^ sizes ^ (storages >> 1)) * kOdd + 1);
   if (plan_.follows() && !plan_.call(prefix.back())) {
     ++stats_.plan_misses;
     not_foreseen_ = &call.traits;

@@ -58,8 +58,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // REQUIRES: before the first scope. The engine never asks a policy without one.
   void set_policy(std::unique_ptr<Policy> policy);
 
-  // Null: nobody is told from here on. While there is one, regions do nothing. REQUIRES: a scope that observes, or one with a
-  // budget, is open in this thread.
+  // Null: nobody is told from here on. While there is one, regions do nothing in a scope that only observes. REQUIRES: a scope that
+  // observes, or one with a budget, is open in this thread.
   void set_observer(Observer* observer);
 
   // From now on, in the scope that has just been opened with a budget: see Note [Plans in the engine].
@@ -143,6 +143,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   }
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
+  [[nodiscard]] bool is_temporary(const Call& call, const Block& block) const;
   [[nodiscard]] bool may_run_again(Call& call) const;
   void extend_run(Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
@@ -153,6 +154,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void failed(Call& call);
   void tell(const Call& call, std::span<Block* const> made);
   void decide(const Call& call, Block& block, c10::IntArrayRef sizes);
+  void decided(const Block& block);
   [[nodiscard]] std::uint16_t layer_of(const Call& call) const;
 
   // Blocks.
@@ -311,11 +313,13 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   };
   Run current_run_;
   std::vector<Run> known_runs_;
+  std::uint64_t decided_ = 0;  // a hash of what regions and tag() decided since the last operator
 
   PlanCursor plan_;
   std::int64_t plan_shortage_ = 0;
   const intercept::OperatorTraits* not_foreseen_ = nullptr;
   std::vector<Block*> numbered_;  // of this scope; null: no longer known
+  std::size_t section_ = 0;       // numbered_ had so many when grad mode was on the last time
   Watch* watch_ = nullptr;        // of the kernel that runs, for an observer
 };
 

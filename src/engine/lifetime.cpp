@@ -361,6 +361,7 @@ void Engine::forget_all() noexcept {
   policy_->reset();
   plan_.stop();
   numbered_.clear();
+  section_ = 0;
   evicted_ = away_ = retained_ = 0;
 }
 

@@ -43,10 +43,12 @@ void for_each_gone_ancestor(Block& block, Visit visit) {
   }
 }
 
-// Some operator whose result is to be saved would run again for `block`.
+// Some operator whose result is to be saved would run again for `block`, and for nothing else: where a full budget took the result
+// from the program, it comes back anyway.
 bool needs_saved(Block& block) {
   bool needs = false;
-  for_each_gone_ancestor(block, [&](const Block& gone) { needs = needs || gone.saved(); });
+  for_each_gone_ancestor(
+      block, [&](const Block& gone) { needs = needs || (gone.saved() && !gone.alive); });
   return needs;
 }
 
@@ -59,7 +61,9 @@ double cost_of_making_again(Block& block) {
 }  // namespace
 
 bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
-  if (observer_ != nullptr) return false;  // who watches wants to see the step as it is without
+  if (observer_ != nullptr && only_observing()) {
+    return false;  // who watches wants to see the step as it is without
+  }
   if (!evicts && regions_.empty()) return false;
   memory::require_installed();
   attach();
@@ -99,6 +103,13 @@ void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
     block.decision = region->selector->decide(made);
     if (block.decision != Decision::Open) break;
   }
+  if (block.decision != Decision::Open) decided(block);
+}
+
+// A plan made for other rules is another step's.
+void Engine::decided(const Block& block) {
+  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
+  decided_ = (decided_ ^ block.number ^ (std::uint64_t{static_cast<std::uint8_t>(block.decision)} << 32)) * kOdd;
   if (!block.saved()) return;
   for (Region& region : regions_) region.saves = true;
 }
@@ -109,8 +120,7 @@ void Engine::tag(const at::Tensor& tensor, Decision decision) {
   Block* const block = find(*storage);
   if (block == nullptr) return;
   block->decision = decision;
-  if (!block->saved()) return;
-  for (Region& region : regions_) region.saves = true;
+  decided(*block);
 }
 
 void Engine::name_parameter(const at::Tensor& parameter, std::string_view name) {
@@ -154,10 +164,13 @@ void Engine::close_region() {
   process_deaths();
   const Region region = regions_.back();
   if (region.evicts) {
-    choose_saved(region);
+    // What goes is the plan's to say, but for what a rule says must go.
+    const bool planned = plan_.follows();
+    if (!planned) choose_saved(region);
     for (std::size_t i = region.start; i < region_blocks_.size(); ++i) {
       Block* const block = region_blocks_[i];
       if (block == nullptr || std::exchange(block->kept, false) || block->saved()) continue;
+      if (planned && block->decision != Decision::MustRecompute) continue;
       if (block->evictable >= 0 && can_go(*block)) evict(*block);
     }
   }

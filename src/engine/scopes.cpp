@@ -47,6 +47,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   memory::reset_watermark();
   recipes_.reset_peak();
   current_run_.restart(memory::usage().live);
+  decided_ = 0;
   scopes_ = 1;
 }
 

@@ -261,6 +261,8 @@ const OperatorTraits& traits_of(const c10::OperatorHandle& op) {
 bool any_operator(const std::function<bool(const std::string& name)>& accepts, bool composite) {
   c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
   return std::ranges::any_of(dispatcher.getAllOpNames(), [&](const c10::OperatorName& name) {
+    // aten::linear is what a program calls, whatever aten::linear.out is made of.
+    if (!name.overload_name.empty() && dispatcher.findOp({name.name, ""})) return false;
     if (!accepts(name.name)) return false;
     const auto op = dispatcher.findOp(name);
     return op && op->hasSchema() && traits_of(*op).decompose == composite;

@@ -37,7 +37,7 @@ struct OperatorTraits {
 const OperatorTraits& traits_of(const c10::OperatorHandle& op);
 
 // Whether some operator has a name, without overload, that the function accepts: one that is seen, or, `composite`, one that is
-// seen as the operators that it calls. Cost: half a millisecond, and what the function takes for some thousand names.
+// seen as the operators that it calls. What has an overload without a name is what that is. Cost: half a millisecond, and what the function takes for some thousand names.
 bool any_operator(const std::function<bool(const std::string& name)>& accepts, bool composite);
 
 // For operators of the program; see neap/engine.h.

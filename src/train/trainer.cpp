@@ -219,22 +219,25 @@ PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer, co
   memory::require_installed();
   Trainer trainer(loss, optimizer, {.plain = true});
   PlainStep plain{};
-  // The first makes the optimizer's state. Bytes are counted in the second, after a trim: what is kept for reuse is no need of it.
-  for (int step = 0; step < 2; ++step) {
+  const auto step = [&] { return trainer.step(x, y, accumulate); };
+  const auto begin = [&] {
     optimizer.zero_grad();
     memory::trim();
-    const memory::Usage before = memory::usage();
-    const StepResult result = trainer.step(x, y, accumulate);
-    plain.base = Bytes(before.reserved);
-    plain.peak = plain.base + result.peak - Bytes(before.live);
-  }
+  };
+  begin();
+  plan_ahead(step);  // makes the optimizer's state
+  begin();
+  plan_ahead(step);
+  // After a trim: what is kept for reuse is no need of the step.
+  begin();
+  const memory::Usage before = memory::usage();
+  plain.base = Bytes(before.reserved);
+  plain.peak = plain.base + step().peak - Bytes(before.live);
   // Time is taken as a training has it: with the pages of the steps before. Fresh ones would count as LibTorch's time, and no
   // step of a training pays for them again.
   std::vector<double> times;
   constexpr int kTimed = 3;
-  for (int step = 0; step < kTimed; ++step) {
-    times.push_back(trainer.step(x, y, accumulate).milliseconds);
-  }
+  for (int i = 0; i < kTimed; ++i) times.push_back(step().milliseconds);
   optimizer.zero_grad();
   std::ranges::sort(times);
   plain.milliseconds = times[times.size() / 2];

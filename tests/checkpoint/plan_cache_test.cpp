@@ -215,7 +215,7 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   std::string changed = whole;
   changed[8] = 9;
   replace(path, changed);
-  expect_ignored("it has version 9, expected 1");
+  expect_ignored("it has version 9, expected 2");
   changed = whole;
   changed[kHead + 8] = '9';  // the first digit of neap's version
   replace(path, signed_again(changed));

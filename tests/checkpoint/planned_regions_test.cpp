@@ -1,7 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint(), keep() and tag() in scopes that follow plans: what goes is the plan's to say, until a region with rules says it.
+// checkpoint(), keep() and tag() in scopes that follow plans: what goes is the plan's to say, but for what rules say.
 #include "checkpoint/planned.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+#include <torch/torch.h>
 
 #include <functional>
 #include <optional>
@@ -13,9 +17,49 @@ using Function = std::function<at::Tensor(const at::Tensor&)>;
 
 at::Tensor inner(const at::Tensor& x) { return x.tanh().sin().tanh(); }
 
+// An operator that counts how often it runs, its replays too.
+int sine_calls = 0;
+at::Tensor sine(const at::Tensor& x) {
+  ++sine_calls;
+  return x.sin();
+}
+TORCH_LIBRARY(neap_planned, library) {
+  library.def("sine(Tensor x) -> Tensor");
+  library.impl("sine", c10::DispatchKey::CPU, TORCH_FN(sine));
+}
+struct Sine : torch::autograd::Function<Sine> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    static const auto op = c10::Dispatcher::singleton()
+                               .findSchemaOrThrow("neap_planned::sine", "")
+                               .typed<at::Tensor(const at::Tensor&)>();
+    at::Tensor y = op.call(x);
+    context->save_for_backward({y});
+    return y;
+  }
+  // Of the result: any function of it does.
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    return {gradients[0] * context->get_saved_variables()[0].cos()};
+  }
+};
+
+constexpr int kSines = 6;
+at::Tensor sines(const at::Tensor& x) {
+  at::Tensor y = x;
+  for (int i = 0; i < kSines; ++i) y = Sine::apply(y.softmax(1));
+  return y;
+}
+CheckpointOptions rule(CheckpointPolicy policy) {
+  CheckpointOptions options;
+  options.rules = {{.op = "neap_planned::sine", .policy = policy}};
+  return options;
+}
+
 // A step of `function` and of a chain beside it.
 class PlannedRegions : public testing::Test {
  protected:
+  void SetUp() override { declare_replayable("neap_planned::sine"); }
   void step(const Function& function) {
     const at::Tensor x = chain_.x.detach().requires_grad_();
     function(x).sum().backward();
@@ -30,6 +74,7 @@ class PlannedRegions : public testing::Test {
     const ByteLists expected = bits_;
     Stats stats;
     for (int i = 0; i < 3; ++i) {
+      sine_calls = 0;
       stats = run([&] { step(function); }, budget);
       EXPECT_EQ(first_difference(expected, bits_), std::nullopt) << "in step " << i;
     }
@@ -37,14 +82,12 @@ class PlannedRegions : public testing::Test {
   }
 
   static at::Tensor unruled(const at::Tensor& x) { return checkpoint(inner, x); }
-  // Its first tanh runs again: the second is its result, and sin stays.
   static at::Tensor ruled(const at::Tensor& x) { return custom_checkpoint(keep_sin(), inner, x); }
   static CheckpointOptions keep_sin() {
     CheckpointOptions options;
     options.rules = {{.op = "aten::sin"}};
     return options;
   }
-  static at::Tensor twice(const at::Tensor& x) { return inner(inner(x)); }
 
   Chain chain_{12};
   ByteLists bits_;
@@ -59,37 +102,82 @@ TEST_F(PlannedRegions, are_nothing_without_rules) {
   EXPECT_GT(tight.replays, 0);
 }
 
-TEST_F(PlannedRegions, with_rules_have_their_say) {
+TEST_F(PlannedRegions, with_rules_leave_a_plan_that_frees_nothing_where_all_fits) {
   const Stats stats = third(ruled, inner, budget_of(40));
-  EXPECT_EQ(stats.plan_hits, 0);
-  EXPECT_EQ(stats.replays, 1);
+  EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
+  EXPECT_EQ(stats.replays, 0);
 }
 
-TEST_F(PlannedRegions, without_rules_are_regions_behind_one_with_rules_and_nothing_before_it) {
-  const Stats before =
-      third([](const at::Tensor& x) { return ruled(unruled(x)); }, twice, budget_of(40));
-  EXPECT_EQ(before.plan_hits, 0);
-  EXPECT_EQ(before.replays, 1) << "of the one with rules alone";
-  const Stats behind =
-      third([](const at::Tensor& x) { return unruled(ruled(x)); }, twice, budget_of(40));
-  EXPECT_EQ(behind.plan_hits, 0);
-  EXPECT_EQ(behind.replays, 2) << "a tanh of each";
+TEST_F(PlannedRegions, no_plan_runs_again_what_must_be_saved) {
+  const auto counted = [](const CheckpointOptions& options) {
+    return [options](const at::Tensor& x) { return custom_checkpoint(options, sines, x); };
+  };
+  // Tight: it takes other results instead.
+  const Bytes budget = budget_of(9);
+  const Stats without = third(counted({}), sines, budget);
+  EXPECT_EQ(without.plan_hits, 1) << without.plan_note;
+  EXPECT_GT(sine_calls, kSines) << "else the rule below would change nothing";
+  const Stats with = third(counted(rule(CheckpointPolicy::MustSave)), sines, budget);
+  EXPECT_EQ(with.plan_hits, 1) << with.plan_note;
+  EXPECT_EQ(sine_calls, kSines);
+  EXPECT_GT(with.replays, 0);
+}
+
+TEST_F(PlannedRegions, what_is_preferred_gives_way_to_the_budget) {
+  const auto preferred = [](const at::Tensor& x) {
+    return custom_checkpoint(rule(CheckpointPolicy::PreferSave), sines, x);
+  };
+  const Stats roomy = third(preferred, sines, budget_of(9));
+  EXPECT_EQ(roomy.plan_hits, 1) << roomy.plan_note;
+  EXPECT_EQ(sine_calls, kSines);
+  const Stats tight = third(preferred, sines, budget_of(6));
+  EXPECT_EQ(tight.plan_hits, 1) << tight.plan_note;
+  EXPECT_GT(sine_calls, kSines);
+}
+
+TEST_F(PlannedRegions, what_must_be_recomputed_goes_when_the_region_closes) {
+  const auto recomputed = [](const at::Tensor& x) {
+    return custom_checkpoint(rule(CheckpointPolicy::MustRecompute), sines, x);
+  };
+  const Stats stats = third(recomputed, sines, budget_of(40));
+  EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
+  EXPECT_EQ(sine_calls, 2 * kSines - 1) << "the last is the region's result, and stays";
+}
+
+// A plan that was made for other rules frees what these save.
+TEST_F(PlannedRegions, with_other_rules_are_another_step) {
+  const Bytes budget = budget_of(9) + Bytes(64);  // of no other test: plans are kept
+  third([](const at::Tensor& x) { return sines(x); }, sines, budget);
+  EXPECT_GT(sine_calls, kSines);
+  const auto saved = [](const at::Tensor& x) {
+    return custom_checkpoint(rule(CheckpointPolicy::MustSave), sines, x);
+  };
+  sine_calls = 0;
+  const Stats first = run([&] { step(saved); }, budget);
+  EXPECT_EQ(first.plan_hits, 0);
+  EXPECT_EQ(first.plan_misses, 1);
+  EXPECT_EQ(sine_calls, kSines);
 }
 
 TEST_F(PlannedRegions, can_lie_in_one_another_either_way) {
-  const Stats inside = third(
-      [](const at::Tensor& x) {
-        return checkpoint([](const at::Tensor& y) { return ruled(y); }, x);
-      },
-      inner, budget_of(40));
-  EXPECT_EQ(inside.plan_hits, 0);
-  EXPECT_EQ(inside.replays, 1)
-      << "the outer one was nothing when it began, and is nothing when it ends";
-  const Stats outside =
-      third([](const at::Tensor& x) { return custom_checkpoint(keep_sin(), unruled, x); }, inner,
-            budget_of(40));
-  EXPECT_EQ(outside.plan_hits, 0);
-  EXPECT_EQ(outside.replays, 1) << "its rules hold for what lies in it";
+  const auto within = [](const at::Tensor& x) {
+    return checkpoint(
+        [](const at::Tensor& y) {
+          return custom_checkpoint(rule(CheckpointPolicy::MustSave), sines, y);
+        },
+        x);
+  };
+  const auto around = [](const at::Tensor& x) {
+    return custom_checkpoint(
+        rule(CheckpointPolicy::MustSave),
+        [](const at::Tensor& y) { return checkpoint(sines, y); }, x);
+  };
+  for (const Function& function : {Function(within), Function(around)}) {
+    const Stats stats = third(function, sines, budget_of(9));
+    EXPECT_EQ(stats.plan_hits, 1) << stats.plan_note;
+    EXPECT_EQ(sine_calls, kSines) << "rules hold for what lies in their region";
+    EXPECT_GT(stats.replays, 0);
+  }
 }
 
 // They say what a region does not take; where there is none they say nothing.

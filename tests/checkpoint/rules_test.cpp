@@ -148,8 +148,8 @@ TEST(Rules, of_layers_that_match_nothing_in_a_region_are_noted) {
   EXPECT_EQ(note({.layer = "noted.2"}),
             "a region: the rule for layer noted.2 matched nothing; the nearest layer there is "
             "noted.0");
-  EXPECT_EQ(note({.op = "aten::sigmoid", .layer = "noted.0"}),
-            "a region: the rule for operator aten::sigmoid in layer noted.0 matched nothing; the "
+  EXPECT_EQ(note({.op = "aten::tan", .layer = "noted.0"}),
+            "a region: the rule for operator aten::tan in layer noted.0 matched nothing; the "
             "nearest operator there is aten::tanh");
 }
 

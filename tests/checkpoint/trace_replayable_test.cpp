@@ -149,6 +149,28 @@ TEST(TraceReplayable, gradients_and_what_the_optimizer_writes_are_not) {
   EXPECT_GT(optimizing, 0);
 }
 
+// As the forward of a custom function: see Note [Writes with grad mode off].
+TEST(TraceReplayable, what_was_made_since_grad_mode_went_off_can_be_made_again) {
+  const at::Tensor x = torch::randn({kSide, kSide});
+  EXPECT_EQ(replayable([&] {
+              const at::NoGradGuard guard;
+              at::Tensor y = x.clone();
+              y.mul_(2).add_(x);
+            }),
+            (Names{"clone+", "mul_+", "add_+"}));
+}
+
+TEST(TraceReplayable, what_is_made_from_a_gradient_with_grad_mode_off_is_not) {
+  const at::Tensor x = torch::randn({kSide, kSide}).requires_grad_();
+  const at::Tensor y = x.tanh().sum();
+  EXPECT_EQ(replayable([&] {
+              const at::Tensor gradient = torch::autograd::grad({y}, {x}, {}, true)[0];
+              const at::NoGradGuard guard;
+              torch::zeros_like(x).add_(gradient);
+            }).back(),
+            "add_-");
+}
+
 TEST(TraceReplayable, what_is_written_where_nobody_records_stays_so) {
   const at::Tensor x = torch::randn({kSide, kSide});
   EXPECT_EQ(replayable([&] {
@@ -182,9 +204,11 @@ TEST(TraceReplayable, is_what_a_scope_with_a_budget_can_evict) {
     write_by_hand(hold(torch::empty({kSide, kSide})));
     hold(torch::from_blob(own.data(), {kSide, kSide}).sin());
     hold(torch::empty_like(x).copy_(y));
+    const at::Tensor before = y.clone();
     const at::NoGradGuard guard;
     hold(y.exp());
-    hold(y.clone().mul_(2));  // nobody brings a write back that grad mode did not see
+    hold(before.mul_(2));  // may be a state that outlives the step
+    hold(y.clone().mul_(2).add_(weight));
   };
   using Counts = std::map<std::pair<std::string, bool>, int>;
   Counts engine, traced;

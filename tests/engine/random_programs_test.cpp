@@ -11,6 +11,7 @@
 #include <torch/torch.h>
 
 #include <random>
+#include <utility>
 
 namespace neap {
 namespace {
@@ -140,6 +141,94 @@ class Program {
   std::vector<at::Tensor> kept_;
 };
 
+// Training steps over a random graph: operators that save their operands, their results or nothing, writes in place where autograd
+// allows them, noise, what is made with grad mode off, results that die unused, regions.
+class RandomTraining {
+ public:
+  explicit RandomTraining(unsigned seed) : seed_(seed) {
+    torch::manual_seed(7);
+    for (int i = 0; i < 3; ++i) {
+      weights_.push_back((torch::randn({kSide, kSide}) / kSide).requires_grad_());
+    }
+  }
+
+  // The same graph each time.
+  void step() {
+    random_.seed(seed_);
+    std::vector<at::Tensor> live(weights_.begin(), weights_.end());
+    const std::size_t length = 15 + below(25);
+    for (std::size_t i = 0; i < length; ++i) {
+      live.push_back(next(live, 0));
+      if (live.size() > 4 + below(8)) {
+        live.erase(live.begin() + static_cast<std::ptrdiff_t>(below(live.size())));
+      }
+    }
+    at::Tensor loss = weights_[0].mean();
+    for (const at::Tensor& tensor : live) loss = loss + tensor.square().mean();
+    live.clear();
+    loss.backward();
+    const torch::NoGradGuard no_grad;
+    for (at::Tensor& weight : weights_) {
+      if (!weight.grad().defined()) continue;
+      weight.sub_(weight.grad() * 0.01);
+      weight.mutable_grad().reset();
+    }
+  }
+  [[nodiscard]] const std::vector<at::Tensor>& weights() const { return weights_; }
+
+ private:
+  std::size_t below(std::size_t bound) { return random_() % bound; }
+
+  at::Tensor next(const std::vector<at::Tensor>& live, int depth) {
+    const at::Tensor a = live[below(live.size())];
+    const at::Tensor b = live[below(live.size())];
+    switch (below(depth == 0 ? 13 : 12)) {
+      case 0:
+        return (a + b).relu_();
+      case 1:
+        return a.tanh();
+      case 2:
+        return a * b;
+      case 3:
+        return torch::mm(a, b) / kSide;
+      case 4:
+        return torch::dropout(a, 0.3, true);
+      case 5:
+        return torch::softmax(a, 1);
+      case 6:
+        return a + torch::randn({kSide, kSide}) * 0.1;
+      case 7:
+        return a * torch::rand_like(a).gt_(0.2);
+      case 8:
+        return torch::cat({a.narrow(0, 0, kSide / 2), b.narrow(0, 0, kSide / 2)}).sigmoid_();
+      case 9: {
+        const torch::NoGradGuard no_grad;
+        return (a - b).mul_(0.5).add_(a);
+      }
+      case 10:
+        return torch::layer_norm(a, {kSide});
+      case 11:
+        return a.t().contiguous().mul_(0.9).add_(b.detach());
+      default: {
+        const unsigned inner = static_cast<unsigned>(random_());
+        return checkpoint(
+            [this, inner](const at::Tensor& x, const at::Tensor& y) {
+              const std::mt19937 outer = std::exchange(random_, std::mt19937(inner));
+              std::vector<at::Tensor> here{x, y};
+              for (int i = 0; i < 4; ++i) here.push_back(next(here, 1));
+              random_ = outer;
+              return here.back();
+            },
+            a, b);
+      }
+    }
+  }
+
+  unsigned seed_;
+  std::mt19937 random_;
+  std::vector<at::Tensor> weights_;
+};
+
 constexpr int kPrograms = 150;
 constexpr int kSteps = 120;
 
@@ -177,6 +266,61 @@ TEST(RandomProgram, leaves_the_same_bytes_under_every_budget_that_fits) {
   }
   EXPECT_GT(replays, kPrograms * 20) << "the budgets were not tight, so little was tested";
   EXPECT_LT(refused, kPrograms * 3);
+}
+
+// Note [What is held]: what neap holds so that something can be made again never makes a program larger than it is in plain LibTorch.
+TEST(RandomProgram, fits_in_what_plain_LibTorch_reserves) {
+  install();
+  torch::set_num_threads(1);
+  for (unsigned seed = 2000; seed < 2000 + kPrograms; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    memory::trim();
+    memory::reset_peak();
+    const auto plain = test::bytes_of(Program(seed).run(kSteps, [] {}));
+    const Bytes peak(memory::usage().peak_reserved);
+    memory::trim();
+    std::vector<at::Tensor> live;
+    {
+      Scope scope({.budget = peak, .policy = Online{}});
+      live = Program(seed).run(kSteps, [] {});
+      scope.end();
+      EXPECT_LE(scope.stats().peak_bytes, peak.count());
+    }
+    ASSERT_EQ(test::first_difference(plain, test::bytes_of(live)), std::nullopt);
+  }
+}
+
+TEST(RandomTraining, fits_in_what_plain_LibTorch_reserves) {
+  install();
+  torch::set_num_threads(1);
+  constexpr int kTrainingSteps = 3;
+  for (unsigned seed = 0; seed < 2 * kPrograms; ++seed) {
+    const auto train = [&](const auto& step) {
+      RandomTraining training(seed);
+      memory::trim();
+      for (int i = 0; i < kTrainingSteps; ++i) step(training);
+      return test::bytes_of(training.weights());
+    };
+    Bytes peak;
+    const auto plain = train([&](RandomTraining& training) {
+      memory::trim();
+      memory::reset_peak();
+      training.step();
+      peak = std::max(peak, Bytes(memory::usage().peak_reserved));
+    });
+    for (const Policy& policy : {Policy(Online{}), Policy(Planned{})}) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + (policy.online() ? ", on line" : ", planned"));
+      const auto found = train([&](RandomTraining& training) {
+        memory::trim();
+        Scope scope({.budget = peak, .policy = policy});
+        training.step();
+        scope.end();
+        EXPECT_LE(scope.stats().peak_bytes, peak.count());
+        finish_planning();
+      });
+      ASSERT_EQ(test::first_difference(plain, found), std::nullopt);
+    }
+  }
 }
 
 TEST(RandomProgram, leaves_the_same_bytes_when_only_regions_evict) {
