@@ -108,9 +108,11 @@ class Training {
 
   // Equal steps have equal bits, so a training that begins again goes through what it has done already, and reports it once.
   bool plan_first(TrainingSource& source) {
-    if (history_.steps >= kFirstSteps || history_.plain || options_.policy != "planned") return false;
+    if (history_.steps >= kFirstSteps || history_.plain || options_.policy != "planned")
+      return false;
     tell("step " + std::to_string(history_.steps + 1) +
-         " does not fit on line: plain steps are run for a plan of it, outside of the budget, and the training begins again");
+         " does not fit on line: plain steps are run for a plan of it, outside of the budget, and "
+         "the training begins again");
     source.begin();
     return plan_first_steps(source.task(), source.next(), options_.accumulate);
   }

@@ -40,11 +40,13 @@ Turn run_turn(const ModelFactory& factory, bool use_checkpoint, const TrainingOp
 bool plan_turn(const ModelFactory& factory, const TrainingOptions& options,
                const std::vector<std::int64_t>& sizes) {
   torch::manual_seed(options.seed);
-  return refusal_of(nullptr, [&] {
-           const train::MicroBatch batch = options.batch(sizes);
-           const train::Model model = factory(false);
-           plan_ahead({model, options.optimizer(model.module()), options.loss}, batch);
-         }).empty();
+  return refusal_of(nullptr,
+                    [&] {
+                      const train::MicroBatch batch = options.batch(sizes);
+                      const train::Model model = factory(false);
+                      plan_ahead({model, options.optimizer(model.module()), options.loss}, batch);
+                    })
+      .empty();
 }
 
 std::string text_of(const train::State::Difference& difference) {

@@ -160,10 +160,12 @@ class Search {
   bool plan_batch(std::int64_t batch_size) {
     drop_gradients(job_.optimizer.get());
     const std::int64_t left = machine::memory().left();
-    return refusal_of(job_.optimizer.get(), [&] {
-             const Fence fence(memory::usage().reserved + left - left / 5);
-             plan_ahead(job_, make_batch_(batch_size));
-           }).empty();
+    return refusal_of(job_.optimizer.get(),
+                      [&] {
+                        const Fence fence(memory::usage().reserved + left - left / 5);
+                        plan_ahead(job_, make_batch_(batch_size));
+                      })
+        .empty();
   }
 
   void refuse(const Trial& trial) {

@@ -359,8 +359,7 @@ void PlannedSteps::begin(const Options& options) {
 }
 
 // REQUIRES: the recording has its calls.
-std::shared_ptr<const PlannedSteps::Job> PlannedSteps::job_of(Recording recording,
-                                                              const Kind& kind,
+std::shared_ptr<const PlannedSteps::Job> PlannedSteps::job_of(Recording recording, const Kind& kind,
                                                               std::int64_t base) const {
   const engine::Engine& engine = ready_engine();
   // The first step of a training runs on fresh pages, and under a budget it waits for others: one measurement says little.
@@ -414,7 +413,9 @@ void PlannedSteps::plan_ahead() {
     if (find(kind) != nullptr) continue;
     Recording recording = one.recording;
     for (std::int64_t& bytes : recording.untouched) bytes += more;
-    made.push_back(std::async(std::launch::async, make, job_of(std::move(recording), kind, one.base + more), stop_.get_token()));
+    made.push_back(std::async(std::launch::async, make,
+                              job_of(std::move(recording), kind, one.base + more),
+                              stop_.get_token()));
   }
   if (made.empty()) return;
   // The last that is added counts as the last used, and the step that was watched first comes first.
@@ -474,9 +475,8 @@ void PlannedSteps::end(bool completed) {
   kind.calls = calls.back();
   kind.count = calls.size();
   // The program does something else by now.
-  if (std::ranges::none_of(ahead_, [&](const Ahead& one) {
-        return one.recording.calls.back() == kind.calls;
-      })) {
+  if (std::ranges::none_of(
+          ahead_, [&](const Ahead& one) { return one.recording.calls.back() == kind.calls; })) {
     ahead_.clear();
   }
   if (last_) {

@@ -77,7 +77,8 @@ class PlannedSteps {
     std::shared_ptr<const graph::Plan> fixed;  // null: the planner makes it
     std::string cache;                         // where the plan is kept; empty: nowhere
     std::vector<std::vector<planner::Repeat>> known;
-    std::vector<std::int64_t> preferred;  // operators whose results are to stay, where that leaves a plan
+    std::vector<std::int64_t>
+        preferred;  // operators whose results are to stay, where that leaves a plan
   };
   struct Entry {
     Kind kind;

@@ -102,7 +102,8 @@ void Recorder::released(const engine::Block& block) {
 void Recorder::take_decision(const engine::Block& block, const Storage& storage) {
   if (storage.maker < 0) return;
   if (block.decision == engine::Decision::MustSave) recording_.must_save.push_back(storage.maker);
-  if (block.decision == engine::Decision::PreferSave) recording_.prefer_save.push_back(storage.maker);
+  if (block.decision == engine::Decision::PreferSave)
+    recording_.prefer_save.push_back(storage.maker);
 }
 
 // Null: no operator of the trace has used it.

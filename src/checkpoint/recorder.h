@@ -47,7 +47,7 @@ struct Recording {
   std::vector<planner::Repeat> reruns;  // in their order
   // Operators whose results the rules of regions save: not to be run again, or where that leaves a plan.
   std::vector<std::int64_t> must_save, prefer_save;
-  graph::StorageId next = 0;            // the first id that is free
+  graph::StorageId next = 0;  // the first id that is free
   // Live bytes of no storage above: at the start, before each operator, at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
 };

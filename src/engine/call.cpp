@@ -229,7 +229,8 @@ void Engine::protect_overwritten(Call& call) {
 // running averages and counters, and all are written with grad mode off. So is what the forward of a custom function makes and
 // writes; but that is made since grad mode went off, and from what can be made again or stays.
 bool Engine::is_temporary(const Call& call, const Block& block) const {
-  if (block.number == kNoNumber || block.number < section_ || intercept::in_plain_backward()) return false;
+  if (block.number == kNoNumber || block.number < section_ || intercept::in_plain_backward())
+    return false;
   return std::ranges::all_of(call.reads, [this](const Block* read) {
     return read->given == Given::Parameter || read->given == Given::Outside ||
            (only_observing() ? read->observed_replayable() : read->replayable());

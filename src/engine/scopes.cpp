@@ -67,11 +67,12 @@ void Engine::close_scope(bool completed) {
   abandon_scope();
 }
 
-// Who ran to its end is known to fit: without a budget in what it took, else in its budget.
+// Who ran to its end is known to fit: without a budget in what it took, else in its budget and a little more. What goes hangs on
+// measured times, and where only just enough could go, that is another storage in a new process.
 void Engine::remember_run() {
   // What fits by a plan may not without one, and who comes next may have none.
   if (current_run_.prefix.empty() || plan_.tried() != nullptr) return;
-  current_run_.limit = budget_.value_or(memory::watermark());
+  current_run_.limit = budget_ ? *budget_ + *budget_ / 32 : memory::watermark();
   for (Run& run : known_runs_) {
     if (run.prefix.size() == current_run_.prefix.size() &&
         run.prefix.back() == current_run_.prefix.back() && run.begins_like(current_run_)) {

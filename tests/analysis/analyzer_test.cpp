@@ -201,8 +201,7 @@ TEST(Analyzer, csv_json_and_svg_hold_the_rows) {
       << "of one step: the optimizer is not in it";
   EXPECT_EQ(json["rows"][1]["total_ms"]["median"], row.total_time.median);
   EXPECT_NE(result.text().find("  total ms  "), std::string::npos) << result.text();
-  EXPECT_EQ(json["rows"][1]["backward_ms"]["median"],
-            result.rows[1].backward_time.median);
+  EXPECT_EQ(json["rows"][1]["backward_ms"]["median"], result.rows[1].backward_time.median);
   for (const auto quantity : {analysis::Quantity::Peak, analysis::Quantity::Throughput}) {
     EXPECT_EQ(neap::test::xml_error(result.svg(quantity)), "");
   }

@@ -169,8 +169,8 @@ TEST_F(PlannedRegions, can_lie_in_one_another_either_way) {
   };
   const auto around = [](const at::Tensor& x) {
     return custom_checkpoint(
-        rule(CheckpointPolicy::MustSave),
-        [](const at::Tensor& y) { return checkpoint(sines, y); }, x);
+        rule(CheckpointPolicy::MustSave), [](const at::Tensor& y) { return checkpoint(sines, y); },
+        x);
   };
   for (const Function& function : {Function(within), Function(around)}) {
     const Stats stats = third(function, sines, budget_of(9));
