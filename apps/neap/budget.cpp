@@ -93,9 +93,9 @@ PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int6
   const std::int64_t more = std::max(few + 1, rows / 8);
   const std::int64_t held = memory::usage().reserved;
   const auto refuse = [&](const std::string& need) {
-    throw Error("a plain step of " + std::to_string(batch.y.size(0)) + " samples needs about " +
-                need + ", and " + memory_left_text() +
-                " are left: a share of it cannot be measured; name --budget in bytes, or auto");
+    throw NoRoom("a plain step of " + std::to_string(batch.y.size(0)) + " samples needs about " +
+                 need + ", and " + memory_left_text() +
+                 " are left: a share of it cannot be measured; name --budget in bytes, or auto");
   };
   if (more >= rows) {  // there is nothing smaller to learn from
     if (estimated) refuse(Bytes(*estimated).text());
@@ -121,9 +121,14 @@ PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int6
 }
 
 bool plan_first_steps(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate) {
+  if (machine::memory().left() == 0) return false;  // not known
   try {
     return plain_need(task, batch, accumulate).note.empty();  // measuring watches
-  } catch (const Error&) {
+  } catch (const NoRoom&) {
+    return false;
+  } catch (const BudgetExceeded&) {
+    return false;
+  } catch (const OutOfMemory&) {
     return false;
   }
 }

@@ -27,13 +27,17 @@ struct PlainNeed {
 };
 // Nothing runs out: where a whole step may not fit (by shapes, or where the layers are not known), smaller ones are run first;
 // where it does not, its need is worked out from theirs.
-// Throws: Error where not even the smaller ones fit; what the steps throw.
+// Throws: NoRoom where not even the smaller ones fit; what the steps throw.
+class NoRoom : public Error {
+ public:
+  using Error::Error;
+};
 PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate = 1);
 
 // A first step can be refused where a plan of it fits, and all that a plan needs is known before its update: watches plain steps of
 // `batch`, so that a training that begins again follows a plan from its first step on. The first two steps are of two kinds.
 inline constexpr std::int64_t kFirstSteps = 2;
-// False: whole plain steps have no room.
+// False: whole plain steps have no room, or it is not known. Throws: what the steps throw else.
 bool plan_first_steps(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate);
 
 }  // namespace neap::app

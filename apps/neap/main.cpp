@@ -37,7 +37,9 @@ int run(const CommandLine& line) {
   std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that grows too large
   if (line.command == Command::Verify) sibling.emplace();  // before LibTorch has threads
   neap::install();
-  if (line.threads() > 0) at::set_num_threads(static_cast<int>(line.threads()));
+  // Also where it changes nothing: until it is called, MKL may take fewer threads than there are, and other bits come of that.
+  at::set_num_threads(line.threads() > 0 ? static_cast<int>(line.threads())
+                                         : at::get_num_threads());
   if (sibling && sibling->is_second()) {
     serve_plain_steps(line.training, *sibling);
     return 0;

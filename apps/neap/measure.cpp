@@ -149,8 +149,11 @@ int max_batch(const MeasuringOptions& options, Output& output) {
         return task.make_batch(rows, static_cast<std::uint64_t>(options.seed));
       },
       *wanted.bytes({}),
-      {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds});
+      {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds, .stop = [] {
+         return stop_requested.load();
+       }});
   show(result, options, output);
+  if (result.interrupted) throw Interrupted();
   if (result.neap.batch_size > 0) return 0;
   if (result.neap.trials.empty()) {
     say("neap: no batch was tried inside " + result.budget.text() +

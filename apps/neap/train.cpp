@@ -148,7 +148,10 @@ class Training {
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
-      if (step < history_.steps) continue;
+      if (step < history_.steps) {  // reported already
+        progress.advance(batch.y.size(0), {});
+        continue;
+      }
       if (result.stats.plan_note != history_.plan_note) progress.note(result.stats.plan_note);
       if (result.stats.rule_note != history_.rule_note) progress.note(result.stats.rule_note);
       history_.add(result);

@@ -335,8 +335,13 @@ using SizedBatchMaker = std::function<train::MicroBatch(std::int64_t batch_size)
 
 struct MaxBatchOptions {
   double margin_percent = 0;  // of the budget, left free: 0 to below 100
-  // No trial begins after that; what was proved by then is the answer. Absent: none.
+  // No trial begins after that; what was proved by then is the answer. The plain side has half of it at most. Absent: none.
   std::optional<double> time_limit_seconds = {};
+  // Asked before each trial: true ends the search as the end of the time does. A trial of neap that is under way is ended by
+  // neap::interrupt(), with the same answer. Empty: never.
+  std::function<bool()> stop = {};
+  // Try again by a plan what is refused on line: that takes two plain steps outside of the budget, where the machine has room.
+  bool plan_ahead = true;
   std::int64_t smallest = 1;  // batch to begin with; BatchNorm wants 2
   std::int64_t proof_steps =
       2;  // at the answer, all of which must fit; the time of an item is their median
@@ -354,7 +359,7 @@ struct MaxBatchSide {
   std::int64_t batch_size = 0;  // largest that was run and fits; 0: not even the smallest
   Bytes peak = {};              // of the proving steps, at most
   double milliseconds_per_item = 0;
-  // A step was run with batch_size + 1 (the smallest, when batch_size is 0) too, and does not fit; else the time was over.
+  // A step was run with batch_size + 1 (the smallest, when batch_size is 0) too, and does not fit; else the search ended before.
   bool proved = false;
   std::string next_refusal = {};   // of that step
   std::vector<Trial> trials = {};  // in the order in which they were run
@@ -363,6 +368,7 @@ struct MaxBatchSide {
 struct NEAP_EXPORT MaxBatchResult {
   Bytes budget = {};  // margin taken off
   MaxBatchSide plain = {}, neap = {};
+  bool interrupted = false;  // by `stop` or neap::interrupt()
 
   [[nodiscard]] std::string text() const;
   [[nodiscard]] std::string to_json() const;
@@ -373,6 +379,7 @@ struct NEAP_EXPORT MaxBatchResult {
 // The largest batch that truly trains inside a budget: plain (what a step holds live is at most the budget) and in a Scope of
 // the budget. Doubling, then bisection; plain peaks grow nearly by the same with each item, so steps are predicted
 // and skipped there, but never the two that prove the answer. The job of each side is made once and dropped before the other's.
+// A batch that is refused on line is tried again by a plan, made from plain steps of it, where the machine has room for those.
 // Cost: a step a trial. A plain trial never takes more than 5 / 4 of the budget. REQUIRES: no scope is open.
 // Throws: InvalidArgument for a budget, margin, smallest or proof_steps out of range, or an empty function; what the job
 // throws besides BudgetExceeded and OutOfMemory.

@@ -54,7 +54,8 @@ struct Online {};
 // and the new sequence is traced in its turn. What goes is the plan's to say, so checkpoint() only calls its function in such a
 // scope. What the rules of a region save (custom_checkpoint(), tag()) no plan frees: MustSave never, PreferSave where that leaves a
 // plan; MustRecompute goes when the region closes; the rest of such a region is the plan's to say, and goes when the region closes
-// in steps that follow no plan. The last plans used are kept, up to 16. plan_ahead() lets the first step follow one too.
+// in steps that follow no plan. From the first region with a limit (keep_at_most, free_at_least) the scope
+// stays on line. The last plans used are kept, up to 16. plan_ahead() lets the first step follow one too.
 struct Planned {
   // A directory in which plans are kept from one process to the next, so that the first steps follow plans already; made when
   // it is not there. Files that others could have written, damaged ones and those of other versions are ignored, and
@@ -140,13 +141,13 @@ struct KnownTensor {
   graph::StorageKind kind = graph::StorageKind::Constant;
 };
 
-// Runs step() once, as plain LibTorch would, and remembers what it did: a scope with a budget that is opened later, with a policy of
-// Planned, plans this step before its first operator, and so need not bring it to its end on line first. The smallest budget of a
-// first step is that of a plan then. Give it the step that the scope will hold, once for each kind of step: the first one of a
+// Runs step() once, as plain LibTorch would, and remembers what it did. A scope that is opened later, with a budget and the policy
+// Planned, plans this step before its first operator, so it need not bring it to its end on line first: the smallest budget of
+// a first step is that of a plan then. Give it the step that the scope will hold, once for each kind of step: the first one of a
 // training makes the optimizer's state, so it is another kind than those after it. step() changes the model: give it one of its
 // own. Regions are not known here, so a step with rules (custom_checkpoint()) goes on line the first time.
-// Memory: what the plain step takes, and some 400 bytes an operator for the last 4 kinds that were watched since a scope was open. Time: the step, and the search for a plan
-// when the scope opens.
+// Memory: what the plain step takes; some 400 bytes an operator for the last 4 kinds, until a planned scope does something else.
+// Time: the step, and the search for a plan when the scope opens.
 // Throws: what step() throws; ScopeConflict when a scope is open.
 NEAP_EXPORT void plan_ahead(const std::function<void()>& step);
 

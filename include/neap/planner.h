@@ -55,7 +55,7 @@ struct Options {
 
 // What a member of the portfolio found, before local search.
 struct Start {
-  // dtr_eq, next_use, next_use_eq, peaks, chen, knapsack, rotor, "from N % above" (2, 4, 8, 16), anneal; known; plain alone.
+  // dtr_eq, next_use, next_use_eq, the same "returning" (where parameters are overwritten between forwards), peaks, chen, knapsack, rotor, "from N % above" (2, 4, 8, 16), anneal; known; plain alone.
   std::string name;
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };

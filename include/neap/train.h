@@ -277,6 +277,7 @@ class NEAP_EXPORT Trainer {
 // Runs six plain steps on (x, y). The first makes the optimizer's state; the first two are watched, as by plan_ahead(), so a trainer
 // with a budget that does the same steps follows a plan from its first one on. Bytes are measured in the third, time in the last
 // three, with the memory of those before. They change the model: measure with one of its own.
+// Throws: what the steps throw; ScopeConflict when a scope is open.
 NEAP_EXPORT PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer,
                                     const at::Tensor& x, const at::Tensor& y,
                                     std::int64_t accumulate = 1);

@@ -26,6 +26,8 @@ Turn run_turn(const ModelFactory& factory, bool use_checkpoint, const TrainingOp
   torch::manual_seed(options.seed);
   Turn turn;
   turn.refusal = refusal_of(nullptr, [&] {
+    std::optional<Fence> fence;
+    if (!mode.scope) fence.emplace(room_of_machine());
     const train::MicroBatch batch = options.batch(sizes);
     const train::Model model = factory(use_checkpoint);
     const Job job{model, options.optimizer(model.module()), options.loss};
@@ -42,6 +44,7 @@ bool plan_turn(const ModelFactory& factory, const TrainingOptions& options,
   torch::manual_seed(options.seed);
   return refusal_of(nullptr,
                     [&] {
+                      const Fence fence(room_of_machine());
                       const train::MicroBatch batch = options.batch(sizes);
                       const train::Model model = factory(false);
                       plan_ahead({model, options.optimizer(model.module()), options.loss}, batch);

@@ -1,9 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "analysis/step.h"
-#include "memory/allocator.h"
 
 #include <neap/analysis.h>
-#include <neap/machine.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,15 +16,6 @@ namespace analysis {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Keeps an allocation that no scope watches from taking the machine: a search asks for what is too large on purpose.
-class Fence {
- public:
-  explicit Fence(std::int64_t bytes) { memory::set_budget(bytes); }
-  Fence(const Fence&) = delete;
-  Fence& operator=(const Fence&) = delete;
-  ~Fence() { memory::set_budget(std::nullopt); }
-};
 
 using Deadline = std::optional<Clock::time_point>;
 
@@ -44,8 +33,13 @@ class Search {
 
   // `first`: a batch that likely fits; 0: none is known.
   MaxBatchSide run(std::int64_t first) {
-    side_.proved = find(first);
-    while (side_.proved && fits_ > 0 && !confirm()) side_.proved = find(0);
+    try {
+      side_.proved = find(first);
+      while (side_.proved && fits_ > 0 && !confirm()) side_.proved = find(0);
+    } catch (const Interrupted&) {
+      interrupted_ = true;  // what was proved before stays so
+      drop_gradients(job_.optimizer.get());
+    }
     side_.batch_size = fits_;
     std::vector<double> milliseconds;
     for (const Trial& trial : side_.trials) {
@@ -60,17 +54,18 @@ class Search {
     }
     return std::move(side_);
   }
+  [[nodiscard]] bool interrupted() const { return interrupted_; }
 
  private:
-  // Narrows down until the batch after the largest that fits is refused. False: the time was over before.
+  // Narrows down until the batch after the largest that fits is refused. False: the search ended before.
   bool find(std::int64_t first) {
     if (side_.trials.empty()) {
       // Makes the optimizer's state: what a step without it takes says too little.
-      if (time_is_over()) return false;
+      if (ends()) return false;
       run_trial(options_.smallest);
     }
     while (!refused_ || *refused_ - std::max(fits_, options_.smallest - 1) > 1) {
-      if (time_is_over()) return false;
+      if (ends()) return false;
       run_trial(next_batch(std::exchange(first, 0)));
     }
     return true;
@@ -79,14 +74,17 @@ class Search {
   // Steps at the answer. False: one did not fit. A batch that fitted once and not again is none that trains.
   bool confirm() {
     const std::int64_t answer = fits_;
-    for (std::int64_t step = 0; step < options_.proof_steps && !time_is_over(); ++step) {
+    for (std::int64_t step = 0; step < options_.proof_steps && !ends(); ++step) {
       run_trial(answer);
       if (fits_ != answer) return false;
     }
     return true;
   }
 
-  [[nodiscard]] bool time_is_over() const { return end_ && Clock::now() >= *end_; }
+  bool ends() {
+    interrupted_ = interrupted_ || (options_.stop && options_.stop());
+    return interrupted_ || (end_ && Clock::now() >= *end_);
+  }
 
   std::int64_t next_batch(std::int64_t first) {
     if (first > fits_ && !refused_) return first;
@@ -143,7 +141,9 @@ class Search {
     Trial trial{.batch_size = batch_size};
     drop_gradients(job_.optimizer.get());
     trial.refusal = refusal_of(job_.optimizer.get(), [&] {
-      std::optional<Fence> fence(budget_.count() + (plain_ ? budget_.count() / 4 : 0));
+      // A search asks for what is too large on purpose.
+      std::optional<Fence> fence(
+          plain_ ? std::min(budget_ + Bytes(budget_.count() / 4), room_of_machine()) : budget_);
       const train::MicroBatch batch = make_batch_(batch_size);
       if (!plain_) fence.reset();  // the scope has the budget
       const Step step = run_step(job_, batch,
@@ -158,11 +158,11 @@ class Search {
 
   // From plain steps, outside of the budget. False: the machine has no room for them.
   bool plan_batch(std::int64_t batch_size) {
+    if (!options_.plan_ahead) return false;
     drop_gradients(job_.optimizer.get());
-    const std::int64_t left = machine::memory().left();
     return refusal_of(job_.optimizer.get(),
                       [&] {
-                        const Fence fence(memory::usage().reserved + left - left / 5);
+                        const Fence fence(room_of_machine());
                         plan_ahead(job_, make_batch_(batch_size));
                       })
         .empty();
@@ -189,6 +189,7 @@ class Search {
   std::int64_t fits_ = 0;                // the largest that does; 0: none yet
   std::optional<std::int64_t> refused_;  // the smallest that does not
   int predictions_ = 0;
+  bool interrupted_ = false;
   std::set<std::int64_t> planned_;  // batches that are refused on line
 };
 
@@ -227,18 +228,24 @@ MaxBatchResult max_batch(const JobFactory& make_job, const SizedBatchMaker& make
                          Bytes budget, const MaxBatchOptions& options) {
   check(make_job, make_batch, budget, options);
   const GeneratorGuard generator;
-  Deadline end;
-  if (options.time_limit_seconds) {
-    end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                             std::chrono::duration<double>(*options.time_limit_seconds));
-  }
   MaxBatchResult result;
   result.budget = Bytes(static_cast<std::int64_t>(
       std::floor(static_cast<double>(budget.count()) * (1 - options.margin_percent / 100))));
-  result.plain = Search(make_job, make_batch, result.budget, options, end, /*plain=*/true).run(0);
+  const auto start = Clock::now();
+  const auto search = [&](bool plain, double share, std::int64_t first) {
+    Deadline end;
+    if (options.time_limit_seconds) {
+      end = start + std::chrono::duration_cast<Clock::duration>(
+                        std::chrono::duration<double>(*options.time_limit_seconds * share));
+    }
+    Search side(make_job, make_batch, result.budget, options, end, plain);
+    MaxBatchSide found = side.run(first);
+    result.interrupted = side.interrupted();
+    return found;
+  };
+  result.plain = search(/*plain=*/true, 0.5, 0);
   // What fits plain nearly always fits in a scope of the budget too.
-  result.neap = Search(make_job, make_batch, result.budget, options, end, /*plain=*/false)
-                    .run(result.plain.batch_size);
+  if (!result.interrupted) result.neap = search(/*plain=*/false, 1, result.plain.batch_size);
   return result;
 }
 

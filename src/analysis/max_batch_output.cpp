@@ -38,14 +38,18 @@ std::string MaxBatchResult::text() const {
                    any ? side.peak.text() : "",
                    any ? report::fixed(side.milliseconds_per_item, 2) : "",
                    std::to_string(side.trials.size()),
-                   side.proved ? side.next_refusal : "not run: the time was over"});
+                   side.proved   ? side.next_refusal
+                   : interrupted ? "not run: interrupted"
+                                 : "not run: the time was over"});
   }
   return "budget: " + budget.text() + '\n' + table.text();
 }
 
 std::string MaxBatchResult::to_json() const {
-  return dump(
-      {{"budget_bytes", budget.count()}, {"plain", json_of(plain)}, {"neap", json_of(neap)}});
+  return dump({{"budget_bytes", budget.count()},
+               {"plain", json_of(plain)},
+               {"neap", json_of(neap)},
+               {"interrupted", interrupted}});
 }
 
 }  // namespace neap::analysis

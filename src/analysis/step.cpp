@@ -1,14 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "analysis/step.h"
 
+#include "memory/allocator.h"
 #include "train/checks.h"
 
+#include <neap/machine.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace neap::analysis {
@@ -70,6 +73,16 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   step.peak_reserved = tracker.records()[0].peak_reserved;
   finish_planning();
   return step;
+}
+
+Fence::Fence(Bytes bytes) { memory::set_budget(bytes.count()); }
+Fence::~Fence() { memory::set_budget(std::nullopt); }
+
+Bytes room_of_machine() {
+  memory::trim();
+  const std::int64_t left = machine::memory().left();
+  if (left == 0) return Bytes(std::numeric_limits<std::int64_t>::max());  // not known
+  return Bytes(memory::usage().reserved + left - left / 5);
 }
 
 void plan_ahead(const Job& job, const train::MicroBatch& batch) {

@@ -38,6 +38,18 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
 template <class Action>
 std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action);
 
+// Keeps what no scope with a budget watches from taking the machine, which ends programs that do: LibTorch may hold this much.
+// Throws: BudgetExceeded when more is held.
+class Fence {
+ public:
+  explicit Fence(Bytes bytes);
+  Fence(const Fence&) = delete;
+  Fence& operator=(const Fence&) = delete;
+  ~Fence();
+};
+// What is held, and four fifths of what the machine or the container leaves: the process grows beside LibTorch too.
+Bytes room_of_machine();
+
 // Watches two plain steps, of which the first may make the optimizer's state: see neap::plan_ahead().
 // Throws: what the parts throw.
 void plan_ahead(const Job& job, const train::MicroBatch& batch);

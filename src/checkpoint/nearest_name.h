@@ -9,7 +9,8 @@
 
 namespace neap::checkpointing {
 
-// The one that takes the fewest letters put in, left out or exchanged to become `name`; of equals the one that begins the same for longer. Empty: there are none.
+// The one that takes the fewest letters put in, left out or exchanged to become `name`; of equals the one that begins the same for
+// longer. Empty: there are none.
 std::string nearest_name(std::string_view name, std::span<const std::string> names);
 
 }  // namespace neap::checkpointing

@@ -305,7 +305,7 @@ void PlannedSteps::end_fixed() {
     text +=
         "there " + Bytes(engine.plan_shortage()).text() + " more were needed than it counts with";
   } else {
-    text += "an operator failed there";
+    text += "it was given up there";
   }
   note(text);
 }
@@ -340,6 +340,15 @@ void PlannedSteps::begin(const Options& options) {
   planning_ns_ = 0;
   note_.clear();
   if (options.policy.online()) return;
+  try {
+    open_scope(options);
+  } catch (...) {
+    give_way();
+    throw;
+  }
+}
+
+void PlannedSteps::open_scope(const Options& options) {
   engine::Engine& engine = ready_engine();
   scope_ = {0, 0, engine.budget_bytes(), options.policy.plan()};
   cache_ = options.policy.cache();
@@ -356,6 +365,14 @@ void PlannedSteps::begin(const Options& options) {
     engine.set_observer(recorder_.get());
   }
   engine.follow(std::move(steps));
+}
+
+void PlannedSteps::give_way() {
+  if (!std::exchange(open_, false)) return;
+  engine::Engine& engine = ready_engine();
+  if (recorder_) engine.set_observer(nullptr);
+  recorder_.reset();
+  engine.follow({});
 }
 
 // REQUIRES: the recording has its calls.
@@ -404,6 +421,7 @@ void PlannedSteps::plan_ahead() {
   if (ahead_.empty() || !scope_.plan_file.empty()) return;
   // What the program has made since it watched the first of them lies beside all of them.
   const std::int64_t more = std::max<std::int64_t>(0, base_ - ahead_.front().base);
+  std::stop_source stop;
   std::vector<std::future<Entry>> made;
   std::vector<Kind> kinds;
   for (const Ahead& one : ahead_) {
@@ -415,9 +433,14 @@ void PlannedSteps::plan_ahead() {
     for (std::int64_t& bytes : recording.untouched) bytes += more;
     made.push_back(std::async(std::launch::async, make,
                               job_of(std::move(recording), kind, one.base + more),
-                              stop_.get_token()));
+                              stop.get_token()));
   }
   if (made.empty()) return;
+  for (const std::future<Entry>& entry : made) {
+    while (entry.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+      if (engine::Engine::interrupt_pending()) stop.request_stop();
+    }
+  }
   // The last that is added counts as the last used, and the step that was watched first comes first.
   for (auto& entry : std::views::reverse(made)) add(entry.get());
   for (std::size_t i = 0; i < kinds.size(); ++i) {

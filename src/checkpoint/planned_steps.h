@@ -42,6 +42,8 @@ class PlannedSteps {
   void end(bool completed);
   // What goes in the scope is theirs to say. A region without rules is nothing then, and the rules of others are the planner's too.
   [[nodiscard]] bool open() const { return open_; }
+  // The limits of a region say it, until the scope ends.
+  void give_way();
   void finish();
   // A step that was watched outside of a budget, and began with so many bytes live. A later scope plans it before its first
   // operator.
@@ -110,6 +112,7 @@ class PlannedSteps {
   }
   [[nodiscard]] Kind fixed_kind() const;
   void add_fixed();
+  void open_scope(const Options& options);
   void end_fixed();
   static void learn_peak(Entry& entry);
   void read_cache();

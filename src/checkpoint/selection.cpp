@@ -312,8 +312,12 @@ Region::Region(const CheckpointOptions& options) {
 void Region::open(engine::Selector* selector, bool evicts, const std::string& name) {
   if (c10::InferenceMode::is_enabled()) return;
   engine::Engine& engine = checkpointing::ready_engine();
-  const bool planned = engine.owner_here() && checkpointing::PlannedSteps::instance().open();
-  if (evicts && selector == nullptr && planned) return;
+  if (checkpointing::PlannedSteps& planned = checkpointing::PlannedSteps::instance();
+      evicts && engine.owner_here() && planned.open()) {
+    if (selector == nullptr) return;
+    // What is chosen by bytes and measured times when the region closes is not known to a plan.
+    if (selector->chooses()) planned.give_way();
+  }
   open_ = engine.open_region(selector, evicts, name);
 }
 

@@ -227,14 +227,22 @@ void Engine::protect_overwritten(Call& call) {
 // Note [Writes with grad mode off]
 // An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The same holds for
 // running averages and counters, and all are written with grad mode off. So is what the forward of a custom function makes and
-// writes; but that is made since grad mode went off, and from what can be made again or stays.
-bool Engine::is_temporary(const Call& call, const Block& block) const {
-  if (block.number == kNoNumber || block.number < section_ || intercept::in_plain_backward())
-    return false;
+// writes, and that can be made again in a scope: it was made since grad mode went off, it hangs only on parameters and on
+// what can be made again, and it is written a few times at most (a sum of many batches would hold them all). Such functions
+// write by hand too, so the bytes are looked at before it goes: see Note [Blanks].
+bool Engine::hangs_on_what_stays(const Call& call) const {
   return std::ranges::all_of(call.reads, [this](const Block* read) {
-    return read->given == Given::Parameter || read->given == Given::Outside ||
+    return read->given == Given::Parameter ||
            (only_observing() ? read->observed_replayable() : read->replayable());
   });
+}
+
+bool Engine::may_write_again(const Call& call, const Block& block) const {
+  if (c10::GradMode::is_enabled()) return true;
+  constexpr std::uint32_t kMostWrites = 4;
+  return block.temporary && block.number != kNoNumber && block.number >= section_ &&
+         block.version < kMostWrites && !intercept::in_plain_backward() &&
+         hangs_on_what_stays(call);
 }
 
 // The rules of what can be made again, but for arguments that cannot be encoded.
@@ -253,7 +261,7 @@ bool Engine::may_run_again(Call& call) const {
     const Block& block = *call.writes[0];
     const bool again = only_observing() ? block.observed_replayable() : block.replayable();
     if (!again && !(block.given == Given::Empty && call.whole)) return false;
-    if (!c10::GradMode::is_enabled() && !is_temporary(call, block)) return false;
+    if (!may_write_again(call, block)) return false;
   }
   for (const Operand& operand : call.operands) {
     if (operand.block == nullptr && (operand.use == Use::Read || operand.use == Use::Write)) {

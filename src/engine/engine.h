@@ -72,6 +72,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // A hash of all operators since the scope was opened, after each.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
   [[nodiscard]] int scopes() const { return scopes_; }
+  // interrupt() was called, and no operator has thrown yet.
+  [[nodiscard]] static bool interrupt_pending() noexcept { return interrupted_.load(); }
   // This thread has it: see the top of this file.
   [[nodiscard]] bool owner_here() const noexcept;
   // What an operator of these sizes takes, ns: the least of a few runs.
@@ -143,7 +145,8 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   }
   void protect_overwritten(Call& call);
   void encode_call(Call& call);
-  [[nodiscard]] bool is_temporary(const Call& call, const Block& block) const;
+  [[nodiscard]] bool hangs_on_what_stays(const Call& call) const;
+  [[nodiscard]] bool may_write_again(const Call& call, const Block& block) const;
   [[nodiscard]] bool may_run_again(Call& call) const;
   void extend_run(Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);

@@ -312,13 +312,14 @@ void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget)
             why_pinned(*pinned[i]) + ")";
   }
   const std::int64_t feasible = smallest_feasible(budget);
-  text += feasible > 0
-              ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
-                    " (" + std::to_string(feasible) +
-                    " bytes), a little more than a step of the same operators ran in: try that, or "
-                    "a smaller batch"
-              : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
-                "always does: try a larger one, or a smaller batch";
+  text +=
+      feasible > 0
+          ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
+                " (" + std::to_string(feasible) +
+                " bytes): a step of the same operators ran in it, or in a little less; try that, "
+                "or a smaller batch"
+          : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
+            "always does: try a larger one, or a smaller batch";
   BudgetExceeded error(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
   error.saved = std::make_shared<SavedReport>(report_storages());
   throw error;

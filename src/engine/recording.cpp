@@ -105,10 +105,12 @@ void Engine::record_results(Call& call) {
   }
   c10::SmallVector<Recipes::NewWrite, 4> writes;
   const std::uint16_t layer = layer_of(call);
+  const bool temporary = !c10::GradMode::is_enabled() && hangs_on_what_stays(call);
   for (const Made& one : made) {
     Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
     block->layer = layer;
+    block->temporary = temporary;
     if (call.traits.factory && (given == Given::No || given == Given::Observed)) {
       if (call.traits.zeros) {
         block->blank = Blank::Zeros;
@@ -176,7 +178,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
     for (Block* const block : call.writes) {
       if (call.replayable && !call.encoded && !makes_blocks) {
         wrote_observed(*block);
-        if (call.whole && call.reads.empty()) mark_blank(*block);
+        if ((call.whole && call.reads.empty()) || !c10::GradMode::is_enabled()) mark_blank(*block);
         continue;
       }
       wrote_unseen(*block);
@@ -205,6 +207,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
     if (block.reader_count == 0) recipes_.forget_older_writes(block);
     if (call.reads.empty()) mark_blank(block);
   }
+  if (!c10::GradMode::is_enabled()) mark_blank(block);
   block.cost_ns += node->cost_ns;
   if (block.chain_length > kLongestChain) block.opaque = true;
   if (block.storage == nullptr) {

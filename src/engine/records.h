@@ -120,8 +120,15 @@ enum class Given : std::uint8_t {
   Observed,       // could be made again, but nothing is evicted in its scope
 };
 
-// CheckpointPolicy of a block; Open: nobody has said anything.
-enum class Decision : std::uint8_t { Open, MustSave, PreferSave, PreferRecompute, MustRecompute };
+// CheckpointPolicy of a block; Open: nobody has said anything; Chosen: no rule, but what was there when its region closed.
+enum class Decision : std::uint8_t {
+  Open,
+  MustSave,
+  PreferSave,
+  PreferRecompute,
+  MustRecompute,
+  Chosen,
+};
 
 // See Note [Blanks].
 enum class Blank : std::uint8_t {
@@ -165,12 +172,13 @@ struct Block {
   Given given;
   Decision decision;
   Blank blank;
-  bool alive;   // the program holds it
-  bool opaque;  // the current version cannot be made again
-  bool unseen;  // memory of LibTorch's own allocator
-  bool marked;  // visited by the search under way
-  bool dying;   // queued in the list of deaths
-  bool kept;    // an output of the region that closes
+  bool alive;      // the program holds it
+  bool opaque;     // the current version cannot be made again
+  bool unseen;     // memory of LibTorch's own allocator
+  bool marked;     // visited by the search under way
+  bool dying;      // queued in the list of deaths
+  bool kept;       // an output of the region that closes
+  bool temporary;  // see Note [Writes with grad mode off]
   Block* next_death;
 
   [[nodiscard]] bool has_data() const {
@@ -182,7 +190,8 @@ struct Block {
     return (chain != nullptr || given == Given::Observed) && !opaque;
   }
   [[nodiscard]] bool saved() const {
-    return decision == Decision::MustSave || decision == Decision::PreferSave;
+    return decision == Decision::MustSave || decision == Decision::PreferSave ||
+           decision == Decision::Chosen;
   }
 };
 

@@ -147,7 +147,7 @@ void Engine::choose_saved(const Region& region) {
     if (block->decision == Decision::MustRecompute) continue;
     // Oldest first, so that what stays for an older one is there for the younger.
     if (region.saves && needs_saved(*block)) {
-      block->decision = Decision::PreferSave;
+      block->decision = Decision::Chosen;
     } else if (chooses) {
       candidates.push_back({block, layers_.name(block->layer), memory::footprint(block->bytes), 0});
     }
@@ -157,7 +157,7 @@ void Engine::choose_saved(const Region& region) {
     candidate.cost_ns = cost_of_making_again(*candidate.block);
   region.selector->choose(candidates);
   for (const Candidate& candidate : candidates) {
-    if (candidate.keep) candidate.block->decision = Decision::PreferSave;
+    if (candidate.keep) candidate.block->decision = Decision::Chosen;
   }
 }
 

@@ -48,6 +48,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   recipes_.reset_peak();
   current_run_.restart(memory::usage().live);
   decided_ = 0;
+  plan_.start({});  // else this scope would seem to have tried the last one's
   scopes_ = 1;
 }
 

@@ -47,8 +47,8 @@ void LocalSearch::roll_back(std::size_t mark) {
   }
 }
 
-// Frees the storage at the moment, by making it again in the stage, of its next use or before; what that needs and would therefore have to be held
-// over the moment is made again with it. False: it cannot go, or costs too much; some of it may be done.
+// Frees the storage at the moment, and makes it again in `stage`, that of its next use or an earlier one. What that needs, and would
+// have to be held over the moment for it, is made again with it. False: it cannot go, or costs too much; some of it may be done.
 bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t most_cost) {
   const std::int64_t before = schedule_.cost();
   if (!schedule_.gap(storage, moment).lives) return false;

@@ -228,7 +228,12 @@ class Solver {
     for (const Method* const method : asked) found.push_back({std::string(method->name), {}, 0, 0});
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
       found[i].reruns = asked[i]->find({trace_, replays_, budget, options_.seed, deadline});
-      if (found[i].reruns) found[i].found_ns = ns_of(replays_, *found[i].reruns);
+      if (!found[i].reruns) return;
+      if (schedule_of(found[i]).peak() > budget) {
+        found[i].reruns.reset();  // not what it said
+        return;
+      }
+      found[i].found_ns = ns_of(replays_, *found[i].reruns);
     });
     const Known* best = nullptr;
     for (const Known& one : known_) {

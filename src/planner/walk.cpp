@@ -59,6 +59,7 @@ class Walk {
         last_stage_(at(replays.groups()), graph::kNever),
         last_reader_(at(program_.storages()), kNone),
         in_stage_(at(replays.groups()), kNone),
+        in_bring_(at(replays.groups()), kNone),
         components_(0) {
     find_last_stages();
     starts_.reserve(at(program_.operators()));
@@ -178,8 +179,11 @@ class Walk {
   // Reruns whatever is missing.
   bool bring(std::span<const graph::Content> needs) {
     std::vector<Index> groups;
+    ++bring_;
+    bool twice = false;
     const auto want = [&](Index group) {
-      if (std::exchange(in_stage_[at(group)], stage_) == stage_) return;
+      if (std::exchange(in_bring_[at(group)], bring_) == bring_) return;
+      twice = twice || std::exchange(in_stage_[at(group)], stage_) == stage_;
       groups.push_back(group);
     };
     for (const graph::Content& need : needs) {
@@ -199,6 +203,8 @@ class Walk {
           if (group_of(need.storage) != group) want(group_of(need.storage));
         }
       }
+      if (twice)
+        return false;  // brought back in this stage already, and evicted again: no plan says so
       reruns_.push_back({group, stage_});
     }
     std::vector<Index> ops;
@@ -377,7 +383,9 @@ class Walk {
   std::vector<Index>
       last_reader_;  // by storage: the last stage in which something that reads it may run again
   std::vector<Index> in_stage_;  // by group: the last stage that reran it
-  std::vector<double> starts_;   // by operator, in plain time
+  std::vector<Index> in_bring_;  // by group: the last of the bring()s that wanted it
+  Index bring_ = kNone;
+  std::vector<double> starts_;  // by operator, in plain time
   std::vector<Index> candidates_;
   Components components_;
   std::vector<Rerun> reruns_;

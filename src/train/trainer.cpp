@@ -220,16 +220,13 @@ PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer, co
   Trainer trainer(loss, optimizer, {.plain = true});
   PlainStep plain{};
   const auto step = [&] { return trainer.step(x, y, accumulate); };
-  const auto begin = [&] {
-    optimizer.zero_grad();
-    memory::trim();
-  };
-  begin();
+  optimizer.zero_grad();
+  memory::trim();
   plan_ahead(step);  // makes the optimizer's state
-  begin();
-  plan_ahead(step);
+  plan_ahead(step);  // begins beside the gradients of the step before, as those of a training do
+  optimizer.zero_grad();
+  memory::trim();
   // After a trim: what is kept for reuse is no need of the step.
-  begin();
   const memory::Usage before = memory::usage();
   plain.base = Bytes(before.reserved);
   plain.peak = plain.base + step().peak - Bytes(before.live);

@@ -164,10 +164,33 @@ TEST(MaxBatch, stops_when_the_time_is_over_with_what_was_proved_by_then) {
   EXPECT_TRUE(result.plain.proved);
 }
 
+TEST(MaxBatch, ends_with_what_was_proved_when_it_is_asked_to) {
+  int trials = 0;
+  MaxBatchResult result =
+      max_batch(make_job, make_batch, room(600000), {.stop = [&] { return ++trials > 3; }});
+  EXPECT_TRUE(result.interrupted);
+  EXPECT_EQ(result.plain.trials.size(), 3);
+  EXPECT_GT(result.plain.batch_size, 0);
+  EXPECT_FALSE(result.plain.proved);
+  EXPECT_TRUE(result.neap.trials.empty());
+  EXPECT_NE(result.text().find("not run: interrupted"), std::string::npos) << result.text();
+}
+
+TEST(MaxBatch, interrupted_in_a_step_ends_with_what_was_proved) {
+  const auto interrupting = [](std::int64_t size) {
+    train::MicroBatch batch = make_batch(size);
+    if (size > 40) interrupt();  // the next operator of a scope throws
+    return batch;
+  };
+  const MaxBatchResult result = max_batch(make_job, interrupting, room(600000));
+  EXPECT_TRUE(result.interrupted);
+  EXPECT_TRUE(result.plain.proved) << "plain steps have no scope";
+}
+
 TEST(MaxBatch, a_trial_never_takes_more_than_a_quarter_above_the_budget) {
   const Bytes budget = room(600000);
   memory::reset_peak();
-  (void)max_batch(make_job, make_batch, budget);
+  (void)max_batch(make_job, make_batch, budget, {.plan_ahead = false});
   EXPECT_LE(memory::usage().peak_reserved, budget.count() * 5 / 4);
   EXPECT_EQ(memory::budget(), std::nullopt) << "no fence is left behind";
 }

@@ -11,7 +11,7 @@ from running import CommandTest, neap
 
 COMMANDS = {"train": [], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "doctor": []}
-FLAGS = {"--help", "--json", "--quiet", "--no-test", "--frontier", "--min"}
+FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
 POSITIVE = WHOLE + ["0", "-1", "1099511627777"]

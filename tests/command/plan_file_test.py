@@ -41,38 +41,35 @@ class PlanFileTest(unittest.TestCase):
         text.write_text("to be or not to be " * 2000)
         return f"text:{text}"
 
-    def each(self):
+    def check_smallest(self, job, budget):
+        done = neap("verify", *job, "--budget", budget, "--policy", self.plan)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("equal bits", done.stdout)
+        self.assertRegex(done.stderr, r"\b2 steps by a plan\n", "the first makes the optimizer's state")
+        # Without the file too: where a first step does not fit on line, it is planned from plain steps.
+        done = neap("verify", *job, "--budget", budget)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("equal bits", done.stdout)
+
+    def check_between(self, job, shown, budget):
+        done = neap("train", *job, "--steps", 3, "--data", self.data(job), "--budget", budget, "--policy", self.plan, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first, *others, summary = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([step["planned"] for step in others], [True, True], others)
+        self.assertEqual([step["replays"] for step in others], [shown["reruns"]] * 2)
+        self.assertEqual(first["replays"], shown["reruns"])
+        self.assertIn(" is not what it foresees there", first["plan_note"])
+        self.assertEqual(summary["planned_steps"], 2)
+
+    def test_the_budgets_that_plan_names_train_with_equal_bits_within_one_percent(self):
         for model, rows in MODELS.items():
             for optimizer in OPTIMIZERS:
                 with self.subTest(model=model, optimizer=optimizer):
-                    yield "--model", model, "--optimizer", optimizer, "--batch-size", rows
-
-    def test_the_smallest_budget_that_plan_names_trains_with_equal_bits_within_one_percent(self):
-        for job in self.each():
-            shown = self.planned(*job, "--min")
-            budget = shown["budget_bytes"] * 101 // 100
-            done = neap("verify", *job, "--budget", budget, "--policy", self.plan)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-            self.assertIn("equal bits", done.stdout)
-            self.assertRegex(done.stderr, r"\b2 steps by a plan\n", "the first makes the optimizer's state")
-            # Without the file too: where a first step does not fit on line, it is planned from plain steps.
-            done = neap("verify", *job, "--budget", budget)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-            self.assertIn("equal bits", done.stdout)
-
-    def test_a_plan_between_is_followed_from_the_first_step_on_and_runs_again_what_it_says(self):
-        for job in self.each():
-            least = self.planned(*job, "--min")
-            shown = self.planned(*job, "--budget", (least["budget_bytes"] + least["plain_peak_bytes"]) // 2)
-            budget = shown["budget_bytes"] * 101 // 100
-            done = neap("train", *job, "--steps", 3, "--data", self.data(job), "--budget", budget, "--policy", self.plan, "--json")
-            self.assertEqual(done.returncode, 0, done.stderr)
-            first, *others, summary = [json.loads(line) for line in done.stdout.splitlines()]
-            self.assertEqual([step["planned"] for step in others], [True, True], others)
-            self.assertEqual([step["replays"] for step in others], [shown["reruns"]] * 2)
-            self.assertEqual(first["replays"], shown["reruns"])
-            self.assertIn(" is not what it foresees there", first["plan_note"])
-            self.assertEqual(summary["planned_steps"], 2)
+                    job = ("--model", model, "--optimizer", optimizer, "--batch-size", rows)
+                    least = self.planned(*job, "--min")
+                    self.check_smallest(job, least["budget_bytes"] * 101 // 100)
+                    shown = self.planned(*job, "--budget", (least["budget_bytes"] + least["plain_peak_bytes"]) // 2)
+                    self.check_between(job, shown, shown["budget_bytes"] * 101 // 100)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class PlanTest(unittest.TestCase):
         head, *steps = self.lines_of(plan)
         self.assertEqual(head, {"neap_plan": 1, "budget": shown["budget_bytes"],
                                 "predicted_peak": shown["predicted_peak_bytes"],
-                                "predicted_ns": shown["predicted_ns"]})
+                                "predicted_ns": shown["predicted_ns"], "label": shown["label"]})
         room = shown["plain_peak_bytes"] - shown["plain_base_bytes"]
         self.assertEqual(shown["budget_bytes"], shown["plain_base_bytes"] + room // 2)
         self.assertLessEqual(shown["predicted_peak_bytes"], shown["budget_bytes"])

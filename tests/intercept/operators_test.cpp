@@ -77,7 +77,7 @@ TEST(Operators, factories_zeros_and_empty_ones_are_told_apart) {
   EXPECT_TRUE(traits("aten::empty", "memory_format").empty);
   EXPECT_TRUE(traits("aten::empty_like").empty);
   EXPECT_FALSE(traits("aten::zeros").empty);
-  EXPECT_FALSE(traits("aten::randn_like").factory) << "programs fill blanks by hand, not noise";
+  EXPECT_TRUE(traits("aten::randn_like").factory) << "it hangs on the generator alone";
   EXPECT_EQ(traits("aten::randn_like").unread, bits({0}));
   EXPECT_FALSE(traits("aten::add", "Tensor").factory);
 }

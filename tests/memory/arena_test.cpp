@@ -7,10 +7,15 @@
 #include "memory/held_pages.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <vector>
 
 namespace {
@@ -45,6 +50,28 @@ TEST(Arena, clean_pages_count_and_are_refused_with_how_many_are_missing) {
   EXPECT_EQ(taken.clean_bytes, 8 * kPageBytes);
   EXPECT_EQ(arena.cached(), 0);
   arena.validate();
+}
+
+// Under `ulimit -v` oneDNN could not map the code that it makes: the arena had taken all addresses.
+TEST(Arena, leaves_addresses_to_others_where_the_system_limits_them) {
+  constexpr rlim_t kLeft = rlim_t{256} << 20, kForOthers = rlim_t{192} << 20;
+  const pid_t child = fork();
+  if (child == 0) {
+    std::ifstream statm("/proc/self/statm");
+    rlim_t pages = 0;
+    statm >> pages;
+    const rlim_t limit = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kLeft;
+    const rlimit limits{limit, limit};
+    if (pages == 0 || setrlimit(RLIMIT_AS, &limits) != 0) _exit(2);
+    Arena arena;
+    if (arena.take(16 * kPageBytes, kMost).start == nullptr) _exit(3);
+    const void* const others =
+        mmap(nullptr, kForOthers, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    _exit(others == MAP_FAILED ? 4 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << "exit " << WEXITSTATUS(status);
 }
 
 TEST(Arena, a_cached_run_is_handed_out_again_and_costs_nothing) {

@@ -23,7 +23,7 @@ TEST(PlainStep, is_timed_with_the_memory_of_the_steps_before_it) {
         return torch::cross_entropy_loss(job.model->forward(x), y);
       },
       *job.optimizer, batch.x, batch.y);
-  EXPECT_EQ(has_pages, (std::vector<bool>{false, false, true, true, true}));
+  EXPECT_EQ(has_pages, (std::vector<bool>{false, true, false, true, true, true}));
   EXPECT_GT(plain.peak, plain.base);
 }
 
@@ -48,6 +48,43 @@ TEST(State, is_not_made_of_bytes_that_are_cut_short) {
                     testing::HasSubstr("the bytes are no packed state")))
         << length;
   }
+}
+
+// The step that makes the optimizer's state, and those after it, which begin beside the gradients of the one before.
+TEST(PlainStep, lets_a_training_follow_plans_from_its_first_step_on) {
+  const MicroBatch batch = batches_of({4 * kBatch})[0];
+  const auto loss_of = [](const Job& job) {
+    return [model = job.model](const at::Tensor& x, const at::Tensor& y) mutable {
+      return torch::cross_entropy_loss(model->forward(x), y);
+    };
+  };
+  constexpr int kSteps = 3;
+  const auto steps = [&](Job& job, const train::TrainerOptions& how, const auto& check) {
+    train::Trainer trainer(loss_of(job), *job.optimizer, how);
+    for (int step = 0; step < kSteps; ++step) {
+      torch::manual_seed(static_cast<std::uint64_t>(step));
+      const train::StepResult result = trainer.step(batch.x, batch.y);
+      check(step, result, state_of(job, result.loss));
+    }
+  };
+  std::vector<train::State> expected;
+  {
+    Job job;
+    steps(job, {.plain = true}, [&](int, const train::StepResult&, train::State state) {
+      expected.push_back(std::move(state));
+    });
+  }
+  train::PlainStep plain{};
+  {
+    Job job;
+    plain = train::measure_plain(loss_of(job), *job.optimizer, batch.x, batch.y);
+  }
+  Job job;
+  steps(job, {.budget = plain.peak},
+        [&](int step, const train::StepResult& result, const train::State& state) {
+          EXPECT_EQ(result.stats.plan_hits, 1) << "step " << step << ": " << result.stats.plan_note;
+          EXPECT_EQ(first_difference(expected[static_cast<std::size_t>(step)], state), "");
+        });
 }
 
 }  // namespace
