@@ -270,10 +270,10 @@ void Engine::end_wait() noexcept {
 }
 
 // What a step like this one ran in. Steps of several kinds begin alike: the first of a training makes what later ones find, and
-// whether this one will make an optimizer's state is not known yet. Of those that began with the same in memory as this one, else of
-// all, that which needed most counts; what is in memory beyond what it found comes on top.
+// whether this one will make an optimizer's state is not known yet. Of those that began with the same in memory as this one, or with
+// more, since such steps come after it, that which needed most counts; else of all. What is in memory beyond what it found comes on top.
 std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
-  std::int64_t alike = 0, any = 0;
+  std::int64_t alike = 0, later = 0, any = 0;
   const std::size_t ran = current_run_.prefix.size();
   if (ran == 0) return 0;  // nothing says what will be done
   for (const Run& run : known_runs_) {
@@ -283,9 +283,13 @@ std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
     if (feasible <= budget)
       continue;  // not so this time: what fits on line is no monotonic function of the budget
     any = std::max(any, feasible);
-    if (run.begins_like(current_run_)) alike = std::max(alike, feasible);
+    if (run.begins_like(current_run_)) {
+      alike = std::max(alike, feasible);
+    } else if (run.base > current_run_.base) {
+      later = std::max(later, feasible);
+    }
   }
-  return alike > 0 ? alike : any;
+  return alike > 0 ? std::max(alike, later) : any;
 }
 
 void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {

@@ -153,11 +153,19 @@ TEST(TraceReplayable, gradients_and_what_the_optimizer_writes_are_not) {
 TEST(TraceReplayable, what_was_made_since_grad_mode_went_off_can_be_made_again) {
   const at::Tensor x = torch::randn({kSide, kSide});
   EXPECT_EQ(replayable([&] {
+              const at::Tensor made = x.tanh();
+              const at::NoGradGuard guard;
+              at::Tensor y = made.clone();
+              y.mul_(2).add_(made);
+            }),
+            (Names{"tanh+", "clone+", "mul_+", "add_+"}));
+  EXPECT_EQ(replayable([&] {
               const at::NoGradGuard guard;
               at::Tensor y = x.clone();
-              y.mul_(2).add_(x);
+              y.mul_(2);
             }),
-            (Names{"clone+", "mul_+", "add_+"}));
+            (Names{"clone+", "mul_-"}))
+      << "a batch would be held for it";
 }
 
 TEST(TraceReplayable, what_is_made_from_a_gradient_with_grad_mode_off_is_not) {
