@@ -243,8 +243,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap verify --model resnet --budget 30%\n"
       "  neap verify --model transformer --budget 40MiB --steps 10 --optimizer adam\n"
       "Exit code 0: equal. 1: the first difference is printed, or the budget does not fit, or the "
-      "plan of --policy FILE "
-      "is not one for these steps.");
+      "plan of --policy FILE is not one for these steps.");
 
   MeasuringOptions analyze_options, bench_options, max_batch_options;
   CLI::App* const analyze = add_analyze(app, analyze_options);

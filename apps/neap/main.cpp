@@ -37,7 +37,7 @@ int run(const CommandLine& line) {
   std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that grows too large
   if (line.command == Command::Verify) sibling.emplace();  // before LibTorch has threads
   neap::install();
-  // Also where it changes nothing: until it is called, MKL may take fewer threads than there are, and other bits come of that.
+  // Called in any case: it switches off that MKL takes fewer threads when it likes, and a sum by fewer threads has other bits.
   at::set_num_threads(line.threads() > 0 ? static_cast<int>(line.threads())
                                          : at::get_num_threads());
   if (sibling && sibling->is_second()) {

@@ -118,10 +118,9 @@ class Search {
 
   void run_trial(std::int64_t batch_size) {
     // Each size is new, and a plan of it would be used once: a plan is made where it is needed.
-    Trial trial = planned_.contains(batch_size) ? try_batch(batch_size, Planned{})
-                                                : try_batch(batch_size, Online{});
-    if (!plain_ && !trial.refusal.empty() && !planned_.contains(batch_size) &&
-        plan_batch(batch_size)) {
+    const bool planned = planned_.contains(batch_size);
+    Trial trial = try_batch(batch_size, planned ? Policy(Planned{}) : Policy(Online{}));
+    if (!plain_ && !planned && !trial.refusal.empty() && plan_batch(batch_size)) {
       planned_.insert(batch_size);
       trial = try_batch(batch_size, Planned{});
     }

@@ -10,6 +10,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 
 namespace neap {
@@ -94,18 +96,21 @@ TEST(CustomFunctionWrites, by_hand_are_seen_and_never_made_again_without_them) {
 TEST(CustomFunctionWrites, to_a_sum_over_many_batches_hold_few_of_them) {
   const torch::NoGradGuard no_grad;
   const at::Tensor weight = torch::randn({kSide, kSide});
+  std::int64_t most_recipes = 0;
   const auto sum = [&] {
     torch::manual_seed(2);
     at::Tensor total = torch::zeros({kSide, kSide});
-    for (int i = 0; i < 100; ++i) total.add_(torch::randn({kSide, kSide}).mm(weight).tanh());
+    for (int i = 0; i < 100; ++i) {
+      total.add_(torch::randn({kSide, kSide}).mm(weight).tanh());
+      most_recipes = std::max(most_recipes, engine::Engine::instance().recorder_bytes());
+    }
     return bytes_of({total});
   };
   const ByteLists plain = sum();
   memory::trim();
-  memory::reset_peak();
   Scope scope({.budget = Bytes(memory::usage().live + 64 * kTensor), .policy = Online{}});
   EXPECT_EQ(test::first_difference(plain, sum()), std::nullopt);
-  EXPECT_LT(engine::Engine::instance().recorder_bytes(), 40 * 1024);
+  EXPECT_LT(most_recipes, 12 * 1024) << "of four batches at most";
   scope.end();
 }
 
