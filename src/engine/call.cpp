@@ -100,7 +100,7 @@ void Engine::run(const OperatorTraits& traits, const c10::OperatorHandle& op,
   call.cost_ns =
       known.settled() ? known.ns : costs_.learn(call.signature, static_cast<float>(call.ns));
   record_results(call);
-  if (c10::GradMode::is_enabled()) section_ = numbered_.size();
+  if (call.grad_mode) section_ = numbered_.size();
   locks.release();
   if (deaths_.load(std::memory_order_relaxed) != nullptr) process_deaths();
   if (plan_.follows() && !traits.view) free_planned(plan_.after_operator());
@@ -227,18 +227,20 @@ void Engine::protect_overwritten(Call& call) {
 // Note [Writes with grad mode off]
 // An optimizer's state is made from gradients that die, and outlives the step: never rebuilt from a recipe. The same holds for
 // running averages and counters, and all are written with grad mode off. So is what the forward of a custom function makes and
-// writes, and that can be made again in a scope: it was made since grad mode went off, it hangs only on parameters and on
-// what can be made again, and it is written a few times at most (a sum of many batches would hold them all). Such functions
-// write by hand too, so the bytes are looked at before it goes: see Note [Blanks].
+// writes, and that can be made again in a scope: it was made since grad mode went off, it hangs, also through others that were
+// made since then, only on parameters and on what can be made again, and it is written a few times at most (a sum of many
+// batches would hold them all). What an optimizer makes from its state, as the root of an average, is none of that. Such
+// functions write by hand too, so the bytes are looked at before it goes: see Note [Blanks].
 bool Engine::hangs_on_what_stays(const Call& call) const {
   return std::ranges::all_of(call.reads, [this](const Block* read) {
-    return read->given == Given::Parameter ||
-           (only_observing() ? read->observed_replayable() : read->replayable());
+    if (read->given == Given::Parameter) return true;
+    return (only_observing() ? read->observed_replayable() : read->replayable()) &&
+           (read->number < section_ || read->temporary);
   });
 }
 
 bool Engine::may_write_again(const Call& call, const Block& block) const {
-  if (c10::GradMode::is_enabled()) return true;
+  if (call.grad_mode) return true;
   constexpr std::uint32_t kMostWrites = 4;
   return block.temporary && block.number != kNoNumber && block.number >= section_ &&
          block.version < kMostWrites && !intercept::in_plain_backward() &&

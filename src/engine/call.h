@@ -7,6 +7,7 @@
 #include "engine/records.h"
 
 #include <ATen/core/stack.h>
+#include <c10/core/GradMode.h>
 #include <c10/util/SmallVector.h>
 
 #include <cstdint>
@@ -20,11 +21,13 @@ struct Call {
   Call(const intercept::OperatorTraits& its_traits, torch::jit::Stack* its_stack)
       : traits(its_traits),
         stack(its_stack),
-        first_argument(its_stack->size() - its_traits.arguments) {}
+        first_argument(its_stack->size() - its_traits.arguments),
+        grad_mode(c10::GradMode::is_enabled()) {}
 
   const intercept::OperatorTraits& traits;
   torch::jit::Stack* stack;
   std::size_t first_argument;
+  bool grad_mode;
   c10::SmallVector<Operand, 8> operands;
   c10::SmallVector<Block*, 8> reads;
   c10::SmallVector<Block*, 4> writes;

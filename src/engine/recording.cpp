@@ -105,7 +105,7 @@ void Engine::record_results(Call& call) {
   }
   c10::SmallVector<Recipes::NewWrite, 4> writes;
   const std::uint16_t layer = layer_of(call);
-  const bool temporary = !c10::GradMode::is_enabled() && hangs_on_what_stays(call);
+  const bool temporary = !call.grad_mode && !call.gradient && hangs_on_what_stays(call);
   for (const Made& one : made) {
     Block* const block = create(*one.storage, given);
     block->maker = &call.traits;
@@ -156,7 +156,7 @@ void Engine::tell(const Call& call, std::span<Block* const> made) {
                   call.replayable,
                   call.whole,
                   intercept::in_plain_backward(),
-                  c10::GradMode::is_enabled()});
+                  call.grad_mode});
 }
 
 // The layer whose parameter the operator reads, else that of its first operand.
@@ -178,7 +178,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
     for (Block* const block : call.writes) {
       if (call.replayable && !call.encoded && !makes_blocks) {
         wrote_observed(*block);
-        if ((call.whole && call.reads.empty()) || !c10::GradMode::is_enabled()) mark_blank(*block);
+        if ((call.whole && call.reads.empty()) || !call.grad_mode) mark_blank(*block);
         continue;
       }
       wrote_unseen(*block);
@@ -207,7 +207,7 @@ void Engine::record_writes(Call& call, bool makes_blocks) {
     if (block.reader_count == 0) recipes_.forget_older_writes(block);
     if (call.reads.empty()) mark_blank(block);
   }
-  if (!c10::GradMode::is_enabled()) mark_blank(block);
+  if (!call.grad_mode) mark_blank(block);
   block.cost_ns += node->cost_ns;
   if (block.chain_length > kLongestChain) block.opaque = true;
   if (block.storage == nullptr) {
