@@ -304,8 +304,7 @@ void Engine::encode_call(Call& call) {
   call.generator = last_generator_;
 }
 
-// Two steps that have run the same operators so far, of the same sizes and on the same storages, are taken for the same step: see
-// smallest_feasible() and Note [Plans in the engine].
+// See RunLog and Note [Plans in the engine].
 void Engine::extend_run(Call& call) {
   constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
   std::uint64_t sizes = call.traits.name_hash;
@@ -321,15 +320,12 @@ void Engine::extend_run(Call& call) {
   }
   call.signature = sizes;
   if (call.traits.view) return;  // a program may take other ways to the same operators
-  constexpr std::size_t kLongest = std::size_t{1} << 20;
-  std::vector<std::uint64_t>& prefix = current_run_.prefix;
-  if (scopes_ == 0 || prefix.size() >= kLongest) {
+  const auto so_far = scopes_ > 0 ? run_log_.call(sizes ^ (storages >> 1)) : std::nullopt;
+  if (!so_far) {
     plan_.stop();
     return;
   }
-  const std::uint64_t before = (prefix.empty() ? 0 : prefix.back()) ^ std::exchange(decided_, 0);
-  prefix.push_back((before ^ sizes ^ (storages >> 1)) * kOdd + 1);
-  if (plan_.follows() && !plan_.call(prefix.back())) {
+  if (plan_.follows() && !plan_.call(*so_far)) {
     ++stats_.plan_misses;
     not_foreseen_ = &call.traits;
   }

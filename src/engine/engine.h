@@ -26,6 +26,7 @@
 #include "engine/planned_step.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
+#include "engine/run_log.h"
 #include "engine/selection.h"
 #include "engine/tick_clock.h"
 #include "engine/time_sample.h"
@@ -70,7 +71,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   // The operator that ended the plan, because it had foreseen another. Null: none has.
   [[nodiscard]] const intercept::OperatorTraits* not_foreseen() const { return not_foreseen_; }
   // A hash of all operators since the scope was opened, after each.
-  [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_run_.prefix; }
+  [[nodiscard]] std::span<const std::uint64_t> calls() const { return run_log_.calls(); }
   [[nodiscard]] int scopes() const { return scopes_; }
   // interrupt() was called, and no operator has thrown yet.
   [[nodiscard]] static bool interrupt_pending() noexcept { return interrupted_.load(); }
@@ -223,7 +224,6 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
   bool begin_wait() noexcept override;
   void end_wait() noexcept override;
-  [[nodiscard]] std::int64_t smallest_feasible(std::int64_t budget) const;
 
   // The difference of two is the time between them of which nothing has been counted yet.
   [[nodiscard]] std::int64_t uncounted_ns() const {
@@ -296,27 +296,7 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   OperatorCosts costs_;
   c10::DeleterFnPtr own_deleter_;
 
-  // What is known to fit: a hash after each operator since the scope was opened, what was live then, and the bytes inside which all
-  // of it ran.
-  struct Run {
-    std::vector<std::uint64_t> prefix;
-    std::int64_t base = 0;
-    std::int64_t limit = 0;
-
-    // The vector keeps what it has grown to: the next step is as long.
-    void restart(std::int64_t new_base) noexcept {
-      prefix.clear();
-      base = new_base;
-      limit = 0;
-    }
-    // Steps that do the same and begin with about the same in memory need the same.
-    [[nodiscard]] bool begins_like(const Run& other) const noexcept {
-      return std::abs(base - other.base) <= other.base / 64;
-    }
-  };
-  Run current_run_;
-  std::vector<Run> known_runs_;
-  std::uint64_t decided_ = 0;  // a hash of what regions and tag() decided since the last operator
+  RunLog run_log_;
 
   PlanCursor plan_;
   std::int64_t plan_shortage_ = 0;

@@ -269,29 +269,6 @@ void Engine::end_wait() noexcept {
   }
 }
 
-// What a step like this one ran in. Steps of several kinds begin alike: the first of a training makes what later ones find, and
-// whether this one will make an optimizer's state is not known yet. Of those that began with the same in memory as this one, or with
-// more, since such steps come after it, that which needed most counts; else of all. What is in memory beyond what it found comes on top.
-std::int64_t Engine::smallest_feasible(std::int64_t budget) const {
-  std::int64_t alike = 0, later = 0, any = 0;
-  const std::size_t ran = current_run_.prefix.size();
-  if (ran == 0) return 0;  // nothing says what will be done
-  for (const Run& run : known_runs_) {
-    if (run.prefix.size() < ran || run.prefix[ran - 1] != current_run_.prefix.back()) continue;
-    const std::int64_t feasible =
-        run.limit + std::max<std::int64_t>(0, current_run_.base - run.base);
-    if (feasible <= budget)
-      continue;  // not so this time: what fits on line is no monotonic function of the budget
-    any = std::max(any, feasible);
-    if (run.begins_like(current_run_)) {
-      alike = std::max(alike, feasible);
-    } else if (run.base > current_run_.base) {
-      later = std::max(later, feasible);
-    }
-  }
-  return alike > 0 ? std::max(alike, later) : any;
-}
-
 void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
   std::string text = "budget of " + Bytes(budget).text() + " exceeded: ";
   if (!owner_here()) {
@@ -315,15 +292,14 @@ void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget)
     text += (i == 0 ? "\n  largest pinned: " : "; ") + describe(*pinned[i]) + " (" +
             why_pinned(*pinned[i]) + ")";
   }
-  const std::int64_t feasible = smallest_feasible(budget);
-  text +=
-      feasible > 0
-          ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
-                " (" + std::to_string(feasible) +
-                " bytes): a step of the same operators ran in it, or in a little less; try that, "
-                "or a smaller batch"
-          : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
-            "always does: try a larger one, or a smaller batch";
+  const std::int64_t feasible = run_log_.smallest_feasible(budget);
+  text += feasible > 0
+              ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
+                    " (" + std::to_string(feasible) +
+                    " bytes): steps of the same operators, and those after them, ran in it or in a "
+                    "little less; try that, or a smaller batch"
+              : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
+                "always does: try a larger one, or a smaller batch";
   BudgetExceeded error(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
   error.saved = std::make_shared<SavedReport>(report_storages());
   throw error;

@@ -100,6 +100,7 @@ Block* Engine::follow(const at::Tensor& tensor, c10::StorageImpl& storage) {
   // Most arrive as a view, as the transposed weight of a linear layer; then a name tells.
   const bool parameter =
       (tensor.requires_grad() && tensor.is_leaf()) || layers_.layer_of(storage) != 0;
+  if (parameter && !run_log_.has_parameter()) run_log_.parameter(storage);
   return create(storage, parameter ? Given::Parameter : Given::Outside);
 }
 

@@ -108,10 +108,7 @@ void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
 
 // A plan made for other rules is another step's.
 void Engine::decided(const Block& block) {
-  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
-  decided_ =
-      (decided_ ^ block.number ^ (std::uint64_t{static_cast<std::uint8_t>(block.decision)} << 32)) *
-      kOdd;
+  run_log_.decided(block.number ^ (std::uint64_t{static_cast<std::uint8_t>(block.decision)} << 32));
   if (!block.saved()) return;
   for (Region& region : regions_) region.saves = true;
 }

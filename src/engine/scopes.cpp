@@ -10,12 +10,6 @@
 #include <algorithm>
 
 namespace neap::engine {
-namespace {
-
-constexpr std::size_t kKnownRuns = 8;
-
-}  // namespace
-
 void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   memory::require_installed();
   attach();
@@ -46,8 +40,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   observing_ = observe;
   memory::reset_watermark();
   recipes_.reset_peak();
-  current_run_.restart(memory::usage().live);
-  decided_ = 0;
+  run_log_.start(memory::usage().live);
   plan_.start({});  // else this scope would seem to have tried the last one's
   scopes_ = 1;
 }
@@ -71,21 +64,8 @@ void Engine::close_scope(bool completed) {
 // Who ran to its end is known to fit: without a budget in what it took, else in its budget and a little more. What goes hangs on
 // measured times, and where only just enough could go, that is another storage in a new process.
 void Engine::remember_run() {
-  // What fits by a plan may not without one, and who comes next may have none.
-  if (current_run_.prefix.empty() || plan_.tried() != nullptr) return;
-  current_run_.limit = budget_ ? *budget_ + *budget_ / 32 : memory::watermark();
-  for (Run& run : known_runs_) {
-    if (run.prefix.size() == current_run_.prefix.size() &&
-        run.prefix.back() == current_run_.prefix.back() && run.begins_like(current_run_)) {
-      if (current_run_.limit < run.limit) {
-        run.limit = current_run_.limit;
-        run.base = current_run_.base;
-      }
-      return;
-    }
-  }
-  if (known_runs_.size() == kKnownRuns) known_runs_.erase(known_runs_.begin());
-  known_runs_.push_back(std::move(current_run_));
+  if (plan_.tried() != nullptr) return run_log_.finished(std::nullopt);
+  run_log_.finished(budget_ ? *budget_ + *budget_ / 32 : memory::watermark());
 }
 
 void Engine::abandon_scope() noexcept {
@@ -97,7 +77,6 @@ void Engine::abandon_scope() noexcept {
   observing_ = false;
   beyond_plain_ = false;
   if (failed_) drop_failed_backward();
-  current_run_.restart(0);
   {
     const Busy busy(*this);
     forget_all();

@@ -1,0 +1,129 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "engine/run_log.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+
+namespace neap::test {
+namespace {
+
+using engine::RunLog;
+
+struct Model {
+  at::Tensor weight = at::ones({4});
+};
+
+void begin(RunLog& log, const Model& model, std::int64_t base,
+           std::initializer_list<std::uint64_t> operators) {
+  log.start(base);
+  log.parameter(*model.weight.storage().unsafeGetStorageImpl());
+  for (const std::uint64_t one : operators) log.call(one);
+}
+
+void ran(RunLog& log, const Model& model, std::int64_t base,
+         std::initializer_list<std::uint64_t> operators, std::optional<std::int64_t> limit) {
+  begin(log, model, base, operators);
+  log.finished(limit);
+}
+
+TEST(RunLog, knows_what_a_step_that_begins_alike_ran_in) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 1000, {1, 2, 3}, 5000);
+  begin(log, model, 1000, {});
+  EXPECT_EQ(log.smallest_feasible(0), 0) << "nothing has run yet";
+  begin(log, model, 1000, {1, 2});
+  EXPECT_EQ(log.smallest_feasible(0), 5000);
+  EXPECT_EQ(log.smallest_feasible(5000), 0) << "this time it did not fit in that";
+  begin(log, model, 1000, {1, 3});
+  EXPECT_EQ(log.smallest_feasible(0), 0) << "another step";
+  begin(log, model, 1400, {1, 2});
+  EXPECT_EQ(log.smallest_feasible(0), 5400) << "more was in memory";
+}
+
+TEST(RunLog, the_least_that_a_step_ran_in_counts) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 1000, {1, 2}, 5000);
+  ran(log, model, 1000, {1, 2}, 4000);
+  ran(log, model, 1000, {1, 2}, 6000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 4000);
+}
+
+TEST(RunLog, the_steps_that_came_after_it_count_too) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 1000, {1, 2}, 3000);  // makes the optimizer's state
+  ran(log, model, 2000, {5, 6}, 4000);  // other operators
+  ran(log, model, 2000, {5, 7}, 4500);  // the odd batch at the end
+  ran(log, model, 2000, {5, 6}, 4000);  // the next epoch
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 4500);
+  begin(log, model, 2000, {5, 6});
+  EXPECT_EQ(log.smallest_feasible(0), 4500);
+  begin(log, model, 1300, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 4800) << "what is in memory beyond it stays there";
+}
+
+TEST(RunLog, a_step_that_began_with_less_is_another_training) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 2000, {1, 2}, 3000);
+  ran(log, model, 1000, {5, 6}, 9000);
+  begin(log, model, 2000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 3000);
+}
+
+TEST(RunLog, the_training_of_another_model_came_after_nothing) {
+  RunLog log;
+  std::optional<Model> first(std::in_place);
+  ran(log, *first, 1000, {1, 2}, 3000);
+  first.reset();
+  const Model second;
+  ran(log, second, 1000, {5, 6}, 9000);
+  begin(log, second, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 3000);
+}
+
+TEST(RunLog, what_ran_by_a_plan_says_nothing_of_a_run_without_one) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 1000, {1, 2}, std::nullopt);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 0);
+  // But it came after one, and before the next.
+  ran(log, model, 1000, {1, 2}, 3000);
+  ran(log, model, 1000, {1, 2}, std::nullopt);
+  ran(log, model, 1000, {3, 4}, 3500);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 3500);
+}
+
+TEST(RunLog, decisions_make_another_step) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 1000, {1, 2}, 3000);
+  log.start(1000);
+  log.call(1);
+  log.decided(7);
+  log.call(2);
+  EXPECT_EQ(log.smallest_feasible(0), 0);
+}
+
+TEST(RunLog, forgets_the_oldest_of_many_kinds) {
+  RunLog log;
+  const Model model;
+  for (std::uint64_t kind = 1; kind <= 100; ++kind) ran(log, model, 1000, {kind, 0}, 3000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 0);
+  begin(log, model, 1000, {99});
+  EXPECT_EQ(log.smallest_feasible(0), 3000);
+}
+
+}  // namespace
+}  // namespace neap::test
