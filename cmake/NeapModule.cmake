@@ -4,6 +4,9 @@
 add_library(neap_own_code INTERFACE)
 # -fPIC also for programs: a precompiled header is refused by a compilation with -fPIE.
 target_compile_options(neap_own_code INTERFACE -fPIC -Wall -Wextra -Wpedantic -Wconversion)
+if(NEAP_CCACHE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(neap_own_code INTERFACE -fpch-preprocess)  # what ccache needs to see a precompiled header
+endif()
 if(NEAP_STRICT)
   target_compile_options(neap_own_code INTERFACE -Werror)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -105,7 +105,13 @@ class Planning {
   planner::Solution solve(const std::optional<Wanted>& wanted) {
     search_.bound_time = std::chrono::seconds(10);
     if (search_.time_limit) search_.bound_time = std::min(search_.bound_time, *search_.time_limit);
-    if (!wanted) return planner::solve_smallest(trace_, search_);
+    if (!wanted) {
+      planner::Solution smallest = planner::solve_smallest(trace_, search_);
+      if (search_.followable) {  // the budget is one to train in
+        smallest.plan.budget += planner::allocator_room(Bytes(smallest.plan.budget)).count();
+      }
+      return smallest;
+    }
     const auto* const share = std::get_if<double>(&*wanted);
     search_.budget =
         share != nullptr ? planner::budget_of_share(trace_, *share) : std::get<Bytes>(*wanted);

@@ -90,6 +90,10 @@ NEAP_EXPORT Solution solve(const graph::Trace& trace, const Options& options);
 // The plan of the smallest budget that was found to work, within 0.5 % of the plain peak. `options.budget` is not read.
 NEAP_EXPORT Solution solve_smallest(const graph::Trace& trace, const Options& options = {});
 
+// What neap's allocator may take of a budget beyond the storages of a step: slabs of small storages that are partly used. A plan counts
+// storages alone, so one that is to be followed leaves so much free.
+NEAP_EXPORT Bytes allocator_room(Bytes budget);
+
 struct FrontierPoint {
   Bytes budget;
   std::optional<std::int64_t> rerun_ns;  // absent: no plan was found

@@ -46,8 +46,9 @@ void hold_results(graph::Trace& trace, const std::vector<std::int64_t>& operator
   }
 }
 
-// Partly used slabs and the like: what the allocator takes beyond the sum of the storages.
-std::int64_t first_margin(std::int64_t budget) { return budget / 256; }
+std::int64_t first_margin(std::int64_t budget) {
+  return planner::allocator_room(Bytes(budget)).count();
+}
 
 }  // namespace
 

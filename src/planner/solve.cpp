@@ -359,6 +359,11 @@ Solution solve_smallest(const graph::Trace& trace, const Options& options) {
   return std::move(*solution);
 }
 
+Bytes allocator_room(Bytes budget) {
+  constexpr std::int64_t kSlabs = std::int64_t{64} << 10;  // some pages of each size
+  return Bytes(budget.count() / 256 + std::min(kSlabs, budget.count() / 64));
+}
+
 Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options& options) {
   if (points < 2) {
     throw InvalidArgument("planner: a frontier of " + std::to_string(points) +

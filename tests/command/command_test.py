@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """command_test.py NEAP OWN_MODEL UNSTEADY_MODEL [unittest arguments]: the command as people use it, and as they misuse it."""
-import gzip
 import json
 import os
 import pathlib
 import re
 import resource
 import signal
-import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
-NEAP = sys.argv.pop(1)
+import running
+from running import NEAP, idx, neap, write_pictures
+
 OWN_MODEL = pathlib.Path(sys.argv.pop(1))  # the library of examples/own_model
 UNSTEADY_MODEL = pathlib.Path(sys.argv.pop(1))  # that of unsteady_model.cpp
 FORTUNES = pathlib.Path("/usr/share/games/fortunes/cookie")
@@ -22,40 +21,13 @@ SUMMARY_KEYS = {"ending", "reason", "budget_bytes", "peak_bytes", "plain_peak_by
                 "step_ms_median", "loss", "accuracy"}
 
 
-def neap(*arguments, **options):
-    return subprocess.run([NEAP, *map(str, arguments)], stdout=options.pop("stdout", subprocess.PIPE),
-                          stderr=subprocess.PIPE, text=True, **options)
-
-
-def idx(magic, extents, items):
-    return struct.pack(">I", magic) + b"".join(struct.pack(">I", n) for n in extents) + bytes(items)
-
-
-class CommandTest(unittest.TestCase):
+class CommandTest(running.CommandTest):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.data = pathlib.Path(scratch.name)
-        images = idx(0x803, [256, 28, 28], ((i * i) >> 3 & 255 for i in range(256 * 784)))
-        labels = idx(0x801, [256], (i % 10 for i in range(256)))
-        for prefix in ("train", "t10k"):
-            (self.data / f"{prefix}-images-idx3-ubyte").write_bytes(images)
-            (self.data / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+        super().setUp()
+        write_pictures(self.folder)
 
     def train(self, *arguments, **options):
-        return neap("train", "--data", self.data, "--threads", 1, *arguments, **options)
-
-    def assert_ended(self, done, code, *texts):
-        self.assertEqual(done.returncode, code, done.stderr)
-        for text in texts:
-            self.assertIn(text, done.stderr)
-        self.assertNotIn("Traceback", done.stderr)
-        self.assertNotIn("frame #", done.stderr)
-
-    def write(self, name, text):
-        path = self.data / name
-        path.write_text(text)
-        return path
+        return neap("train", "--data", self.folder, "--threads", 1, *arguments, **options)
 
     # ---- what people are told
 
@@ -133,9 +105,9 @@ class CommandTest(unittest.TestCase):
     # ---- data
 
     def test_data_that_is_missing_or_damaged_ends_with_1_and_names_the_file(self):
-        self.assert_ended(neap("train", "--data", self.data / "nowhere"), 1, "nowhere",
+        self.assert_ended(neap("train", "--data", self.folder / "nowhere"), 1, "nowhere",
                           "is not a folder")
-        images = self.data / "train-images-idx3-ubyte"
+        images = self.folder / "train-images-idx3-ubyte"
         whole = images.read_bytes()
         for content, told in [(whole[:-5], "cut short"), (whole + b"x", "too long"),
                               (b"\0\0\x08\x01" + whole[4:], "mixed up"), (b"", "cut short"),
@@ -144,7 +116,7 @@ class CommandTest(unittest.TestCase):
                 images.write_bytes(content)
                 self.assert_ended(self.train("--model", "mlp"), 1, str(images), told)
         images.write_bytes(whole)
-        labels = self.data / "train-labels-idx1-ubyte"
+        labels = self.folder / "train-labels-idx1-ubyte"
         labels.write_bytes(idx(0x801, [256], [200] * 256))
         self.assert_ended(self.train("--model", "mlp"), 1, str(labels), "label 0 is 200")
 
@@ -171,7 +143,7 @@ class CommandTest(unittest.TestCase):
 
     def test_models_take_channels_side_and_classes_from_the_data(self):
         text = self.write("text.txt", "All work and no play. " * 100)
-        cifar = self.data / "cifar"
+        cifar = self.folder / "cifar"
         cifar.mkdir()
         for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
             (cifar / name).write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072
@@ -352,7 +324,7 @@ class CommandTest(unittest.TestCase):
                 self.assertIn("equal bits", done.stdout)
 
     def test_plans_are_kept_from_one_run_to_the_next(self):
-        kept = self.data / "plans"
+        kept = self.folder / "plans"
         common = ("--model", "transformer", "--steps", 3, "--batch-size", 32)
         # In bytes: of a share the plain steps are run first, and the first step follows a plan already.
         budget = self.json_lines(self.train(*common, "--budget", "40%", "--json"))[-1]["budget_bytes"]
@@ -449,13 +421,13 @@ class CommandTest(unittest.TestCase):
                 ("cut", whole[:len(whole) // 2], f"is damaged: its {len(whole) // 2} bytes are fewer"),
                 ("head", whole[:40], "is damaged: its 40 bytes are fewer")]:
             with self.subTest(name):
-                path = self.data / f"lib{name}.so"
+                path = self.folder / f"lib{name}.so"
                 if content is not None:
                     path.write_bytes(content)
                 for command in (["train", "--steps", 1], ["verify"], ["analyze"], ["bench"],
                                 ["max-batch", "--budget", "1GiB"]):
                     self.assert_ended(neap(*command, "--model", path), 1, f"--model {path}: ", told)
-        self.assert_ended(neap("train", "--model", f"{self.data}/"), 1, "is a folder; name the library")
+        self.assert_ended(neap("train", "--model", f"{self.folder}/"), 1, "is a folder; name the library")
 
     def unsteady(self, how, *arguments):
         return neap(*arguments, "--model", UNSTEADY_MODEL, "--threads", 1,
@@ -531,7 +503,7 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(done, 0)
         for text in ("forward", "best batch", "Linear", "activations"):
             self.assertIn(text.lower(), done.stdout.lower())
-        csv, svg = self.data / "out.csv", self.data / "out.svg"
+        csv, svg = self.folder / "out.csv", self.folder / "out.svg"
         fitting = neap(*common, "--batch-sizes", "16,4096", "--budget", "25MiB", "--json", "--csv", csv,
                        "--svg", svg)
         self.assertEqual(fitting.returncode, 0, fitting.stderr)
@@ -578,7 +550,7 @@ class CommandTest(unittest.TestCase):
 
     def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(self):
         for option in ("--csv", "--svg"):
-            done = neap("analyze", option, self.data / "nowhere" / "file")
+            done = neap("analyze", option, self.folder / "nowhere" / "file")
             self.assert_ended(done, 1, option, "nowhere/file cannot be written: No such file")
             self.assertEqual(done.stdout, "")
 
@@ -599,7 +571,7 @@ class CommandTest(unittest.TestCase):
         self.assert_ended(done, 1, "output")
 
     def test_a_closed_pipe_is_an_error_and_no_signal(self):
-        process = subprocess.Popen([NEAP, "train", "--data", self.data, "--model", "mlp", "--json",
+        process = subprocess.Popen([NEAP, "train", "--data", self.folder, "--model", "mlp", "--json",
                                     "--epochs", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.readline()
         process.stdout.close()
@@ -609,7 +581,7 @@ class CommandTest(unittest.TestCase):
 
     def test_an_interrupt_ends_with_the_summary_so_far(self):
         process = subprocess.Popen(
-            [NEAP, "train", "--data", self.data, "--model", "mlp", "--json", "--epochs", "100000"],
+            [NEAP, "train", "--data", self.folder, "--model", "mlp", "--json", "--epochs", "100000"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         process.stdout.readline()
         process.send_signal(signal.SIGINT)

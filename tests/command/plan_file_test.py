@@ -6,28 +6,23 @@ Users saw: a plan made by `neap plan -o` and given to --policy was never followe
 and no word; and the budget that `neap plan --min` named was refused by both commands.
 """
 import json
-import pathlib
-import subprocess
-import sys
-import tempfile
 import unittest
 
-NEAP = sys.argv.pop(1)
+import running
+
 OPTIMIZERS = ("sgd", "adam", "adamw")
 # Of each built-in model: samples a step, so that what it makes weighs about as much as what it learns.
 MODELS = {"mlp": 512, "resnet": 8, "transformer": 8, "gpt": 2}
 
 
 def neap(*arguments):
-    return subprocess.run([NEAP, *map(str, arguments), "--threads", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=600)
+    return running.neap(*arguments, "--threads", 1)
 
 
-class PlanFileTest(unittest.TestCase):
+class PlanFileTest(running.CommandTest):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.plan = pathlib.Path(scratch.name) / "plan.jsonl"
+        super().setUp()
+        self.plan = self.folder / "plan.jsonl"
 
     def planned(self, *arguments):
         done = neap("plan", *arguments, "--repetitions", 1, "--json", "-o", self.plan)
@@ -37,8 +32,7 @@ class PlanFileTest(unittest.TestCase):
     def data(self, job):
         if "gpt" not in job:
             return "synthetic:3x32x32:10"
-        text = self.plan.parent / "text.txt"
-        text.write_text("to be or not to be " * 2000)
+        text = self.write("text.txt", "to be or not to be " * 2000)
         return f"text:{text}"
 
     def check_smallest(self, job, budget):

@@ -6,12 +6,12 @@ import json
 import pathlib
 import signal
 import subprocess
-import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree
 
-NEAP = sys.argv.pop(1)
+from running import NEAP, EndingTest, neap
+
 PLAN_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "budget_bytes", "predicted_peak_bytes",
              "arena_bytes", "predicted_ns", "extra_ns", "bound_ns", "reruns", "starts", "winner"}
 FRONTIER_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points"}
@@ -19,12 +19,7 @@ SMALL = ("--model", "resnet", "--input", "3,16,16", "--batch-size", 16, "--threa
 LABEL = "resnet 3x16x16 batch 16 adamw"
 
 
-def neap(*arguments, **options):
-    return subprocess.run([NEAP, *map(str, arguments)], stdout=options.pop("stdout", subprocess.PIPE),
-                          stderr=subprocess.PIPE, text=True, **options)
-
-
-class PlanTest(unittest.TestCase):
+class PlanTest(EndingTest):
     @classmethod
     def setUpClass(cls):
         scratch = tempfile.TemporaryDirectory()
@@ -34,12 +29,6 @@ class PlanTest(unittest.TestCase):
         cls.traced = neap("trace", *SMALL, "-o", cls.trace)
         assert cls.traced.returncode == 0, cls.traced.stderr
         cls.lines = [json.loads(line) for line in cls.trace.read_text().splitlines()]
-
-    def assert_ended(self, done, code, *texts):
-        self.assertEqual(done.returncode, code, done.stderr)
-        for text in texts:
-            self.assertIn(text, done.stderr)
-        self.assertNotIn("frame #", done.stderr)
 
     def planned(self, *arguments):
         done = neap("plan", *arguments, "--json")

@@ -13,7 +13,7 @@ NEAP = sys.argv.pop(1)
 
 def neap(*arguments, **options):
     return subprocess.run([NEAP, *map(str, arguments)], stdout=options.pop("stdout", subprocess.PIPE),
-                          stderr=options.pop("stderr", subprocess.PIPE), text=True, timeout=300, **options)
+                          stderr=options.pop("stderr", subprocess.PIPE), text=True, timeout=600, **options)
 
 
 def idx(magic, extents, items):
@@ -29,18 +29,20 @@ def write_pictures(folder, count=256):
         (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
 
 
-class CommandTest(unittest.TestCase):
-    def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = pathlib.Path(scratch.name)
-
+class EndingTest(unittest.TestCase):
     def assert_ended(self, done, code, *texts):
         self.assertEqual(done.returncode, code, done.stderr)
         for text in texts:
             self.assertIn(text, done.stderr)
         self.assertNotIn("Traceback", done.stderr)
         self.assertNotIn("frame #", done.stderr)
+
+
+class CommandTest(EndingTest):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
 
     def write(self, name, text):
         path = self.folder / name

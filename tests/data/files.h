@@ -3,14 +3,13 @@
 // tests/data/files.h: files of a data set, whole and damaged.
 #pragma once
 
+#include "support/scratch_folder.h"
+
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <initializer_list>
 #include <string>
 
@@ -51,23 +50,6 @@ inline std::string packed(const std::string& content) {
   return out;
 }
 
-// A folder of its own for each test.
-class WithFolder : public testing::Test {
- public:
-  WithFolder()
-      : folder_(std::filesystem::temp_directory_path() /
-                ("neap_data_" + std::to_string(getpid()))) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~WithFolder() override { std::filesystem::remove_all(folder_); }
-
- protected:
-  std::filesystem::path file(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-
-  std::filesystem::path folder_;
-};
+class WithFolder : public test::ScratchFolder, public testing::Test {};
 
 }  // namespace neap::data

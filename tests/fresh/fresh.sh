@@ -8,7 +8,8 @@
 #
 # What runs where all is installed says nothing of a missing step of the installation. So the machine's own root is
 # laid under an empty layer (overlayfs, in a mount namespace of its own), and in that the packages are purged; home,
-# /usr/local and the environment are hidden. The checkout is a copy without build/. Nothing outside build/fresh is written.
+# /usr/local and the environment are hidden. The checkout is a copy without build/. Nothing outside build/fresh is written, but for
+# the cache of compiled files that CCACHE_DIR names, where ccache is installed: a header that is missing is missed there too.
 # Needs root, overlayfs and apt-get; elsewhere it says why it is skipped, and ends with 77.
 set -euo pipefail
 
@@ -38,6 +39,10 @@ in_root() {
   local kept=()
   while IFS= read -r name; do kept+=("$name=${!name}"); done < <(compgen -e |
     grep -E '^(PIP_|[A-Za-z]+_proxy$|[A-Z]+_PROXY$|SSL_CERT_|REQUESTS_CA_BUNDLE$|CURL_CA_BUNDLE$)' || true)
+  if [[ -n ${CCACHE_DIR:-} ]]; then
+    kept+=(CCACHE_DIR=/home/fresh/ccache CCACHE_BASEDIR=/home/fresh/neap CCACHE_COMPILERCHECK=content
+      CCACHE_DEPEND=1)
+  fi
   chroot "$place/root" env -i "${kept[@]}" PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/home/fresh LANG=C.UTF-8 \
     DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c "cd /home/fresh/neap; $1"
 }
@@ -57,6 +62,10 @@ if [[ $inside == yes ]]; then
   mkdir -p "$place/root/home/fresh/neap"
   mount --bind "$place/home" "$place/root/home/fresh"  # on the disk: a build is large
   mkdir -p "$place/home/neap"
+  if [[ -n ${CCACHE_DIR:-} ]]; then
+    mkdir -p "$CCACHE_DIR" "$place/home/ccache"
+    mount --bind "$CCACHE_DIR" "$place/root/home/fresh/ccache"
+  fi
   (cd "$source" && git ls-files -z --cached --others --exclude-standard |
     while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done |
     tar --null --files-from=- -cf -) | tar -xf - -C "$place/home/neap"

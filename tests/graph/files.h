@@ -3,10 +3,11 @@
 // tests/graph/files.h: traces and plans as files, whole and damaged, and what their readers say of them.
 #pragma once
 
+#include "support/scratch_folder.h"
+
 #include <neap/graph.h>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cstddef>
@@ -132,22 +133,8 @@ class EndlessLine : public std::streambuf {
   std::size_t taken_ = 0;
 };
 
-// A folder of its own for each test.
-class WithFolder : public testing::Test {
- public:
-  WithFolder()
-      : folder_(std::filesystem::temp_directory_path() /
-                ("neap_graph_" + std::to_string(getpid()))) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~WithFolder() override { std::filesystem::remove_all(folder_); }
-
+class WithFolder : public test::ScratchFolder, public testing::Test {
  protected:
-  std::filesystem::path file(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-
   // As gzip packs it.
   std::string packed(const std::string& content) {
     const std::filesystem::path path = folder_ / "packing";
@@ -159,8 +146,6 @@ class WithFolder : public testing::Test {
     bytes << std::ifstream(path, std::ios::binary).rdbuf();
     return bytes.str();
   }
-
-  std::filesystem::path folder_;
 };
 
 }  // namespace neap::graph

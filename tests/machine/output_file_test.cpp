@@ -3,6 +3,8 @@
 // A file that neap writes is there whole or not at all: what stood there before is gone only when the new one is complete.
 #include "machine/aside.h"
 
+#include "support/scratch_folder.h"
+
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -32,15 +34,10 @@ std::string content_of(const fs::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// The folder of a test, with a file "old" in it.
-class WithFolder {
+// With a file "old" in it.
+class WithFolder : public test::ScratchFolder {
  public:
-  WithFolder()
-      : folder_(fs::temp_directory_path() / ("neap_machine_" + std::to_string(::getpid()))) {
-    fs::create_directories(folder_);
-    std::ofstream(folder_ / "old") << "before";
-  }
-  ~WithFolder() { fs::remove_all(folder_); }
+  WithFolder() { file("old", "before"); }
 
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> names;
@@ -50,9 +47,6 @@ class WithFolder {
     std::ranges::sort(names);
     return names;
   }
-
- protected:
-  fs::path folder_;
 };
 
 class OutputFiles : public WithFolder, public testing::TestWithParam<Name> {};

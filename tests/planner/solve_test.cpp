@@ -223,7 +223,7 @@ TEST(Frontier, never_asks_more_time_for_more_memory) {
 
 TEST(Walk, stays_inside_the_budget_by_each_rule) {
   for (const std::string_view family : bench::families()) {
-    const graph::Trace trace = bench::make_trace(family, 1000, 2);
+    const graph::Trace trace = bench::make_trace(family, 500, 2);
     const graph::Program program(trace);
     const Replays replays(program);
     for (const double share : {0.6, 0.4, 0.3}) {
