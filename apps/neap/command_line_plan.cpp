@@ -55,7 +55,9 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   CLI::Option* const frontier =
       command->add_flag("--frontier", options.frontier,
                         "time by budget, from the smallest possible to the plain peak");
-  command->add_flag("--min", options.smallest, "the smallest budget that a plan is found for");
+  command->add_flag(
+      "--min", options.smallest,
+      "the smallest budget to train in; with --format-rules, that a plan is found for");
   command->add_flag("--format-rules", options.format_rules,
                     "count with all that a plan may do (docs/formats.md), also what neap cannot "
                     "follow: take from the program what nothing makes again");

@@ -122,8 +122,9 @@ class Training {
       tell("a plain step needs " + history_.plain->peak.text() + ", of which " +
            history_.plain->base.text() + " stay between steps; the budget of " + options_.budget +
            " is " + history_.budget->text());
-      if (history_.plain->milliseconds > 0 && options_.policy == "planned")
+      if (history_.plain->milliseconds > 0 && options_.policy == "planned") {
         tell("planning the first steps");
+      }
     } else if (options_.budget == "auto") {
       tell("budget: " + history_.budget->text() + "; " + memory_left_text() + " are left");
     } else {

@@ -90,8 +90,8 @@ NEAP_EXPORT Solution solve(const graph::Trace& trace, const Options& options);
 // The plan of the smallest budget that was found to work, within 0.5 % of the plain peak. `options.budget` is not read.
 NEAP_EXPORT Solution solve_smallest(const graph::Trace& trace, const Options& options = {});
 
-// What neap's allocator may take of a budget beyond the storages of a step: slabs of small storages that are partly used. A plan counts
-// storages alone, so one that is to be followed leaves so much free.
+// What neap's allocator may take of a budget beyond the storages of a step, for small ones share pages that are partly used: 1/256 of
+// the budget, and 64 KiB, or 1/64 of a budget below 4 MiB. A plan counts storages alone; one that is to be followed leaves this free.
 NEAP_EXPORT Bytes allocator_room(Bytes budget);
 
 struct FrontierPoint {

@@ -246,8 +246,8 @@ class NEAP_EXPORT NonFinite : public Error {
 
 // zero_grad, forward and backward of each micro-batch, clipping, optimizer step, in a Scope of their own. Losses are read
 // once a step, not once a micro-batch: reading waits for the device.
-// The first steps go on line, unless they were watched before: a plan of them takes a plain step, which passes the budget, so a
-// trainer never runs one by itself. Where there is room for it, measure_plain() or plan_ahead() does, on a model of its own.
+// The first steps go on line. To plan them, neap would have to watch a plain step, which passes the budget, so a trainer never does
+// that by itself. Where there is room for one, call measure_plain() or plan_ahead() before, with a model of its own.
 class NEAP_EXPORT Trainer {
  public:
   // `optimizer`, and a scheduler in the options, must outlive the trainer.

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 namespace neap::engine {
+
 void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   memory::require_installed();
   attach();

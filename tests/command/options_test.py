@@ -80,8 +80,9 @@ class OptionsTest(CommandTest):
                     around = ["--model", "mlp", *(WITH.get(option) or ([] if option == "--budget" else ["--min"]))]
                 if option in around:
                     around = [one for i, one in enumerate(around) if option not in (one, (around[i - 1] if i else ""))]
-                # All of them where an option is met first; elsewhere one, to see that it is checked there too.
-                values = ROWS[option][-1:] if option in seen else ROWS[option]
+                # All of them where an option is met first; elsewhere enough to see that it is checked there too.
+                values = [value for i, value in enumerate(ROWS[option])
+                          if option not in seen or value == "nan" or i == len(ROWS[option]) - 1]
                 seen.add(option)
                 for value in values:
                     if command == "plan" and option == "--budget" and value in ("0", "0%"):

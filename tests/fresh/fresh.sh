@@ -9,7 +9,7 @@
 # What runs where all is installed says nothing of a missing step of the installation. So the machine's own root is
 # laid under an empty layer (overlayfs, in a mount namespace of its own), and in that the packages are purged; home,
 # /usr/local and the environment are hidden. The checkout is a copy without build/. Nothing outside build/fresh is written, but for
-# the cache of compiled files that CCACHE_DIR names, where ccache is installed: a header that is missing is missed there too.
+# the compiler cache that CCACHE_DIR names, where ccache is installed. It hides no missing header: ccache reads each one.
 # Needs root, overlayfs and apt-get; elsewhere it says why it is skipped, and ends with 77.
 set -euo pipefail
 
@@ -38,10 +38,9 @@ skip() {
 in_root() {
   local kept=()
   while IFS= read -r name; do kept+=("$name=${!name}"); done < <(compgen -e |
-    grep -E '^(PIP_|[A-Za-z]+_proxy$|[A-Z]+_PROXY$|SSL_CERT_|REQUESTS_CA_BUNDLE$|CURL_CA_BUNDLE$)' || true)
+    grep -E '^(PIP_|[A-Za-z]+_proxy$|[A-Z]+_PROXY$|SSL_CERT_|REQUESTS_CA_BUNDLE$|CURL_CA_BUNDLE$|CCACHE_(COMPILERCHECK|DEPEND)$)' || true)
   if [[ -n ${CCACHE_DIR:-} ]]; then
-    kept+=(CCACHE_DIR=/home/fresh/ccache CCACHE_BASEDIR=/home/fresh/neap CCACHE_COMPILERCHECK=content
-      CCACHE_DEPEND=1)
+    kept+=(CCACHE_DIR=/home/fresh/ccache CCACHE_BASEDIR=/home/fresh/neap)
   fi
   chroot "$place/root" env -i "${kept[@]}" PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/home/fresh LANG=C.UTF-8 \
     DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c "cd /home/fresh/neap; $1"
