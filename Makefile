@@ -76,10 +76,10 @@ fuzz: tools ## FUZZ_SECONDS each of damaged traces and plans, with clang; what f
 	@$(CONFIGURE) > /dev/null
 	NEAP_EXPORT_DIR=$(CURDIR)/$(BUILD)/include tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-bench: tools ## measure against plain LibTorch; writes bench/README.md
+bench: tools ## measure against plain LibTorch; writes bench/measured.md, for bench/README.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
-	bench/run.sh $(BUILD)/bin/neap_bench README.md
+	bench/run.sh $(BUILD)/bin/neap_bench measured.md
 
 bench-plans: tools ## plans beside bounds and starts, five minutes; writes bench/plans.md
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null

@@ -1,13 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The largest batch that trains in 4 GiB of LibTorch's memory, and the time of a picture: plain, with checkpoint() around each
-// block, in segments, and by a budget alone, on line and following a plan.
+// Measures the largest batch that trains in 4 GiB of LibTorch's memory, and the time per picture:
+// plain, with checkpoint() around each block, in segments, and by a budget alone, online and by a
+// plan.
 //
-// Steps take minutes, so little is run twice: peaks without a budget are the same in each step and grow by the same with each
-// picture, so the largest batch is predicted from two small ones and proved by a step at it and one beyond it. Inside
-// the budget each batch of a list is tried until one is refused or the list ends: these steps run on line, and plans are made of
-// them. Then all rows run in turn, twice, on memory that the allocator has already, after a step that is not counted: as in training,
-// where only the first step pays for fresh pages and has no plan.
+// Steps take minutes, so few are repeated. Without a budget, the peak is the same in each step and
+// grows by the same with each picture. So the largest batch is predicted from two small ones, and
+// proved by a step with it and a step with one more. Inside the budget, the batches of a list are
+// tried until one is refused or the list ends. These steps run online, and plans are made from
+// them.
+// Then all rows run in turn, twice. A step that is not counted comes first, so that the allocator
+// has its memory already. That is as in training, where only the first step faults in fresh pages
+// and has no plan.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -33,7 +37,7 @@ enum class How { Plain, Blocks, Segments, Online, Planned };
 struct Attempt {
   bool fits = false;
   bool by_plan = false;
-  Bytes peak;  // live
+  Bytes peak;  // live bytes
   double seconds = 0;
 };
 
@@ -60,25 +64,26 @@ Attempt attempt(const std::string& name, How how, std::int64_t batch) {
                  error.what());
   }
   result.seconds = (now_ms() - start) / 1000;
-  finish_planning();  // no planner beside the next step
+  finish_planning();  // so that no planner runs beside the next step
   std::fprintf(stderr, "%s, way %d, batch %lld: %s%s, peak %s, %.1f s\n", name.c_str(),
                static_cast<int>(how), static_cast<long long>(batch), result.fits ? "fits" : "no",
                result.by_plan ? " by plan" : "", result.peak.text().c_str(), result.seconds);
   return result;
 }
 
-// Proved: it fits, and one more does not.
+// The result is proved: this batch fits, and a batch of one more does not.
 std::int64_t largest_batch(const std::string& name, How how) {
   const auto bytes_of = [&](std::int64_t batch) { return attempt(name, how, batch).peak.count(); };
   std::int64_t fits = 2, fits_bytes = bytes_of(fits);
   std::int64_t other = 2 * fits, other_bytes = bytes_of(other);
   while (other_bytes <= kBudget.count() && other_bytes < fits_bytes + fits_bytes / 8) {
-    fits = std::exchange(other, 2 * other);  // of few the optimizer's step takes the most
+    // In small batches, the optimizer's step takes the most.
+    fits = std::exchange(other, 2 * other);
     fits_bytes = std::exchange(other_bytes, bytes_of(other));
   }
   std::int64_t fails = std::numeric_limits<std::int64_t>::max();
   while (fails - fits > 1) {
-    // On the line through the last two.
+    // Extrapolates from the last two batches.
     const std::int64_t growth = (other_bytes - fits_bytes) / (other - fits);
     const std::int64_t more = (kBudget.count() - fits_bytes) / std::max<std::int64_t>(1, growth);
     const std::int64_t next = std::clamp(fits + more, fits + 1, fails - 1);
@@ -102,7 +107,8 @@ struct Row {
   Bytes peak = {};
 };
 
-// Inside the budget, multiples of the stride are tried, as far as a step takes minutes and not hours.
+// Batches to try inside the budget: multiples of the stride up to `most`, where a step still takes
+// minutes and not hours.
 struct Batches {
   std::int64_t stride, most;
 };

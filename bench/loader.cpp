@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Whether the loader keeps a model fed: what training waits for batches, by the number of workers.
+// Measures how long training waits for the loader's batches, by the number of workers.
 #include "workload.h"
 
 #include <neap/data.h>

@@ -1,8 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap_bench [--repetitions N] [MODEL... | micro | loader | process]: prints bench/README.md, or single tables of it.
-// neap_bench trace MODEL: writes a step of it to standard output, for neap plan.
-// neap_bench headline FOLDER [deck | transformer | unet ...]: writes FOLDER/headline.md and pictures.
+// neap_bench [--repetitions N] [MODEL... | micro | loader | process] prints the tables of
+// bench/README.md, or some of its tables. neap_bench trace MODEL writes a trace of its step to
+// standard output, for neap plan. neap_bench headline FOLDER [deck | transformer | unet ...] writes
+// FOLDER/headline.md and pictures. neap_bench picture CSV SVG draws the picture of the README from
+// its table.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -38,6 +40,8 @@ int run(int argc, char** argv) {
       neap::bench::measure_headline(models, names[1]);
     } else if (names[0] == "trace" && names.size() == 2) {
       neap::bench::print_trace(names[1]);
+    } else if (names[0] == "picture" && names.size() == 3) {
+      neap::bench::draw_frontier(names[1], names[2]);
     } else if (names[0] == "micro") {
       neap::bench::measure_micro();
     } else if (names[0] == "loader") {

@@ -16,7 +16,8 @@
 namespace neap::bench {
 namespace {
 
-// Forward and backward around four floats, plain and in checkpoint(), interleaved. Microseconds.
+// Measures forward and backward on four floats, plain and in checkpoint(), interleaved. In
+// microseconds.
 template <class Function>
 void checkpoint_cost(const char* name, Function function) {
   constexpr int kRounds = 40, kCalls = 500;
@@ -53,8 +54,9 @@ void scope_cost() {
   std::printf("| open and close a `Scope` | %s us |\n", median_and_spread(us, "%.2f").c_str());
 }
 
-// Steps of many operators on 240 floats, in turn: behind an empty fallback, recorded and decided on line, and following a plan.
-// Nothing runs again, so that all the time above the empty fallback's is bookkeeping.
+// Measures steps of many operators on 240 floats, in turn: with an empty fallback, recorded and
+// online, and by a plan. Nothing is replayed, so all time beyond the empty fallback's is
+// bookkeeping.
 void operator_cost() {
   constexpr int kRounds = 60, kLayers = 300;
   const c10::DispatchKeySet neap_key(c10::parseDispatchKey(interception_key()));
@@ -85,7 +87,7 @@ void operator_cost() {
         scope.end();
         if (way == Planned && scope.stats().plan_hits == 0) {
           finish_planning();
-          continue;  // the first ones
+          continue;  // the first rounds are not counted
         }
         operators = scope.stats().operators;
       }
@@ -108,7 +110,8 @@ void operator_cost() {
               above(Planned, Empty).c_str());
 }
 
-// `live` storages of 1 KiB, each made from the one before it; then a tenth of them has to go, one at a time.
+// Makes `live` storages of 1 KiB, each from the one before it. Then a tenth of them is evicted, one
+// at a time.
 void eviction_cost(int live) {
   std::vector<double> us;
   for (int round = 0; round < 5; ++round) {

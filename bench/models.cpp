@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Time and peak of whole training steps, at shares of what a plain step needs, beside plain LibTorch on glibc's malloc.
+// Measures time and peak of whole training steps, with shares of what a plain step needs as
+// budgets, beside plain LibTorch on glibc's malloc.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -16,7 +17,7 @@
 namespace neap::bench {
 namespace {
 
-// Shares in percent; where the peers of bench/README.md stand, and below.
+// Budgets in percent of what a plain step needs: those of the peers in bench/README.md, and below.
 const std::map<std::string, std::vector<int>> kShares{
     {"resnet", {100, 56, 50, 32, 30, 26, 20, 15, 12, 8}},
     {"gpt", {100, 60, 55, 50, 30, 25, 20, 15}},
@@ -38,13 +39,13 @@ struct Variant {
 };
 
 Stats step_in_scope(Workload& workload, std::optional<Bytes> budget, bool checkpointed,
-                    const Policy& policy = Online{}) {
+                    const PlanMode& policy = Online{}) {
   memory::reset_peak();
   Scope scope({.budget = budget, .policy = policy});
   workload.step(checkpointed ? workload.checkpointed_loss : workload.loss);
   scope.end();
   Stats stats = scope.stats();
-  if (!budget) stats.peak_bytes = memory::usage().peak;  // what is cached is no part of the need
+  if (!budget) stats.peak_bytes = memory::usage().peak;  // the cache is not part of the need
   return stats;
 }
 
@@ -52,7 +53,7 @@ void measure(const std::string& name, int repetitions) {
   Workload workload = make_workload(name);
   c10::Allocator* const own = c10::GetCPUAllocator();
 
-  // What a plain step needs, counted by bytes live, in the third step.
+  // The need of a plain step: the peak of live bytes in the third step.
   Bytes base, peak;
   for (int step = 0; step < 3; ++step) {
     workload.optimizer->zero_grad();
@@ -99,7 +100,8 @@ void measure(const std::string& name, int repetitions) {
       c10::SetCPUAllocator(variant.glibc ? c10::GetDefaultCPUAllocator() : own, kPriority);
       double elapsed = 0;
       try {
-        // The first of the two brings caches and pages to where a training has them, and is not counted.
+        // The first of the two steps fills caches and faults in pages, as in a training. It is not
+        // counted.
         for (int step = 0; step < 2; ++step) {
           const double start = now_ms();
           variant.stats = variant.step(workload);
@@ -172,7 +174,8 @@ void print_trace(const std::string& model) {
   Workload workload = make_workload(model);
   const auto step = [&] {
     workload.step(workload.loss);
-    workload.optimizer->zero_grad();  // so that shares are those of the tables
+    // Without old gradients, the shares are those of the tables.
+    workload.optimizer->zero_grad();
   };
   step();  // makes the optimizer's state
   graph::write_trace(trace_steps(step, {.label = model}), std::cout);

@@ -1,8 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap_bench_plans [TRACE...]: prints bench/plans.md: extra time of plans by budget, beside the lower bound and the starts that local
-// search began with, for traces of each family and of neap's own models, or those that are named; and the time of planning by
-// length. No LibTorch.
+// neap_bench_plans [TRACE...] prints bench/plans.md, for the named traces, or else for traces of
+// each family and of neap's own models. It has the extra time of plans by budget, beside the lower
+// bound and the starts of the local search, and the planning time by the length of a step. No
+// LibTorch.
 #include "bench/traces/generators.h"
 
 #include <neap/planner.h>

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// How large the process gets, in processes of its own: what the allocator counts is not what the system counts.
+// Measures how large the process gets. Each measurement runs in a process of its own. What the
+// system counts is not what the allocator counts.
 #include "workload.h"
 
 #include <neap/neap.h>
@@ -33,7 +34,7 @@ double mib(long long bytes) { return static_cast<double>(bytes) / 1048576.0; }
 
 }  // namespace
 
-// "idle": loads everything and computes one small product. budget_bytes 0: plain.
+// The name "idle" loads everything and computes one small product. budget_bytes 0 means plain.
 int be_measured(const std::string& name, long long budget_bytes) {
   Measured measured;
   if (name == "idle") {

@@ -115,7 +115,8 @@ Workload large_transformer(std::int64_t batch) {
   return workload;
 }
 
-// Of cells, one after the other: torch::nn::LSTM is one operator of oneDNN a layer, which holds most of the step's bytes at once.
+// An LSTM as single cells. torch::nn::LSTM is one operator of oneDNN per layer, which holds most of
+// the step's bytes at once.
 Workload lstm() {
   constexpr std::int64_t kSteps = 64, kTexts = 32, kWords = 256, kWidth = 256;
   Workload workload;

@@ -35,11 +35,12 @@ set_target_properties(neap_torch_header PROPERTIES
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
 # neap_module(NAME TORCH yes|no [MODULES_HEADER])
-# Compiles src/NAME/*.cpp into the library. Tests link the same objects, so that they reach what the library hides.
+# Compiles the .cpp files of src/NAME and its folders into the library. Tests link the same objects, so that they reach what the library hides.
 # MODULES_HEADER: its files include torch/torch.h or parts of it as large, and share the precompiled one.
 function(neap_module name)
   cmake_parse_arguments(module "MODULES_HEADER" "TORCH" "" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${name}/*.cpp")
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${name}/*.cpp"
+    "${PROJECT_SOURCE_DIR}/src/${name}/*/*.cpp")
   add_library(neap_${name} OBJECT ${sources})
   target_compile_features(neap_${name} PUBLIC cxx_std_20)
   target_compile_definitions(neap_${name} PRIVATE neap_EXPORTS)

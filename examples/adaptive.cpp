@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Checkpoints as many layers as it must for the forward to end below a threshold, the cheapest bytes first.
+// Checkpoints as many layers as needed to end the forward below a threshold of memory. It takes the
+// layers with the cheapest bytes first.
 #include <neap/neap.h>
 #include <torch/torch.h>
 
@@ -28,7 +29,7 @@ int main() {
               << " of " << adaptive.decisions().size() << " layers checkpointed\n";
   }
 
-  // In a loop of your own, by the rule of the slides; 1 MB is little.
+  // In your own loop, by the rule of the slides. 1 MB is a low threshold.
   neap::AdaptiveCheckpointing by_hand(/*memory_threshold_mb=*/1);
   auto y = x;
   for (std::size_t i = 0; i < layers.size(); ++i) {

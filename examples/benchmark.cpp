@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plain, checkpointed and inside a budget, side by side: peaks, times in turn, and whether the bits are equal.
+// Compares plain, checkpointed and budgeted training side by side: peaks, times in turn, and
+// whether the bits are equal.
 #include <neap/analysis.h>
 #include <neap/models.h>
 #include <neap/neap.h>
@@ -22,7 +23,7 @@ int main() {
   std::cout << result.text();
   std::ofstream("benchmark_peaks.svg") << result.svg(neap::analysis::Quantity::Peak);
 
-  const auto& plain = result.rows[3].step;  // of the larger batch
+  const auto& plain = result.rows[3].step;  // for the larger batch
   const auto& checkpointed = result.rows[4].step;
   std::cout << "less memory when checkpointed: "
             << (checkpointed.peak_live < plain.peak_live ? "yes" : "no") << '\n';

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint() around each layer: what the layers compute inside is dropped and made again in the backward.
+// checkpoint() around each layer: what a layer computes inside is evicted, and made again in the
+// backward.
 #include <neap/neap.h>
 #include <torch/torch.h>
 
@@ -29,6 +30,6 @@ int main() {
   torch::nn::Sequential model(torch::nn::Linear(128, 128), torch::nn::ReLU(),
                               torch::nn::Linear(128, 128), torch::nn::ReLU());
   auto z = neap::checkpoint_sequential(model, /*segments=*/2, torch::randn({512, 128}));
-  z = neap::checkpoint(model, z);  // modules go in as they are, a Sequential too
+  z = neap::checkpoint(model, z);  // takes modules as they are, also a Sequential
   z.sum().backward();
 }

@@ -1,13 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Linear layers checkpointed by segments, and a list of layers of your own.
+// Linear layers that are checkpointed in segments, and a list of your own layers.
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
 
 #include <iostream>
 
-// A training step; prints what stays between forward and backward, and the peak, above what was there before.
+// Runs a training step. Prints the bytes that stay between forward and backward, and the peak. Both
+// are above what was there before.
 template <class Model>
 double step(const char* name, Model& model, const at::Tensor& x) {
   torch::optim::SGD optimizer(model->parameters(), 0.01);

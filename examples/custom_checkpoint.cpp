@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a checkpoint keeps: by operator, by layer, by the place in the source, by tensor, and by what fits into a room.
+// Chooses what a checkpoint keeps: by operator, by layer, by place in the source, by tensor, and by
+// a memory limit.
 #include <neap/neap.h>
 #include <torch/torch.h>
 
@@ -9,7 +10,7 @@
 
 namespace {
 
-// What is evicted when the region closes, and what its backward replays.
+// Prints what is evicted when the region closes, and what its backward replays.
 void show(const std::string& what, const neap::CheckpointOptions& options,
           const std::function<at::Tensor(at::Tensor)>& fn, const at::Tensor& x) {
   neap::Scope scope;
@@ -30,7 +31,7 @@ int main() {
     model->push_back(torch::nn::Linear(128, 128));
     model->push_back(torch::nn::GELU());
   }
-  neap::name(model, "net.");  // layers are known as net.0, net.2, ...
+  neap::name_layers(model, "net.");  // the layers are known as net.0, net.2, ...
   const auto x = torch::randn({256, 128}, torch::requires_grad());
   const auto forward = [&](torch::Tensor in) { return model->forward(in); };
 
@@ -41,7 +42,7 @@ int main() {
   show(
       "a part of the source kept", {},
       [](torch::Tensor in) {
-        const auto a = neap::keep([&] { return in.tanh().exp(); });
+        const auto a = neap::keep_results([&] { return in.tanh().exp(); });
         return a.sin().exp().cos();
       },
       x);
@@ -49,7 +50,7 @@ int main() {
       "one tensor kept", {},
       [](torch::Tensor in) {
         const auto a = in.tanh();
-        neap::tag(a, neap::CheckpointPolicy::MustSave);
+        neap::set_checkpoint_policy(a, neap::CheckpointPolicy::MustSave);
         return a.exp().sin().exp();
       },
       x);

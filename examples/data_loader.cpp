@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A loader feeds a small model inside a budget. The sequence of batches is the same for any number of workers, so all lines
-// but the last two are the same in each run.
+// A loader feeds a small model inside a budget. The batches come in the same order for any number
+// of workers, so all lines except the last two are the same in each run.
 #include <neap/data.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
@@ -42,7 +42,7 @@ int main() {
   std::cout << (peak <= options.budget->count() ? "inside" : "above") << " the budget of "
             << options.budget->text() << '\n';
 
-  // Another loader goes on where this one is after the first batch of an epoch.
+  // Another loader continues where this one is, after the first batch of an epoch.
   const auto batch = loader.next();
   neap::MemoryEfficientDataLoader resumed(splits.training, 128, {.workers = 0, .shuffle = true});
   resumed.restore(loader.state());

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What LibTorch holds in each phase of training: exact peaks, also of phases inside of others, by category, on the CPU.
+// What LibTorch holds on the CPU in each phase of training, by category, with exact peaks. Phases
+// can be nested.
 #include <neap/analysis.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
@@ -24,7 +25,7 @@ int main() {
     optimizer.zero_grad();
     torch::Tensor loss;
     {
-      const auto [allocated, cached] = tracker.track_memory("forward");  // bytes when it begins
+      const auto [allocated, cached] = tracker.track_memory("forward");  // bytes at its beginning
       if (step == 0) std::cout << allocated << " bytes live, " << cached << " cached\n";
       loss = torch::cross_entropy_loss(model->forward(x), y);
     }

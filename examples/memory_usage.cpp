@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a training step holds, by layer: measured by a traced step, and estimated by shapes without running anything.
+// What a training step holds, by layer: measured with a traced step, and estimated from shapes
+// without running anything.
 #include <neap/analysis.h>
 #include <neap/neap.h>
 #include <neap/nn.h>

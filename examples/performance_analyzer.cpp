@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Time and memory of a model by batch size inside a budget, and the largest batch that trains there.
+// Time and memory of a model inside a budget, by batch size, and the largest batch that trains
+// there.
 #include <neap/analysis.h>
 #include <neap/neap.h>
 #include <neap/nn.h>

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The residual network of the slides with its blocks under checkpoints; and a ResNet-18 with torchvision's names.
+// The residual network of the slides with checkpointed blocks, and a ResNet-18 with torchvision's
+// names.
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <torch/torch.h>

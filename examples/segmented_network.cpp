@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Layers of falling widths in three segments: the wide ones lie inside of one, where they are freed. As many segments as layers would
-// free nothing.
+// Layers of falling widths in three segments. The wide layers are inside of a segment, so they are
+// freed. With as many segments as layers, nothing would be freed.
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
@@ -21,7 +21,7 @@ int main() {
 
   const at::Tensor pictures = torch::randn({64, 1, 28, 28}), labels = torch::randint(10, {64});
   torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.1));
-  neap::Scope scope;  // counts
+  neap::Scope scope;  // for its counts
   double first = 0, last = 0;
   for (int step = 0; step < 20; ++step) {
     const at::Tensor loss = torch::cross_entropy_loss(model->forward(pictures), labels);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Three layers, the middle one under a checkpoint: for one small layer that saves nothing, and this shows it.
+// Three layers, the middle one with a checkpoint. For one small layer that saves nothing, as the
+// output shows.
 #include <neap/neap.h>
 #include <torch/torch.h>
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// MemoryEfficientTrainer: groups of micro-batches inside a budget. The data end with a short group, which counts as it should.
+// MemoryEfficientTrainer: groups of micro-batches inside a budget. The data ends with a shorter
+// group, which gets the right weight.
 #include <neap/neap.h>
 #include <neap/train.h>
 #include <torch/torch.h>
@@ -14,7 +15,8 @@ int main() {
   at::set_num_threads(1);
   torch::manual_seed(1);
 
-  // Points in 64 dimensions, and the side of a plane on which each lies: 13 micro-batches of 128, and one of 40.
+  // Points in 64 dimensions, and the side of a plane on which each lies. They make 13 micro-batches
+  // of 128, and one of 40.
   constexpr std::int64_t kRows = 13 * 128 + 40;
   const auto points = torch::randn({kRows, 64}), plane = torch::randn({64});
   const auto sides = points.mv(plane).gt(0).to(torch::kLong);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A transformer whose attention and feed-forward are checkpointed each, with the weights of LibTorch's own layer.
+// A transformer whose attention and feed-forward are checkpointed separately, with the weights of
+// LibTorch's own layer.
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <torch/torch.h>
@@ -9,11 +10,12 @@
 #include <limits>
 #include <vector>
 
-// Gradients of all parameters by the same random numbers; prints the peak above what was there before.
+// Returns the gradients of all parameters, always with the same random numbers. Prints the peak
+// above what was there before.
 template <class Layer>
 std::vector<at::Tensor> gradients(const char* name, Layer& layer, const at::Tensor& x,
                                   const at::Tensor& mask) {
-  torch::manual_seed(2);  // dropout
+  torch::manual_seed(2);  // seeds dropout
   neap::memory::reset_peak();
   const std::int64_t before = neap::memory::usage().live;
   layer->forward(x, mask).square().mean().backward();
@@ -47,7 +49,7 @@ int main() {
   for (std::size_t i = 0; same && i < found.size(); ++i) same = expected[i].equal(found[i]);
   std::cout << "same gradients: " << (same ? "yes" : "no") << '\n';
 
-  // What LibTorch's layer in C++ does not have: the norm first, and batches first.
+  // LibTorch's layer in C++ has neither norm first nor batch first.
   neap::CheckpointedTransformerLayer layer(
       64, 4,
       neap::nn::TransformerLayerOptions{

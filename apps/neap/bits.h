@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What to say when steps that should have equal bits do not.
+// What to report when steps that should have equal bits differ.
 #pragma once
 
 #include <neap/train.h>
@@ -11,8 +11,10 @@
 
 namespace neap::app {
 
-// Empty where the two are equal; else the first difference. Whether it is neap's is seen by comparing `plain` with
-// `plain_again`, the plain steps once more up to this one, which is asked for only then. `step`: from 0.
+// Describes the first difference. Empty: the states are equal. For a difference, this asks for
+// `plain_again`, the state after a second run of the plain steps up to this one. Comparing it with
+// `plain` tells whether plain LibTorch differs from itself, or neap from plain LibTorch. `step`
+// counts from 0.
 std::string bits_differ(std::int64_t step, const train::State& plain, const train::State& inside,
                         const std::function<train::State()>& plain_again);
 

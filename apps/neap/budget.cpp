@@ -28,7 +28,7 @@ Bytes automatic_budget() {
   return Bytes(budget);
 }
 
-// The first rows of each part of the batch.
+// Runs a plain step on the first rows of each part of the batch.
 train::PlainStep measure(const Task& task, const train::MicroBatch& batch, std::int64_t rows,
                          std::int64_t accumulate) {
   Job job = task.make_job();
@@ -36,7 +36,7 @@ train::PlainStep measure(const Task& task, const train::MicroBatch& batch, std::
                               batch.y.narrow(0, 0, rows * accumulate), accumulate);
 }
 
-// By shapes alone; absent where layers are not known.
+// The need by shapes alone. Absent when the layers are not known.
 std::optional<std::int64_t> estimate(const Task& task, std::int64_t rows) {
   try {
     const train::Model model = task.make_model();
@@ -76,9 +76,10 @@ std::string why_too_large(const std::optional<Bytes>& budget) {
 
 PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate) {
   memory::trim();
-  const std::int64_t rows = batch.y.size(0) / accumulate;  // of a part
+  const std::int64_t rows = batch.y.size(0) / accumulate;  // of one part
   const std::int64_t left = machine::memory().left();
-  // Beside what LibTorch holds the process grows too, and what an estimate says may be too low by some percent.
+  // The process also grows beside what LibTorch holds, and an estimate may be some percent too low.
+  // So a fifth stays free.
   const auto fits = [left](std::int64_t bytes) { return bytes <= left - left / 5; };
   const auto whole = [&] {
     Job job = task.make_job();
@@ -97,7 +98,7 @@ PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int6
                  need + ", and " + memory_left_text() +
                  " are left: a share of it cannot be measured; name --budget in bytes, or auto");
   };
-  if (more >= rows) {  // there is nothing smaller to learn from
+  if (more >= rows) {  // no smaller step can be run
     if (estimated) refuse(Bytes(*estimated).text());
     return whole();
   }
@@ -121,9 +122,10 @@ PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int6
 }
 
 bool plan_first_steps(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate) {
-  if (machine::memory().left() == 0) return false;  // not known
+  if (machine::memory().left() == 0) return false;  // it is not known what is left
   try {
-    return plain_need(task, batch, accumulate).note.empty();  // measuring watches
+    // The planner has watched whole plain steps only when there is no note.
+    return plain_need(task, batch, accumulate).note.empty();
   } catch (const NoRoom&) {
     return false;
   } catch (const BudgetExceeded&) {

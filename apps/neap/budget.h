@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Budgets as the command line names them, and what there is of memory for them.
+// Budgets as the command line names them, and the memory that is left for them.
 #pragma once
 
 #include "job.h"
@@ -9,35 +9,41 @@
 
 namespace neap::app {
 
-// The value of an option: as train::Budget, or auto: what the machine, or the container around, leaves, less a tenth of it and
-// 64 MiB at least: for libraries, threads, and whatever else grows meanwhile.
-// Throws: UsageError; Error where nothing is left, or where it cannot be known.
+// Parses the value of an option: what train::Budget takes, or auto. auto is what the machine, or
+// the container around it, leaves, less the larger of a tenth of it and 64 MiB. That margin is for
+// libraries, threads, and whatever else grows in the meantime. Throws: UsageError. Throws: Error
+// when nothing is left, or when it is not known what is left.
 train::Budget parse_budget(const std::string& text, const char* option = "--budget");
 
-// What is wrong with a budget that is larger than what is left; empty: nothing.
+// Returns a warning for a budget that is larger than what is left. Empty: it is not.
 std::string why_too_large(const std::optional<Bytes>& budget);
 
-// What is left, for people: "1.2 GiB of the container's 1.5 GiB".
+// The memory that is left, for people: "1.2 GiB of the container's 1.5 GiB".
 std::string memory_left_text();
 
-// What a plain step needs on `batch`, measured by a job of its own, which changes nothing.
+// What a plain step on `batch` needs. It is measured with a model and optimizer of its own, so the
+// training is not changed.
 struct PlainNeed {
-  train::PlainStep step;  // 0 ms where it was not run whole
-  std::string note = {};  // how it is known, where it was not run whole
+  train::PlainStep step;  // 0 ms when the step was not run whole
+  std::string note = {};  // how the need is known when the step was not run whole
 };
-// Nothing runs out: where a whole step may not fit (by shapes, or where the layers are not known), smaller ones are run first;
-// where it does not, its need is worked out from theirs.
-// Throws: NoRoom where not even the smaller ones fit; what the steps throw.
+// Not even the smaller steps of plain_need() fit.
 class NoRoom : public Error {
  public:
   using Error::Error;
 };
+// Measures a plain step without running out of memory. A whole step may not fit, by an estimate
+// from shapes, or because the layers are not known. Then smaller steps are run first. If the whole
+// step does not fit by their measure, its need is computed from theirs. Throws: NoRoom when not
+// even the smaller steps fit; what the steps throw.
 PlainNeed plain_need(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate = 1);
 
-// A first step can be refused where a plan of it fits, and all that a plan needs is known before its update: watches plain steps of
-// `batch`, so that a training that begins again follows a plan from its first step on. The first two steps are of two kinds.
+// An online first step can be refused although a plan of it would fit. All that a plan needs is
+// known before the first update. So this watches plain steps of `batch`, and a training that begins
+// again follows a plan from its first step on. The first two steps are of two kinds.
 inline constexpr std::int64_t kFirstSteps = 2;
-// False: whole plain steps have no room, or it is not known. Throws: what the steps throw else.
+// Returns false when whole plain steps have no room, or when it is not known what is left. Throws:
+// any other exception of the steps.
 bool plan_first_steps(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate);
 
 }  // namespace neap::app

@@ -17,11 +17,11 @@ namespace {
 using plugin::Definition;
 using plugin::Samples;
 
-constexpr std::int64_t kBytes = 256;  // what a token of a language model of bytes may be
+constexpr std::int64_t kBytes = 256;  // different tokens of a language model that reads bytes
 constexpr std::int64_t kPatch = 4;
 const Samples kPictures{.shape = {3, 32, 32}, .classes = 10};
 
-// The models' blocks are public so that a program can put a checkpoint around each.
+// Runs each block under a checkpoint. The models' blocks are public, so that a program can do this.
 template <class Holder>
 train::Model by_block(Holder model, bool use_checkpoint) {
   if (!use_checkpoint) return model;
@@ -108,7 +108,7 @@ train::Model gpt(const Samples& samples, bool use_checkpoint) {
                   use_checkpoint);
 }
 
-// scores: (B, T, classes); labels: (B, T). The mean over all tokens.
+// Scores have sizes (B, T, classes), labels (B, T). Returns the mean over all tokens.
 at::Tensor cross_entropy_of_tokens(const at::Tensor& scores, const at::Tensor& labels) {
   return torch::cross_entropy_loss(scores.flatten(0, 1), labels.flatten());
 }

@@ -9,7 +9,7 @@
 
 namespace neap::app {
 
-// name: mlp, resnet, transformer or gpt.
+// `name`: mlp, resnet, transformer or gpt.
 plugin::Definition built_in_model(const std::string& name);
 
 }  // namespace neap::app

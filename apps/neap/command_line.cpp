@@ -21,7 +21,7 @@ namespace {
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
 
-// Empty when it is one, else what is wrong; as CLI11 wants it.
+// A CLI11 check: returns an empty text for a model, or else what is wrong.
 std::string check_model(std::string& name) {
   if (names_library(name)) return {};
   std::string wrong = CLI::IsMember(kModels)(name);
@@ -101,7 +101,8 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
-// The first word that stands where a command or an option should, and is none, with the nearest one that is. Empty: there is none.
+// Describes the first word that should be a command or an option and is neither, with the nearest
+// one that exists. Empty: there is no such word.
 std::string what_is_unknown(CLI::App& app, int argc, char** argv) {
   const CLI::App* command = nullptr;
   const std::vector<CLI::App*> commands = app.get_subcommands({});
@@ -130,7 +131,8 @@ std::string what_is_unknown(CLI::App& app, int argc, char** argv) {
   return {};
 }
 
-// CLI11 leaves them out: 8,,16 would be two batches, and a mistyped third one lost.
+// CLI11 ignores empty items. So 8,,16 would be two batches, and the loss of a mistyped third one
+// would go unseen.
 void refuse_empty_items(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -149,7 +151,7 @@ void refuse_empty_items(int argc, char** argv) {
 bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
   std::error_code error;
   if (std::filesystem::equivalent(a, b, error)) {
-    return std::filesystem::is_regular_file(a, error);  // all may go to /dev/null
+    return std::filesystem::is_regular_file(a, error);  // several outputs may go to /dev/null
   }
   return std::filesystem::weakly_canonical(std::filesystem::absolute(a), error) ==
              std::filesystem::weakly_canonical(std::filesystem::absolute(b), error) &&

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the user asked for: options, and the TOML file that --config names. No LibTorch here.
+// What the user asked for: options of the command line, and the TOML file of --config. No LibTorch
+// here.
 #pragma once
 
 #include <neap/base.h>
@@ -12,18 +13,18 @@
 
 namespace neap::app {
 
-// Wrong use: a message, and exit code 2.
+// The command was used wrongly. The message is printed, and the exit code is 2.
 class UsageError : public Error {
  public:
   using Error::Error;
 };
 
-// Samples a step where neither the user nor the model says how many.
+// Batch sizes for when neither the user nor the model gives one.
 inline constexpr std::int64_t kTrainingBatch = 128;
 inline constexpr std::int64_t kVerifyingBatch = 32;
 inline constexpr std::int64_t kTracingBatch = 32;
 
-// What all commands that train share.
+// Options of all commands that train.
 struct RunOptions {
   std::string model = "resnet";  // or the path of a library, see names_library()
   std::string optimizer;         // empty: the model's, or adamw
@@ -36,7 +37,7 @@ struct RunOptions {
 
 struct TrainingOptions : RunOptions {
   std::string data;  // see data::open(); empty: the model's own batches, or fashion-mnist
-  std::int64_t batch_size = 0;  // 0: the model's, or the command's
+  std::int64_t batch_size = 0;  // 0: the model's, or the command's default
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs
   std::int64_t accumulate = 1;
@@ -47,7 +48,7 @@ struct TrainingOptions : RunOptions {
   bool quiet = false;
 };
 
-// Of analyze, bench and max-batch.
+// Options of analyze, bench and max-batch.
 struct MeasuringOptions : RunOptions {
   std::vector<std::int64_t> input;  // of a sample; empty: the model's own
   std::vector<std::int64_t> batch_sizes = {8, 16, 32};
@@ -60,17 +61,18 @@ struct MeasuringOptions : RunOptions {
 
 struct TracingOptions : RunOptions {
   std::vector<std::int64_t> input;  // of a sample; empty: the model's own
-  std::int64_t batch_size = 0;      // 0: the model's, or the command's
+  std::int64_t batch_size = 0;      // 0: the model's, or the command's default
   std::int64_t repetitions = 3;
   std::string out;  // a file; -: standard output; empty: none
 };
 
-// One of `file` and `model` is empty, and one of `budget`, `frontier` and `smallest` is meant: see check_plan().
+// One of `file` and `model` is empty. One of `budget`, `frontier` and `smallest` is used: see
+// check_plan().
 struct PlanOptions : TracingOptions {
   std::string file;  // a trace
   bool frontier = false;
   bool smallest = false;
-  bool format_rules = false;  // not the engine's
+  bool format_rules = false;  // count by the rules of the format, not by the engine's
   std::int64_t points = 20;
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
@@ -84,7 +86,7 @@ struct CommandLine {
   MeasuringOptions measuring;
   TracingOptions tracing;
   PlanOptions planning;
-  int exit_code = 0;  // when there is no command: help was shown, or the use was wrong
+  int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {
     if (command == Command::Train || command == Command::Verify) return training.threads;
@@ -93,10 +95,10 @@ struct CommandLine {
   }
 };
 
-// Prints help and mistakes itself.
+// Also prints help, and messages about wrong use.
 CommandLine parse_command_line(int argc, char** argv);
 
-// Whether --model names a library with a model of the user's own: a path with a slash, or FILE.so.
+// True when --model names a library with the user's own model: a path with a slash, or FILE.so.
 bool names_library(const std::string& model);
 // sgd, adam, adamw.
 bool is_optimizer(const std::string& name);

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The options of each command, as CLI11 wants them. command_line.cpp puts them together.
+// The options of each command, for CLI11. command_line.cpp combines them.
 #pragma once
 
 #include "command_line.h"
@@ -13,9 +13,10 @@
 
 namespace neap::app {
 
-// --model, --optimizer, --seed, --threads; shown with the defaults that `options` has.
+// Adds --model, --optimizer, --seed and --threads. The help shows the values in `options` as
+// defaults.
 void add_run_options(CLI::App& command, RunOptions& options);
-// --input.
+// Adds --input.
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input);
 
 CLI::App* add_analyze(CLI::App& app, MeasuringOptions& options);
@@ -23,15 +24,15 @@ CLI::App* add_bench(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_trace(CLI::App& app, TracingOptions& options);
 CLI::App* add_plan(CLI::App& app, PlanOptions& options);
-// Throws: UsageError when what was named does not go together.
+// Throws: UsageError when the given options do not go together.
 void check_plan(const CLI::App& command, const PlanOptions& options);
 
-// Of an option that names a file.
+// The file that an option names.
 struct NamedFile {
   const char* option;
   const std::string& path;  // empty: none
 };
-// Throws: UsageError when one file would be written over another, or over what is read.
+// Throws: UsageError when one file would overwrite another one, or one that is read.
 void check_files_differ(const std::vector<NamedFile>& files);
 
 }  // namespace neap::app

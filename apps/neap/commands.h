@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// One function a command. Each returns the exit code; what it throws becomes a message and exit code 1.
+// One function per command. Each returns the exit code. If it throws, main() prints the message and
+// exits with code 1.
 #pragma once
 
 #include "command_line.h"

@@ -46,7 +46,7 @@ void read_config(CLI::App& command, const std::string& path) {
     } else if (value.is_integer() || value.is_floating_point() || value.is_boolean()) {
       value.visit([&](const auto& node) {
         if constexpr (toml::is_integer<decltype(node)> || toml::is_floating_point<decltype(node)>) {
-          // All digits: a rate of the file is the rate of the command line.
+          // All digits, so that a rate in the file equals the same rate on the command line.
           std::array<char, 32> digits{};
           const auto [end, error] =
               std::to_chars(digits.data(), digits.data() + digits.size(), node.get());

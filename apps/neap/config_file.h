@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The TOML file that --config names.
+// Reads the TOML file that --config names.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,7 +9,7 @@
 
 namespace neap::app {
 
-// Its keys are the long options of `command`; what the command line names stays as it is.
+// The keys of the file are the long options of `command`. Options on the command line win.
 // Throws: UsageError, with file and line.
 void read_config(CLI::App& command, const std::string& path);
 

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap doctor: what neap found here, and whether its promise holds.
+// neap doctor: reports what neap found on this machine, and tests that its bits are equal here.
 #include "bits.h"
 #include "commands.h"
 
@@ -39,7 +39,8 @@ std::string library_path() {
   return info.dli_fname;
 }
 
-// A small network with dropout and BatchNorm, plain and at about half of its activations.
+// Trains a small network with dropout and BatchNorm, plain and with room for about half of its
+// activations, and compares the bits.
 std::string self_test() {
   std::int64_t replays = 0;
   const auto run = [&](bool plain) {

@@ -14,7 +14,7 @@
 namespace neap::app {
 namespace {
 
-// The first steps bring pages, caches and a plan to where a training has them.
+// The first steps fault in pages, fill caches and make a plan, so their times are left out.
 constexpr std::size_t kWarmUp = 10;
 
 std::int64_t max_rss_bytes() {
@@ -109,7 +109,7 @@ void History::end_by_exception() {
   }
 }
 
-// The last steps' mean: one batch says little.
+// The mean of the last steps, because the loss of one batch says little.
 double History::loss() const {
   const std::size_t count = std::min<std::size_t>(losses.size(), 50);
   if (count == 0) return std::nan("");
@@ -127,7 +127,7 @@ double History::median_ms(std::size_t from) const {
   return *middle;
 }
 
-// Absent where too few steps were run to say it.
+// Absent when there were too few steps to compare.
 std::optional<double> History::against_plain() const {
   if (!plain || plain->milliseconds <= 0 || milliseconds.size() < 2 * kWarmUp) return std::nullopt;
   return median_ms(kWarmUp) / plain->milliseconds;

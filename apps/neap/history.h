@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What happened in a training, and the summary that is made of it, however the training ended.
+// Records what happened in a training, and makes a summary of it for every ending.
 #pragma once
 
 #include <neap/train.h>
@@ -32,16 +32,16 @@ struct History {
   std::int64_t planned_steps = 0;
   std::int64_t planning_ns = 0;
   std::string plan_note = {};  // of the last step
-  std::string rule_note = {};  // of the last step in which regions had a say
+  std::string rule_note = {};  // of the last step with a note
   std::int64_t peak_bytes = 0;
   std::vector<double> milliseconds;
   std::vector<double> losses;
   std::optional<double> accuracy;
   Ending ending = Ending::Done;
-  std::string reason = {};  // why it ended early, as the error said it; empty: it did not
+  std::string reason = {};  // why it ended early, in the words of the error; empty: it did not
 
   void add(const train::StepResult& step);
-  // What ended it. REQUIRES: called in a handler of what was thrown.
+  // Sets the ending. REQUIRES: called in a handler, for the exception that is being handled.
   void end_by_exception();
 
   [[nodiscard]] nlohmann::json summary() const;
@@ -53,9 +53,9 @@ struct History {
   [[nodiscard]] std::optional<double> against_plain() const;
 };
 
-// NaN and infinity have no JSON; they become null.
+// Returns null for NaN and infinity, because JSON cannot express them.
 nlohmann::json number(double value);
-// Empty: there is none; it becomes null.
+// Returns null for an empty text.
 nlohmann::json text_or_null(const std::string& text);
 
 }  // namespace neap::app

@@ -40,7 +40,7 @@ plugin::Definition find_model(const std::string& name) {
   return names_library(name) ? load_own_model(name) : built_in_model(name);
 }
 
-Policy parse_policy(const TrainingOptions& options) {
+PlanMode parse_policy(const TrainingOptions& options) {
   const std::string& text = options.policy;
   if (text == "planned") return Planned{.cache = options.plan_cache};
   if (!options.plan_cache.empty()) {
@@ -176,7 +176,7 @@ train::MicroBatch Task::batch_of_step(std::int64_t rows, std::int64_t step) cons
 }
 
 std::string Task::name_of_step(std::int64_t rows) const {
-  // Of a library the name only: where it lies is nobody else's business.
+  // For a library only the file name, because its folder concerns nobody else.
   return std::filesystem::path(options_.model).filename().string() + " " + text_of(samples_) +
          " batch " + std::to_string(rows) + " " + optimizer_name();
 }

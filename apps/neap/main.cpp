@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap: train inside a memory budget, prove that the bits are the same, measure what training takes, trace a step and plan it,
-// say whether this machine is fit for it.
+// neap: trains inside a memory budget, proves that the bits are equal, measures what training
+// takes, traces and plans a step, and checks whether neap works on this machine.
 #include "command_line.h"
 #include "commands.h"
 
@@ -21,7 +21,8 @@ std::atomic<bool> stop_requested{false};
 
 namespace {
 
-// The first Ctrl-C ends the run after the operator under way, with a summary; the second ends the process.
+// The first Ctrl-C stops the run before the next operator, with a summary. The second one ends the
+// process.
 void on_interrupt(int signal) {
   stop_requested.store(true);
   neap::interrupt();
@@ -33,11 +34,12 @@ int run(const CommandLine& line) {
   std::optional<Sibling> sibling;
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error that write reports
-  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that grows too large
-  if (line.command == Command::Verify) sibling.emplace();  // before LibTorch has threads
+  std::signal(SIGPIPE, SIG_IGN);  // then write() reports a closed pipe as an error
+  std::signal(SIGXFSZ, SIG_IGN);  // and a file that grows too large
+  if (line.command == Command::Verify) sibling.emplace();  // before LibTorch starts threads
   neap::install();
-  // Called in any case: it switches off that MKL takes fewer threads when it likes, and a sum by fewer threads has other bits.
+  // Always called: it keeps MKL from choosing a smaller number of threads by itself, because a sum
+  // by fewer threads has other bits.
   at::set_num_threads(line.threads() > 0 ? static_cast<int>(line.threads())
                                          : at::get_num_threads());
   if (sibling && sibling->is_second()) {

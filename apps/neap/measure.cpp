@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap analyze, neap bench, neap max-batch: what training a model takes, measured without data.
+// neap analyze, neap bench, neap max-batch: measure what training a model takes, without data.
 #include "budget.h"
 #include "commands.h"
 #include "values.h"
@@ -44,8 +44,8 @@ void warn_if_too_large(const std::optional<Bytes>& budget) {
   if (!warning.empty()) say(warning);
 }
 
-// A share is one of what a plain step of the largest batch needs. No other model may be there: it would count as what stays
-// between steps.
+// A share is a share of what a plain step of the largest batch needs. REQUIRES: no other model
+// exists, because its bytes would count as what stays between steps.
 std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task) {
   const train::Budget wanted = parse_budget(options.budget);
   train::PlainStep plain{};
@@ -76,7 +76,7 @@ void show(const Result& result, const MeasuringOptions& options, Output& output)
 int analyze(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
   const analysis::TrainingOptions training = training_of(options, task);
-  (void)task.make_model();  // refuses samples before make_batch gets them
+  (void)task.make_model();  // refuses bad samples before make_batch() is called
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
   const std::optional<Bytes> budget = budget_of(options, task);
   torch::manual_seed(training.seed);
@@ -101,7 +101,7 @@ int analyze(const MeasuringOptions& options, Output& output) {
 
 int bench(const MeasuringOptions& options, Output& output) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
-  (void)task.make_model();  // refuses samples before make_batch gets them
+  (void)task.make_model();  // refuses bad samples before make_batch() is called
   std::vector<std::string> budgets = options.budgets;
   for (std::string& text : budgets) {
     const train::Budget budget = parse_budget(text, "--budgets");

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a person or a program reads: lines, JSON, tables, files. No LibTorch here.
+// Output for people and programs: lines, JSON, tables, files. No LibTorch here.
 #pragma once
 
 #include <neap/machine.h>
@@ -17,31 +17,32 @@
 
 namespace neap::app {
 
-// Text of any origin, as the label of a trace or the name of a file, fit for a terminal: what would move its cursor or ring its
-// bell is written as \x1b.
+// Makes a text from outside, such as the label of a trace or a file name, safe for a terminal.
+// Characters that would move the cursor or ring the bell are written as \x1b.
 std::string printable(const std::string& text);
 
-// A line for people on standard error.
+// Writes a line for people to standard error.
 void say(const std::string& text);
 
-// Writes lines to standard output and notices when they do not arrive.
+// Writes to standard output, and reports when the output cannot be written.
 class Output {
  public:
   // All throw Error when standard output cannot be written (a full disk, a closed pipe).
   void line(const std::string& text) { this->text(printable(text) + '\n'); }
-  void text(const std::string& whole);  // as it is
+  void text(const std::string& whole);  // writes the text unchanged
   template <class Json>
   void json(const Json& object) {
-    // Names of files may be any bytes; JSON is UTF-8.
+    // File names may have any bytes, but JSON is UTF-8.
     text(object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
   }
 };
 
-// A file that an option names. It is asked for before anything is measured, so that a wrong path costs no minutes; what stood
-// there stays until all of the new one is written.
+// A file that an option names. Its path is checked before anything is measured, so that a wrong
+// path is reported at once. An older file at the path stays until the new one is complete.
 class ReportFile {
  public:
-  // An empty path: none. Throws: Error, with option, path and reason, when it cannot be written.
+  // An empty path means no file. Throws: Error, with option, path and reason, when the file cannot
+  // be written.
   ReportFile(std::string option, const std::filesystem::path& path);
   // Throws: as above.
   void write(const std::function<void(std::ostream& out)>& content);
@@ -52,7 +53,7 @@ class ReportFile {
 };
 
 using Row = std::pair<std::string, std::string>;
-// Names left, values right, in two columns.
+// Two columns: names to the left, values to the right.
 std::string table(const std::vector<Row>& rows);
 
 // printf for one number: format_number("%.1f", x).

@@ -35,7 +35,8 @@ std::string content_of(const std::string& path) {
   return content;
 }
 
-// Whether all that is to be loaded is in the file: the dynamic linker does not look, and dies of a signal.
+// True when the file has all bytes that the dynamic linker will load. The linker does not check
+// this, and would die by a signal.
 bool is_whole_library(const std::string& content) {
   Elf64_Ehdr header;
   if (content.size() < sizeof header) return false;
@@ -52,10 +53,11 @@ bool is_whole_library(const std::string& content) {
   return true;
 }
 
-// By the file alone: a library of another LibTorch may not even survive its own initialization.
+// Looks at the file only, because a library of another LibTorch may crash when it initializes
+// itself.
 void check_built_with_ours(const std::string& path) {
   const std::string content = content_of(path);
-  if (!content.starts_with("\177ELF\2")) {  // of 64 bits
+  if (!content.starts_with("\177ELF\2")) {  // an ELF file of 64 bits
     refuse(path,
            "is no shared library of this machine; build one with NEAP_MODEL, see neap/plugin.h");
   }
@@ -79,7 +81,7 @@ void check_built_with_ours(const std::string& path) {
 
 plugin::Definition load_own_model(const std::string& path) {
   check_built_with_ours(path);
-  // Absolute: a bare name would be looked for in the system's folders.
+  // Absolute, because a bare name would be searched for in the system's folders.
   void* const library = dlopen(std::filesystem::absolute(path).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     refuse(path, std::string("cannot be loaded: ") + dlerror() + "; link it with what it needs");

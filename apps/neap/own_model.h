@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Models of libraries that users name: see neap/plugin.h.
+// Loads models from libraries of users: see neap/plugin.h.
 #pragma once
 
 #include <neap/plugin.h>
@@ -13,12 +13,13 @@
 
 namespace neap::app {
 
-// Loads the library, for the rest of the process. Its code runs only when it was built with this neap and this LibTorch.
-// Throws: Error with the path and the reason: unreadable, no library, no NEAP_MODEL, another version, unresolved symbols.
+// Loads the library for the rest of the process. Its code runs only if it was built with this neap
+// and this LibTorch. Throws: Error with the path and the reason: the file is unreadable, is no
+// library, has no NEAP_MODEL, was built for another version, or has unresolved symbols.
 plugin::Definition load_own_model(const std::string& path);
 
-// Returns what call() returns, which runs code of a library. Its exceptions come out with `where`, but for those of neap, which
-// say enough.
+// Calls `call`, which runs code of a library, and returns its result. Exceptions of the library get
+// `where` as a prefix. Those of neap do not, because they already say enough.
 template <class Call>
 auto at_library(const std::string& where, const Call& call) {
   try {

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap plan: what a traced step frees and makes again inside a budget, and what each budget costs.
+// neap plan: shows what a traced step frees and reruns inside a budget, and what each budget costs.
 #include "commands.h"
 #include "trace.h"
 #include "values.h"
@@ -22,7 +22,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Bytes, or a share of what the plain step needs above what is there before it.
+// A number of bytes, or a share of what the plain step needs beyond what is there before it.
 using Wanted = std::variant<Bytes, double>;
 
 Wanted parse_wanted(const std::string& text) {
@@ -51,7 +51,7 @@ std::string percent(std::int64_t part, std::int64_t whole) {
   return format_number("%.2f %%", 100 * share);
 }
 
-// Time on top of the plain step's.
+// The additional time, as a share of the plain step's and in milliseconds.
 std::string extra(std::int64_t ns, std::int64_t plain_ns) {
   return percent(ns, plain_ns) + ", " + milliseconds(ns);
 }
@@ -62,7 +62,7 @@ class Planning {
     search_.seed = static_cast<std::uint64_t>(options.seed);
     search_.followable = !options.format_rules;
     if (options.time_limit_seconds) {
-      // At most a year: beyond, milliseconds would not fit.
+      // At most a year, because a longer time in milliseconds would not fit.
       const double seconds = std::min(*options.time_limit_seconds, 3.2e7);
       search_.time_limit = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * seconds));
     }
@@ -74,8 +74,8 @@ class Planning {
     const bool to_output = options_.out == "-";
     ReportFile out("-o", to_output ? "" : options_.out);
     ReportFile csv("--csv", options_.csv), svg("--svg", options_.svg);
-    trace_ = options_.file.empty() ? trace_step(options_) : graph::read_trace(options_.file);
-    // No operator runs from here on that an interrupt could stop behind.
+    trace_ = options_.file.empty() ? traced_step(options_) : graph::read_trace(options_.file);
+    // No operators run from here on, so no operator could throw after an interrupt.
     std::signal(SIGINT, SIG_DFL);
     std::signal(SIGTERM, SIG_DFL);
     if (stop_requested) throw Interrupted();
@@ -88,7 +88,7 @@ class Planning {
       return 0;
     }
     const planner::Solution solution = solve(wanted);
-    // What leaves here was walked through by the rules once more.
+    // Before a plan is written, it is checked once more by the rules of the format.
     const graph::Outcome outcome = graph::verify(trace_, solution.plan);
     const auto write = [&](std::ostream& file) { graph::write_plan(solution.plan, file); };
     out.write(write);
@@ -107,7 +107,7 @@ class Planning {
     if (search_.time_limit) search_.bound_time = std::min(search_.bound_time, *search_.time_limit);
     if (!wanted) {
       planner::Solution smallest = planner::solve_smallest(trace_, search_);
-      if (search_.followable) {  // the budget is one to train in
+      if (search_.followable) {  // adds the allocator's room, so that one can train in this budget
         smallest.plan.budget += planner::allocator_room(Bytes(smallest.plan.budget)).count();
       }
       return smallest;

@@ -25,14 +25,14 @@ std::string duration(double seconds) {
   return text.data();
 }
 
-// Asked each time: people resize their terminals.
+// Asked each time, because people resize their terminals.
 std::size_t columns() {
   winsize size{};
   constexpr std::size_t kUsual = 80;
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
 }
 
-// Not into the last column: some terminals begin a new line then.
+// Leaves the last column free, because some terminals begin a new line there.
 std::string fitting(const std::vector<std::string>& parts, std::size_t columns) {
   const std::size_t most = columns - 1;
   std::string text;

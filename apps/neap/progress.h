@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// How far a command is. No LibTorch here.
+// Shows the progress of a command. No LibTorch here.
 #pragma once
 
 #include <chrono>
@@ -10,20 +10,21 @@
 
 namespace neap::app {
 
-// On standard error. On a terminal one line that is written over, four times a second at most, never longer than the terminal is
-// wide at that moment; elsewhere a whole line for the first and the last, and each ten seconds.
+// Writes to standard error. On a terminal it overwrites one line, at most four times per second,
+// and never writes more than the terminal's current width. Elsewhere it writes a whole line for the
+// first and the last, and one every ten seconds.
 class Progress {
  public:
-  // `what` is counted up to `total`: "step", "test batch".
+  // `what` is the thing that is counted up to `total`, such as "step" or "test batch".
   Progress(std::string what, std::int64_t total, bool quiet);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  ~Progress();  // leaves the line
+  ~Progress();  // ends the line
 
-  // One more is done, of so many samples. `figures`: of it, as "loss 0.1234", the most important first: what does not fit a
-  // terminal is left out from the end.
+  // One more is done, of `samples` samples. `figures`: results such as "loss 0.1234", the most
+  // important first. On a terminal, those at the end that do not fit are left out.
   void advance(std::int64_t samples, const std::vector<std::string>& figures = {});
-  // A line of its own for people; an empty text is none.
+  // Writes a separate line for people. Does nothing for an empty text.
   void note(const std::string& text);
 
  private:

@@ -54,7 +54,7 @@ Sibling::Sibling() {
   if (process_ < 0) refuse();
   if (is_second()) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != first) ::_exit(1);  // it died before that
+    if (::getppid() != first) ::_exit(1);  // the parent died before prctl()
     std::swap(there, back);
   }
   to_ = there[1];

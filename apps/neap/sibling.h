@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A second process of the same program, and messages between the two. Its memory is its own: what it holds is in nobody's
-// budget but its own.
+// A second process of the same program, and messages between the two. Its memory does not count in
+// the budget of the first.
 #pragma once
 
 #include <sys/types.h>
@@ -15,21 +15,21 @@ namespace neap::app {
 
 class Sibling {
  public:
-  // Forks. REQUIRES: the process has one thread: LibTorch's have not begun.
-  // Throws: Error where the system gives no process.
+  // Forks. REQUIRES: the process has one thread, so LibTorch has not started its threads. Throws:
+  // Error when the system cannot make a process.
   Sibling();
   Sibling(const Sibling&) = delete;
   Sibling& operator=(const Sibling&) = delete;
-  // The one that was there before waits for the other, which ends when it next sends or receives.
+  // In the first process, waits for the second one, which ends when it next sends or receives.
   ~Sibling();
 
-  // In the one that was forked.
+  // True in the forked process.
   [[nodiscard]] bool is_second() const { return process_ == 0; }
-  // False: the other one has ended.
+  // Returns false when the other process has ended.
   bool send(std::string_view message);
-  // Absent: the other one has ended.
+  // Returns nullopt when the other process has ended.
   std::optional<std::string> receive();
-  // How it ended, for people, after it did: "was killed by signal 9". Waits for it.
+  // Waits for the other process and says for people how it ended: "was killed by signal 9".
   std::string ending();
 
  private:

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap trace: one training step, written down.
+// neap trace: writes a training step as a trace.
 #include "trace.h"
 
 #include "commands.h"
@@ -48,13 +48,14 @@ void announce(const graph::Trace& trace, const std::string& file) {
 
 }  // namespace
 
-graph::Trace trace_step(const TracingOptions& options) {
+graph::Trace traced_step(const TracingOptions& options) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
   const std::int64_t batch_size = task.batch_size(options.batch_size, kTracingBatch);
   const Job job = task.make_job();
   const train::MicroBatch batch = task.batch_of_step(batch_size, 0);
-  name(job.model.module());
-  // The step of neap train and neap verify, operator for operator, so that they follow a plan for it.
+  name_layers(job.model.module());
+  // The same step as in neap train and neap verify, operator for operator, so that they can follow
+  // a plan for it.
   train::Trainer trainer(job.loss, *job.optimizer, {.plain = true});
   const auto step = [&] {
     trainer.step(batch.x, batch.y);
@@ -70,7 +71,7 @@ graph::Trace trace_step(const TracingOptions& options) {
 int trace(const TracingOptions& options, Output& output) {
   const bool to_output = options.out == "-";
   ReportFile file("-o", to_output ? "" : options.out);
-  const graph::Trace trace = trace_step(options);
+  const graph::Trace trace = traced_step(options);
   if (to_output) {
     std::ostringstream text;
     graph::write_trace(trace, text);

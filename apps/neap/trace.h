@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A step of a model as a trace, for neap trace and neap plan.
+// Traces a step of a model, for neap trace and neap plan.
 #pragma once
 
 #include "command_line.h"
@@ -9,7 +9,8 @@
 
 namespace neap::app {
 
-// After a step that is not traced and makes the optimizer's state. The traced ones begin and end without gradients.
-graph::Trace trace_step(const TracingOptions& options);
+// The first step is not traced, because it makes the optimizer's state. Traced steps begin and end
+// without gradients.
+graph::Trace traced_step(const TracingOptions& options);
 
 }  // namespace neap::app

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap train: a model inside a budget, on data or on batches that it brings along.
+// neap train: trains a model inside a budget, on a data set or on batches of the model's library.
 #include "budget.h"
 #include "commands.h"
 #include "history.h"
@@ -16,8 +16,8 @@
 namespace neap::app {
 namespace {
 
-// The share of test labels, or tokens, that the model gives the highest score, computed inside the budget too. Absent when its
-// output is no scores of them.
+// The share of test labels, or tokens, for which the model's highest score is right. It is computed
+// inside the budget too. Absent when the model's output does not have scores for the labels.
 std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
                                     MemoryEfficientDataLoader& test,
                                     const std::optional<Bytes>& budget, Progress& progress) {
@@ -27,7 +27,7 @@ std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
   std::int64_t all = 0;
   for (const data::Batch& batch : test) {
     const at::Tensor& labels = batch.tensors[1];
-    Scope scope({.budget = budget, .policy = Online{}});  // nothing is kept for a backward
+    Scope scope({.budget = budget, .policy = Online{}});  // nothing is saved for a backward
     const at::Tensor scores = job.model.forward(batch.tensors[0]);
     if (scores.dim() != labels.dim() + 1 || class_dim >= scores.dim()) return std::nullopt;
     const at::Tensor predicted = scores.argmax(class_dim);
@@ -40,7 +40,7 @@ std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
   return static_cast<double>(right) / static_cast<double>(all);
 }
 
-// Large steps first, small ones at the end: the rate falls along half a cosine, after a short rise.
+// The learning rate rises for a short time, and then falls along half a cosine.
 double rate(double peak, std::int64_t step, std::int64_t total) {
   const auto rise = static_cast<double>(std::max<std::int64_t>(1, total / 20));
   const auto now = static_cast<double>(step);
@@ -54,7 +54,7 @@ class Training {
   Training(const TrainingOptions& options, Output& output)
       : options_(options), output_(output), wanted_(parse_budget(options.budget)) {}
 
-  // A summary comes in any case: who reads it learns how the training ended.
+  // Prints a summary in any case, so that readers learn how the training ended.
   int run() {
     try {
       train();
@@ -68,7 +68,7 @@ class Training {
       history_.reason = "interrupted";
     }
     if (options_.json) output_.json(history_.summary());
-    // People who named a file that is not there want no table of nothing.
+    // A training that failed before its first step gets no empty table.
     if (history_.ending != Ending::Failed || history_.steps > 0) {
       if (!options_.json) {
         output_.line(history_.table());
@@ -106,7 +106,8 @@ class Training {
     tell(need.note);
   }
 
-  // Equal steps have equal bits, so a training that begins again goes through what it has done already, and reports it once.
+  // Makes plans of the first steps, so that the training can begin again. Equal steps have equal
+  // bits, so the training then repeats what it has done, and reports it once.
   bool plan_first(TrainingSource& source) {
     if (history_.steps >= kFirstSteps || history_.plain || options_.policy != "planned")
       return false;
@@ -151,7 +152,7 @@ class Training {
     for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
-      if (step < history_.steps) {  // reported already
+      if (step < history_.steps) {  // it has been reported already
         progress.advance(batch.y.size(0), {});
         continue;
       }
@@ -171,7 +172,8 @@ class Training {
                                     {"took_ms", result.milliseconds}});
       }
     }
-    if (!options_.plan_cache.empty()) finish_planning();  // also a short run leaves its plan
+    // A short run leaves its plan too.
+    if (!options_.plan_cache.empty()) finish_planning();
   }
 
   [[nodiscard]] std::vector<std::string> figures_of(const train::StepResult& step) const {

@@ -8,11 +8,11 @@
 namespace neap::app {
 namespace {
 
-// This thread loads each batch when its turn comes: what workers hold at a moment would be in the budget, and whether a step
-// fits, and what it replays, would depend on their timing.
+// This thread loads each batch when it is needed. What workers hold would count in the budget, so
+// their timing would decide whether a step fits and what it replays.
 const data::LoaderOptions kInTurn{.workers = 0};
 
-// data::open(). Throws: UsageError where that says what is wrong with the text.
+// Calls data::open(). Throws: UsageError when data::open() finds something wrong with the text.
 data::Splits open_data(const std::string& spec) {
   std::error_code error;
   if (spec != "fashion-mnist" && spec.find(':') == std::string::npos &&
@@ -54,7 +54,7 @@ void TrainingSource::begin() {
                      std::to_string(splits_->training->size()) +
                      " training samples; take at most as many");
   }
-  // The last, smaller batch is left out: BatchNorm's statistics of a few samples are noise.
+  // The last, smaller batch is left out, because BatchNorm's statistics of a few samples are noise.
   data::LoaderOptions how = kInTurn;
   how.shuffle = true;
   how.seed = seed_;

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a training learns from: a data set, or batches that a library makes without end.
+// What a training learns from: a data set, or an endless sequence of batches from a library.
 #pragma once
 
 #include "job.h"
@@ -15,18 +15,20 @@ namespace neap::app {
 
 class TrainingSource {
  public:
-  // Throws: Error and UsageError for --data, as Task; UsageError when it is not said how many steps are wanted.
+  // Throws: Error and UsageError for --data, as Task does; UsageError when the number of steps is
+  // needed and not given.
   TrainingSource(const TrainingOptions& options, plugin::Definition definition);
 
   [[nodiscard]] const Task& task() const { return task_; }
   [[nodiscard]] bool has_test() const { return splits_.has_value(); }
   [[nodiscard]] MemoryEfficientDataLoader test() const;
 
-  // From the first batch of the first epoch on. Throws: UsageError when there are fewer samples than a batch has.
+  // Begins with the first batch of the first epoch. Throws: UsageError when there are fewer samples
+  // than a batch needs.
   void begin();
-  // Of an epoch of the data set, after begin().
+  // Batches per epoch of the data set. REQUIRES: begin() was called.
   [[nodiscard]] std::int64_t batches() const { return loader_->batches(); }
-  // Epochs follow each other.
+  // The next batch. After an epoch comes the next one.
   train::MicroBatch next();
 
  private:
@@ -34,7 +36,7 @@ class TrainingSource {
 
   std::optional<data::Splits> splits_;
   std::string name_;  // of the data set
-  Task task_;         // below these two: make_task() sets them
+  Task task_;         // declared after these two, because make_task() sets them
   std::int64_t batch_size_;
   std::uint64_t seed_;
   std::int64_t step_ = 0;

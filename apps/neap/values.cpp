@@ -29,7 +29,7 @@ std::string shown(double value) {
   return text.str();
 }
 
-// `holds(value)` for a number that is one.
+// Checks that the text is a number for which `holds(value)` is true.
 template <class Holds>
 CLI::Validator real_number(const std::string& range, Holds holds) {
   return {[=](std::string& text) -> std::string {

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the values of options may be, as CLI11 wants it. CLI11 itself takes 010 for 8, nan for a number, and for one that is too
-// large the largest that there is.
+// Checks for the values of options, for CLI11. CLI11's own checks would read 010 as 8, accept nan
+// as a number, and replace a number that is too large by the largest possible one.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,25 +14,26 @@
 
 namespace neap::app {
 
-// Numbers on the command line go up to here.
+// The largest number that the command line takes.
 inline constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
-// Decimal digits, with a sign where `least` is below 0.
+// Decimal digits, with an optional sign if `least` is below 0.
 CLI::Validator whole_number(std::int64_t least, std::int64_t most = kMost);
-// As people write them, 0.001 or 1e-3.
+// A number as people write it: 0.001 or 1e-3.
 CLI::Validator number(double least, double most);
-// More than 0, and at most a year.
+// A time of more than 0 and at most a year.
 CLI::Validator seconds();
-// `what`: as FILE, for the help.
+// `what`: the name in the help, such as FILE.
 CLI::Validator not_empty(const std::string& what);
 
-// Of a file that is there; a pipe could be waited for for ever.
+// A regular file that exists. Reading a pipe could wait for ever.
 CLI::Validator existing_file();
 
-// The number of "30%" or "30 %"; absent when it is none that is finite.
+// The number of "30%" or "30 %". Absent when it is no finite number.
 std::optional<double> parse_percent(std::string_view text);
 
-// "; did you mean 'train'?" for the one of `known` that is nearest to what was written; empty when none is near.
+// Returns a text such as "; did you mean 'train'?", for the one of `known` that is nearest to
+// `written`. Empty when none is near.
 std::string suggestion(const std::string& written, const std::vector<std::string>& known);
 
 }  // namespace neap::app

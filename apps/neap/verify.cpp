@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap verify: the same steps twice, plain and inside a budget, and all bits compared after each. The plain ones run in a process
-// of their own: in this one they would take their bytes from the budget. The two take turns.
+// neap verify: runs the same steps twice, plain and inside a budget, and compares all bits after
+// each step. The plain steps run in a second process. In this process, their bytes would count in
+// the budget. The two processes take turns.
 #include "bits.h"
 #include "budget.h"
 #include "commands.h"
@@ -16,13 +17,14 @@
 namespace neap::app {
 namespace {
 
-// Of the messages of the second process, by their first character.
+// The first character of a message of the second process.
 constexpr char kState = 's', kFailed = 'f', kInterruption = 'i';
 
 // A model in training, plain or inside a budget.
 class Steps {
  public:
-  // `begins_again`: with plans of plain steps, when one of the first is refused.
+  // `begins_again`: when one of the first steps is refused, plans are made from plain steps and the
+  // training begins again.
   Steps(const Task& task, std::int64_t batch_size, std::int64_t accumulate,
         train::TrainerOptions how, bool begins_again)
       : task_(task),
@@ -51,7 +53,7 @@ class Steps {
 
   std::int64_t replays = 0;
   std::int64_t planned = 0;  // steps
-  std::string unplanned;     // the first step that was not by a plan, and why
+  std::string unplanned;     // the first step that did not follow a plan, and why
   Bytes peak;
 
  private:
@@ -76,16 +78,16 @@ class Steps {
     train::State state = train::State::of(job.model.module(), *job.optimizer, result.loss);
     replays += result.stats.replays;
     planned += result.stats.plan_hits;
-    // The first step makes the optimizer's state, which no plan of the others foresees.
+    // The first step makes the optimizer's state, which the plans of later steps do not have.
     const bool by_plan =
         result.stats.plan_hits > 0 || (result.step == 1 && result.stats.planned_operators > 0);
     if (!by_plan && unplanned.empty()) {
       unplanned = "step " + std::to_string(result.step) + " went on line";
       if (!result.stats.plan_note.empty()) unplanned += ": " + result.stats.plan_note;
     }
-    finish_planning();  // so that later steps do follow one
+    finish_planning();  // so that later steps follow a plan
     peak = std::max(peak, result.peak);
-    // The other process needs the memory now.
+    // The other process needs the memory next.
     memory::trim();
     return state;
   }
@@ -96,7 +98,7 @@ class Steps {
   train::TrainerOptions how_;
   bool begins_again_;
   std::optional<Training> training_;
-  std::int64_t step_ = 0;  // done
+  std::int64_t step_ = 0;  // number of steps done
 };
 
 struct Run {
@@ -114,13 +116,13 @@ struct Run {
   std::int64_t accumulate;
 };
 
-// The plain steps, as the first process sees them.
+// Asks the second process for the plain steps.
 class PlainSteps {
  public:
   explicit PlainSteps(Sibling& sibling) : sibling_(sibling) {}
 
   train::State next() { return ask("next"); }
-  // Of a model of its own, after so many steps.
+  // The state after `steps` steps of a new model.
   train::State again(std::int64_t steps) { return ask(std::to_string(steps)); }
   [[nodiscard]] Bytes peak() const { return peak_; }
 
@@ -199,8 +201,8 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
   if (const std::string warning = why_too_large(budget); !warning.empty()) say(warning);
 
   PlainSteps expected(sibling);
-  const Policy policy = parse_policy(options);
-  // Of a share the plain steps were run already.
+  const PlanMode policy = parse_policy(options);
+  // For a share, the plain steps have been run already.
   const bool begins_again = options.policy == "planned" && !wanted.is_share();
   Steps found = run.steps({.budget = budget, .policy = policy}, begins_again);
   std::int64_t bytes = 0;
@@ -225,7 +227,7 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
       std::to_string(found.replays) + " operators replayed, " + std::to_string(found.planned) +
       " steps by a plan");
   if (policy.plan().empty() || found.unplanned.empty()) return 0;
-  // A plan that does not say which operators it foresees is followed once they have been seen.
+  // A plan that does not name its operators is followed only after they have been seen.
   if (graph::read_plan(policy.plan()).operators.empty() && found.planned > 0) return 0;
   say("not by the plan of --policy: " + found.unplanned);
   return 1;

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// traces/families.h: the forwards of generators.h. Each records about so many operators, those of the backward and the
-// optimizer included, and returns the loss. REQUIRES: operators >= 100.
+// traces/families.h: records the forwards of generators.h. Each function records about `operators`
+// operators, including those of the backward and the optimizer, and returns the loss. REQUIRES:
+// operators >= 100.
 #pragma once
 
 #include "layers.h"
@@ -20,8 +21,8 @@ Value record_transformer(Layers& layers, std::int64_t operators);
 Value record_random(Layers& layers, std::int64_t operators);
 Value record_unrolled(Layers& layers, std::int64_t operators);
 
-// Records a block, and more while one as large as the largest so far fits before `end`. `later`: what each will still cause
-// outside of it.
+// Records blocks as long as another one, as large as the largest so far, fits before `end`.
+// `later`: operators that each block will cause later, outside of itself.
 template <class Block>
 void repeat(Layers& layers, std::int64_t end, std::int64_t later, Block block) {
   std::int64_t largest = 0;
@@ -32,7 +33,7 @@ void repeat(Layers& layers, std::int64_t end, std::int64_t later, Block block) {
   }
 }
 
-// Operators on the way to `end` for which no block is small enough.
+// Adds single operators up to `end`, where no whole block fits any more.
 template <class Shaped>
 Shaped pad(Layers& layers, std::int64_t end, Shaped x) {
   while (layers.operators() + 2 <= end) x = layers.gelu(x);

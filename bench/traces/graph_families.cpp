@@ -8,7 +8,7 @@
 namespace neap::bench {
 namespace {
 
-// What may be read: values that were not written into since.
+// Values that may be read, because nothing has overwritten them.
 class Candidates {
  public:
   explicit Candidates(Random& random) : random_(random) {}
@@ -21,7 +21,8 @@ class Candidates {
   }
   [[nodiscard]] Value value(std::size_t at) const { return all_[at].value; }
 
-  // `count` at most, no two the same, most of them recent. The first is the oldest that nobody reads when these are many.
+  // Chooses at most `count` different values, most of them recent. If many values are unread, the
+  // first choice is the oldest of them.
   std::vector<std::size_t> choose(std::int64_t count) {
     constexpr std::size_t kManyUnread = 8;
     std::vector<std::size_t> chosen;
@@ -115,7 +116,7 @@ class RandomGraph {
       }
       BackwardOperator& backward = op.backward.back();
       backward.of.push_back(input);
-      // What is written into now cannot be read again as it was.
+      // What is overwritten now cannot be read again in the backward.
       const bool goes = op.overwrites && input.index == op.overwrites->index;
       if (!goes && random_.chance(40)) backward.saved.push_back(input);
     }
@@ -150,8 +151,8 @@ class RandomGraph {
 }  // namespace
 
 Value record_chain(Layers& layers, std::int64_t operators) {
-  constexpr std::int64_t kMost =
-      3;  // operators of a link: forward, backward, and its weight's update
+  // Operators of a link: forward, backward, and the update of its weight.
+  constexpr std::int64_t kMost = 3;
   Random& random = layers.random();
   StepBuilder& step = layers.step();
   Value x = step.given(random.doubling(18, 21), graph::StorageKind::Input);

@@ -19,7 +19,7 @@ Image convolve(Layers& layers, const Image& x, std::int64_t channels, std::int64
   return layers.batch_norm(layers.convolution(x, channels, kernel, stride));
 }
 
-// Of `stages`, by how much of the step is recorded.
+// The stage, of `stages`, by the part of the step that is recorded so far.
 std::int64_t stage_at(const Layers& layers, std::int64_t end, std::int64_t stages) {
   return std::min(stages - 1, stages * layers.operators() / end);
 }
@@ -51,8 +51,7 @@ Value record_residual(Layers& layers, std::int64_t operators) {
 }
 
 Value record_unet(Layers& layers, std::int64_t operators) {
-  constexpr std::int64_t kUpBlock =
-      12;  // operators; the sum of the skip's gradients is one of them
+  constexpr std::int64_t kUpBlock = 12;  // operators, including the sum of the skip's gradients
   constexpr std::int64_t kUpLevel = 3;
   constexpr std::int64_t kClasses = 4;
   constexpr std::int64_t kPixelClassifier = 7;
@@ -69,7 +68,7 @@ Value record_unet(Layers& layers, std::int64_t operators) {
   };
   std::vector<Image> skips;
   repeat(layers, end - (levels - 1) * kUpLevel, kUpBlock, [&] {
-    // Two fifths: the way up is longer.
+    // The way down gets two fifths of the step, because the way up is longer.
     if (stage_at(layers, 2 * end / 5, levels) > level && level + 1 < levels && !skips.empty()) {
       ++level;
       x = layers.max_pool(x);
@@ -91,8 +90,9 @@ Value record_unet(Layers& layers, std::int64_t operators) {
 
 Value record_dense(Layers& layers, std::int64_t operators) {
   constexpr std::int64_t kLargestGroup = 12;
-  // Of the last group's concatenation, whose parts have other readers.
   const std::int64_t end = operators - kClassifier;
+  // Leaves room for the last group's concatenation. Its parts have other readers, so the gradient
+  // of each part takes a sum.
   const std::int64_t blocks_end = end - kLargestGroup - 1;
   const std::int64_t batch = 4 * layers.random().between(2, 8);
   const std::int64_t growth = 8 * layers.random().between(1, 3);

@@ -52,7 +52,7 @@ Image Layers::convolution(const Image& x, std::int64_t channels, std::int64_t ke
   Image y{.batch = x.batch, .channels = channels, .side = x.side / stride};
   const Value weight = step_.parameter(kItem * channels * x.channels * kernel * kernel);
   const std::int64_t ns = multiplying(2 * bytes_of(y) / kItem * x.channels * kernel * kernel);
-  // Blocked copies of what is not blocked yet.
+  // Blocked copies of operands that are not blocked yet.
   const std::int64_t workspace = kernel > 1 ? bytes_of(x) / 2 : 0;
   y.value = step_.run({.name = "aten::convolution",
                        .reads = {x.value, weight},
@@ -133,7 +133,7 @@ Image Layers::concatenate(const std::vector<Image>& parts) {
 Value Layers::concatenate(const std::vector<Value>& parts) {
   std::int64_t bytes = 0;
   for (const Value part : parts) bytes += step_.bytes(part);
-  // The gradients of the parts are views of the whole's.
+  // The gradients of the parts are views of the gradient of the whole.
   return step_.run({.name = "aten::cat",
                     .reads = parts,
                     .makes = {bytes},
@@ -191,7 +191,8 @@ Value Layers::batched_product(Value left, Value right, std::int64_t heads, std::
                               std::int64_t inner, std::int64_t columns) {
   const std::int64_t bytes = kItem * heads * rows * columns;
   const std::int64_t ns = multiplying(2 * heads * rows * inner * columns);
-  const std::int64_t workspace = kItem * heads * inner * columns;  // the right one, packed
+  // A packed copy of the right operand.
+  const std::int64_t workspace = kItem * heads * inner * columns;
   return step_.run(
       {.name = "aten::bmm",
        .reads = {left, right},
@@ -301,7 +302,7 @@ Value Layers::dropout(Value x) {
   const std::int64_t bytes = step_.bytes(x);
   return step_.run({.name = "aten::native_dropout",
                     .reads = {x},
-                    .makes = {bytes, bytes / kItem},  // and the mask
+                    .makes = {bytes, bytes / kItem},  // the result and the mask
                     .ns = moving(5 * bytes),
                     .random = true,
                     .backward = {{.name = "aten::native_dropout_backward",

@@ -1,13 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// traces/layers.h: layers of neural networks as operators of a StepBuilder, with counted sizes and times. float32.
+// traces/layers.h: layers of neural networks as operators of a StepBuilder, with counted sizes and
+// times. All tensors are float32.
 //
 //   Layers layers(/*seed=*/1);
 //   Image x = layers.picture(/*batch=*/8, /*channels=*/3, /*side=*/32);
 //   x = layers.relu_in_place(layers.batch_norm(layers.convolution(x, 16, 3, 1)));
 //   const Value loss = layers.cross_entropy(layers.linear(layers.mean(x), 10));
 //
-// Times: products 100 flops a ns, everything else what it reads and writes at kBytesPerNs.
+// Times: products take 100 flops per ns. All others take the time to read and write their bytes at
+// kBytesPerNs.
 #pragma once
 
 #include "step_builder.h"
@@ -39,23 +41,24 @@ class Layers {
   [[nodiscard]] std::int64_t operators() const { return step_.operators(); }
 
   Image picture(std::int64_t batch, std::int64_t channels, std::int64_t side);
-  Matrix rows(std::int64_t rows, std::int64_t columns);  // data
+  Matrix rows(std::int64_t rows, std::int64_t columns);  // input data
   Matrix embedding(std::int64_t words, std::int64_t rows, std::int64_t columns);
 
   Image convolution(const Image& x, std::int64_t channels, std::int64_t kernel,
                     std::int64_t stride);
-  Image transposed_convolution(const Image& x, std::int64_t channels);  // 2 x 2, twice the side
-  Image batch_norm(const Image& x);  // running statistics, and the count of batches
+  // A kernel of 2 x 2, which doubles the side.
+  Image transposed_convolution(const Image& x, std::int64_t channels);
+  Image batch_norm(const Image& x);  // updates running statistics and the count of batches
   Image max_pool(const Image& x);
   Image concatenate(const std::vector<Image>& parts);
-  Matrix mean(const Image& x);  // over the plane
+  Matrix mean(const Image& x);  // over each channel's plane
 
   Matrix linear(const Matrix& x, std::int64_t columns);  // with bias
-  // Without bias, and with a weight that is used again.
+  // Without bias. The weight can be used several times.
   Matrix product(const Matrix& x, Value weight, std::int64_t columns);
   Value weight(std::int64_t rows, std::int64_t columns);
   Matrix layer_norm(const Matrix& x);
-  // `heads` x (rows, inner) times (inner, columns): both operands need gradients.
+  // Multiplies `heads` matrices (rows, inner) by (inner, columns). Both operands need gradients.
   Value batched_product(Value left, Value right, std::int64_t heads, std::int64_t rows,
                         std::int64_t inner, std::int64_t columns);
   Value cross_entropy(const Matrix& logits);

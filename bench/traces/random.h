@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// traces/random.h: the same numbers on every machine. The distributions of the standard library differ between its
-// implementations, and so do logarithms in their last bit: whole numbers only.
+// traces/random.h: random numbers that are the same on every machine. The distributions of the
+// standard library differ between its implementations, and logarithms differ in their last bit. So
+// this uses whole numbers only.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +14,16 @@ class Random {
  public:
   explicit Random(std::uint64_t seed) : engine_(seed) {}
 
-  // 0 .. end - 1. REQUIRES: end > 0.
+  // Returns 0 .. end - 1. REQUIRES: end > 0.
   std::int64_t below(std::int64_t end) {
     return static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(end));
   }
-  // first .. last.
+  // Returns first .. last, both included.
   std::int64_t between(std::int64_t first, std::int64_t last) {
     return first + below(last - first + 1);
   }
   bool chance(std::int64_t percent) { return below(100) < percent; }
-  // 2^first .. 2^last, each doubling as likely as the next.
+  // Returns a number from 2^first up to 2^last. Each doubling is equally likely.
   std::int64_t doubling(std::int64_t first, std::int64_t last) {
     const std::int64_t floor = std::int64_t{1} << between(first, last - 1);
     return floor + below(floor);

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""Records training steps of PyTorch on a GPU as traces, version 1 of the format, for the planner to be tried on.
+"""Records training steps of PyTorch on a GPU as traces, to try the planner on them.
 
   bench/traces/record_torch.py FOLDER [MODEL ...]     # writes FOLDER/MODEL.jsonl.gz
 
-Needs PyTorch with CUDA, torchvision and transformers. Operators are those below autograd, as a TorchDispatchMode sees them;
-each runs alone (the GPU is waited for), its time is the shortest of three steps and its workspace what the caching allocator
-held for it beyond its results.
+The traces have version 1 of the format. Needs PyTorch with CUDA, torchvision and transformers.
+The operators are those below autograd, as a TorchDispatchMode sees them. Each operator runs alone:
+the script waits for the GPU. Its time is the shortest of three steps. Its workspace is what the
+caching allocator held for it beyond its results.
 """
 
 import gzip
@@ -20,7 +21,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Their schemas do not say that running statistics are written; these are the places of mean and variance.
+# The schemas of these operators do not say that they write running statistics. The numbers are the
+# positions of the mean and the variance among the arguments.
 NORMS = {"aten::cudnn_batch_norm": (3, 4), "aten::native_batch_norm": (3, 4), "aten::_batch_norm_with_update": (3, 4)}
 
 
@@ -253,6 +255,6 @@ if __name__ == "__main__":
         torch.manual_seed(0)
         try:
             record(*MODELS[name](), folder / f"{name}.jsonl.gz")
-        except Exception as error:  # the next model may still work
+        except Exception as error:  # go on with the next model
             print(f"{name}: {error!r}", file=sys.stderr)
         torch.cuda.empty_cache()

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kWords = 256;
 
-// One layer of an LSTM between two places in time.
+// One layer of an LSTM at one moment of the sequence.
 struct Cell {
   Value input_weight;
   Value hidden_weight;
@@ -44,7 +44,7 @@ Cell make_cell(Layers& layers, std::int64_t batch, std::int64_t width) {
   return cell;
 }
 
-// Causal, of `batch` texts.
+// Causal attention over `batch` texts.
 Matrix attend(Layers& layers, const Matrix& x, std::int64_t batch, std::int64_t heads, Value mask) {
   const std::int64_t length = x.rows / batch;
   const std::int64_t of_head = x.columns / heads;
@@ -62,8 +62,8 @@ Matrix attend(Layers& layers, const Matrix& x, std::int64_t batch, std::int64_t 
 Value record_recurrent(Layers& layers, std::int64_t operators) {
   constexpr std::int64_t kHead = 10;
   constexpr std::int64_t kEmbedding = 5;
-  // Of a step in time: for each of two cells 12 forward, 16 backward, and the sums of the gradients of both weights, what is
-  // carried and what is hidden.
+  // Operators per step in time: for each of two cells 12 in the forward and 16 in the backward, and
+  // the sums of the gradients of both weights, of the cell's state and of the hidden state.
   constexpr std::int64_t kStep = 64;
   const std::int64_t end = operators - kHead;
   const std::int64_t batch = 64 * layers.random().between(1, 3);

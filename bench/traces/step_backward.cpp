@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What finish() appends. Note [Lifetimes] in step_builder.h.
+// What finish() appends. See Note [Lifetimes] in step_builder.h.
 #include "step_builder.h"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ void StepBuilder::run_backward(const Node& node) {
     given.push_back(std::exchange(gradient(output), {}));
     any = any || given.back().storage >= 0;
   }
-  if (!any) return;  // leads to no loss
+  if (!any) return;  // the node does not lead to the loss
   for (const BackwardOperator& op : node.backward) {
     if (!op.of.empty()) run_backward(op, node, given);
   }

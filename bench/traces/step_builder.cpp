@@ -125,7 +125,8 @@ void StepBuilder::record(std::string layer, std::vector<Value> outputs,
     if (!op.name.empty()) ++operators_;
     for (const Value value : op.of) {
       Tensor& of = tensor(value);
-      // Every gradient but the first is added to what is there; each parameter has one operator of the optimizer.
+      // Each gradient except the first is added to the sum so far. Each parameter has one operator
+      // of the optimizer.
       if (of.uses++ > 0 || of.is_parameter) ++operators_;
     }
   }
@@ -133,7 +134,7 @@ void StepBuilder::record(std::string layer, std::vector<Value> outputs,
 }
 
 void StepBuilder::read(graph::Operator& op, StorageId id) {
-  if (storage(id).listed_by == lists_) return;  // two views of one storage
+  if (storage(id).listed_by == lists_) return;  // another view of the same storage was listed
   storage(id).listed_by = lists_;
   op.reads.push_back(id);
   touched_.push_back(id);
@@ -177,7 +178,7 @@ graph::Trace StepBuilder::finish(Value loss, const Optimizer& optimizer, std::st
   return trace;
 }
 
-// A release follows the last operator of the last node that uses the storage.
+// Places each release after the last operator of the last node that uses the storage.
 graph::Trace StepBuilder::assemble() {
   std::vector<StorageId> first(draft_.size(), -1);
   std::vector<StorageId> next(storages_.size(), -1);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// traces/step_builder.h: records a forward, operator by operator, and appends the backward and the optimizer as LibTorch runs them.
+// traces/step_builder.h: records a forward, operator by operator, and appends the backward and the
+// optimizer as LibTorch runs them.
 //
 //   StepBuilder step(/*seed=*/1);
 //   const Value x = step.given(4096, StorageKind::Input), w = step.parameter(1024);
@@ -9,10 +10,11 @@
 //   const graph::Trace trace = std::move(step).finish(/*loss=*/y, {}, "one product");
 //
 // Note [Lifetimes]
-// A backward operator runs in the reverse of the forward's order once all gradients of its outputs are summed. A node of autograd
-// holds what it saved and the gradients given to it until its last operator has run; what it makes is summed only then. A sum goes
-// into the older gradient when nothing else holds that storage, else it makes a new one. So a storage is released where its last
-// node ends. InputBuffer.cpp and engine.cpp of LibTorch.
+// Backward operators run in the reverse order of the forward, once all gradients of their outputs
+// are summed. A node of autograd holds what it saved, and the gradients that it was given, until
+// its last operator has run. Only then are its results summed. A sum is written into the older
+// gradient if nothing else holds that storage; otherwise it makes a new storage. So a storage is
+// released where its last node ends. Source: InputBuffer.cpp and engine.cpp of LibTorch.
 #pragma once
 
 #include "random.h"
@@ -27,17 +29,20 @@
 
 namespace neap::bench {
 
-// What operators move that are bound by memory.
+// What memory-bound operators read and write per ns.
 constexpr std::int64_t kBytesPerNs = 10;
 
-// A tensor of the program. Several can share a storage: views, and what an operator in place returns.
+// A tensor of the program. Several tensors can share a storage: views, and the result of an
+// operator in place.
 struct Value {
   std::int64_t index = -1;
 };
 
 struct BackwardOperator {
-  std::string name = {};  // empty: none runs, the gradients are the output's own, or views of it
-  std::vector<Value> of = {};  // inputs whose gradients it makes; those that need none are left out
+  // Empty: no operator runs, and the gradients are the output's own or views of it.
+  std::string name = {};
+  // Inputs whose gradients it makes; inputs that need none are left out.
+  std::vector<Value> of = {};
   std::vector<Value> saved = {};                // inputs that it reads again
   std::vector<std::size_t> saved_outputs = {};  // outputs that it reads, by position
   std::int64_t ns = 0;
@@ -47,20 +52,20 @@ struct BackwardOperator {
 struct ForwardOperator {
   std::string name = {};
   std::vector<Value> reads = {};
-  std::optional<Value> overwrites =
-      {};  // read and written in place; the result is the first output
+  // Read and written in place; the result is the first output.
+  std::optional<Value> overwrites = {};
   std::vector<Value> mutates_once = {};  // running statistics
   std::vector<std::int64_t> makes = {};  // bytes of each output
-  std::int64_t ns = 0;                   // without what every operator costs to dispatch
+  std::int64_t ns = 0;                   // without the time to dispatch an operator
   std::int64_t workspace = 0;
   bool random = false;
   bool replayable = true;
-  std::vector<BackwardOperator> backward = {};  // in this order; none: no gradient
+  std::vector<BackwardOperator> backward = {};  // in this order; empty: no gradient
 };
 
 struct Optimizer {
   std::string name = "aten::_fused_sgd_";
-  int states = 1;  // as large as its parameter, each
+  int states = 1;  // states per parameter, each as large as the parameter
   bool gradients_stay = true;
 };
 
@@ -68,23 +73,25 @@ class StepBuilder {
  public:
   explicit StepBuilder(std::uint64_t seed) : random_(seed) {}
 
-  // There from the start, and never released.
+  // They are there from the start and are never released.
   Value parameter(std::int64_t bytes);
   Value given(std::int64_t bytes, graph::StorageKind kind);
-  // Data that arrives now, before the next operator, and is released after its last use.
+  // Adds data that arrives now, before the next operator. It is released after its last use.
   Value arrive(std::int64_t bytes);
 
-  // Returns its outputs. Throws: std::logic_error for an input that was written into since, and for writing into what a
-  // backward needs.
+  // Returns the outputs. Throws: std::logic_error for an input that was overwritten since it was
+  // made, and for overwriting what a backward needs.
   std::vector<Value> run(ForwardOperator op);
-  // Parts of a tensor, on its storage: nothing runs. The backward joins their gradients.
+  // Returns parts of a tensor, on its storage. No operator runs. The backward joins their
+  // gradients.
   std::vector<Value> views(Value whole, std::int64_t count);
-  // Whether an operator in place may take it.
+  // True when an operator in place may overwrite the value.
   [[nodiscard]] bool can_overwrite(Value value) const;
 
   void enter(std::string layer) { layer_ = std::move(layer); }
   Random& random() { return random_; }
-  // What finish() would make of what was recorded so far; exact when all of it leads to the loss.
+  // The number of operators that finish() would make of what was recorded so far. It is exact when
+  // all of it leads to the loss.
   [[nodiscard]] std::int64_t operators() const { return operators_; }
   [[nodiscard]] std::int64_t bytes(Value value) const { return tensor(value).bytes; }
 
@@ -96,24 +103,24 @@ class StepBuilder {
   struct Storage {
     std::int64_t bytes = 0;
     std::int64_t version = 0;
-    std::int64_t last_use = -1;  // in draft_; -1: none
-    std::int64_t listed_by = 0;  // the last list of reads that it is in
-    std::int64_t holders = 0;    // of a gradient: how many tensors it is the gradient of
+    std::int64_t last_use = -1;  // index in draft_; -1: none
+    std::int64_t listed_by = 0;  // the number of the last list of reads that contains it
+    std::int64_t holders = 0;    // for a gradient: the number of tensors whose gradient it is
     bool saved = false;          // a backward reads it
     bool given = false;
-    bool held = false;  // by the program, to the end
+    bool held = false;  // held by the program until the end
   };
 
   struct Tensor {
     StorageId storage = 0;
     std::int64_t bytes = 0;
-    std::int64_t version = 0;  // of the storage, when it was made
-    std::int64_t uses = 0;     // gradients that will be summed
+    std::int64_t version = 0;  // the storage's version when the tensor was made
+    std::int64_t uses = 0;     // number of gradients that will be summed
     bool needs_gradient = false;
     bool is_parameter = false;
   };
 
-  // Of autograd: a forward operator that needs a backward.
+  // A node of autograd: a forward operator that needs a backward.
   struct Node {
     std::string layer;
     std::vector<Value> outputs;
@@ -122,7 +129,7 @@ class StepBuilder {
 
   struct Gradient {
     StorageId storage = -1;  // -1: none yet
-    bool view = false;       // a part of the storage
+    bool view = false;       // it is a part of the storage
   };
 
   Tensor& tensor(Value value) { return tensors_[static_cast<std::size_t>(value.index)]; }
@@ -157,18 +164,18 @@ class StepBuilder {
 
   Random random_;
   std::string layer_;
-  std::int64_t operators_ = 1;  // the one that makes the gradient of the loss
+  std::int64_t operators_ = 1;  // 1 is the operator that makes the gradient of the loss
   std::int64_t lists_ = 0;
   std::vector<Storage> storages_;
   std::vector<Tensor> tensors_;
   std::vector<Value> parameters_;
   std::vector<Node> nodes_;
-  std::vector<Gradient> gradients_;               // of each tensor
-  std::vector<std::pair<Value, Gradient>> made_;  // by the node that runs, not yet summed
-  std::vector<StorageId> touched_;                // by it
+  std::vector<Gradient> gradients_;               // by tensor
+  std::vector<std::pair<Value, Gradient>> made_;  // made by the current node, not yet summed
+  std::vector<StorageId> touched_;                // storages that the current node uses
   std::vector<StorageId> keep_;
   std::vector<graph::Event> head_;
-  std::vector<graph::Event> draft_;  // all but the head and the releases
+  std::vector<graph::Event> draft_;  // all events except the head and the releases
 };
 
 }  // namespace neap::bench

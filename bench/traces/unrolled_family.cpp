@@ -11,11 +11,12 @@ namespace {
 constexpr std::int64_t kItem = 4;  // bytes of a float
 constexpr std::int64_t kMostInner = 5;
 
-// A bias that inner steps write into. What adds it does not save it, so it may be overwritten before the backward.
+// A bias that inner steps overwrite. The addition of the bias does not save it, so it may be
+// overwritten before the backward.
 struct Fast {
   Value value;
   std::int64_t columns;
-  bool differentiable;  // a copy, through whose updates the gradient flows
+  bool differentiable;  // a copy, and the gradient flows through its updates
 };
 
 Fast make_fast(Layers& layers, std::int64_t columns, bool differentiable) {
@@ -40,7 +41,7 @@ Matrix add(Layers& layers, Matrix x, const Fast& fast) {
   return x;
 }
 
-// The gradient of the inner loss, and the step along it.
+// Computes the gradient of the inner loss and makes a step along it.
 void descend(Layers& layers, Fast& fast, const Matrix& activation) {
   const std::int64_t bytes = kItem * fast.columns;
   const Value gradient =
@@ -58,12 +59,12 @@ void descend(Layers& layers, Fast& fast, const Matrix& activation) {
 
 }  // namespace
 
-// A network that is run several times on its own output, as one that is unrolled in time; between two runs its biases take a step
-// in place, and what all runs have made waits for the one backward.
+// A network that runs several times on its own output, like a network unrolled in time. Between two
+// runs its biases take a step in place. What all runs have made is needed by one backward.
 Value record_unrolled(Layers& layers, std::int64_t operators) {
-  constexpr std::int64_t kRun = 9;  // operators of a layer in a run, those of the backward included
-  constexpr std::int64_t kStep = 2;    // of a step between two runs
-  constexpr std::int64_t kUpdate = 2;  // of the optimizer
+  constexpr std::int64_t kRun = 9;     // operators of a layer in a run, with those of the backward
+  constexpr std::int64_t kStep = 2;    // operators of a step between two runs
+  constexpr std::int64_t kUpdate = 2;  // operators of the optimizer
   constexpr std::int64_t kClassifier = 12;
   const std::int64_t rows = 256 * layers.random().between(2, 8);
   const std::int64_t width = 32 * layers.random().between(2, 4);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A model of your own for `neap train --model ./libown_model.so`: a convolutional network that hears which of a few tones is in
-// a noisy signal.
+// A model of your own for `neap train --model ./libown_model.so`: a convolutional network that
+// hears which of a few tones is in a noisy signal.
 #include <neap/checkpoint.h>
 #include <neap/plugin.h>
 

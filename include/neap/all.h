@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/all.h: everything that neap has, in one include: also the models, the data, the trainer and the measuring, whose headers
-// include parts of torch/nn and torch/optim. A program that only trains inside a budget includes neap/neap.h, which is lighter.
+// neap/all.h: everything in one include, with the models, the data, the trainer and the
+// measurements, whose headers include parts of torch/nn and torch/optim. A program that only trains
+// inside a budget includes neap/neap.h, which is lighter.
 //
 //   #include <neap/all.h>
 //   #include <torch/torch.h>

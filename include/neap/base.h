@@ -1,11 +1,12 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/base.h: byte counts and the root of every error that neap throws. Knows nothing of LibTorch.
+// neap/base.h: byte counts and the base class of every error that neap throws. Does not depend on
+// LibTorch.
 //
 //   neap::Bytes budget = neap::Bytes::parse("1.5 GiB");
 //   std::cout << budget.count() << '\n' << budget.text() << '\n';  // 1610612736, 1.5 GiB
 //
-// Threads: everything here is a value; no shared state.
+// Threads: every type here is a value; there is no shared state.
 #pragma once
 
 #include <neap/export.h>
@@ -19,9 +20,11 @@
 
 namespace neap {
 
-// The root of all that neap throws. what() says what happened, where, with which sizes, and what to
-// do next. One error is LibTorch's to throw: reading an evicted tensor by a raw pointer (data_ptr(), an accessor), or in another
-// thread than the scope's, is a c10::Error with a text of neap's, because the access is LibTorch's own.
+// The base class of every error that neap throws. what() says what happened, where, with which
+// sizes, and what to do next.
+// One error is a c10::Error instead, because LibTorch throws it: an access to an evicted tensor by
+// a raw pointer (data_ptr(), an accessor), or from another thread than the scope's. Its text is
+// neap's.
 class NEAP_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(const std::string& text);
@@ -35,19 +38,20 @@ class NEAP_EXPORT InvalidArgument : public Error {
   ~InvalidArgument() override;
 };
 
-// A number of bytes. Never negative when it came from parse().
+// A number of bytes. parse() never returns a negative one.
 class NEAP_EXPORT Bytes {
  public:
   constexpr Bytes() = default;
   constexpr explicit Bytes(std::int64_t count) : count_(count) {}
 
   // Reads `123`, `64KiB`, `1.5 GiB`, `2GB`: a decimal number, then nothing (bytes), `B`, or a unit
-  // of 1000 (kB or KB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB). Fractions are rounded down to whole bytes.
-  // Throws: InvalidArgument, with the text and the position of the first character that is wrong.
+  // of 1000 (kB or KB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB). Fractions are rounded down to
+  // whole bytes.
+  // Throws: InvalidArgument, with the text and the position of the first wrong character.
   static Bytes parse(std::string_view text);
 
   [[nodiscard]] constexpr std::int64_t count() const { return count_; }
-  // For people: `88.1 MiB`, `512 B`; one decimal, binary units.
+  // For people: `88.1 MiB`, `512 B`. One decimal, binary units.
   [[nodiscard]] std::string text() const;
 
   friend constexpr auto operator<=>(Bytes, Bytes) = default;
@@ -58,31 +62,32 @@ class NEAP_EXPORT Bytes {
   std::int64_t count_ = 0;
 };
 
-// One storage that LibTorch holds, or held until it was evicted. A row of a SavedReport.
+// A storage that LibTorch holds, or that was evicted. A row of a SavedReport.
 struct SavedStorage {
   enum class State : std::uint8_t {
-    Kept,     // in memory; can be made again, or its region is over and kept it
-    Evicted,  // the operators that make it run again when it is read
-    Pinned,   // in memory, and cannot go: see `reason`
+    Kept,     // in memory; it can be recomputed, or its region has closed and kept it
+    Evicted,  // not in memory; a read runs the operators that make it again
+    Pinned,   // in memory, and cannot be evicted: see `reason`
   };
-  std::string region;      // of checkpoint() and its kin; empty: made outside of one
-  std::string layer;       // by neap::name(); empty: not known
-  std::string op;          // the operator that made it, as aten::mm; empty: it was there before
-  std::int64_t bytes = 0;  // as the allocator counts them, rounding and header included
+  std::string region;      // the checkpoint() region or the like; empty: made outside of a region
+  std::string layer;       // from neap::name_layers(); empty: unknown
+  std::string op;          // the operator that made it, as aten::mm; empty: older than the scope
+  std::int64_t bytes = 0;  // as the allocator counts them, with rounding
   State state = State::Kept;
-  std::string reason;  // why it cannot go; empty unless Pinned
+  std::string reason;  // why it cannot be evicted; empty unless Pinned
 };
 
-// Everything that LibTorch holds at one moment, each storage once. kept + pinned + other == live.
+// All storages that LibTorch holds at one moment, each once. kept + pinned + other == live.
 struct NEAP_EXPORT SavedReport {
   std::vector<SavedStorage> storages;  // largest first
   std::int64_t kept = 0;
   std::int64_t pinned = 0;
-  std::int64_t evicted = 0;  // not in `live`
-  std::int64_t other = 0;    // what no operator of the scope has read or made
-  std::int64_t live = 0;     // of memory::usage(), at that moment
+  std::int64_t evicted = 0;  // not part of `live`
+  std::int64_t other = 0;    // storages that no operator of the scope has read or made
+  std::int64_t live = 0;     // `live` of memory::usage() at that moment
 
-  // The sums, then the largest groups of equal region, layer, operator and state, at most `rows` of them.
+  // The sums, then the largest groups of equal region, layer, operator and state; at most `rows`
+  // groups.
   [[nodiscard]] std::string text(std::size_t rows = 20) const;
 };
 

@@ -1,12 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/call.h: how checkpoint() and its kin call what they are given: as Python does, whatever has a forward() is called by it.
+// neap/call.h: how checkpoint() and similar functions call their argument. As in Python, an object
+// with a forward() is called through it.
 //
 //   torch::nn::Sequential segment(torch::nn::Linear(8, 8), torch::nn::ReLU());
-//   at::Tensor y = neap::detail::call(segment, x);  // a holder; a module, a pointer to one and a lambda go in alike
+//   at::Tensor y = neap::detail::call(segment, x);  // also a module, a pointer to one, a lambda
 //
-// Users meet it through neap::checkpoint(). Includes nothing of torch/nn: what is a module is seen by what it has.
-// Threads: as what is called. Cost: none above the call; a look-up for an element of a ModuleList.
+// Users meet it through neap::checkpoint(). Includes nothing of torch/nn: it recognizes a module by
+// its members.
+// Threads: those of the function that is called. Cost: none above the call itself; a type look-up
+// for an element of a ModuleList.
 #pragma once
 
 #include <neap/base.h>
@@ -24,9 +27,11 @@ class Module;
 
 namespace neap::detail {
 
-// Calls forward(x) of a module of which only the base class is known, as of an element of a torch::nn::ModuleList: a Sequential,
-// and those of LibTorch's own modules that take one tensor.
-// Throws: InvalidArgument for null, and, with the module's type, for one of another type: forward() is not virtual.
+// Calls forward(x) of a module that is known by its base class only, as an element of a
+// torch::nn::ModuleList. Works for a Sequential, and for LibTorch's own modules that take one
+// tensor.
+// Throws: InvalidArgument for null, and for a module of another type (with that type), because
+// forward() is not virtual.
 NEAP_EXPORT at::Tensor call_by_type(torch::nn::Module* module, const at::Tensor& x);
 
 template <class T>
@@ -42,8 +47,8 @@ concept IsAnyModule = requires(const T& module) {
   module.ptr();
 };
 
-// What a holder or a pointer leads to, else the thing itself. A holder leads to a module that can change also when it is const
-// itself, as in a lambda that has captured it by value.
+// Dereferences a holder or a pointer; returns anything else unchanged. A const holder, as in a
+// lambda that captured it by value, still leads to a module that can change.
 template <class F>
 auto& pointee(F& fn) {
   if constexpr (requires {
@@ -68,10 +73,10 @@ concept HasForward = requires(F& fn, Args&&... args) {
 };
 
 enum class CallKind : std::uint8_t {
-  Function,  // lambdas, functions, members, objects with operator()
-  Forward,   // of what `fn` is or leads to
+  Function,  // lambdas, functions, member pointers, objects with operator()
+  Forward,   // forward() of `fn`, or of what it points to
   AnyModule,
-  ByType,  // torch::nn::Module, and nothing more is known
+  ByType,  // a torch::nn::Module whose derived type is unknown
   Nothing,
 };
 
@@ -84,7 +89,8 @@ constexpr CallKind call_kind() {
     return std::is_same_v<void(std::remove_cvref_t<Args>...), void(at::Tensor)> ? CallKind::ByType
                                                                                 : CallKind::Nothing;
   } else if constexpr (IsModule<Target> && (kIsHeld || HasForward<Target, Args...>)) {
-    // A holder has an operator() that promises any arguments, and returns void for a forward() that is a template.
+    // A holder's operator() accepts any arguments by its signature, and returns void for a
+    // forward() that is a template. So it decides nothing.
     return HasForward<Target, Args...> ? CallKind::Forward : CallKind::Nothing;
   } else if constexpr (IsAnyModule<Object>) {
     return CallKind::AnyModule;
@@ -111,7 +117,7 @@ decltype(auto) call(F&& fn, Args&&... args) {
     return pointee(fn).forward(std::forward<Args>(args)...);
   } else if constexpr (kKind == CallKind::AnyModule) {
     if constexpr (std::is_const_v<std::remove_reference_t<F>>) {
-      std::remove_cvref_t<F> module(fn);  // shares what it holds, and its forward() is not const
+      std::remove_cvref_t<F> module(fn);  // the copy shares the module; forward() is not const
       return module.forward(std::forward<Args>(args)...);
     } else {
       return fn.forward(std::forward<Args>(args)...);
@@ -123,7 +129,7 @@ decltype(auto) call(F&& fn, Args&&... args) {
       return call_by_type(&pointee(fn), std::forward<Args>(args)...);
     }
   } else {
-    return at::Tensor();  // so that the sentence above is all that the compiler says
+    return at::Tensor();  // keeps the static_assert the only error of the compiler
   }
 }
 

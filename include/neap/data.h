@@ -1,20 +1,24 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/data.h: data sets, strict readers of their files, and a loader that makes batches inside the budget.
+// neap/data.h: data sets, strict readers of their files, and a loader that makes batches inside the
+// budget.
 //
 //   const neap::data::Splits splits = neap::data::open("fashion-mnist");
-//   neap::MemoryEfficientDataLoader loader(splits.training, /*batch_size=*/128, {.shuffle = true, .seed = 7});
+//   neap::MemoryEfficientDataLoader loader(splits.training, /*batch_size=*/128,
+//                                          {.shuffle = true, .seed = 7});
 //   for (const neap::data::Batch& batch : loader) {  // an epoch
 //     neap::Scope scope(options);
 //     auto loss = loss_of(model->forward(batch.tensors[0]), batch.tensors[1]);
 //     ...
 //   }
 //
-// Guarantees: a file is read whole or refused; a damaged, shortened or mixed-up one never crashes the program and
-// never takes more memory than the file has content, whatever its header says. LibTorch's default generator is never
-// drawn from.
-// N: samples of a set, B: of a batch, C, H, W: channels, height, width, T: tokens. Units: bytes, nanoseconds.
-// Threads: readers and adaptors any, without shared state; a loader belongs to one thread at a time.
+// Guarantees: a file is read whole or refused. A damaged, truncated or wrong file never crashes the
+// program, and never takes more memory than its content, whatever its header says. LibTorch's
+// default generator is not used.
+// N: samples of a set, B: samples of a batch, C, H, W: channels, height, width, T: tokens.
+// Units: bytes, nanoseconds.
+// Threads: any for readers and data sets, without shared state; a loader belongs to one thread at a
+// time.
 #pragma once
 
 #include <neap/base.h>
@@ -35,14 +39,16 @@ namespace neap::data {
 
 // ---- Errors ----
 
-// A file that cannot be used: its path, the offset in what it holds (unpacked), what was expected, what to do.
+// A file that cannot be used: its path, the offset in its (unpacked) content, what was expected,
+// what to do.
 class NEAP_EXPORT DataError : public Error {
  public:
   explicit DataError(const std::string& text);
   ~DataError() override;
 };
 
-// A sample that cannot be loaded. What Dataset::get threw, if it did, is nested: std::rethrow_if_nested(error).
+// A sample that cannot be loaded. The exception of Dataset::get is nested:
+// std::rethrow_if_nested(error).
 class NEAP_EXPORT SampleError : public DataError {
  public:
   SampleError(std::int64_t sample, const std::string& why);
@@ -55,7 +61,8 @@ class NEAP_EXPORT SampleError : public DataError {
 // The tensors of one sample, as (x, y).
 using Sample = std::vector<at::Tensor>;
 
-// What a loader reads. All samples have the same number of tensors, and those of one batch the same shapes and types.
+// What a loader reads. All samples have the same number of tensors, and those of one batch the same
+// shapes and types.
 // Threads: the workers of a loader call both functions at the same time.
 class NEAP_EXPORT Dataset {
  public:
@@ -64,16 +71,19 @@ class NEAP_EXPORT Dataset {
   Dataset& operator=(const Dataset&) = delete;
   virtual ~Dataset();
   [[nodiscard]] virtual std::int64_t size() const = 0;
-  // A function of the index alone, or batches would depend on which worker came first. Dense CPU tensors; their bytes
-  // are copied into the batch before the sample dies. REQUIRES: 0 <= index < size().
+  // Must depend on the index only; otherwise batches would depend on the order of the workers.
+  // Returns dense CPU tensors. Their bytes are copied into the batch.
+  // REQUIRES: 0 <= index < size().
   [[nodiscard]] virtual Sample get(std::int64_t index) const = 0;
 };
 
 // Sample i is row i of each tensor, as a view. tensors: (N, ...) each.
-// Throws: InvalidArgument when there is none, one is undefined or has no rows, or their numbers of rows differ.
+// Throws: InvalidArgument when there is no tensor, one is undefined or has no rows, or their
+// numbers of rows differ.
 NEAP_EXPORT std::shared_ptr<Dataset> from_tensors(std::vector<at::Tensor> tensors);
 
-// Sample i is get(i), which any thread may call. Throws: InvalidArgument when size < 1 or `get` is empty.
+// Sample i is get(i). Any thread may call `get`. Throws: InvalidArgument when size < 1 or `get` is
+// empty.
 NEAP_EXPORT std::shared_ptr<Dataset> from_function(std::int64_t size,
                                                    std::function<Sample(std::int64_t)> get);
 
@@ -82,50 +92,56 @@ struct Labeled {
   at::Tensor labels;  // (N,) int64, each in [0, classes)
 };
 
-// What makes pictures have mean 0 and deviation 1, in units of the stored 0 to 255.
+// Normalizes pictures to mean 0 and deviation 1, in units of the stored values 0 to 255.
 struct NEAP_EXPORT Normalization {
   std::vector<float> mean;       // (C,)
   std::vector<float> deviation;  // (C,), none 0
-  // Of all pictures, by sums of whole numbers, so the order does not matter. A channel of one value gets deviation 1.
-  // images: (N, H, W) or (N, C, H, W) uint8. Throws: InvalidArgument for another type or shape, or none.
+  // Over all pictures, by integer sums, so that their order does not matter. A constant channel
+  // gets deviation 1.
+  // images: (N, H, W) or (N, C, H, W) uint8. Throws: InvalidArgument for another type or shape, or
+  // an empty tensor.
   static Normalization of(const at::Tensor& images);
 };
 
-// Sample i is x (C, H, W) float, normalized, and y () int64; C is 1 for (N, H, W). The test set takes the numbers of the
-// training set. Throws: InvalidArgument when types, shapes, counts or channels do not fit together.
+// Sample i is x (C, H, W) float, normalized, and y () int64; C is 1 for (N, H, W). Use the
+// normalization of the training set for the test set too.
+// Throws: InvalidArgument when types, shapes, counts or channels do not match.
 NEAP_EXPORT std::shared_ptr<Dataset> from_labeled(const Labeled& labeled,
                                                   const Normalization& normalization);
 
-// Noise: x of `shape`, float in [-1, 1), and y () int64 in [0, classes). A function of (seed, index), the same on every
-// machine. Throws: InvalidArgument when an extent, `classes` or `size` is below 1.
+// Noise: x of `shape`, float in [-1, 1), and y () int64 in [0, classes). Depends on (seed, index)
+// only, and is the same on every machine. Throws: InvalidArgument when an extent, `classes` or
+// `size` is below 1.
 NEAP_EXPORT std::shared_ptr<Dataset> synthetic(std::vector<std::int64_t> shape,
                                                std::int64_t classes, std::int64_t size,
                                                std::uint64_t seed = 0);
 
-// For a language model of bytes: sample i is tokens (T,) int64 from byte i * T on, and the tokens (T,) one further.
-// text: (N,) uint8. Throws: InvalidArgument when it is none, or when N < T + 1 or T < 1.
+// For a language model of bytes: sample i is the tokens (T,) int64 from byte i * T on, and the same
+// shifted by one byte.
+// text: (N,) uint8. Throws: InvalidArgument for another type or shape, or when N < T + 1 or T < 1.
 NEAP_EXPORT std::shared_ptr<Dataset> text_windows(at::Tensor text, std::int64_t tokens);
 
 struct Splits {
   std::shared_ptr<Dataset> training, test;
   std::vector<std::int64_t> sample_shape;  // of x: (C, H, W), or (T,) for text
-  std::int64_t classes = 0;                // y, or each of its tokens, is in [0, classes)
-  std::int64_t vocabulary = 0;             // 256 for text, else 0: x is no tokens
+  std::int64_t classes = 0;                // labels, or each token of y, are in [0, classes)
+  std::int64_t vocabulary = 0;             // 256 for text; 0: x is not tokens
 };
 
-// Opens what a command line names:
+// Opens the data that a command line names:
 //   fashion-mnist            of the Debian package
-//   DIR                      a folder with the four IDX files of a set like MNIST, 10 classes, or of EMNIST, by its name
+//   DIR                      a folder with the four IDX files of a set like MNIST with 10 classes,
+//                            or of a set of EMNIST, recognized by its name
 //   cifar10:DIR cifar100:DIR the binary version, or the folder that its archive was unpacked into
 //   text:FILE                windows of 256 bytes; the last tenth is the test set; also a pipe
 //   synthetic:3x224x224:1000[:COUNT]  shape, classes, samples (1024; the test set has a tenth)
-// Pictures are normalized by the training set. Throws: InvalidArgument with the text, the place and these forms; DataError for
-// a file.
+// Pictures are normalized by the training set.
+// Throws: InvalidArgument, with the text, the position and these forms; DataError for a file.
 NEAP_EXPORT Splits open(const std::string& spec);
 
 // ---- Loader ----
 
-// What a loader hands out. Nobody else writes into the tensors, however long they are kept.
+// A batch. Nothing else ever writes into its tensors.
 struct Batch {
   std::vector<at::Tensor> tensors;    // (B, ...) each; row i is of samples[i]
   std::vector<std::int64_t> samples;  // (B,) indices in the data set
@@ -135,29 +151,32 @@ struct Batch {
 NEAP_EXPORT std::int64_t default_workers() noexcept;
 
 struct LoaderOptions {
-  // Threads that load ahead, 0 to 1024; 0: the calling thread loads each batch when it is asked for. Batches are the same.
+  // Threads that load batches ahead, 0 to 1024; 0: the calling thread loads each batch on demand.
+  // The batches are the same.
   std::int64_t workers = default_workers();
-  // The most that batches loaded ahead may take, with rounding and block headers. More hides longer waits and leaves less of
-  // a budget to the step. One batch is always allowed, and never more than two for each worker are loaded ahead.
+  // The most that batches loaded ahead may take, with rounding and block headers. More hides longer
+  // waits, but leaves less of a budget to the step. One batch is always allowed, and at most two
+  // per worker are loaded ahead.
   Bytes prefetch_bytes = Bytes(std::int64_t{64} << 20);
-  bool shuffle = false;    // another order each epoch, a function of (seed, epoch)
-  std::uint64_t seed = 0;  // of a generator of its own
-  bool drop_last = false;  // leave out a last batch of fewer samples
-  // Page-locked memory, for copies to a GPU. Where LibTorch sees none, batches are ordinary. Such memory is not neap's: it is
-  // outside of the budget.
+  bool shuffle = false;    // a new order each epoch, a function of (seed, epoch)
+  std::uint64_t seed = 0;  // of the loader's own generator
+  bool drop_last = false;  // leave out a smaller last batch
+  // Page-locked memory, for copies to a GPU. Ignored where LibTorch has no CUDA. Such memory is not
+  // neap's, and is outside of the budget.
   bool pin_memory = false;
 };
 
-// Where a loader is. Restored into a loader of the same set and options, the rest is what it would have been.
+// The position of a loader. Restored into a loader with the same set and options, it continues with
+// the same batches.
 struct LoaderState {
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
-  std::int64_t position = 0;  // samples of the epoch that were handed out
+  std::int64_t position = 0;  // samples of the epoch already handed out
 };
 
 struct LoaderCounters {
   std::int64_t batches = 0;    // handed out since the loader was made
-  std::int64_t waited_ns = 0;  // what the calling thread waited for them; 0 a batch that was ready
+  std::int64_t waited_ns = 0;  // time that next() waited; 0 for a batch that was ready
 };
 
 }  // namespace neap::data
@@ -168,42 +187,46 @@ namespace neap {
 //
 //   while (std::optional<neap::data::Batch> batch = loader.next()) train_on(*batch);
 //
-// Guarantees: the sequence of batches is a function of data set, seed, epoch and batch size, whatever the workers, also its
-// bits: every sample is loaded with one LibTorch thread. Batches are allocated by LibTorch, so they are inside the budget. When
-// the program let go of a batch, and the engine of what it needs to replay, the allocator uses its memory for one of the next;
-// nothing is ever written into a batch that was handed out.
-// What a worker cannot allocate, because the budget is full, the calling thread loads when it is its turn, after the batches
-// loaded ahead were dropped: loading ahead makes no step fail at next(). It does take bytes from the step: see prefetch_bytes.
-// The calling thread also loads where the system gives no threads.
-// Threads: one at a time calls a loader. Workers live from an epoch's first batch to its last, to the end of a range-for, or to the
-// loader's end; ending waits for the samples that are being loaded.
-// Cost: two operators a tensor and sample; 8 bytes a sample for a shuffled epoch; the threads, once an epoch. Beside
-// prefetch_bytes, each worker holds one sample.
+// Guarantees: the sequence of batches, and their bits, depend only on data set, seed, epoch and
+// batch size, not on the workers: every sample is loaded with one LibTorch thread. LibTorch
+// allocates the batches, so they are inside the budget. Once the program has released a batch and
+// the engine does not need it for a replay, the allocator reuses its memory for one of the next.
+// When a worker cannot allocate because the budget is full, the loader drops the batches loaded
+// ahead, and the calling thread loads the batch in its turn. So loading ahead never makes next()
+// fail, but it takes bytes from the step: see prefetch_bytes. The calling thread also loads when
+// the system gives no threads.
+// Threads: one at a time may call a loader. Workers live from the first batch of an epoch to its
+// last, to the end of a range-for, or to the destruction of the loader. Ending them waits for the
+// samples that they are loading.
+// Cost: two operators for each tensor and sample; 8 bytes a sample for a shuffled epoch; starting
+// the threads once an epoch. Besides prefetch_bytes, each worker holds one sample.
 class NEAP_EXPORT MemoryEfficientDataLoader {
  public:
   class Iterator;
 
-  // Throws: InvalidArgument when there is no data set, it is empty, batch_size is below 1, an option is out of its range, or
-  // drop_last leaves no batch.
+  // Throws: InvalidArgument when the data set is null or empty, batch_size is below 1, an option is
+  // out of range, or drop_last leaves no batch.
   MemoryEfficientDataLoader(std::shared_ptr<const data::Dataset> dataset, std::int64_t batch_size,
                             const data::LoaderOptions& options = {});
   MemoryEfficientDataLoader(const MemoryEfficientDataLoader&) = delete;
   MemoryEfficientDataLoader& operator=(const MemoryEfficientDataLoader&) = delete;
   ~MemoryEfficientDataLoader();
 
-  // Begins the next epoch, or after restore() goes on in the restored one, and loads the first batch. Throws: as next().
+  // Begins the next epoch, or continues the restored one after restore(), and loads the first
+  // batch. Throws: as next().
   Iterator begin();
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
-  // The next batch; none, once, at the end of each epoch.
-  // Throws: SampleError for a sample that cannot be loaded (the next call goes on with the batch behind it); BudgetExceeded or
-  // OutOfMemory when the batch does not fit, and other errors of neap (the next call tries the same batch again).
+  // The next batch; nullopt once at the end of each epoch.
+  // Throws: SampleError for a sample that cannot be loaded (the next call continues after this
+  // batch); BudgetExceeded or OutOfMemory when the batch does not fit, and other errors of neap
+  // (the next call tries the same batch again).
   std::optional<data::Batch> next();
 
-  // Batches of a whole epoch.
+  // The number of batches in a whole epoch.
   [[nodiscard]] std::int64_t batches() const noexcept;
   [[nodiscard]] data::LoaderState state() const noexcept;
-  // Throws: InvalidArgument when the epoch is below 0 or the position outside of the data set.
+  // Throws: InvalidArgument when the epoch is below 0 or the position is outside of the data set.
   void restore(const data::LoaderState& state);
   [[nodiscard]] data::LoaderCounters counters() const noexcept;
 
@@ -212,8 +235,9 @@ class NEAP_EXPORT MemoryEfficientDataLoader {
   std::unique_ptr<Work> work_;
 };
 
-// Holds one batch at a time and lets go of it before it asks for the next. When it dies, the workers end.
-// REQUIRES: the loader lives, and nobody else iterates over it.
+// Holds one batch at a time, and releases it before it asks for the next. Its destructor ends the
+// workers.
+// REQUIRES: the loader lives, and nothing else iterates over it.
 class NEAP_EXPORT MemoryEfficientDataLoader::Iterator {
  public:
   // NOLINTBEGIN(readability-identifier-naming): the standard asks for these names.
@@ -248,28 +272,34 @@ namespace neap::data {
 
 enum class Split { Train, Test };
 
-// Reads the two files of one split from a folder: train-images-idx3-ubyte and train-labels-idx1-ubyte, or t10k-... (test-...), plain
-// or with .gz; a plain one comes first. A point may stand before idx, and one prefix before all of them, as emnist-letters-.
+// Reads the two files of one split from a folder: train-images-idx3-ubyte and
+// train-labels-idx1-ubyte, or t10k-... (test-...), plain or with .gz; plain files have precedence.
+// There may be a point before idx instead of the dash, and one prefix for all files, as
+// emnist-letters-.
 // Throws: DataError when one is missing or damaged, or when their counts differ.
 NEAP_EXPORT Labeled read_labeled(const std::filesystem::path& folder, Split split,
                                  std::int64_t classes = 10);
 
-// Returns (N, H, W) uint8. Plain or gzip, by content.
+// Returns (N, H, W) uint8. The content decides between plain and gzip.
 NEAP_EXPORT at::Tensor read_idx_images(const std::filesystem::path& file);
 // Returns (N,) int64. Throws: DataError also for a label outside of [0, classes).
 NEAP_EXPORT at::Tensor read_idx_labels(const std::filesystem::path& file, std::int64_t classes);
 
-// Read one split of the binary version of CIFAR: data_batch_1.bin to data_batch_5.bin and test_batch.bin, or train.bin and
-// test.bin. Return images (N, 3, 32, 32) and labels in [0, 10), or in [0, 100), the fine ones.
-// Throw: DataError when a file is missing, has another number of pictures than the set, or a label is out of range.
+// Read one split of the binary version of CIFAR: data_batch_1.bin to data_batch_5.bin and
+// test_batch.bin, or train.bin and test.bin. Return images (N, 3, 32, 32) and labels in [0, 10), or
+// the fine labels in [0, 100).
+// Throw: DataError when a file is missing, has another number of pictures than the set, or has a
+// label out of range.
 NEAP_EXPORT Labeled read_cifar10(const std::filesystem::path& folder, Split split);
 NEAP_EXPORT Labeled read_cifar100(const std::filesystem::path& folder, Split split);
 
-// Returns the bytes of a file, (N,) uint8; of what it holds when it is gzip. Throws: DataError, also when it is empty.
+// Returns the bytes of a file, unpacked when it is gzip, as (N,) uint8. Throws: DataError, also for
+// an empty file.
 NEAP_EXPORT at::Tensor read_text(const std::filesystem::path& file);
 
-// Where the packages dataset-fashion-mnist and fortunes of Debian keep their files: pictures, and texts of a line and more.
-// Throw: DataError, with what to install, when it is not there.
+// Where Debian's packages dataset-fashion-mnist (pictures) and fortunes (short texts) install their
+// files.
+// Throw: DataError, with what to install, when it is missing.
 NEAP_EXPORT std::filesystem::path fashion_mnist_directory();
 NEAP_EXPORT std::filesystem::path fortunes_directory();
 

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/intercept.h: which operators can run again, and how neap knows.
+// neap/intercept.h: which operators can be replayed, and how neap knows.
 //
 //   neap::declare_replayable("my_ops::gate");  // it only reads its inputs and has no state
 //   for (const neap::OperatorRule& rule : neap::operator_rules()) {
@@ -18,8 +18,8 @@
 
 namespace neap {
 
-// Says that an operator of the program, `namespace::name`, only reads its inputs, keeps no state and
-// gives equal bits for equal inputs. Without it, what the operator returns is never evicted.
+// Declares that an operator of the program, `namespace::name`, only reads its inputs, keeps no
+// state and gives equal bits for equal inputs. Without this, its results are never evicted.
 // Throws: InvalidArgument when `name` has no `::`.
 NEAP_EXPORT void declare_replayable(std::string_view name);
 
@@ -27,9 +27,9 @@ NEAP_EXPORT void declare_replayable(std::string_view name);
 struct OperatorRule {
   std::string name;    // aten::add.Tensor
   bool replayable;     // its outputs can be evicted
-  bool random;         // replayed under the generator state that it had
+  bool random;         // replayed with the generator state of its first run
   bool view;           // touches no data
-  bool decomposed;     // seen as the operators that it calls
+  bool decomposed;     // intercepted as the operators that it calls
   std::string reason;  // why it is not replayable, or what is special
 };
 NEAP_EXPORT std::vector<OperatorRule> operator_rules();

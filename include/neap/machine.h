@@ -1,15 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/machine.h: files that are there whole or not at all, and how much memory the machine or the container around leaves.
-// Knows nothing of LibTorch.
+// neap/machine.h: files that are written whole or not at all, and how much memory the machine or
+// its container has left. Does not depend on LibTorch.
 //
-//   neap::OutputFile file("peaks.csv");  // refused here when it cannot be written
+//   neap::OutputFile file("peaks.csv");  // throws here when it cannot be written
 //   file.append(table.csv());
-//   file.finish();                       // only now is it there, and what stood there before is gone
+//   file.finish();                       // replaces peaks.csv
 //
 //   std::cout << neap::Bytes(neap::machine::memory().left()).text() << " are left\n";
 //
-// Units: bytes. Threads: an OutputFile belongs to one thread at a time; the functions any.
+// Units: bytes. Threads: an OutputFile belongs to one thread at a time; the functions, any.
 #pragma once
 
 #include <neap/base.h>
@@ -23,26 +23,29 @@
 
 namespace neap {
 
-// Writes a file aside and gives it its name at the end. Neither an error, nor a full disk, nor a signal leaves a part of it, and
-// what stood there before stays until finish(). Until then it has no name at all; where the file system knows no files without
-// one, it is .neap-XXXXXX in the same folder while it is written, which a signal that cannot be caught leaves behind.
-// A path that ends in .gz: what is written is packed by gzip. A link: what it leads to is replaced. Pipes and devices, and what
-// lies in /dev and /proc, cannot be replaced: they are written into as it comes.
+// Writes a temporary file, and gives it its name in finish(). An error, a full disk or a signal
+// leaves no partial file, and the file that was there before stays until finish(). Until then the
+// new file has no name. On a file system without unnamed files it is .neap-XXXXXX in the same
+// folder; a signal that cannot be caught leaves that behind.
+// A path that ends in .gz: the contents are compressed by gzip. A link: its target is replaced.
+// Pipes, devices, and paths in /dev and /proc cannot be replaced: they are written directly.
 class NEAP_EXPORT OutputFile {
  public:
-  // Shared: a new file has the mode that the umask leaves, one that is replaced hands on its own.
-  // Private: only this user may read and write it, and a link is replaced itself, wherever it leads.
+  // Shared: a new file has the mode of the umask; a replaced one keeps its mode.
+  // Private: only this user may read and write it. A link itself is replaced, not its target.
   enum class Access : std::uint8_t { Shared, Private };
-  // Throws: Error, with the path and the reason, when it is a folder, must not be written, or its folder must not.
+  // Throws: Error, with the path and the reason, when the path is a folder, or when it or its
+  // folder is not writable.
   explicit OutputFile(const std::filesystem::path& path, Access access = Access::Shared);
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
   // Without finish(), nothing has changed.
   ~OutputFile();
 
-  // Throws: Error, with the path and the reason: a full disk, a limit of the system, a pipe that nobody reads.
+  // Throws: Error, with the path and the reason: a full disk, a limit of the system, a pipe without
+  // a reader.
   void append(std::string_view bytes);
-  // After it nothing can be appended. Throws: as append(). Cost: waits for the disk.
+  // Nothing can be appended afterwards. Throws: as append(). Cost: waits for the disk.
   void finish();
 
  private:
@@ -52,19 +55,20 @@ class NEAP_EXPORT OutputFile {
 
 namespace machine {
 
-// Why something could not be written, and what to do then: "No space left on device; free the disk, or write elsewhere".
-// `error`: of errno.
+// Why a write failed, and what to do: "No space left on device; free the disk, or write elsewhere".
+// `error`: a value of errno.
 NEAP_EXPORT std::string why_not_written(int error);
 
-// What can be had of memory. Control groups of version 1 and 2 are read, those around this process's too.
+// The memory of the machine and of its control groups, version 1 and 2, those around this process's
+// group included.
 struct NEAP_EXPORT Memory {
-  std::int64_t total = 0;             // of the machine; 0: not known
-  std::int64_t available = 0;         // of it, without swapping
+  std::int64_t total = 0;             // of the machine; 0: unknown
+  std::int64_t available = 0;         // of `total`, without swapping
   std::optional<std::int64_t> limit;  // the tightest of the control groups; absent: none
-  std::int64_t limit_left =
-      0;  // below the group's limit that leaves least; files in memory are no use of it
+  // Below the limit of the group that leaves the least; cached files do not count as used.
+  std::int64_t limit_left = 0;
 
-  // The smaller of the two; 0 when nothing is known.
+  // The smaller of `available` and `limit_left`, of those that are known; 0 when neither is.
   [[nodiscard]] std::int64_t left() const;
 };
 // Cost: reads some files of /proc and /sys, 0.2 ms.

@@ -1,13 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/memory.h: how many bytes LibTorch holds, and the line they never pass.
+// neap/memory.h: how many bytes LibTorch holds, and the budget that they never exceed.
 //
 //   neap::install();  // once, before the first tensor
 //   neap::memory::reset_peak();
 //   train_one_step();
 //   std::cout << neap::memory::usage().peak << " bytes\n";
 //
-// Or by phases, each with a peak of its own, also inside of others:
+// Or by phases, which may nest, each with its own peak:
 //
 //   neap::MemoryTracker tracker;
 //   {
@@ -16,8 +16,9 @@
 //   }
 //   tracker.log_statistics();
 //
-// Counts are exact: they come from the allocator. What other libraries allocate is not in them.
-// Units: bytes. Threads: any function from any thread at any time.
+// Counts are exact, because they come from the allocator. They do not include what other libraries
+// allocate.
+// Units: bytes. Threads: any function, from any thread, at any time.
 #pragma once
 
 #include <neap/base.h>
@@ -34,26 +35,26 @@
 
 namespace neap {
 
-// Puts neap's allocator behind LibTorch's CPU tensors. Idempotent. Tensors that exist already stay
-// where they are; their bytes are counted in Usage::unseen once neap has met them.
+// Puts neap's allocator behind LibTorch's CPU tensors. Idempotent. Existing tensors stay where they
+// are. Usage::unseen counts their bytes once neap has met them.
 // REQUIRES: no other thread allocates tensors during the first call.
 NEAP_EXPORT void install();
 
-// The budget cannot hold what must be in memory at one moment. Leaves the operator that asked.
-// Nothing was allocated and nothing leaks: the program can go on under a larger budget.
+// The budget cannot hold what must be in memory at one moment. The operator that allocated throws
+// it. Nothing was allocated and nothing leaks: the program can go on under a larger budget.
 class NEAP_EXPORT BudgetExceeded : public Error {
  public:
   BudgetExceeded(const std::string& text, Bytes need, Bytes in_use, Bytes budget, Bytes feasible);
   ~BudgetExceeded() override;
-  Bytes need;               // the refused allocation, with rounding and block header
-  Bytes in_use;             // reserved when it was refused
+  Bytes need;               // the refused allocation, with rounding
+  Bytes in_use;             // `reserved` when it was refused
   Bytes budget;             // the limit of the process
-  Bytes smallest_feasible;  // a budget known to work for this step; Bytes(0) when none is known
-  // What was held when it was refused; null when another thread than the scope's asked.
+  Bytes smallest_feasible;  // a budget that is known to work for this step; Bytes(0) when unknown
+  // What was held when it was refused; null when a thread other than the scope's allocated.
   std::shared_ptr<const SavedReport> saved;
 };
 
-// The system itself has no memory left.
+// The system has no memory left.
 class NEAP_EXPORT OutOfMemory : public Error {
  public:
   explicit OutOfMemory(const std::string& text);
@@ -66,27 +67,28 @@ namespace memory {
 //   reserved == live + cached        requested <= live <= peak
 //   reserved <= peak_reserved        reserved <= budget, while one is set
 struct Usage {
-  std::int64_t requested = 0;      // as LibTorch asked for them
-  std::int64_t live = 0;           // as taken for blocks in use: requested, rounded, plus headers
-  std::int64_t cached = 0;         // freed blocks that are kept for reuse
-  std::int64_t reserved = 0;       // what the budget is compared with
+  std::int64_t requested = 0;      // as LibTorch requested them
+  std::int64_t live = 0;           // taken by blocks in use: requested, rounded
+  std::int64_t cached = 0;         // freed memory that is kept for reuse
+  std::int64_t reserved = 0;       // live + cached; the budget limits this
   std::int64_t peak = 0;           // largest `live` since reset_peak()
   std::int64_t peak_reserved = 0;  // largest `reserved` since reset_peak()
-  std::int64_t unseen = 0;       // allocated by LibTorch before install(), as far as neap met them
+  std::int64_t unseen = 0;  // allocated by LibTorch before install(), as far as neap has met them
   std::int64_t allocations = 0;  // number of blocks handed out since install()
 };
 
-// Returns the counters; zeros before install().
+// Zeros before install().
 NEAP_EXPORT Usage usage() noexcept;
-// Starts both peaks anew from what is held now.
+// Restarts both peaks from the current values.
 NEAP_EXPORT void reset_peak() noexcept;
-// Gives cached blocks back to the system. Returns the bytes. Cost: a system call an extent.
+// Returns cached memory to the system, and returns how many bytes that was. Cost: a system call for
+// each run of pages.
 NEAP_EXPORT Bytes trim() noexcept;
 // True after install().
 NEAP_EXPORT bool installed() noexcept;
 
-// The whole process as the system counts it: pages in memory, of all libraries. Linux counts them
-// in batches, so these are right to about a MiB only. Zeros where there is no /proc.
+// The whole process as the system counts it: resident pages of all libraries. Linux updates these
+// counts in batches, so they are accurate to about 1 MiB. Zeros without /proc.
 struct ProcessMemory {
   std::int64_t resident = 0;       // VmRSS
   std::int64_t peak_resident = 0;  // VmHWM: largest since the process started
@@ -96,30 +98,32 @@ NEAP_EXPORT ProcessMemory process_memory();
 
 }  // namespace memory
 
-// What LibTorch holds in named phases of a program: bytes at both ends and the exact peaks between, counted by the
-// allocator and not sampled. Phases nest and overlap as they like; neither memory::reset_peak() nor a Scope is touched by
-// them, nor they by it.
-// Threads: phases of one tracker may begin and end in any threads. What they count is of the process, not of a thread.
-// Cost: a phase takes two locks of the allocator and one process_memory(); an allocation, a few instructions for each phase
-// that is open, and one comparison when none is.
+// Measures named phases of a program: the bytes that LibTorch holds at both ends, and the exact
+// peaks between. The allocator counts them; nothing is sampled. Phases may nest and overlap. They
+// are independent of memory::reset_peak() and of Scopes.
+// Threads: phases of one tracker may begin and end in any thread. Counts are of the process, not of
+// a thread.
+// Cost: a phase takes two locks of the allocator and one process_memory(); an allocation, a few
+// instructions for each open phase, and one comparison when none is open.
 class NEAP_EXPORT MemoryTracker {
  public:
-  // Names and bytes, of what the program wants to see beside the counters: neap::categories_of() in
-  // neap/analysis.h makes one for parameters, gradients, optimizer state and buffers.
+  // Names and bytes that the program wants to see beside the counters. neap::categories_of() in
+  // neap/analysis.h provides parameters, gradients, optimizer state and buffers.
   using Categories = std::vector<std::pair<std::string, std::int64_t>>;
 
-  // A phase that is open. It ends when it is destroyed, or by end(); it may outlive its tracker. As slides have it, it is also the
-  // pair of what was held when it began:
+  // An open phase. It ends in end() or in its destructor, and may outlive its tracker. As on the
+  // slides, it can be unpacked into the bytes at its beginning:
   //   auto [allocated, cached] = tracker.track_memory("forward");
   class NEAP_EXPORT Phase {
    public:
     Phase(Phase&& other) noexcept;
     Phase& operator=(Phase&&) = delete;
     ~Phase();
-    // Idempotent. Never throws: what the categories' callback throws goes to Record::category_error.
+    // Idempotent. Never throws: an exception of the categories' callback goes to
+    // Record::category_error.
     void end() noexcept;
-    // Bytes when it began: live ones, and those of freed blocks that are kept for reuse. torch.cuda.memory_cached counts both as
-    // cached, which is `reserved` here.
+    // Bytes at the beginning: `live`, and the freed memory that is kept for reuse.
+    // torch.cuda.memory_cached includes both in "cached", which is `reserved` here.
     [[nodiscard]] std::int64_t allocated() const { return allocated_; }
     [[nodiscard]] std::int64_t cached() const { return cached_; }
     template <std::size_t Index>
@@ -135,18 +139,18 @@ class NEAP_EXPORT MemoryTracker {
     std::int64_t allocated_ = 0, cached_ = 0;
   };
 
-  // A phase that has ended. Seconds count from the tracker's birth.
+  // An ended phase. Seconds count from the construction of the tracker.
   struct Record {
     std::string phase;
     double begin_seconds = 0, end_seconds = 0;
     std::int64_t live_begin = 0, live_end = 0, peak_live = 0;
     std::int64_t reserved_begin = 0, reserved_end = 0, peak_reserved = 0;
-    memory::ProcessMemory process;  // when it ended
-    Categories categories;          // when it ended
-    std::string category_error;     // what the callback threw; empty for nothing
+    memory::ProcessMemory process;  // at its end
+    Categories categories;          // at its end
+    std::string category_error;     // what the callback threw; empty: nothing
   };
 
-  // Where a phase begins or ends.
+  // The beginning or end of a phase.
   struct Edge {
     std::string phase;
     bool begins = true;
@@ -154,7 +158,7 @@ class NEAP_EXPORT MemoryTracker {
     std::int64_t live = 0, reserved = 0;
   };
 
-  // p95: the smallest value that 95 % of all do not pass.
+  // p95: the smallest value that at least 95 % of all do not exceed.
   struct Distribution {
     double mean = 0, max = 0, p95 = 0;
   };
@@ -172,26 +176,28 @@ class NEAP_EXPORT MemoryTracker {
   MemoryTracker& operator=(const MemoryTracker&) = delete;
   ~MemoryTracker();
 
-  // Begins a phase, which ends with what is returned: a call whose result nobody holds is a phase of one moment, as on slides.
-  // Names may come again: the summary is by name.
-  // Throws: InvalidArgument for an empty name; Error when install() was not called, because all counts would be 0.
+  // Begins a phase. It ends with the returned object, so a call whose result is dropped is a phase
+  // of one moment, as on the slides. Names may repeat; statistics are by name.
+  // Throws: InvalidArgument for an empty name; Error when install() was not called, because all
+  // counts would be 0.
   Phase track_memory(std::string phase);
 
-  // Called when a phase ends, in the thread that ends it, after its peaks were read. Empty: none.
+  // Called at the end of a phase, in the thread that ends it, after its peaks were read.
+  // Empty: none.
   void set_categories(std::function<Categories()> callback);
 
   // In the order in which they ended.
   [[nodiscard]] std::vector<Record> records() const;
-  // In the order in which they happened, of open phases too.
+  // In order of time, including open phases.
   [[nodiscard]] std::vector<Edge> timeline() const;
-  // One a name, in the order in which the first of that name ended.
+  // One for each name, in the order in which the first phase of each name ended.
   [[nodiscard]] std::vector<Statistics> statistics() const;
 
-  // The statistics as a table for people, and a second one by category when there are any.
+  // Tables of the statistics for people, and one by category when there are any.
   [[nodiscard]] std::string text() const;
   // Prints text() to std::cout.
   void log_statistics() const;
-  // The records, one a line; seconds and bytes. A column for each category.
+  // The records, one a line, in seconds and bytes, with a column for each category.
   [[nodiscard]] std::string csv() const;
   // {"records": [...], "timeline": [...], "statistics": [...]}, seconds and bytes.
   [[nodiscard]] std::string to_json() const;

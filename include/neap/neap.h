@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/neap.h: all that a training program needs. The models and the trainer have headers of their own, and neap/all.h has
-// everything.
+// neap/neap.h: what a training program needs. The models and the trainer have headers of their own;
+// neap/all.h includes everything.
 #pragma once
 
 #include <neap/adaptive.h>

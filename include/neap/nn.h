@@ -1,15 +1,18 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/nn.h: plain models of LibTorch modules, for training, examples and benchmarks. They know nothing of checkpointing.
+// neap/nn.h: plain models of LibTorch modules, for training, examples and benchmarks, without
+// checkpointing.
 //
 //   neap::nn::ResNet model(neap::nn::ResNetOptions{.channels = 64, .blocks = 50, .classes = 1000});
 //   at::Tensor scores = model->forward(pictures);  // (B, 3, H, W) -> (B, 1000)
 //
-// Their blocks are public, and those with more than blocks have stem() and head(), so that a program can put
-// neap::checkpoint() around each block (neap/models.h has models that do):
+// Their blocks are public, and models with more than blocks have stem() and head(). So a program
+// can put neap::checkpoint() around each block (neap/models.h has models that do):
 //
 //   at::Tensor x = model->stem(pictures);
-//   for (auto& block : model->blocks) x = neap::checkpoint([&](at::Tensor in) { return block->forward(in); }, x);
+//   for (auto& block : model->blocks) {
+//     x = neap::checkpoint([&](at::Tensor in) { return block->forward(in); }, x);
+//   }
 //   at::Tensor scores = model->head(x);
 //
 // B: rows of a batch, C: channels, H, W: height and width, T: tokens, D: width of a model.
@@ -42,24 +45,25 @@ struct MLPOptions {
   std::int64_t width = 1024;
   std::int64_t out = 1024;
   std::int64_t layers = 24;
-  bool activate_last = true;  // GELU behind the last layer too
+  bool activate_last = true;  // GELU after the last layer too
 };
 
 // Linear layers with an activation between them: GELU when made of options.
 class NEAP_EXPORT MLPImpl : public torch::nn::Module {
  public:
   explicit MLPImpl(const MLPOptions& options);
-  // widths: (layers,), the outputs of each layer.
+  // widths: (layers,), the output width of each layer.
   MLPImpl(std::int64_t in, const std::vector<std::int64_t>& widths, Activation activation,
           bool activate_last);
   // x: (B, in), or anything whose rows flatten to `in`. Returns (B, out).
   at::Tensor forward(const at::Tensor& x);
 
-  std::vector<torch::nn::Sequential> blocks;  // a Linear, and its activation
+  std::vector<torch::nn::Sequential> blocks;  // a Linear, and its activation if it has one
 };
 TORCH_MODULE(MLP);
 
-// conv 3x3, BatchNorm, ReLU, dropout, conv 3x3, BatchNorm, plus the input, ReLU. (B, C, H, W) -> (B, C, H, W).
+// conv 3x3, BatchNorm, ReLU, dropout, conv 3x3, BatchNorm, plus the input, ReLU.
+// (B, C, H, W) -> (B, C, H, W).
 class NEAP_EXPORT ResidualBlockImpl : public torch::nn::Module {
  public:
   ResidualBlockImpl(std::int64_t channels, double dropout);
@@ -80,11 +84,13 @@ struct ResNetOptions {
   double dropout = 0.1;
   std::int64_t stem_kernel = 3;  // odd
   std::int64_t stem_stride = 1;
-  // After the blocks of these numbers, from 0: a conv 3x3 of stride 2 to twice the channels, BatchNorm, ReLU.
+  // Indices of blocks, from 0, that are followed by a conv 3x3 of stride 2 to twice the channels,
+  // BatchNorm, ReLU.
   std::vector<std::int64_t> downsample_after = {};
 };
 
-// The form of "Deep Residual Learning for Image Recognition", He et al., arXiv 1512.03385, in one width a stage.
+// The design of "Deep Residual Learning for Image Recognition", He et al., arXiv 1512.03385, with
+// one width a stage.
 class NEAP_EXPORT ResNetImpl : public torch::nn::Module {
  public:
   explicit ResNetImpl(const ResNetOptions& options);
@@ -93,8 +99,8 @@ class NEAP_EXPORT ResNetImpl : public torch::nn::Module {
   at::Tensor stem(const at::Tensor& x);  // (B, channels, H', W')
   at::Tensor head(const at::Tensor& x);  // (B, C, H, W) -> (B, classes)
 
-  std::vector<torch::nn::Sequential>
-      blocks;  // a residual block, and its transition when one follows
+  // A residual block, and its transition if one follows.
+  std::vector<torch::nn::Sequential> blocks;
 
  private:
   std::int64_t in_channels_;
@@ -103,8 +109,9 @@ class NEAP_EXPORT ResNetImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ResNet);
 
-// conv 3x3, conv 3x3; or, as a bottleneck, conv 1x1, conv 3x3, conv 1x1 to four times the channels. BatchNorm behind each,
-// ReLU between them; plus the input, which a conv 1x1 with BatchNorm brings to the same shape where it has another; ReLU.
+// conv 3x3, conv 3x3; or, as a bottleneck, conv 1x1, conv 3x3, conv 1x1 to four times the channels.
+// BatchNorm after each, ReLU between them; plus the input; ReLU. An input of another shape first
+// passes a conv 1x1 with BatchNorm.
 // (B, in, H, W) -> (B, channels or 4 x channels, H / stride, W / stride).
 class NEAP_EXPORT StageBlockImpl : public torch::nn::Module {
  public:
@@ -124,10 +131,11 @@ struct ImageNetResNetOptions {
   std::int64_t classes = 1000;
 };
 
-// ResNet-18 to ResNet-152 of "Deep Residual Learning for Image Recognition", He et al., arXiv 1512.03385: conv 7x7 of stride
-// 2, max-pool, four stages of blocks, mean, Linear. Parameters and buffers have torchvision's names (conv1, bn1,
-// layer1.0.conv1, layer1.0.downsample.0, fc), so that its weights load; for them, a bottleneck's stride is in its conv 3x3,
-// where the paper has it in the first conv 1x1.
+// ResNet-18 to ResNet-152 of "Deep Residual Learning for Image Recognition", He et al.,
+// arXiv 1512.03385: conv 7x7 of stride 2, max-pool, four stages of blocks, mean, Linear. Parameters
+// and buffers have torchvision's names (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, fc), so
+// its weights can be loaded. As in torchvision, the stride of a bottleneck is in its conv 3x3,
+// while the paper has it in the first conv 1x1.
 class NEAP_EXPORT ImageNetResNetImpl : public torch::nn::Module {
  public:
   explicit ImageNetResNetImpl(const ImageNetResNetOptions& options = {});
@@ -145,11 +153,11 @@ class NEAP_EXPORT ImageNetResNetImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ImageNetResNet);
 
-// LayerNorm, attention written out, dropout, plus the input; LayerNorm, up four times, GELU, down, dropout, plus the input.
-// (B, T, D) -> (B, T, D).
+// LayerNorm, attention written out, dropout, plus the input; LayerNorm, Linear to four times the
+// width, GELU, Linear back, dropout, plus the input. (B, T, D) -> (B, T, D).
 class NEAP_EXPORT TransformerBlockImpl : public torch::nn::Module {
  public:
-  // causal: a token sees those before it only.
+  // causal: a token attends only to itself and the tokens before it.
   TransformerBlockImpl(std::int64_t width, std::int64_t heads, double dropout, bool causal);
   at::Tensor forward(const at::Tensor& x);
   [[nodiscard]] std::int64_t heads() const { return heads_; }
@@ -170,24 +178,28 @@ struct TransformerLayerOptions {
   std::int64_t dim_feedforward = 2048;
   double dropout = 0.1;
   Activation activation = Activation::ReLU;
-  bool norm_first = false;   // LayerNorm before attention and feed-forward, not behind their sums
-  bool batch_first = false;  // (B, T, D) in place of (T, B, D)
+  bool norm_first = false;   // LayerNorm before attention and feed-forward, not after their sums
+  bool batch_first = false;  // (B, T, D) instead of (T, B, D)
 };
 
-// torch::nn::TransformerEncoderLayer with two options more, norm_first and batch_first. Same names of parameters, same order of
-// random numbers, and without the two options the same bits.
+// torch::nn::TransformerEncoderLayer with two more options, norm_first and batch_first. Same
+// parameter names, same order of random numbers, and without the two options the same bits.
 class NEAP_EXPORT TransformerEncoderLayerImpl : public torch::nn::Module {
  public:
   TransformerEncoderLayerImpl(std::int64_t d_model, std::int64_t nhead,
                               const TransformerLayerOptions& options = {});
 
-  // src: (T, B, D), or (B, T, D) with batch_first. Returns the same shape. Undefined masks mask nothing.
-  // src_mask: (T, T), what a token (row) may see: bool, true for what it may not; or of src's type, added to the scores.
-  // src_key_padding_mask: (B, T) bool, true for tokens that nobody may see. A token that may see nothing gets NaN.
-  // Throws: InvalidArgument, with shapes or types, when they do not fit.
+  // src: (T, B, D), or (B, T, D) with batch_first. Returns the same shape. Undefined masks mask
+  // nothing.
+  // src_mask: (T, T), row: the attending token. bool: true where it must not attend; or of src's
+  // type: added to the scores.
+  // src_key_padding_mask: (B, T) bool, true for tokens to which none may attend. A token that may
+  // attend to nothing gets NaN.
+  // Throws: InvalidArgument, with shapes or types, when they do not match.
   at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
                      const at::Tensor& src_key_padding_mask = {});
-  // The halves of forward(), each with its sum and its norm: forward() is the second of the first.
+  // The halves of forward(), each with its sum and its norm: forward() applies both, attention
+  // first.
   at::Tensor attention_half(const at::Tensor& src, const at::Tensor& src_mask,
                             const at::Tensor& src_key_padding_mask);
   at::Tensor feed_forward_half(const at::Tensor& x);
@@ -207,7 +219,8 @@ class NEAP_EXPORT TransformerEncoderLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(TransformerEncoderLayer);
 
-// num_layers of them, and a LayerNorm behind the last with final_norm; names as in torch::nn::TransformerEncoder.
+// num_layers layers, and with final_norm a LayerNorm after the last. Names as in
+// torch::nn::TransformerEncoder.
 class NEAP_EXPORT TransformerEncoderImpl : public torch::nn::Module {
  public:
   TransformerEncoderImpl(std::int64_t num_layers, std::int64_t d_model, std::int64_t nhead,
@@ -215,7 +228,7 @@ class NEAP_EXPORT TransformerEncoderImpl : public torch::nn::Module {
   // As TransformerEncoderLayer's.
   at::Tensor forward(const at::Tensor& src, const at::Tensor& src_mask = {},
                      const at::Tensor& src_key_padding_mask = {});
-  at::Tensor head(const at::Tensor& x);  // the final norm, or x as it is
+  at::Tensor head(const at::Tensor& x);  // the final norm; x itself without one
 
   std::vector<TransformerEncoderLayer> layers;
 
@@ -230,7 +243,7 @@ TORCH_MODULE(TransformerEncoder);
 
 struct GPTOptions {
   std::int64_t vocabulary = 256;
-  std::int64_t context = 256;  // the most tokens of a row
+  std::int64_t context = 256;  // most tokens of a row
   std::int64_t width = 256;
   std::int64_t heads = 4;
   std::int64_t layers = 6;
@@ -260,7 +273,7 @@ TORCH_MODULE(GPT);
 struct PatchTransformerOptions {
   std::int64_t image = 28;  // height and width
   std::int64_t channels = 1;
-  std::int64_t patch = 4;  // divides image
+  std::int64_t patch = 4;  // must divide image
   std::int64_t width = 64;
   std::int64_t heads = 4;
   std::int64_t layers = 4;
@@ -268,8 +281,8 @@ struct PatchTransformerOptions {
   double dropout = 0.1;
 };
 
-// A classifier of pictures that are cut into patches, after "An Image is Worth 16x16 Words", Dosovitskiy et al.,
-// arXiv 2010.11929, with the mean over patches instead of a class token.
+// A classifier of pictures that are cut into patches, after "An Image is Worth 16x16 Words",
+// Dosovitskiy et al., arXiv 2010.11929, with the mean over the patches instead of a class token.
 class NEAP_EXPORT PatchTransformerImpl : public torch::nn::Module {
  public:
   explicit PatchTransformerImpl(const PatchTransformerOptions& options);
@@ -293,20 +306,20 @@ TORCH_MODULE(PatchTransformer);
 struct UNetOptions {
   std::int64_t in_channels = 3;
   std::int64_t classes = 4;
-  std::vector<std::int64_t> widths = {16, 32, 64, 128};  // a level each
+  std::vector<std::int64_t> widths = {16, 32, 64, 128};  // one for each level
 };
 
-// "U-Net: Convolutional Networks for Biomedical Image Segmentation", Ronneberger et al., arXiv 1505.04597, padded,
-// with BatchNorm.
+// "U-Net: Convolutional Networks for Biomedical Image Segmentation", Ronneberger et al.,
+// arXiv 1505.04597, with padding and BatchNorm.
 class NEAP_EXPORT UNetImpl : public torch::nn::Module {
  public:
   explicit UNetImpl(const UNetOptions& options);
   // x: (B, in_channels, H, W), H and W divisible by 2^(levels - 1). Returns (B, classes, H, W).
   at::Tensor forward(const at::Tensor& x);
 
-  std::vector<torch::nn::Sequential> down;       // two convolutions a level, from the finest
+  std::vector<torch::nn::Sequential> down;       // two convolutions for each level, from the finest
   std::vector<torch::nn::ConvTranspose2d> grow;  // from the coarsest
-  std::vector<torch::nn::Sequential> up;         // two convolutions on the grown and the skipped
+  std::vector<torch::nn::Sequential> up;  // two convolutions on the upsampled tensor and the skip
   torch::nn::Conv2d scores{nullptr};
 };
 TORCH_MODULE(UNet);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/report.h: tables for terminals, Markdown and spreadsheets, and plots as SVG. Knows nothing of LibTorch.
+// neap/report.h: tables for terminals, Markdown and spreadsheets, and plots as SVG. Does not depend
+// on LibTorch.
 //
 //   neap::report::Table table({{"model", neap::report::Align::Left}, {"batch"}, {"ms"}});
 //   table.add_row({"resnet", "32", "12.5"});
@@ -13,8 +14,9 @@
 //   plot.series.push_back({"plain", {{16, 6.4}, {32, 12.5}}});
 //   std::ofstream("time.svg") << neap::report::svg(plot);
 //
-// Guarantees: the same input gives the same bytes; text goes out as it came in, escaped where the format needs it.
-// Threads: everything here is a value; no shared state.
+// Guarantees: equal input gives equal bytes. Text is only escaped where the format needs it; see
+// the formats for line breaks and control characters.
+// Threads: every type here is a value; there is no shared state.
 #pragma once
 
 #include <neap/base.h>
@@ -33,7 +35,7 @@ struct Column {
   Align align = Align::Right;
 };
 
-// Rows of cells that are text already.
+// A table whose cells are text.
 class NEAP_EXPORT Table {
  public:
   // Throws: InvalidArgument when there is no column.
@@ -43,12 +45,14 @@ class NEAP_EXPORT Table {
 
   [[nodiscard]] std::size_t rows() const { return rows_.size(); }
 
-  // For a terminal: columns as wide as their widest cell, two spaces apart, a line of dashes below the names.
-  // A character of UTF-8 counts as one column.
+  // For a terminal: columns as wide as their widest cell, two blanks apart, with a line of dashes
+  // below the names. A UTF-8 character counts as one column. Line breaks and tabs in a cell become
+  // blanks.
   [[nodiscard]] std::string text() const;
-  // A table of GitHub's Markdown; a bar in a cell is escaped.
+  // A table in GitHub's Markdown. A bar in a cell is escaped; line breaks and tabs become blanks.
   [[nodiscard]] std::string markdown() const;
-  // RFC 4180: names first, lines end with CR LF, cells are quoted where a comma, a quote or a line break needs it.
+  // RFC 4180: names first, lines end with CR LF, a cell with a comma, a quote or a line break is
+  // quoted.
   [[nodiscard]] std::string csv() const;
 
  private:
@@ -61,7 +65,7 @@ struct Point {
   double y = 0;
 };
 
-// Points of one name and colour, drawn from the first to the last.
+// Points with one name and colour, drawn in order.
 struct Series {
   std::string name;
   std::vector<Point> points;
@@ -80,13 +84,13 @@ struct Plot {
   std::vector<Series> series = {};
 };
 
-// A whole SVG file of 720 x 440: axes with round numbers, a grid, a legend when there are several series. A plot
-// without points has its axes and says so.
-// Throws: InvalidArgument, with the series and the point, for a coordinate that is not finite, or not above 0 on a
-// logarithmic axis.
+// A whole SVG file of 720 x 440: axes with round numbers, a grid, and a legend for more than one
+// series. A plot without points has axes and the text "no points".
+// Throws: InvalidArgument, with the series, for a coordinate that is not finite, or not above 0 on
+// a logarithmic axis.
 NEAP_EXPORT std::string svg(const Plot& plot);
 
-// A number with so many decimals: `12.50`.
+// A number with this many decimals: `12.50`.
 NEAP_EXPORT std::string fixed(double value, int decimals);
 
 }  // namespace neap::report

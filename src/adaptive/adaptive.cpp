@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-#include "checkpoint/ready_engine.h"
 #include "memory/allocator.h"
+#include "policy/ready_engine.h"
 
 #include <neap/adaptive.h>
 
@@ -12,7 +12,7 @@
 namespace neap {
 namespace {
 
-constexpr std::size_t kMostProfiles = 64;  // sizes without end: begin anew
+constexpr std::size_t kMostProfiles = 64;  // forget all when a program uses ever new sizes
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -20,7 +20,7 @@ std::int64_t now_ns() {
       .count();
 }
 
-std::int64_t evicted_bytes() { return checkpointing::ready_engine().evicted_bytes(); }
+std::int64_t evicted_bytes() { return policy::ready_engine().evicted_bytes(); }
 
 }  // namespace
 
@@ -78,7 +78,7 @@ void AdaptiveCheckpointing::begin_forward(at::IntArrayRef sizes, std::size_t lay
     current_ = &found->second;
     known_ = true;
   } else {
-    // The closest that is known, scaled: most of what layers keep grows with the batch.
+    // Scale the closest profile: most of what layers keep grows with the batch.
     const Profile* nearest = nullptr;
     double distance = 0;
     for (const auto& [other, profile] : profiles_) {
@@ -116,13 +116,13 @@ std::int64_t AdaptiveCheckpointing::predict(std::size_t from, std::int64_t live)
   return live;
 }
 
-// From what was decided last time, as few changes as it takes: that is the hysteresis.
+// Starts from the last decisions and changes as few as possible. That gives the hysteresis.
 void AdaptiveCheckpointing::plan(std::size_t from, std::int64_t live) {
   std::vector<Layer*> order;
   for (std::size_t i = from; i < current_->layers.size(); ++i) {
     order.push_back(&current_->layers[i]);
   }
-  // Cheapest first: time a byte that a checkpoint frees.
+  // Cheapest first: least time per byte that a checkpoint frees.
   std::ranges::stable_sort(order, [](const Layer* a, const Layer* b) {
     const auto freed = [](const Layer* layer) {
       return static_cast<double>(std::max<std::int64_t>(0, layer->plain - layer->kept));
@@ -152,7 +152,7 @@ bool AdaptiveCheckpointing::begin_layer(std::size_t index) {
                             .live = memory::usage().live};
   if (known_) {
     decision.predicted = predict(index, decision.live);
-    if (decision.predicted > threshold_) {  // something took more than it used to
+    if (decision.predicted > threshold_) {  // a layer took more than before
       plan(index, decision.live);
       decision.predicted = predict(index, decision.live);
     }
@@ -174,12 +174,12 @@ void AdaptiveCheckpointing::end_layer(const at::Tensor& result) {
   const std::int64_t grown = memory::usage().live - decision.live;
   decision.bytes = grown + evicted_bytes() - evicted_before_;
   layer.plain = decision.bytes;
-  // The least of all forwards: one may have been interrupted for longer than the layer takes.
+  // Take the minimum of all forwards: a single one may have been interrupted.
   layer.ns = current_->measured ? std::min(layer.ns, decision.ns) : decision.ns;
   if (layer.checkpointed) {
     layer.kept = grown;
   } else if (layer.kept == 0) {
-    // Not tried yet. Its result stays in any case.
+    // Not checkpointed yet. At least its result would stay.
     layer.kept = std::min(layer.plain, static_cast<std::int64_t>(result.nbytes()));
   }
   largest_ = std::max(largest_, decision.bytes);

@@ -14,7 +14,7 @@ namespace analysis {
 namespace {
 
 constexpr const char* kName = "PerformanceAnalyzer";
-constexpr double kEqual = 0.95;  // a throughput of this share of another one counts as equal
+constexpr double kEqual = 0.95;  // throughputs within this factor count as equal
 
 std::string throughput_text(const PerformanceRow& row) {
   return report::fixed(row.step.items_per_second, 1) + " items/s at batch " +
@@ -25,7 +25,7 @@ std::string throughput_text(const PerformanceRow& row) {
 
 void judge(PerformanceResult& result) {
   std::vector<const PerformanceRow*> fitting;
-  const PerformanceRow* refused = nullptr;  // the smallest batch
+  const PerformanceRow* refused = nullptr;  // the one with the smallest batch
   for (const PerformanceRow& row : result.rows) {
     if (row.step.fits()) {
       fitting.push_back(&row);
@@ -92,7 +92,7 @@ PerformanceResult PerformanceAnalyzer::analyze() const {
     result.rows.push_back({.batch_size = batch_size});
 
   std::vector<Steps> steps(result.rows.size());
-  // The first turn is not counted: it makes the optimizer's state.
+  // The first turn is not counted, because it makes the optimizer's state.
   for (std::int64_t turn = -1; turn < training.repetitions; ++turn) {
     for (std::size_t i = 0; i < result.rows.size(); ++i) {
       PerformanceRow& row = result.rows[i];

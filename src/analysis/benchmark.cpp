@@ -20,7 +20,7 @@ struct Turn {
   std::optional<train::State> state;
 };
 
-// Trains a model of its own, which is gone when this returns.
+// Trains a fresh model, which is destroyed before this returns.
 Turn run_turn(const ModelFactory& factory, bool use_checkpoint, const TrainingOptions& options,
               const std::vector<std::int64_t>& sizes, const StepMode& mode) {
   torch::manual_seed(options.seed);
@@ -38,7 +38,8 @@ Turn run_turn(const ModelFactory& factory, bool use_checkpoint, const TrainingOp
   return turn;
 }
 
-// What a step needs on line may be more than what a plan needs. False: the plain step, which the plan is made from, does not fit.
+// A step may need more online than with a plan. Prepares a plan. False: the plain step for it does
+// not fit.
 bool plan_turn(const ModelFactory& factory, const TrainingOptions& options,
                const std::vector<std::int64_t>& sizes) {
   torch::manual_seed(options.seed);
@@ -58,7 +59,7 @@ std::string text_of(const train::State::Difference& difference) {
          difference.expected + " plain, " + difference.found + " here";
 }
 
-// Where a share of what the plain step needs is asked for, that step must have been run.
+// REQUIRES: for a share, the plain step was run.
 std::optional<Bytes> budget_bytes(const train::Budget& budget, const Step& plain) {
   return budget.bytes({.base = Bytes(plain.base_reserved),
                        .peak = Bytes(plain.base_reserved + plain.peak_live - plain.base),
@@ -160,7 +161,7 @@ std::vector<BenchmarkRow> GradientCheckpointBenchmark::measure(
           row.difference = text_of(*difference);
         }
       }
-      // The first turn brings caches, pages and the learned costs of operators to where a training has them.
+      // The first turn warms up caches, pages and the learned costs of operators.
       if (turn_number < 0) continue;
       steps[i].add(done.step);
       if (plain.state) ratios[i].push_back(done.step.milliseconds / plain.step.milliseconds);
@@ -172,7 +173,8 @@ std::vector<BenchmarkRow> GradientCheckpointBenchmark::measure(
     rows[i].step = steps[i].measurement(batch_size);
     rows[i].ratio = quartiles_of(std::move(ratios[i]));
   }
-  if (variants == Variants::Checkpointed) rows.erase(rows.begin());  // it was run to compare with
+  // it was run for comparison only
+  if (variants == Variants::Checkpointed) rows.erase(rows.begin());
   return rows;
 }
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Measured as the layer rules are: tests/analysis/estimated_usage_test.cpp compares each model with what the allocator holds.
+// Measured like the layer rules: tests/analysis/estimated_usage_test.cpp compares each model with
+// the allocator's counts.
 #include "analysis/composites.h"
 
 #include <neap/nn.h>
@@ -23,7 +24,7 @@ void gelu(Walk& walk) {
   walk.make(walk.sizes());
 }
 void begin_skip(Walk& walk) { walk.begin_skip(); }
-// What skipped the layers between is added.
+// Adds the skipped tensor.
 void add(Walk& walk) {
   walk.end_skip();
   walk.make(walk.sizes());
@@ -39,11 +40,11 @@ void max_pool(Walk& walk, std::int64_t kernel, std::int64_t padding) {
     sizes[i] = (sizes[i] + 2 * padding - kernel) / 2 + 1;
   walk.keep();
   walk.make(std::move(sizes));
-  walk.keep_bytes(walk.elements() * 8);  // where each maximum was: int64
+  walk.keep_bytes(walk.elements() * 8);  // int64 indices of the maxima
 }
 void mean_of_places(Walk& walk) { walk.make({walk.batch(), walk.sizes()[1]}); }
 
-// The children whose names begin so, in order.
+// Appends the children with this prefix, in order.
 void append_children(std::vector<Stage>& stages, const torch::nn::Module& module,
                      const std::string& prefix) {
   for (const auto& child : module.named_children()) {
@@ -101,12 +102,12 @@ std::vector<Stage> stages(const nn::ImageNetResNetImpl& model) {
   return all;
 }
 
-// (B, T, 3 D): queries, keys and values in one piece. Makes (B, T, D).
+// (B, T, 3 D), queries, keys and values in one tensor -> (B, T, D).
 void attend(Walk& walk, std::int64_t heads, bool causal, double dropout) {
   const std::int64_t batch = walk.batch(), tokens = walk.sizes()[1], width = walk.sizes()[2] / 3;
   const std::int64_t scores = batch * heads * tokens * tokens;
   walk.hold_elements(2 * scores);
-  walk.keep_elements(3 * batch * tokens * width);  // copies by heads, for the products
+  walk.keep_elements(3 * batch * tokens * width);  // copies by head, for the products
   if (causal) walk.keep_bytes(tokens * tokens);    // the mask: bool
   walk.keep_elements(scores);                      // softmax
   if (dropout > 0) walk.keep_elements(2 * scores);
@@ -127,7 +128,7 @@ std::vector<Stage> stages(const nn::TransformerBlockImpl& block) {
 std::vector<Stage> stages(const nn::GPTImpl& model) {
   std::vector<Stage> all{
       "words", "places",
-      [](Walk& walk) { walk.keep_bytes(walk.sizes()[1] * 8); },  // numbers of places
+      [](Walk& walk) { walk.keep_bytes(walk.sizes()[1] * 8); },  // position indices
       "dropout"};
   append_children(all, model, "block");
   all.emplace_back("norm");
@@ -161,7 +162,7 @@ std::vector<Stage> stages(const nn::UNetImpl& model) {
   }
   for (std::size_t level = 0; level < model.up.size(); ++level) {
     all.emplace_back("grow" + std::to_string(level));
-    all.emplace_back([](Walk& walk) {  // as many channels again, of what skipped the levels below
+    all.emplace_back([](Walk& walk) {  // concatenates the skip, which has as many channels
       walk.end_skip();
       Sizes sizes = walk.sizes();
       sizes[1] *= 2;
@@ -173,7 +174,7 @@ std::vector<Stage> stages(const nn::UNetImpl& model) {
   return all;
 }
 
-// Norms behind the sums. Before them, as with norm_first, the bytes are the same; so are those of GELU in ReLU's place.
+// Norms after the sums. With norm_first the bytes are the same, and also with GELU instead of ReLU.
 std::vector<Stage> encoder_stages() {
   return {begin_skip, "self_attn", "dropout1", add,        "norm1", begin_skip, "linear1",
           relu,       "dropout",   "linear2",  "dropout2", add,     "norm2"};

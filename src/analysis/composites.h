@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// analysis/composites.h: modules whose forward() is known to do more than call their children in order.
+// analysis/composites.h: modules whose forward() is known to do more than call its children in
+// order.
 #pragma once
 
 #include "analysis/walk.h"
@@ -14,12 +15,12 @@
 
 namespace neap::analysis {
 
-// What happens between children: additions, functional activations, attention written out.
+// What happens between children: additions, functional activations, written-out attention.
 using Between = std::function<void(Walk&)>;
-// A child by its name, or what is between two.
+// The name of a child, or what happens between two.
 using Stage = std::variant<std::string, Between>;
 
-// In the order in which forward() goes through them; empty: the module is none of these.
+// In the order of forward(); empty: the module is not known.
 std::vector<Stage> stages_of(const torch::nn::Module& module);
 
 }  // namespace neap::analysis

@@ -25,12 +25,13 @@ std::int64_t round_up(std::int64_t count, std::int64_t block) {
   return (count + block - 1) / block * block;
 }
 
-// Bytes of the three operands, as a kernel wants them.
+// Bytes of the three operands in a kernel's layout.
 struct Operands {
   std::int64_t in = 0, out = 0, weight = 0;
 };
 
-// One convolution from the side with more places to that with fewer. A transposed one is another's backward.
+// A convolution from the side with more places to that with fewer. A transposed convolution is the
+// backward of such a one.
 class Shape {
  public:
   Shape(const Convolution& convolution, const Kernels& kernels)
@@ -49,7 +50,7 @@ class Shape {
               kItemBytes * convolution_.groups * in_ * out_ * taps_};
   }
 
-  // LibTorch takes kernels of its own where a call is small, and where one thread multiplies 1 x 1 matrices.
+  // LibTorch uses its own kernels for small calls, and where one thread multiplies 1 x 1 matrices.
   [[nodiscard]] bool is_small() const {
     const auto& c = convolution_;
     const bool one = c.kernel[kHeight] == 1 && c.kernel[kWidth] == 1;
@@ -61,7 +62,7 @@ class Shape {
   }
   [[nodiscard]] ConvolutionScratch small() const {
     const std::int64_t groups = convolution_.groups;
-    // One group at a time, out of copies.
+    // One group at a time, from copies.
     if (groups > 1) return {plain_.out, plain_.in, (plain_.in + plain_.out) / groups};
     return {windows(), convolution_.transposed || dilated_ ? windows() : 0, windows()};
   }
@@ -70,10 +71,10 @@ class Shape {
     const auto& c = convolution_;
     for (const std::int64_t block : blocks()) {
       if (!takes_channels(block)) continue;
-      // A row that is all padding, or padding wider than what a kernel has in registers.
+      // Not supported: a row of padding only, or more padding than the registers of a kernel hold.
       if (c.padding[kWidth] > c.out[kWidth] || c.padding[kWidth] >= (block == 16 ? span() : 4))
         break;
-      const bool flat = c.groups == 1 && in_ < block;  // read as it is
+      const bool flat = c.groups == 1 && in_ < block;  // read without reordering
       const Operands one = blocked(block, flat);
       return std::max((flat ? 0 : one.in) + one.weight + one.out - plain_.out, one.out);
     }
@@ -86,7 +87,8 @@ class Shape {
     const auto& c = convolution_;
     const std::int64_t block = kernels_.channel_block;
     if (strided_ && !dilated_ && (c.groups == 1 || (!by_channel() && out_ % 16 == 0))) {
-      // Channels last: the picture's gradient is copied into that order and back. A thread has a picture with a margin besides.
+      // Channels last: the picture's gradient is copied into that layout and back. Each thread also
+      // has a picture with a margin.
       const std::int64_t margin = (span() - 1) / c.stride[kWidth];
       const std::int64_t picture =
           kItemBytes * out_ * c.out[kDepth] * (c.out[kHeight] + margin) * (c.out[kWidth] + margin);
@@ -111,7 +113,7 @@ class Shape {
       const Operands one = blocked(block, flat);
       return std::max((flat ? 0 : one.in) + one.out + one.weight - plain_.weight, one.weight);
     }
-    // Each thread adds up a gradient of its own; oneDNN counts its bytes as numbers.
+    // Each thread sums a gradient of its own. oneDNN allocates its number of bytes in floats.
     return std::max(matrices(kItemBytes * plain_.weight), plain_.weight);
   }
 
@@ -119,20 +121,20 @@ class Shape {
   [[nodiscard]] std::int64_t bytes(std::int64_t channels, const Convolution::Places& places) const {
     return kItemBytes * convolution_.batch * channels * product(places);
   }
-  // How far a kernel reaches along a row.
+  // The extent of a dilated kernel along a row.
   [[nodiscard]] std::int64_t span() const { return span_of(kWidth); }
   [[nodiscard]] std::int64_t span_of(std::size_t place) const {
     return convolution_.dilation[place] * (convolution_.kernel[place] - 1) + 1;
   }
   [[nodiscard]] bool by_channel() const { return convolution_.groups > 1 && in_ == 1 && out_ == 1; }
 
-  // Where the larger block's kernels do not take a shape, the smaller's are tried.
+  // Where the kernels of the larger block do not support a shape, the smaller one is tried.
   [[nodiscard]] std::vector<std::int64_t> blocks() const {
     if (kernels_.channel_block == 16) return {16, 8};
     return {kernels_.channel_block};
   }
   [[nodiscard]] bool takes_channels(std::int64_t block) const {
-    // Without groups, and for one channel each, channels are padded to whole blocks.
+    // Without groups, or with one channel per group, channels are padded to whole blocks.
     return convolution_.groups == 1 || by_channel() || (in_ % block == 0 && out_ % block == 0);
   }
   // flat: the picture has too few channels for a block.
@@ -146,7 +148,7 @@ class Shape {
     const std::int64_t in = flat ? in_ : round_up(in_, block), out = round_up(out_, block);
     return {bytes(in, c.in), bytes(out, c.out), kItemBytes * in * out * taps_};
   }
-  // Whether the kernels of a block compute the weight's gradient.
+  // Whether the kernels of this block support the weight's gradient.
   [[nodiscard]] bool learns(std::int64_t block) const {
     const auto& c = convolution_;
     if (block == 16) {
@@ -157,12 +159,12 @@ class Shape {
            c.padding[kHeight] < c.kernel[kHeight] && c.padding[kDepth] == 0 &&
            c.kernel[kDepth] <= c.in[kDepth];
   }
-  // The windows of one picture side by side, all that a weight is multiplied with.
+  // Bytes of the windows of one picture side by side, the matrix that a weight is multiplied with.
   [[nodiscard]] std::int64_t windows() const {
     if (taps_ == 1 && !strided_ && !any_above(convolution_.padding, 0)) return 0;
     return kItemBytes * in_ * taps_ * product(convolution_.out);
   }
-  // A thread's own: the windows, and `beside` them.
+  // For each thread: the windows, and `beside`.
   [[nodiscard]] std::int64_t matrices(std::int64_t beside) const {
     const bool by_picture = product(convolution_.out) / kernels_.threads < 256 &&
                             (convolution_.batch > 1 || convolution_.groups > 2);

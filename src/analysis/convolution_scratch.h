@@ -1,11 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// analysis/convolution_scratch.h: what a convolution's kernel holds for a moment beside its operands and its result.
+// analysis/convolution_scratch.h: the temporary memory of a convolution's kernel, besides its
+// operands and its result.
 //
-// oneDNN brings pictures, weights and gradients into an order of its own, in blocks of channels; where none of its kernels takes
-// a shape, it multiplies matrices, for which it lays the picture's windows side by side. Both are larger than the scratch of
-// everything else, and both hang on the processor: blocks are of 16 channels with AVX-512 and of 8 with AVX2, and what one
-// kernel refuses another takes. tests/analysis/convolution_scratch_test.cpp compares with what the allocator sees.
+// oneDNN reorders pictures, weights and gradients into its own layout, in blocks of channels. Where
+// none of its kernels supports a shape, it multiplies matrices, for which it copies the windows of
+// the picture side by side. Both take more memory than the scratch of everything else. Both depend
+// on the processor: blocks have 16 channels with AVX-512 and 8 with AVX2, and their kernels support
+// different shapes. tests/analysis/convolution_scratch_test.cpp compares with the allocator's
+// counts.
 #pragma once
 
 #include <array>
@@ -16,17 +19,17 @@ namespace neap::analysis {
 
 // The kernels that an estimate assumes.
 struct Kernels {
-  std::int64_t channel_block = 0;  // see intercept/channel_block.h; 0: not known
+  std::int64_t channel_block = 0;  // see intercept/channel_block.h; 0: unknown
   std::int64_t threads = 1;
 
   [[nodiscard]] std::string text() const;
 };
-// Those that would run now, in this thread.
+// The kernels that this thread would run now.
 Kernels kernels_at_hand();
 
-// Of float.
+// A convolution of float tensors.
 struct Convolution {
-  // Depth, height, width; 1, and a padding of 0, where there are fewer.
+  // Depth, height, width. Missing dimensions are 1, with a padding of 0.
   using Places = std::array<std::int64_t, 3>;
 
   std::int64_t batch = 1, in_channels = 1, out_channels = 1, groups = 1;
@@ -35,15 +38,15 @@ struct Convolution {
   bool transposed = false;
 };
 
-// Bytes at the moment with the most of them.
+// The largest scratch memory at one moment, in bytes.
 struct ConvolutionScratch {
-  std::int64_t forward = 0;  // beside input, weight and output
-  // The backward makes the gradient of the input, then that of the weight. Each beside input, weight, the output's gradient, and
-  // the gradient that it makes.
+  std::int64_t forward = 0;  // besides input, weight and output
+  // The backward makes the gradient of the input, then that of the weight. Each is besides input,
+  // weight, the output's gradient, and the gradient that it makes.
   std::int64_t input_gradient = 0, weight_gradient = 0;
 };
 
-// All zeros where the kernels are not known.
+// All zeros when the kernels are unknown.
 ConvolutionScratch scratch_of(const Convolution& convolution, const Kernels& kernels);
 
 }  // namespace neap::analysis

@@ -34,7 +34,7 @@ std::int64_t states_of(OptimizerKind kind, std::int64_t gradients) {
   return 0;
 }
 
-// Copies of one parameter that its step holds at once.
+// Copies of one parameter that the optimizer's step holds at once.
 std::int64_t scratch_of(OptimizerKind kind) {
   switch (kind) {
     case OptimizerKind::SGD:
@@ -49,7 +49,7 @@ std::int64_t scratch_of(OptimizerKind kind) {
   return 0;
 }
 
-// The model's modules, leaves first to last, in the order of their registration.
+// Visits the model's modules in the order of their registration.
 class Estimate {
  public:
   Estimate(const torch::nn::Module& model, Sizes input, std::int64_t item_bytes,
@@ -57,7 +57,7 @@ class Estimate {
       : optimizer_(optimizer), walk_(std::move(input), item_bytes, kernels) {
     usage_.kernels = kernels.text();
     visit(model, "");
-    // The loss is the layer behind the last, and has no row of its own.
+    // The loss acts as one more layer, and has no row of its own.
     rows_.push_back(usage_.layers.size() - 1);
     walk_.end();
   }
@@ -89,7 +89,7 @@ class Estimate {
     if (stages.empty()) {
       for (const auto& child : children) visit_child(child.key());
     }
-    std::optional<std::size_t> row;  // of all that is between the children
+    std::optional<std::size_t> row;  // shared by everything between the children
     for (const Stage& stage : stages) {
       if (const auto* const child = std::get_if<std::string>(&stage)) {
         visit_child(*child);
@@ -136,7 +136,7 @@ class Estimate {
     usage_.layers.push_back(std::move(layer));
   }
 
-  // The bytes of a storage when it is met for the first time.
+  // The bytes of a storage, at its first occurrence only.
   std::int64_t once(const at::Tensor& tensor) {
     if (!tensor.defined() || !tensor.has_storage()) return 0;
     const c10::StorageImpl* const storage = tensor.storage().unsafeGetStorageImpl();
@@ -168,7 +168,7 @@ class Estimate {
     usage_.temporaries = temporaries;
   }
 
-  // Goes through the step: what is held at each layer, forward and backward, and by the optimizer.
+  // Follows the step: what is held at each layer, forward and backward, and in the optimizer.
   void find_peak() {
     const std::int64_t base =
         usage_.input + usage_.parameters + usage_.buffers + usage_.optimizer_states;
@@ -186,11 +186,11 @@ class Estimate {
                                      (layer.input != layer.output ? passing(layer.input, i) : 0));
     }
     std::int64_t gradients = 0;
-    std::set<std::size_t> learned;  // rows whose gradients are there
+    std::set<std::size_t> learned;  // rows whose gradients exist
     for (std::size_t i = layers.size(); i-- > 0;) {
       const Walk::Layer& layer = layers[i];
       if (!layer.needs_gradient) continue;
-      // Gradients of what goes in and of what comes out; those of a view are the same.
+      // Gradients of the input and of the output; a view shares its gradient.
       std::int64_t flowing = layer.held_backward + layer.skipped + storages[layer.output].bytes;
       if (layer.input_has_gradient && layer.input != layer.output)
         flowing += storages[layer.input].bytes;
@@ -205,12 +205,12 @@ class Estimate {
   OptimizerKind optimizer_;
   Walk walk_;
   MemoryUsage usage_;
-  std::vector<std::size_t> rows_;  // in usage_.layers, of each layer of the walk
+  std::vector<std::size_t> rows_;  // by layer of the walk: its row in usage_.layers
   std::unordered_set<const c10::StorageImpl*> seen_;
-  std::int64_t largest_ = 0;  // of the parameters that learn
+  std::int64_t largest_ = 0;  // largest trained parameter
 };
 
-// The type of what goes in: int64 for layers that look rows up, else that of the weights.
+// The item size of the input: int64 for layers that look up rows, otherwise that of the weights.
 std::int64_t input_item_bytes(const torch::nn::Module& model) {
   for (const auto& [name, module] : modules_of(model)) {
     if (wants_integers(*module)) return 8;

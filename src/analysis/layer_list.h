@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// analysis/layer_list.h: what files of layer rules share.
+// analysis/layer_list.h: helpers for layer rules.
 #pragma once
 
 #include "analysis/walk.h"
@@ -18,8 +18,9 @@ inline std::int64_t product(const Sizes& sizes, std::size_t begin, std::size_t e
   return result;
 }
 
-// The current tensor is given `features` in its last dimension. tokens: where it has them in dimension 1, before places,
-// the places are taken for tokens, else for what a mean was taken of.
+// Makes the last dimension of the current tensor `features` wide. If dimension 1, before places,
+// has that width, `tokens` decides: true assumes that the places are tokens, false that a mean over
+// the places was taken.
 inline void want_features(Walk& walk, std::int64_t features, bool tokens = false) {
   const Sizes& sizes = walk.sizes();
   if (sizes.size() > 1 && sizes.back() == features) return;
@@ -39,7 +40,8 @@ inline void want_features(Walk& walk, std::int64_t features, bool tokens = false
   }
 }
 
-// Calls go(layer as what it is) when it is one of Layers. False: it is none, or `go` says so.
+// Calls go(layer) with the layer's type when it is one of Layers. False when it is none of them, or
+// `go` returns false.
 template <class... Layers, class Go>
 bool go_as_one_of(const torch::nn::Module& layer, const Go& go) {
   const auto try_one = [&](const auto* known) { return known != nullptr && go(*known); };

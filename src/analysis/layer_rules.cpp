@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What is kept was measured: tests/analysis/estimate_test.cpp compares each rule with what the allocator holds after a forward,
-// to the byte. A rule is an overload of `go`; the list at the end names the modules that have one.
+// The rules were measured: tests/analysis/estimate_test.cpp compares what each keeps with the
+// allocator's counts after a forward, to the byte. A rule is an overload of `go`; the list at the
+// end names the modules that have one.
 #include "analysis/layer_rules.h"
 #include "analysis/convolution_scratch.h"
 #include "analysis/layer_list.h"
@@ -31,8 +32,8 @@ Sizes with_extent(Sizes sizes, std::size_t dimension, std::int64_t extent) {
   return sizes;
 }
 
-// The current tensor is given `channels` in dimension 1, and `places` dimensions behind it. False: it has no such
-// dimensions.
+// Makes dimension 1 of the current tensor `channels` wide, followed by `places` dimensions.
+// False: it has another number of dimensions.
 bool want_channels(Walk& walk, std::int64_t channels, std::size_t places) {
   if (walk.sizes().size() != places + 2) return false;
   if (walk.sizes()[1] != channels) {
@@ -46,7 +47,7 @@ bool want_channels(Walk& walk, std::int64_t channels, std::size_t places) {
 
 bool go(const nn::LinearImpl& layer, Walk& walk) {
   want_features(walk, layer.options.in_features());
-  // The input is for the weight's gradient, the weight for the input's.
+  // The input is kept for the weight's gradient, the weight for the input's.
   if (layer.weight.requires_grad()) walk.keep();
   Sizes sizes = walk.sizes();
   sizes.back() = layer.options.out_features();
@@ -54,20 +55,20 @@ bool go(const nn::LinearImpl& layer, Walk& walk) {
   return true;
 }
 
-// How many places a kernel takes along `extent`, with `padding` on both sides.
+// How many positions a kernel has along `extent`, with `padding` on both sides.
 std::int64_t windows(std::int64_t extent, std::int64_t padding, std::int64_t kernel,
                      std::int64_t stride, std::int64_t dilation, bool ceil = false) {
   const std::int64_t room = extent + 2 * padding - dilation * (kernel - 1) - 1;
   const std::int64_t count = (room + (ceil ? stride - 1 : 0)) / stride + 1;
-  // The last one must not begin in the padding behind.
+  // The last window must not begin in the padding after the input.
   return ceil && (count - 1) * stride >= extent + padding ? count - 1 : count;
 }
 
-// The scratch memory of the layer's kernels. sizes: of what comes and of what goes.
+// Counts the scratch memory of the layer's kernels. in, out: sizes of input and output.
 template <std::size_t D, class Layer>
 void hold_scratch(Walk& walk, const Layer& layer, const Sizes& in, const Sizes& out,
                   const std::array<std::int64_t, D>& padding, bool transposed) {
-  if (walk.item_bytes() != 4) return;  // oneDNN's kernels of other types are not known
+  if (walk.item_bytes() != 4) return;  // the scratch of oneDNN's other types is unknown
   const auto& options = layer.options;
   Convolution convolution{.batch = in[0],
                           .in_channels = in[1],
@@ -85,7 +86,7 @@ void hold_scratch(Walk& walk, const Layer& layer, const Sizes& in, const Sizes& 
   }
   const ConvolutionScratch scratch = scratch_of(convolution, walk.kernels());
   walk.hold_forward(scratch.forward);
-  // The gradient of the weight is not there yet while that of the input is made.
+  // While the gradient of the input is made, that of the weight does not exist yet.
   const std::int64_t learned =
       layer.weight.requires_grad() ? static_cast<std::int64_t>(layer.weight.nbytes()) : 0;
   walk.hold_backward(
@@ -152,7 +153,7 @@ bool go(const Layer& layer, Walk& walk) {
                 std::to_string(channels) + " channels are assumed to reach it");
   }
   walk.keep();
-  // Mean and inverse deviation of the batch; in evaluation those of the module serve.
+  // Mean and inverse deviation of the batch; evaluation uses the module's own.
   if (layer.is_training() || !layer.running_mean.defined()) walk.keep_elements(2 * channels);
   walk.make(walk.sizes());
   return true;
@@ -162,7 +163,7 @@ template <class Layer>
 requires std::is_same_v<Layer, nn::InstanceNorm1dImpl> ||
     std::is_same_v<Layer, nn::InstanceNorm2dImpl> || std::is_same_v<Layer, nn::InstanceNorm3dImpl>
 bool go(const Layer& layer, Walk& walk) {
-  // A batch norm of batch x channels channels.
+  // A batch norm with batch x channels channels.
   if (walk.sizes().size() < 3 || layer.running_mean.defined()) return false;
   walk.keep();
   walk.keep_elements(2 * walk.batch() * walk.sizes()[1]);
@@ -227,10 +228,10 @@ requires std::is_same_v<Layer, nn::DropoutImpl> || std::is_same_v<Layer, nn::Dro
     std::is_same_v<Layer, nn::Dropout3dImpl>
 bool go(const Layer& layer, Walk& walk) {
   const double p = layer.options.p();
-  if (p == 0 || !layer.is_training()) return true;  // what came goes on
+  if (p == 0 || !layer.is_training()) return true;  // the input is the output
   const bool by_element = std::is_same_v<Layer, nn::DropoutImpl>;
   if (!by_element && walk.sizes().size() < 2) return false;
-  // The mask is of the tensor's type; dropping all multiplies by one zero.
+  // The mask has the tensor's type. With p = 1, it is a single zero.
   walk.keep_elements(p == 1 ? 1 : by_element ? walk.elements() : walk.batch() * walk.sizes()[1]);
   if (!layer.options.inplace()) walk.make(walk.sizes());
   return true;
@@ -266,7 +267,7 @@ bool go_max_pool(const Layer& layer, Walk& walk) {
   }
   walk.keep();
   walk.make(std::move(output));
-  walk.keep_bytes(walk.elements() * 8);  // where each maximum was: int64
+  walk.keep_bytes(walk.elements() * 8);  // int64 indices of the maxima
   return true;
 }
 
@@ -298,7 +299,7 @@ bool go_adaptive_pool(const Layer& layer, Walk& walk) {
     }
     to_one = to_one && output[i + 2] == 1;
   }
-  if (!to_one) walk.keep();  // to one place it is a mean, which keeps nothing
+  if (!to_one) walk.keep();  // an average to one place is a mean, which keeps nothing
   walk.make(std::move(output));
   return true;
 }

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// analysis/layer_rules.h: what autograd keeps of each of LibTorch's layers, and the sizes of its output.
+// analysis/layer_rules.h: what autograd keeps of each of LibTorch's layers, and the sizes of its
+// output.
 #pragma once
 
 #include "analysis/walk.h"
@@ -9,15 +10,15 @@
 
 namespace neap::analysis {
 
-// Goes through one layer. False: the layer is not known, and nothing has changed.
+// Applies the rule of one layer. False: the layer is not known, and nothing has changed.
 bool go_through(const torch::nn::Module& layer, Walk& walk);
-// The part of it for layers of tokens.
+// The part of go_through() for layers of tokens.
 bool go_through_sequence(const torch::nn::Module& layer, Walk& walk);
 
-// Modules that are gone through as a whole, children and all.
+// True for modules with a rule that covers their children.
 bool is_whole(const torch::nn::Module& layer);
 
-// It reads integers.
+// True for layers that read integers.
 bool wants_integers(const torch::nn::Module& layer);
 
 }  // namespace neap::analysis

@@ -19,25 +19,26 @@ using Clock = std::chrono::steady_clock;
 
 using Deadline = std::optional<Clock::time_point>;
 
-// One side. The job goes with it.
+// The search of one side. It owns the side's job.
 class Search {
  public:
   Search(const JobFactory& make_job, const SizedBatchMaker& make_batch, Bytes budget,
          const MaxBatchOptions& options, Deadline end, bool plain)
       : make_batch_(make_batch),
+        make_job_(make_job),
         budget_(budget),
         options_(options),
         end_(end),
         plain_(plain),
         job_(make_job()) {}
 
-  // `first`: a batch that likely fits; 0: none is known.
+  // `first`: a batch size that probably fits; 0: unknown.
   MaxBatchSide run(std::int64_t first) {
     try {
       side_.proved = find(first);
       while (side_.proved && fits_ > 0 && !confirm()) side_.proved = find(0);
     } catch (const Interrupted&) {
-      interrupted_ = true;  // what was proved before stays so
+      interrupted_ = true;  // what was proved before stays proved
       drop_gradients(job_.optimizer.get());
     }
     side_.batch_size = fits_;
@@ -47,7 +48,7 @@ class Search {
       side_.peak = std::max(side_.peak, trial.peak);
       milliseconds.push_back(trial.milliseconds);
     }
-    // The first one met new sizes: pages and what is learned of operators' costs.
+    // Drop the first: it had to fault in pages and to learn the costs of operators.
     if (milliseconds.size() > 1) milliseconds.erase(milliseconds.begin());
     if (fits_ > 0) {
       side_.milliseconds_per_item = quartiles_of(milliseconds).median / static_cast<double>(fits_);
@@ -57,10 +58,11 @@ class Search {
   [[nodiscard]] bool interrupted() const { return interrupted_; }
 
  private:
-  // Narrows down until the batch after the largest that fits is refused. False: the search ended before.
+  // Searches until the batch after the largest that fits is refused. False: the search ended
+  // before.
   bool find(std::int64_t first) {
     if (side_.trials.empty()) {
-      // Makes the optimizer's state: what a step without it takes says too little.
+      // Makes the optimizer's state; a step without it would take too little.
       if (ends()) return false;
       run_trial(options_.smallest);
     }
@@ -71,7 +73,8 @@ class Search {
     return true;
   }
 
-  // Steps at the answer. False: one did not fit. A batch that fitted once and not again is none that trains.
+  // Runs the steps at the answer. False when one did not fit: a batch that fits only sometimes does
+  // not train.
   bool confirm() {
     const std::int64_t answer = fits_;
     for (std::int64_t step = 0; step < options_.proof_steps && !ends(); ++step) {
@@ -89,17 +92,17 @@ class Search {
   std::int64_t next_batch(std::int64_t first) {
     if (first > fits_ && !refused_) return first;
     const std::int64_t middle = refused_ ? fits_ + (*refused_ - fits_) / 2 : 2 * fits_;
-    // Peaks that do not grow evenly would lead it through the batches one by one.
+    // Limited, because uneven peaks would lead it through the batch sizes one by one.
     constexpr int kMostPredictions = 6;
     const std::optional<std::int64_t> predicted = predict();
     if (!predicted || predictions_ == kMostPredictions) return middle;
     ++predictions_;
-    // Where the prediction is what fits already, the next batch is the proof.
+    // When the prediction fits already, the next larger batch is the proof.
     return std::clamp(*predicted, fits_ + 1, refused_.value_or(64 * fits_) - 1);
   }
 
-  // The largest batch that fits, by the line through the peaks of the two largest; plain steps only: under neap a peak is what the
-  // budget allows.
+  // The largest batch that fits, by the line through the two largest peaks. Plain steps only: the
+  // peak of a step under neap follows the budget.
   [[nodiscard]] std::optional<std::int64_t> predict() const {
     if (!plain_) return std::nullopt;
     std::map<std::int64_t, std::int64_t> peaks;
@@ -117,9 +120,10 @@ class Search {
   }
 
   void run_trial(std::int64_t batch_size) {
-    // Each size is new, and a plan of it would be used once: a plan is made where it is needed.
+    // Online first: each size is new, and a plan for it would be used once, so one is made only
+    // when needed.
     const bool planned = planned_.contains(batch_size);
-    Trial trial = try_batch(batch_size, planned ? Policy(Planned{}) : Policy(Online{}));
+    Trial trial = try_batch(batch_size, planned ? PlanMode(Planned{}) : PlanMode(Online{}));
     if (!plain_ && !planned && !trial.refusal.empty() && plan_batch(batch_size)) {
       planned_.insert(batch_size);
       trial = try_batch(batch_size, Planned{});
@@ -136,11 +140,12 @@ class Search {
     }
   }
 
-  Trial try_batch(std::int64_t batch_size, const Policy& policy) {
+  Trial try_batch(std::int64_t batch_size, const PlanMode& policy) {
     Trial trial{.batch_size = batch_size};
+    bool updates = false;
     drop_gradients(job_.optimizer.get());
     trial.refusal = refusal_of(job_.optimizer.get(), [&] {
-      // A search asks for what is too large on purpose.
+      // Searches try sizes that are too large on purpose.
       std::optional<Fence> fence(
           plain_ ? std::min(budget_ + Bytes(budget_.count() / 4), room_of_machine()) : budget_);
       const train::MicroBatch batch = make_batch_(batch_size);
@@ -148,14 +153,17 @@ class Search {
       const Step step = run_step(job_, batch,
                                  {.scope = !plain_,
                                   .budget = plain_ ? std::nullopt : std::optional(budget_),
-                                  .policy = policy});
+                                  .policy = policy,
+                                  .updates = &updates});
       trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
       trial.milliseconds = step.milliseconds;
     });
+    // An optimizer that was refused in the middle may have lost its state with the scope.
+    if (!plain_ && !trial.refusal.empty() && updates) job_ = make_job_();
     return trial;
   }
 
-  // From plain steps, outside of the budget. False: the machine has no room for them.
+  // Makes a plan from plain steps, outside of the budget. False: the machine has not enough memory.
   bool plan_batch(std::int64_t batch_size) {
     if (!options_.plan_ahead) return false;
     drop_gradients(job_.optimizer.get());
@@ -179,17 +187,18 @@ class Search {
   }
 
   const SizedBatchMaker& make_batch_;
+  const JobFactory& make_job_;
   Bytes budget_;
   const MaxBatchOptions& options_;
   Deadline end_;
   bool plain_;
   Job job_;
   MaxBatchSide side_;
-  std::int64_t fits_ = 0;                // the largest that does; 0: none yet
-  std::optional<std::int64_t> refused_;  // the smallest that does not
+  std::int64_t fits_ = 0;                // largest that fits; 0: none yet
+  std::optional<std::int64_t> refused_;  // smallest that does not fit
   int predictions_ = 0;
   bool interrupted_ = false;
-  std::set<std::int64_t> planned_;  // batches that are refused on line
+  std::set<std::int64_t> planned_;  // batches that are refused online
 };
 
 void check(const JobFactory& make_job, const SizedBatchMaker& make_batch, Bytes budget,
@@ -243,7 +252,7 @@ MaxBatchResult max_batch(const JobFactory& make_job, const SizedBatchMaker& make
     return found;
   };
   result.plain = search(/*plain=*/true, 0.5, 0);
-  // What fits plain nearly always fits in a scope of the budget too.
+  // What fits plain almost always fits in a scope of the budget too.
   if (!result.interrupted) result.neap = search(/*plain=*/false, 1, result.plain.batch_size);
   return result;
 }

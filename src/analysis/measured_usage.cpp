@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kName = "analyze_memory_usage";
 
-// Bytes of the allocator, each storage once.
+// Sums the allocator's bytes, each storage once.
 class Footprint {
  public:
   std::int64_t add(const at::Tensor& tensor) {
@@ -31,7 +31,7 @@ class Footprint {
   std::unordered_set<const c10::StorageImpl*> seen_;
 };
 
-// What a trace says of each storage.
+// What a trace says about each storage.
 class Reading {
  public:
   Reading(const graph::Trace& trace, MemoryUsage& usage, std::map<std::string, LayerUsage>& layers)
@@ -41,7 +41,7 @@ class Reading {
         read(*op);
       } else if (const auto* const given = std::get_if<graph::Given>(&event)) {
         storages_[given->storage] = {given->bytes, graph::Phase::Other, "", given->kind, true};
-        // What no operator touches is in the step too. It is no part of what the model needs.
+        // A trace also has storages that no operator touches. The model does not need them.
         if (!begun_) before_.insert(given->storage);
       }
     }
@@ -73,7 +73,7 @@ class Reading {
     }
   }
 
-  // Above what was there before the step.
+  // In addition to what existed before the step.
   [[nodiscard]] std::int64_t peak() const {
     std::int64_t above = run_.peak;
     for (const graph::StorageId id : run_.at_peak) {
@@ -103,7 +103,8 @@ class Reading {
       most = std::max(most, made);
     }
     if (op.phase != graph::Phase::Optimizer) return;
-    // What only the optimizer writes is its state, and belongs to the parameter that is written next.
+    // What only the optimizer writes is its state. It belongs to the parameter that is written
+    // next.
     for (const graph::StorageId id : op.mutates) {
       Storage& storage = storages_.at(id);
       if (storage.kind == graph::StorageKind::Parameter) {
@@ -119,9 +120,9 @@ class Reading {
   MemoryUsage& usage_;
   std::map<std::string, LayerUsage>& layers_;
   std::map<graph::StorageId, Storage> storages_;
-  std::vector<graph::StorageId> states_;  // whose parameter has not been written yet
-  std::set<graph::StorageId> written_;    // states, those above and earlier ones
-  std::set<graph::StorageId> before_;     // there from the start
+  std::vector<graph::StorageId> states_;  // their parameter was not written yet
+  std::set<graph::StorageId> written_;    // all states so far
+  std::set<graph::StorageId> before_;     // from the start
   bool begun_ = false;                    // an operator has run
 };
 
@@ -141,9 +142,9 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
   torch::manual_seed(options.seed);
   const Job job{model, options.optimizer(model.module()), options.loss};
   const train::MicroBatch batch = options.batch(with_batch(batch_size, input_size));
-  name(model.module());
+  name_layers(model.module());
 
-  // The first makes the optimizer's state, the last one is measured.
+  // The first step makes the optimizer's state, the last one is measured.
   Step plain;
   for (std::int64_t step = 0; step <= std::max<std::int64_t>(1, options.warm_up); ++step) {
     plain = run_step(job, batch, {.scope = false});
@@ -172,7 +173,7 @@ MemoryUsage analyze_memory_usage(const train::Model& model,
     usage.buffers += layer.buffers;
   }
 
-  const graph::Trace recorded = trace(
+  const graph::Trace recorded = trace_step(
       [&] {
         job.optimizer->zero_grad();
         job.loss(job.model.forward(batch.x), batch.y).backward();

@@ -11,16 +11,16 @@
 
 namespace neap::analysis {
 
-// torch::nn::LinearImpl is a Linear.
+// The type without namespace and suffix: "Linear" for torch::nn::LinearImpl.
 std::string kind_of(const torch::nn::Module& module);
 
-// Each module with its name, the model first, without one. LibTorch's named_modules() wants the model in a shared pointer: one on
-// the stack is not.
+// Each module with its name. The model comes first, without a name. LibTorch's named_modules()
+// requires the model to be in a shared pointer, which a model on the stack is not.
 std::vector<std::pair<std::string, const torch::nn::Module*>> modules_of(
     const torch::nn::Module& model);
 
-// Puts a model back: parameters and buffers from copies of their bytes, which lie outside of LibTorch's memory so that they are no
-// part of a peak, and the gradients themselves.
+// Restores a model when it is destroyed: the gradients themselves, and parameters and buffers from
+// copies. The copies are outside of LibTorch's memory, so that they are not part of a peak.
 class ModelGuard {
  public:
   explicit ModelGuard(const torch::nn::Module& model);

@@ -6,7 +6,7 @@
 namespace neap::analysis {
 namespace {
 
-constexpr int kDecimals = 6;  // of raw figures: nanoseconds, when they are milliseconds
+constexpr int kDecimals = 6;  // of raw numbers: nanoseconds, for milliseconds
 
 }  // namespace
 
@@ -45,7 +45,7 @@ void add_measurement(Json& to, const Measurement& step) {
 }
 
 std::string dump(const Json& json) {
-  // Names and messages may be any bytes; JSON is UTF-8.
+  // Names and messages may be any bytes, but JSON is UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -83,7 +83,7 @@ std::string plot_by_batch(Quantity quantity, const std::string& title,
   constexpr double kMiB = 1 << 20;
   report::Plot plot;
   plot.title = title;
-  plot.x = {"batch size", /*logarithmic=*/true};  // people double batches
+  plot.x = {"batch size", /*logarithmic=*/true};  // batch sizes are usually doubled
   plot.y.label = quantity == Quantity::Peak ? "peak, MiB" : "items a second";
   for (const BatchPoint& point : points) {
     if (!point.step.fits()) continue;

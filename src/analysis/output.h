@@ -13,7 +13,7 @@
 
 namespace neap::analysis {
 
-// Keys stay in the order in which they are written.
+// Keeps the order of the keys.
 using Json = nlohmann::ordered_json;
 
 // "12.5 (12.1-13.0)": the median, and the quartiles around it.
@@ -24,14 +24,15 @@ std::string percent_text(double share);
 std::string shape_text(const std::vector<std::int64_t>& shape);
 
 Json json_of(const Quartiles& quartiles);
-// Null for an empty text: there is none.
+// Null for an empty text.
 Json text_or_null(const std::string& text);
-// refusal (null when it fits), milliseconds, items_per_second, recompute_share, replays, base, peak_live, peak_reserved
+// refusal (null when it fits), milliseconds, items_per_second, recompute_share, replays, base,
+// peak_live, peak_reserved.
 void add_measurement(Json& to, const Measurement& step);
-// As text, for a file; bytes may be any.
+// The text for a file; invalid UTF-8 is replaced.
 std::string dump(const Json& json);
 
-// CSV of a measurement: columns and cells, in the order of add_measurement(); the refusal comes last.
+// CSV of a measurement: columns and cells in the order of add_measurement(), the refusal last.
 void add_measurement_columns(std::vector<report::Column>& columns);
 void add_measurement_cells(std::vector<std::string>& cells, const Measurement& step);
 void add_quartiles_columns(std::vector<report::Column>& columns, const std::string& name);

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Rules of layers that go through tokens.
+// Rules of layers of tokens.
 #include "analysis/layer_list.h"
 #include "analysis/layer_rules.h"
 
@@ -15,11 +15,11 @@ namespace {
 
 namespace nn = torch::nn;
 
-// ---- Tokens and sequences: (B, T), (B, T, D), whatever order the layer itself takes ----
+// ---- Tokens and sequences: (B, T), (B, T, D), in any order of the layer itself ----
 
 bool go(const nn::EmbeddingImpl& layer, Walk& walk) {
   if (!walk.is_input()) {
-    // A table of places, or another input of the model: added to what is there.
+    // A table of positions, or another input of the model. It is added to the current tensor.
     walk.assume(walk.sizes(), "its result is assumed to be added to what came");
     return true;
   }
@@ -30,24 +30,25 @@ bool go(const nn::EmbeddingImpl& layer, Walk& walk) {
   return true;
 }
 
-// Attention of a sequence to itself.
+// Self-attention.
 bool go(const nn::MultiheadAttentionImpl& layer, Walk& walk) {
   const auto& options = layer.options;
   if (walk.sizes().size() != 3 || options.add_bias_kv() || options.add_zero_attn()) return false;
   want_features(walk, options.embed_dim());
   const std::int64_t tokens = walk.sizes()[1];
   const std::int64_t scores = walk.batch() * options.num_heads() * tokens * tokens;
-  walk.hold_elements(2 * scores);  // before and behind softmax, or their gradients
+  walk.hold_elements(2 * scores);  // before and after softmax, or their gradients
   walk.keep();
-  walk.keep_elements(3 * walk.elements());  // queries, keys, values, by heads
+  walk.keep_elements(3 * walk.elements());  // queries, keys, values, by head
   walk.keep_elements(scores);               // softmax
   if (options.dropout() > 0 && layer.is_training()) walk.keep_elements(2 * scores);  // mask, result
-  walk.keep_elements(walk.elements());  // what goes into the last product
+  walk.keep_elements(walk.elements());  // input of the last product
   walk.make(walk.sizes());
   return true;
 }
 
-// One layer of a recurrent network, in all directions; `extra`: elements a direction keeps besides the input.
+// All layers of a recurrent network, in all directions. `extra`: elements that a direction keeps in
+// addition to the input.
 template <class Layer, class Extra>
 bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& extra) {
   const auto& options = layer.options;
@@ -55,7 +56,7 @@ bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& 
   want_features(walk, options.input_size());
   const std::int64_t batch = walk.batch(), tokens = walk.sizes()[1], hidden = options.hidden_size();
   const std::int64_t directions = options.bidirectional() ? 2 : 1;
-  // The operator goes through time first: what comes batch first is copied.
+  // The operator has time as its first dimension, so a batch_first input is copied.
   const bool copied = options.batch_first() && batch > 1 && tokens > 1;
   for (std::int64_t index = 0; index < options.num_layers(); ++index) {
     const std::int64_t features = walk.sizes()[2];
@@ -75,7 +76,8 @@ bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& 
 }
 
 bool go(const nn::GRUImpl& layer, Walk& walk) {
-  // A step keeps its state, its three gates in one piece, and three terms of the new state.
+  // Each time step keeps its state, its three gates in one tensor, and three terms of the new
+  // state.
   return go_recurrent(layer, walk, /*input_once=*/false,
                       [](std::int64_t batch, std::int64_t tokens, std::int64_t,
                          std::int64_t hidden) { return 7 * batch * tokens * hidden; });
@@ -83,8 +85,8 @@ bool go(const nn::GRUImpl& layer, Walk& walk) {
 
 bool go(const nn::LSTMImpl& layer, Walk& walk) {
   if (layer.options.proj_size() > 0 || walk.sizes().size() != 3) return false;
-  // oneDNN's: the output and a workspace, whose sizes it does not tell; fitted to what it took for 64 to 256 features, as is
-  // the scratch of its backward.
+  // oneDNN's: the output and a workspace of unknown size. The workspace, and the scratch of the
+  // backward, are fitted to measurements for 64 to 256 features.
   walk.hold_elements(5 * walk.batch() * walk.sizes()[1] * layer.options.hidden_size() *
                      (layer.options.bidirectional() ? 2 : 1));
   return go_recurrent(

@@ -19,7 +19,7 @@ namespace {
 
 class Stopwatch {
  public:
-  // Milliseconds since it was made, or since the last lap().
+  // Milliseconds since construction or the last lap().
   double lap() {
     const auto now = Clock::now();
     return milliseconds(std::exchange(last_, now), now);
@@ -35,7 +35,8 @@ class Stopwatch {
   Clock::time_point last_ = start_;
 };
 
-void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, Stopwatch& watch) {
+void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, const StepMode& mode,
+               Stopwatch& watch) {
   job.optimizer->zero_grad();
   const at::Tensor loss = job.loss(job.model.forward(batch.x), batch.y);
   train::check_scalar(loss, "the loss");
@@ -44,6 +45,7 @@ void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, Stopw
   step.loss = loss.item<double>();
   step.backward_ms = watch.lap();
   step.total_ms = step.forward_ms + step.backward_ms;
+  if (mode.updates != nullptr) *mode.updates = true;
   job.optimizer->step();
   step.optimizer_ms = watch.lap();
 }
@@ -61,11 +63,11 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   Stopwatch watch;
   if (mode.scope) {
     Scope scope({.budget = mode.budget, .policy = mode.policy});
-    run_parts(step, job, batch, watch);
+    run_parts(step, job, batch, mode, watch);
     scope.end();
     step.stats = scope.stats();
   } else {
-    run_parts(step, job, batch, watch);
+    run_parts(step, job, batch, mode, watch);
   }
   step.milliseconds = watch.total();
   phase.end();
@@ -81,7 +83,7 @@ Fence::~Fence() { memory::set_budget(std::nullopt); }
 Bytes room_of_machine() {
   memory::trim();
   const std::int64_t left = machine::memory().left();
-  if (left == 0) return Bytes(std::numeric_limits<std::int64_t>::max());  // not known
+  if (left == 0) return Bytes(std::numeric_limits<std::int64_t>::max());  // unknown
   return Bytes(memory::usage().reserved + left - left / 5);
 }
 
@@ -91,7 +93,7 @@ void plan_ahead(const Job& job, const train::MicroBatch& batch) {
     neap::plan_ahead([&] {
       Step step;
       Stopwatch watch;
-      run_parts(step, job, batch, watch);
+      run_parts(step, job, batch, {}, watch);
     });
   }
   drop_gradients(job.optimizer.get());
@@ -100,7 +102,7 @@ void plan_ahead(const Job& job, const train::MicroBatch& batch) {
 Quartiles quartiles_of(std::vector<double> values) {
   if (values.empty()) return {};
   std::ranges::sort(values);
-  // Between the two values around the place, in proportion.
+  // Interpolates between the two values around the position.
   const auto at = [&](double share) {
     const double place = share * static_cast<double>(values.size() - 1);
     const auto below = static_cast<std::size_t>(place);

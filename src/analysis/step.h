@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// analysis/step.h: one training step with clocks and peaks between its parts, which train::Trainer has no place for.
+// analysis/step.h: one training step with clocks and peaks for its parts, which train::Trainer does
+// not measure.
 #pragma once
 
 #include "intercept/failed_backward.h"
@@ -17,12 +18,13 @@ namespace neap::analysis {
 struct StepMode {
   bool scope = true;                 // false: plain LibTorch
   std::optional<Bytes> budget = {};  // of the scope
-  Policy policy = Planned{};         // of it; no plan is being made when the step has ended
+  PlanMode policy = Planned{};       // of the scope; no plan is being made when the step ends
+  bool* updates = nullptr;           // set when the optimizer begins its step; may be null
 };
 
 struct Step {
   double loss = 0;
-  double forward_ms = 0, backward_ms = 0, optimizer_ms = 0;  // the loss belongs to the forward
+  double forward_ms = 0, backward_ms = 0, optimizer_ms = 0;  // the forward includes the loss
   double total_ms = 0;                                       // forward and backward
   double milliseconds = 0;                                   // all, with the ends of a scope
   std::int64_t base = 0, base_reserved = 0;  // before it, without gradients and after a trim
@@ -30,16 +32,18 @@ struct Step {
   Stats stats;  // zeros for a plain step
 };
 
-// Throws: what the parts throw; InvalidArgument when the loss is no scalar.
+// Throws: what the parts throw; InvalidArgument when the loss is not a scalar.
 Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode);
 
-// The first line of what did not fit, after `action` threw one of the errors that say so; empty: it came to its end. The
-// gradients of `optimizer` and what LibTorch kept of the backward are dropped then.
+// Runs `action`. Returns the first line of a BudgetExceeded or OutOfMemory that it throws, or an
+// empty text. After such an error it drops the gradients of `optimizer` (if not null), and what
+// LibTorch kept of the backward.
 template <class Action>
 std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action);
 
-// Keeps what no scope with a budget watches from taking the machine, which ends programs that do: LibTorch may hold this much.
-// Throws: BudgetExceeded when more is held.
+// Limits how much LibTorch may hold while no scope with a budget does. Otherwise a step could take
+// all of the machine's memory, and the system would end the program.
+// Throws: BudgetExceeded when more is held already.
 class Fence {
  public:
   explicit Fence(Bytes bytes);
@@ -47,10 +51,12 @@ class Fence {
   Fence& operator=(const Fence&) = delete;
   ~Fence();
 };
-// What is held, and four fifths of what the machine or the container leaves: the process grows beside LibTorch too.
+// What is held, plus four fifths of what the machine or the container has left: the process also
+// grows outside of LibTorch.
 Bytes room_of_machine();
 
-// Watches two plain steps, of which the first may make the optimizer's state: see neap::plan_ahead().
+// Watches two plain steps, of which the first may make the optimizer's state: see
+// neap::plan_ahead().
 // Throws: what the parts throw.
 void plan_ahead(const Job& job, const train::MicroBatch& batch);
 
@@ -59,15 +65,16 @@ class Steps {
  public:
   void add(const Step& step) { steps_.push_back(step); }
   [[nodiscard]] Measurement measurement(std::int64_t batch_size) const;
-  // Of one figure of all steps.
+  // The quartiles of one member over all steps.
   [[nodiscard]] Quartiles quartiles(double Step::*figure) const;
 
  private:
   std::vector<Step> steps_;
 };
 
-// Puts the state of LibTorch's default generator back. It is kept outside of LibTorch's memory: 5 KiB of it would be taken for what
-// stays between steps, and a percentage would be of something else than in other commands.
+// Restores the state of LibTorch's default generator. The state is kept outside of LibTorch's
+// memory. There, its 5 KiB would count as memory that stays between steps, and a percentage would
+// mean something else than in other commands.
 class GeneratorGuard {
  public:
   GeneratorGuard();
@@ -89,7 +96,7 @@ std::vector<std::int64_t> with_batch(std::int64_t batch_size,
                                      const std::vector<std::int64_t>& shape);
 
 void drop_gradients(torch::optim::Optimizer* optimizer);
-// As people say it: "SGD with momentum", "AdamW"; of a class of the program, its name.
+// For people: "SGD with momentum", "AdamW"; for a class of the program, its name.
 std::string optimizer_text(const torch::optim::Optimizer& optimizer);
 std::string optimizer_text(OptimizerKind kind);
 std::string first_line(const char* text);
@@ -105,7 +112,7 @@ std::string refusal_of(torch::optim::Optimizer* optimizer, const Action& action)
     refusal = first_line(error.what());
   }
   if (refusal.empty()) return refusal;
-  intercept::drop_failed_backward();  // a plain step has no scope that does
+  intercept::drop_failed_backward();  // a plain step has no scope that does this
   drop_gradients(optimizer);
   return refusal;
 }

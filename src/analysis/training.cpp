@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The defaults of measured trainings, and what a model and its optimizer hold.
+// The defaults for measured training, and the memory of a model and its optimizer.
 #include "analysis/step.h"
 
 #include <neap/analysis.h>
@@ -14,7 +14,7 @@
 namespace neap::analysis {
 namespace {
 
-// Sums storages, each once: views and tied weights share one.
+// Sums storages, each once, because views and tied weights share one.
 class StorageSum {
  public:
   void add(const at::Tensor& tensor) {
@@ -29,7 +29,7 @@ class StorageSum {
   std::int64_t bytes_ = 0;
 };
 
-// The tensors of one parameter's state. False: this kind of state is not known.
+// Adds the tensors of one parameter's state. False: the kind of state is not known.
 template <class... Kinds>
 bool add_state(StorageSum& sum, const torch::optim::OptimizerParamState& state) {
   const auto add_one = [&](const auto* kind) {

@@ -13,7 +13,7 @@ using analysis::Json;
 using analysis::LayerUsage;
 using report::Align;
 
-// The sums, in the order in which people ask for them.
+// The sums, in the order of the output.
 std::vector<std::pair<const char*, std::int64_t>> sums_of(const MemoryUsage& usage) {
   return {{"input", usage.input},
           {"parameters", usage.parameters},
@@ -29,7 +29,7 @@ std::vector<std::pair<const char*, std::int64_t>> sums_of(const MemoryUsage& usa
 }  // namespace
 
 std::string MemoryUsage::text() const {
-  // A trace has bytes and no sizes: a column that is empty for all is left out.
+  // A measured usage has no output sizes; a column that is empty for all layers is left out.
   const bool outputs =
       std::ranges::any_of(layers, [](const LayerUsage& layer) { return !layer.output.empty(); });
   std::vector<report::Column> columns{{"layer", Align::Left}, {"kind", Align::Left}};

@@ -42,7 +42,7 @@ void Walk::leave() {
 void Walk::end() {
   layers_.push_back({"", has_gradient_, has_gradient_, current_, current_});
   keep();
-  // As cross entropy: the gradient of what it keeps, beside that of the output.
+  // As cross entropy: the gradient of what it keeps, in addition to that of the output.
   hold_elements(elements());
 }
 

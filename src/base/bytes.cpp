@@ -28,7 +28,7 @@ constexpr std::array<Unit, 10> kUnits{{{"B", 1},
                                        {"GiB", 1LL << 30},
                                        {"TiB", 1LL << 40}}};
 
-// Reads one text from left to right; `at` is where it stands.
+// Parses a text from left to right; `at_` is the position.
 class Reader {
  public:
   explicit Reader(std::string_view text) : text_(text) {}
@@ -90,11 +90,11 @@ class Reader {
     refuse("B, kB, MB, GB, TB, KiB, MiB, GiB or TiB");
   }
 
-  // floor(0.fraction * unit), by long division: no rounding of a double can move it.
+  // floor(0.fraction * unit), by long division: a double would round.
   static std::int64_t fraction_of(std::string_view fraction, std::int64_t unit) {
     std::int64_t bytes = 0;
     for (auto digit = fraction.rbegin(); digit != fraction.rend(); ++digit) {
-      // Exact: floor((a + floor(b)) / 10) is floor((a + b) / 10) for whole a.
+      // Exact, because floor((a + floor(b)) / 10) is floor((a + b) / 10) for whole a.
       bytes = ((*digit - '0') * unit + bytes) / 10;
     }
     return bytes;
@@ -119,7 +119,7 @@ class Reader {
 
 Bytes Bytes::parse(std::string_view text) { return Reader(text).read(); }
 
-// Without printf, which takes longer than an eviction may.
+// Avoids printf, which takes longer than an eviction may.
 std::string Bytes::text() const {
   constexpr std::array<std::string_view, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   const bool negative = count_ < 0;
@@ -127,14 +127,14 @@ std::string Bytes::text() const {
       negative ? 0 - static_cast<std::uint64_t>(count_) : static_cast<std::uint64_t>(count_);
   std::string out = negative ? "-" : "";
   if (bytes < 1024) return out.append(std::to_string(bytes)).append(" B");
-  // The first unit in which the rounded number has less than five digits.
+  // The first unit in which the rounded number is below 1024.
   std::size_t unit = 1;
   std::uint64_t tenths = 0;
   for (;; ++unit) {
     const unsigned shift = 10 * static_cast<unsigned>(unit);
     const std::uint64_t whole = bytes >> shift;
     const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
-    // Of the rest's tenths, rounded half to even.
+    // The rest in tenths, rounded half to even.
     const std::uint64_t scaled = rest * 10;
     const std::uint64_t half = std::uint64_t{1} << (shift - 1);
     const std::uint64_t left = scaled & ((std::uint64_t{1} << shift) - 1);

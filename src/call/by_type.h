@@ -10,8 +10,9 @@ namespace neap::call {
 
 using Forward = at::Tensor (*)(torch::nn::Module& module, const at::Tensor& x);
 
-// The forward() of a Sequential, or of one of LibTorch's own modules that take and return one tensor. Null for any other module: its
-// forward() is not virtual, so C++ cannot call it without its type.
+// The forward() of a Sequential, or of one of LibTorch's own modules that take and return one
+// tensor. Null for any other module: its forward() is not virtual, so C++ cannot call it without
+// its type.
 Forward forward_of(const torch::nn::Module& module);
 
 }  // namespace neap::call

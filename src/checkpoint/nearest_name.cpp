@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-namespace neap::checkpointing {
+namespace neap::detail {
 namespace {
 
-// The distance of Levenshtein, row by row of its table.
+// The Levenshtein distance. It keeps one row of the table at a time.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -33,10 +33,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> nam
   const auto begins_alike = [&](const std::string& one) {
     return std::ranges::mismatch(name, one).in1 - name.begin();
   };
-  // Of those that are as near, the one that begins the same for longer.
   return *std::ranges::min_element(names, {}, [&](const std::string& one) {
     return std::pair(distance(name, one), -begins_alike(one));
   });
 }
 
-}  // namespace neap::checkpointing
+}  // namespace neap::detail

@@ -1,15 +1,35 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-#include "checkpoint/planned_steps.h"
-#include "checkpoint/ready_engine.h"
+#include "autoplan/planned_steps.h"
 #include "checkpoint/selection.h"
+#include "policy/ready_engine.h"
 
 #include <neap/checkpoint.h>
+#include <neap/scope.h>
 
+#include <array>
 #include <exception>
+#include <optional>
+#include <utility>
 
 namespace neap {
+namespace {
+
+// Counts that only grow while the process runs. A scope's share of each is a difference.
+constexpr std::array kCounters{
+    &Stats::operators,   &Stats::replays,           &Stats::evictions,      &Stats::evicted_bytes,
+    &Stats::replay_ns,   &Stats::operator_ns,       &Stats::bookkeeping_ns, &Stats::plan_hits,
+    &Stats::plan_misses, &Stats::planned_operators, &Stats::unplanned_bytes};
+
+Stats stats_so_far() {
+  Stats stats = engine::Engine::instance().stats();
+  autoplan::PlannedSteps::instance().add_counts(stats);
+  return stats;
+}
+
+}  // namespace
+
 Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
-  engine::Engine& engine = checkpointing::ready_engine();
+  engine::Engine& engine = policy::ready_engine();
   if (options.budget && options.budget->count() <= 0) {
     throw InvalidArgument("a budget of " + std::to_string(options.budget->count()) +
                           " bytes: expected more than 0; leave it out for no limit");
@@ -17,12 +37,14 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
   engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt,
                     options.observe);
   open_ = true;
-  base_ = engine.stats();
+  base_ = stats_so_far();
   plans_ = options.budget && engine.scopes() == 1;
   if (engine.scopes() == 1) detail::RuleNotes::instance().clear();
   if (!plans_) return;
   try {
-    checkpointing::PlannedSteps::instance().begin(options);
+    std::optional<autoplan::PlanSource> source;
+    if (!options.policy.online()) source = {options.policy.plan(), options.policy.cache()};
+    autoplan::PlannedSteps::instance().begin(source);
   } catch (...) {
     engine.abandon_scope();
     throw;
@@ -34,9 +56,11 @@ void Scope::end() { close(/*completed=*/true); }
 void Scope::close(bool completed) {
   if (!open_) return;
   engine::Engine& engine = engine::Engine::instance();
-  if (plans_) checkpointing::PlannedSteps::instance().end(completed);
+  if (plans_) autoplan::PlannedSteps::instance().end(completed);
+  const bool followed = plans_ && autoplan::PlannedSteps::instance().follows();
   const Stats before = stats();
   engine.close_scope(completed);
+  if (followed) autoplan::PlannedSteps::instance().count_hit();
   last_ = stats();
   last_.budget_bytes = before.budget_bytes;
   last_.pinned_bytes = before.pinned_bytes;
@@ -51,7 +75,8 @@ Scope::~Scope() noexcept(false) {
     try {
       close(/*completed=*/false);
     } catch (...) {
-      // Another exception is under way: what does not fit stays evicted, and throws when it is accessed.
+      // Another exception is already being handled. What does not fit stays evicted, and accesses
+      // to it throw.
       open_ = false;
       engine::Engine::instance().abandon_scope();
     }
@@ -68,34 +93,38 @@ Scope::~Scope() noexcept(false) {
 
 Stats Scope::stats() const {
   if (!open_) return last_;
-  Stats now = engine::Engine::instance().stats();
-  now.operators -= base_.operators;
-  now.replays -= base_.replays;
-  now.evictions -= base_.evictions;
-  now.evicted_bytes -= base_.evicted_bytes;
-  now.replay_ns -= base_.replay_ns;
-  now.operator_ns -= base_.operator_ns;
-  now.plan_hits -= base_.plan_hits;
-  now.plan_misses -= base_.plan_misses;
-  now.planned_operators -= base_.planned_operators;
-  now.unplanned_bytes -= base_.unplanned_bytes;
+  Stats now = stats_so_far();
+  for (std::int64_t Stats::*const counter : kCounters) now.*counter -= base_.*counter;
   if (plans_) {
-    now.planning_ns = checkpointing::PlannedSteps::instance().planning_ns();
-    now.plan_note = checkpointing::PlannedSteps::instance().note();
+    now.planning_ns = autoplan::PlannedSteps::instance().planning_ns();
+    now.plan_note = autoplan::PlannedSteps::instance().note();
   }
-  now.bookkeeping_ns -= base_.bookkeeping_ns;
   now.rule_note = detail::RuleNotes::instance().text();
   return now;
 }
 
-void finish_planning() { checkpointing::PlannedSteps::instance().finish(); }
+void finish_planning() { autoplan::PlannedSteps::instance().finish(); }
 
-const at::Tensor& pin(const at::Tensor& tensor) {
-  checkpointing::ready_engine().pin(tensor);
+at::Tensor pin(const at::Tensor& tensor) {
+  policy::ready_engine().pin(tensor);
   return tensor;
 }
 
-void unpin(const at::Tensor& tensor) { checkpointing::ready_engine().unpin(tensor); }
+void unpin(const at::Tensor& tensor) { policy::ready_engine().unpin(tensor); }
+
+Pinned::Pinned(at::Tensor tensor)
+    : tensor_(std::move(tensor)),
+      storage_(tensor_.defined() && tensor_.has_storage() ? tensor_.storage() : at::Storage()),
+      ticket_(policy::ready_engine().pin(tensor_)) {}
+
+Pinned::Pinned(Pinned&& other) noexcept
+    : tensor_(std::move(other.tensor_)),
+      storage_(std::move(other.storage_)),
+      ticket_(std::exchange(other.ticket_, 0)) {}
+
+Pinned::~Pinned() {
+  if (ticket_ != 0) policy::ready_engine().unpin(*storage_.unsafeGetStorageImpl(), ticket_);
+}
 
 SavedReport saved_report(const at::Tensor& loss) {
   if (!loss.defined() || !loss.requires_grad()) {
@@ -104,7 +133,7 @@ SavedReport saved_report(const at::Tensor& loss) {
         "forward with grad "
         "mode on, and before the backward");
   }
-  return checkpointing::ready_engine().saved_report();
+  return policy::ready_engine().saved_report();
 }
 
 void interrupt() noexcept { engine::Engine::interrupt(); }
@@ -119,7 +148,7 @@ std::pair<std::int64_t, std::int64_t> segment_bounds(std::int64_t layers, std::i
                           " layers: expected a number between 1 and the number of layers");
   }
   const std::int64_t shorter = layers / segments;
-  const std::int64_t longer = layers % segments;  // so many segments have one layer more
+  const std::int64_t longer = layers % segments;  // number of segments with one more layer
   const std::int64_t begin = index * shorter + std::min(index, longer);
   return {begin, begin + shorter + (index < longer ? 1 : 0)};
 }

@@ -1,11 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "checkpoint/selection.h"
 
+#include "autoplan/planned_steps.h"
 #include "checkpoint/nearest_name.h"
-#include "checkpoint/planned_steps.h"
-#include "checkpoint/ready_engine.h"
 #include "intercept/operators.h"
 #include "policy/knapsack.h"
+#include "policy/ready_engine.h"
 
 #include <neap/intercept.h>
 
@@ -28,20 +28,6 @@ bool matches(const std::string& pattern, const std::string& text) {
   return pattern == "*" || ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
 }
 
-engine::Decision decision_of(CheckpointPolicy policy) {
-  switch (policy) {
-    case CheckpointPolicy::MustSave:
-      return engine::Decision::MustSave;
-    case CheckpointPolicy::PreferSave:
-      return engine::Decision::PreferSave;
-    case CheckpointPolicy::PreferRecompute:
-      return engine::Decision::PreferRecompute;
-    case CheckpointPolicy::MustRecompute:
-      return engine::Decision::MustRecompute;
-  }
-  return engine::Decision::Open;
-}
-
 void require_not_negative(const char* option, const std::optional<Bytes>& bytes) {
   if (!bytes || bytes->count() >= 0) return;
   throw InvalidArgument(std::string("CheckpointOptions: ") + option + " is " +
@@ -59,7 +45,8 @@ bool some_operator(const std::string& pattern, bool composite = false) {
   throw InvalidArgument("CheckpointOptions: '" + pattern + "' " + what);
 }
 
-// What stands there instead of an operator's name, as people write it elsewhere.
+// Guesses which operator's name is meant by a spelling of other places, such as `mm.out`, `mm` or
+// `torch.ops.aten.mm`.
 std::vector<std::string> other_spellings(const std::string& pattern) {
   const std::size_t start = pattern.find("::");
   const std::size_t from = start == std::string::npos ? 0 : start + 2;
@@ -68,7 +55,7 @@ std::vector<std::string> other_spellings(const std::string& pattern) {
   if (start == std::string::npos) names.push_back("aten::" + pattern);
   if (dot == std::string::npos) return names;
   if (start != std::string::npos) {
-    names.push_back(pattern.substr(0, dot));  // an overload behind it
+    names.push_back(pattern.substr(0, dot));  // without the overload
   } else {
     const std::string rest = pattern.substr(dot + 1);
     names.push_back(pattern.substr(0, dot) + "::" + rest);
@@ -78,7 +65,7 @@ std::vector<std::string> other_spellings(const std::string& pattern) {
   return names;
 }
 
-// No operator that is seen has such a name.
+// Refuses a pattern that matches no operator that is seen, and says what may have been meant.
 [[noreturn]] void refuse_operator(const std::string& pattern) {
   if (pattern.empty()) {
     refuse_pattern(pattern,
@@ -104,12 +91,11 @@ std::vector<std::string> other_spellings(const std::string& pattern) {
     if (!rule.decomposed) names.push_back(rule.name.substr(0, rule.name.find('.')));
   }
   const bool plain = pattern.find("::") == std::string::npos;
-  refuse_pattern(pattern,
-                 "matches no operator; the nearest is " +
-                     checkpointing::nearest_name(plain ? "aten::" + pattern : pattern, names));
+  refuse_pattern(pattern, "matches no operator; the nearest is " +
+                              detail::nearest_name(plain ? "aten::" + pattern : pattern, names));
 }
 
-// Finding it takes a look at all operators, and a region opens often.
+// Remembers good patterns, because a search looks at all operators and regions open often.
 void require_operator(const std::string& pattern) {
   if (pattern == "*") return;
   static std::mutex mutex;
@@ -125,14 +111,15 @@ void require_layer(const std::string& pattern) {
   if (pattern.empty()) {
     refuse_pattern(pattern, "is an empty pattern of layers and matches none; leave it out for all");
   }
-  const std::span<const std::string> layers = checkpointing::ready_engine().layers();
+  const std::span<const std::string> layers = policy::ready_engine().layers();
   const auto fits = [&](const std::string& layer) { return matches(pattern, layer); };
   if (std::ranges::any_of(layers, fits)) return;
   refuse_pattern(
-      pattern, layers.empty()
-                   ? "is a pattern of layers, and no layer has a name; call neap::name(model) once"
-                   : "matches no layer that neap::name() was told; the nearest is '" +
-                         checkpointing::nearest_name(pattern, layers) + "'");
+      pattern,
+      layers.empty()
+          ? "is a pattern of layers, and no layer has a name; call neap::name_layers(model) once"
+          : "matches no layer that neap::name_layers() was told; the nearest is '" +
+                detail::nearest_name(pattern, layers) + "'");
 }
 
 void add_new(std::vector<std::string>& names, const std::string& name) {
@@ -184,23 +171,22 @@ Selection::Selection(const CheckpointOptions& options) : options_(options) {
   for (const auto& [pattern, weight] : options.importance) require_layer(pattern);
 }
 
-engine::Decision Selection::decide(const engine::Made& made) {
+std::optional<CheckpointPolicy> Selection::decide(const engine::Made& made) {
   const std::string& op = made.traits.op.schema().name();
   const std::string layer(made.layer);
   if (unmatched_ > 0) see(op, layer);
   for (const CheckpointRule& rule : options_.rules) {
-    if (matches(rule.op, op) && matches(rule.layer, layer)) return decision_of(rule.policy);
+    if (matches(rule.op, op) && matches(rule.layer, layer)) return rule.policy;
   }
-  if (!options_.policy) return engine::Decision::Open;
-  const auto policy = options_.policy({.op = op,
-                                       .layer = made.layer,
-                                       .sizes = made.sizes,
-                                       .bytes = made.bytes,
-                                       .cost_ns = made.cost_ns});
-  return policy ? decision_of(*policy) : engine::Decision::Open;
+  if (!options_.policy) return std::nullopt;
+  return options_.policy({.op = op,
+                          .layer = made.layer,
+                          .sizes = made.sizes,
+                          .bytes = made.bytes,
+                          .cost_ns = made.cost_ns});
 }
 
-// Of a rule behind another one that matches too it is known as well.
+// A rule also counts as matched when an earlier rule has already decided.
 void Selection::see(const std::string& op, const std::string& layer) {
   add_new(ops_, op);
   if (!layer.empty()) add_new(layers_, layer);
@@ -214,8 +200,8 @@ void Selection::see(const std::string& op, const std::string& layer) {
 
 std::string Selection::unmatched() const {
   std::string text;
-  if (unmatched_ == 0 || ops_.empty())
-    return text;  // of a region that made nothing there is nothing to say
+  // Nothing can be said about a region that made nothing.
+  if (unmatched_ == 0 || ops_.empty()) return text;
   const std::string where = options_.name.empty() ? "a region" : "region '" + options_.name + "'";
   for (std::size_t i = 0; i < matched_.size(); ++i) {
     if (matched_[i]) continue;
@@ -230,11 +216,11 @@ std::string Selection::unmatched() const {
     if (rule.layer != "*") text += (rule.op != "*" ? " in layer " : "layer ") + rule.layer;
     text += " matched nothing; ";
     if (none(rule.op, ops_)) {
-      text += "the nearest operator there is " + checkpointing::nearest_name(rule.op, ops_);
+      text += "the nearest operator there is " + nearest_name(rule.op, ops_);
     } else if (layers_.empty()) {
-      text += "what was made there belongs to no layer that neap::name() was told";
+      text += "what was made there belongs to no layer that neap::name_layers() was told";
     } else if (none(rule.layer, layers_)) {
-      text += "the nearest layer there is " + checkpointing::nearest_name(rule.layer, layers_);
+      text += "the nearest layer there is " + nearest_name(rule.layer, layers_);
     } else {
       text += "both are there, not together";
     }
@@ -283,11 +269,11 @@ void Selection::choose(std::span<engine::Candidate> candidates) {
 
 namespace {
 
-// The selector of keep(): one for all, it has no state.
+// The selector of keep_results(). It has no state, so one object serves all regions.
 class KeepAll final : public engine::Selector {
  public:
-  engine::Decision decide(const engine::Made& /*made*/) override {
-    return engine::Decision::PreferSave;
+  std::optional<CheckpointPolicy> decide(const engine::Made& /*made*/) override {
+    return CheckpointPolicy::PreferSave;
   }
   void choose(std::span<engine::Candidate> /*candidates*/) override {}
   [[nodiscard]] bool chooses() const override { return false; }
@@ -307,16 +293,17 @@ Region::Region(const CheckpointOptions& options) {
   open(selection_.get(), /*evicts=*/true, options.name);
 }
 
-// Inference mode saves nothing for a backward, so there is nothing to evict. And it puts the thread's dispatch keys
-// back when it ends: storages evicted inside would not be brought back outside.
+// Inference mode saves nothing for a backward, so there is nothing to evict. It also puts the
+// thread's dispatch keys back when it ends, so storages that were evicted inside would not be
+// restored outside.
 void Region::open(engine::Selector* selector, bool evicts, const std::string& name) {
   if (c10::InferenceMode::is_enabled()) return;
-  engine::Engine& engine = checkpointing::ready_engine();
-  if (checkpointing::PlannedSteps& planned = checkpointing::PlannedSteps::instance();
-      evicts && engine.owner_here() && planned.open()) {
+  engine::Engine& engine = policy::ready_engine();
+  if (autoplan::PlannedSteps& planned = autoplan::PlannedSteps::instance();
+      evicts && engine.owner_here() && planned.is_active()) {
     if (selector == nullptr) return;
-    // What is chosen by bytes and measured times when the region closes is not known to a plan.
-    if (selector->chooses()) planned.give_way();
+    // No plan can know what a memory limit will choose when the region closes.
+    if (selector->chooses()) planned.stop();
   }
   open_ = engine.open_region(selector, evicts, name);
 }
@@ -339,15 +326,15 @@ void Region::close() {
 
 }  // namespace detail
 
-const at::Tensor& tag(const at::Tensor& tensor, CheckpointPolicy policy) {
-  checkpointing::ready_engine().tag(tensor, decision_of(policy));
+at::Tensor set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy) {
+  policy::ready_engine().set_checkpoint_policy(tensor, policy);
   return tensor;
 }
 
 namespace detail {
 
 void name_parameter(const at::Tensor& parameter, std::string_view name) {
-  checkpointing::ready_engine().name_parameter(parameter, name);
+  policy::ready_engine().name_parameter(parameter, name);
 }
 
 }  // namespace detail

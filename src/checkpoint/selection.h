@@ -1,10 +1,12 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint/selection.h: CheckpointOptions as the engine's selector. One a region; asked by the region's thread only.
+// checkpoint/selection.h: lets CheckpointOptions decide as an engine::Selector. There is one per
+// region, and only the region's thread calls it.
 //
 // Note [Rules that match nothing]
-// A pattern that cannot match is refused when its region opens: one of no operator that is seen below autograd, or of no layer that
-// neap::name() was told. One that could, and did not in a region, is a note, with the nearest name of what was made there.
+// A pattern that cannot match is refused when its region opens: it names no operator that is seen
+// below autograd, or no layer that neap::name_layers() was told. A pattern that could match, but
+// matched nothing in a region, is reported in a note, with the nearest name of what was made there.
 #pragma once
 
 #include "engine/selection.h"
@@ -22,13 +24,14 @@ class Selection final : public engine::Selector {
   // Throws: InvalidArgument, as documented at detail::Region.
   explicit Selection(const CheckpointOptions& options);
 
-  engine::Decision decide(const engine::Made& made) override;
+  std::optional<CheckpointPolicy> decide(const engine::Made& made) override;
   void choose(std::span<engine::Candidate> candidates) override;
   [[nodiscard]] bool chooses() const override {
     return options_.keep_at_most.has_value() || options_.free_at_least.has_value();
   }
 
-  // Once the region has closed: the rules that matched nothing in it, and what is nearest there. One a line; empty: none.
+  // To be called after the region has closed. Returns the rules that matched nothing in it, with
+  // the nearest names, one rule per line. Empty: there are none.
   [[nodiscard]] std::string unmatched() const;
 
  private:
@@ -36,18 +39,19 @@ class Selection final : public engine::Selector {
   void see(const std::string& op, const std::string& layer);
 
   CheckpointOptions options_;
-  std::vector<bool> matched_;  // by rule; from the start where nobody wants to know
+  std::vector<bool> matched_;  // by rule; optional rules are true from the start
   std::size_t unmatched_ = 0;
-  // Seen while some rule had matched nothing, each once.
+  // Names that were seen while some rule had not matched yet, each once.
   std::vector<std::string> ops_, layers_;
 };
 
-// What Stats::rule_note says, of the outermost scope that is open or was last. Threads: the scope's.
+// The text of Stats::rule_note, for the outermost scope that is open or was open last. Threads: the
+// scope's.
 class RuleNotes {
  public:
   static RuleNotes& instance();
   void clear() { lines_.clear(); }
-  void add(const std::string& lines);  // those that are not there yet
+  void add(const std::string& lines);  // adds the lines that are not there yet
   [[nodiscard]] std::string text() const;
 
  private:

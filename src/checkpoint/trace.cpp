@@ -1,32 +1,35 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-#include "checkpoint/planned_steps.h"
-#include "checkpoint/ready_engine.h"
-#include "checkpoint/recorder.h"
+#include "autoplan/planned_steps.h"
+#include "autoplan/recorder.h"
+#include "intercept/storage_access.h"
 #include "memory/allocator.h"
+#include "policy/ready_engine.h"
 
-#include <neap/checkpoint.h>
+#include <neap/scope.h>
+#include <neap/trace.h>
+
+#include <unordered_map>
 
 namespace neap {
 namespace {
 
-using checkpointing::Recorder;
-using checkpointing::Recording;
+using autoplan::Recorder;
+using autoplan::Recording;
 
-// Takes the observer away also when the step throws.
+// Sets the observer, and removes it even when the step throws.
 class Observing {
  public:
-  explicit Observing(engine::Observer& observer) {
-    checkpointing::ready_engine().set_observer(&observer);
-  }
+  explicit Observing(engine::Observer& observer) { policy::ready_engine().set_observer(&observer); }
   Observing(const Observing&) = delete;
   Observing& operator=(const Observing&) = delete;
-  ~Observing() { checkpointing::ready_engine().set_observer(nullptr); }
+  ~Observing() { policy::ready_engine().set_observer(nullptr); }
 };
 
-// A plan names the step's operators and storages as the engine will, in a scope that is opened where this one was: see
-// graph::Operator::call. Inside of another scope the engine has counted before.
+// A plan names operators and storages as the engine names them in a scope that is opened where this
+// one was: see graph::Operator::call. Inside of another scope the engine's numbers do not begin
+// with this step. Then no hashes are taken.
 void take_calls(Recording& recording) {
-  const auto calls = checkpointing::ready_engine().calls();
+  const auto calls = policy::ready_engine().calls();
   if (calls.size() != recording.operators.size()) return;
   for (std::size_t i = 0; i < recording.numbers.size(); ++i) {
     if (recording.numbers[i] != i) return;
@@ -34,15 +37,26 @@ void take_calls(Recording& recording) {
   recording.calls.assign(calls.begin(), calls.end());
 }
 
+// The keys are the data addresses of the tensors' storages.
+std::unordered_map<const void*, graph::StorageKind> kinds_of(
+    const std::vector<KnownTensor>& known) {
+  std::unordered_map<const void*, graph::StorageKind> kinds;
+  for (const KnownTensor& one : known) {
+    c10::StorageImpl* const storage = intercept::storage_of(one.tensor);
+    if (storage != nullptr) kinds[intercept::data_ptr_of(*storage).get_context()] = one.kind;
+  }
+  return kinds;
+}
+
 Recording record(const std::function<void()>& step, const TraceOptions& options) {
   Scope scope({.observe = true});
-  if (checkpointing::ready_engine().budget_bytes() > 0) {
+  if (policy::ready_engine().budget_bytes() > 0) {
     throw ScopeConflict(
-        "neap::trace: a scope with a budget is open, and what it evicts is no part of a plain "
+        "neap::trace_step: a scope with a budget is open, and what it evicts is no part of a plain "
         "step; trace outside of "
         "it");
   }
-  Recorder recorder(options.known);
+  Recorder recorder(kinds_of(options.known));
   {
     const Observing observing(recorder);
     step();
@@ -56,14 +70,14 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
 }  // namespace
 
 void plan_ahead(const std::function<void()>& step) {
-  if (checkpointing::ready_engine().scopes() > 0) {
+  if (policy::ready_engine().scopes() > 0) {
     throw ScopeConflict("neap::plan_ahead: a scope is open; watch the step before it");
   }
   const std::int64_t base = memory::usage().live;
-  checkpointing::PlannedSteps::instance().foresee(record(step, {}), base);
+  autoplan::PlannedSteps::instance().add_watched(record(step, {}), base);
 }
 
-graph::Trace trace(const std::function<void()>& step, const TraceOptions& options) {
+graph::Trace trace_step(const std::function<void()>& step, const TraceOptions& options) {
   return make_trace(record(step, options), options.label);
 }
 

@@ -1,12 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Note [Buffers]
-// Naive: keep the tensors of each batch, and fill those again whose storage has no other user. Why it fails: the engine holds no
-// reference to a storage that it needs for a replay, only its record, so the use count says that it is free; overwritten behind
-// the dispatcher, replays give other bits. A deleter of the loader's own would say it right, and make the batch memory that is
-// not neap's, whose readers are never evicted.
-// So a batch is an ordinary allocation, and the loader keeps nothing of it. The storage's death goes to neap's allocator, which
-// asks the engine; freed pages are cached there, already faulted in, and the next batch of the size takes them.
+// The obvious way is to keep the tensors of each batch, and to refill those whose storage has no
+// other user. It fails: the engine holds no reference to a storage that it needs for a replay, only
+// its record. The use count says that the storage is free. Overwritten behind the dispatcher's
+// back, it makes replays give other bits. A deleter of the loader would notice the use, but the
+// batch would not be neap's memory, and what is computed from it could not be evicted.
+// So a batch is an ordinary allocation, and the loader keeps no reference. When its storage dies,
+// neap's allocator asks the engine. Freed pages are cached, already faulted in, and the next batch
+// of the size takes them.
 #include "data/assemble.h"
 
 #include "memory/allocator.h"
@@ -24,8 +26,8 @@
 namespace neap::data {
 namespace {
 
-// Runs a step of loading a sample. What is about the sample leaves as SampleError; neap's errors about the moment (no memory,
-// an interrupt) as they are.
+// Runs a step of loading a sample. Errors of the sample become a SampleError. neap's errors about
+// the situation (no memory, an interrupt) pass unchanged.
 template <class Step>
 auto about(std::int64_t sample, Step step) {
   try {
@@ -65,7 +67,7 @@ void expect_dense(const Sample& sample) {
   }
 }
 
-// The first sample stands for the batch, whose tensors have one dimension more.
+// Compares with the first sample, which is row 0 of the batch.
 void expect_like(const Batch& batch, const Sample& sample) {
   if (sample.size() != batch.tensors.size()) {
     throw DataError("it has " + std::to_string(sample.size()) + " tensors, and sample " +
@@ -106,7 +108,8 @@ at::Tensor rows_like(const at::Tensor& sample, std::int64_t rows, bool pin_memor
                               pin_memory && at::globalContext().hasCUDA()));
 }
 
-// By an operator, not memcpy: in the thread of a scope the sample may have been evicted, and the operator brings it back.
+// Copies by an operator, not memcpy: in the thread of a scope the sample may have been evicted, and
+// the operator restores it.
 void copy_row(const Batch& batch, std::int64_t row, const Sample& sample) {
   for (std::size_t i = 0; i < sample.size(); ++i) {
     batch.tensors[i].select(0, row).copy_(sample[i]);
@@ -119,7 +122,7 @@ RestoredThreadCount::RestoredThreadCount() : before_(at::get_num_threads()) {}
 RestoredThreadCount::~RestoredThreadCount() { at::set_num_threads(before_); }
 
 std::optional<Batch> assemble(const Dataset& dataset, BatchRequest request) {
-  const c10::NoGradGuard no_grad;  // whatever the mode of the thread that happens to load
+  const c10::NoGradGuard no_grad;  // whatever the mode of the loading thread
   Batch batch;
   batch.samples = std::move(request.samples);
   const auto rows = static_cast<std::int64_t>(batch.samples.size());
@@ -127,7 +130,7 @@ std::optional<Batch> assemble(const Dataset& dataset, BatchRequest request) {
   const auto load = [&](std::int64_t row) {
     const std::int64_t index = batch.samples[static_cast<std::size_t>(row)];
     about(index, [&] {
-      sample.clear();  // its memory first
+      sample.clear();  // free its memory first
       sample = dataset.get(index);
       expect_dense(sample);
       if (row > 0) expect_like(batch, sample);

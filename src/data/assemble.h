@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/assemble.h: a batch out of samples. The one place where samples are loaded, checked and copied.
+// data/assemble.h: makes a batch from samples. All samples are loaded, checked and copied here.
 #pragma once
 
 #include <neap/data.h>
@@ -13,8 +13,9 @@
 
 namespace neap::data {
 
-// Sets the calling thread's number of LibTorch threads back when it dies. at::set_num_threads() is of the thread, and besides
-// of every thread that meets LibTorch later for the first time: see Note [Thread counts] in prefetch.cpp.
+// Restores the calling thread's number of LibTorch threads when it is destroyed.
+// at::set_num_threads() changes the number of this thread, and of every thread that uses LibTorch
+// later for the first time: see Note [Thread counts] in prefetch.cpp.
 class RestoredThreadCount {
  public:
   RestoredThreadCount();
@@ -29,13 +30,15 @@ class RestoredThreadCount {
 struct BatchRequest {
   std::vector<std::int64_t> samples;
   bool pin_memory = false;
-  // Asked once, before a batch of so many bytes is allocated. False: nobody wants it any more.
+  // Called once, before the batch of this many bytes is allocated. False: the batch is no longer
+  // wanted.
   std::function<bool(std::int64_t bytes)> admit;
   std::stop_token abandoned;
 };
 
-// Empty when it was abandoned. Throws: SampleError; errors of neap that are not about the sample as they are.
-// REQUIRES: this thread uses one LibTorch thread, so that bits do not depend on where a batch is made.
+// Empty when it was abandoned. Throws: SampleError; other errors of neap unchanged.
+// REQUIRES: this thread uses one LibTorch thread, so that the bits do not depend on the thread that
+// loads.
 std::optional<Batch> assemble(const Dataset& dataset, BatchRequest request);
 
 }  // namespace neap::data

@@ -25,14 +25,14 @@ struct LabelByte {
   int classes;
 };
 
-// What one of the two sets looks like. The last label byte is the one that is read.
+// The properties of one set. The last label byte is the one that is used.
 struct Format {
   const char* name;
   const char* folder;  // in the archive
-  const char* python;  // the same of the version for Python, which is not read
+  const char* python;  // the folder of the Python version, which is not supported
   std::vector<LabelByte> labels;
   std::vector<const char*> training, test;
-  std::int64_t pictures;  // in a file
+  std::int64_t pictures;  // in each file
 
   [[nodiscard]] std::int64_t record_bytes() const {
     return static_cast<std::int64_t>(labels.size()) + kPixels;
@@ -100,7 +100,7 @@ Labeled read_file(const std::filesystem::path& path, const Format& format) {
   return labeled;
 }
 
-// The folder of the files, or the one that the archive was unpacked into.
+// The folder itself, or the subfolder that the archive was unpacked into.
 std::filesystem::path find_folder(const std::filesystem::path& named, const Format& format,
                                   const char* first) {
   expect_folder(named, std::string("the .bin files of ") + format.name);

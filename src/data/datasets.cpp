@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Data sets made of what a program has: tensors, labeled pictures, a function.
+// Data sets from tensors, labeled pictures and functions.
 #include <neap/data.h>
 
 #include <ATen/ops/empty.h>
@@ -85,7 +85,8 @@ class Pictures final : public Dataset {
  private:
   at::Tensor images_, labels_;
   std::array<std::int64_t, 3> shape_;
-  std::vector<std::array<float, 256>> tables_;  // what each stored value becomes, a channel
+  // for each channel, the normalized form of each stored value
+  std::vector<std::array<float, 256>> tables_;
 };
 
 }  // namespace
@@ -145,7 +146,7 @@ Normalization Normalization::of(const at::Tensor& images) {
     const double mean = static_cast<double>(sums[c]) / count;
     const double variance = static_cast<double>(squares[c]) / count - mean * mean;
     normalization.mean.push_back(static_cast<float>(mean));
-    // Below this, it is what rounding leaves of a channel of one value.
+    // A smaller variance is the rounding error of a constant channel.
     normalization.deviation.push_back(variance > 1e-9 ? static_cast<float>(std::sqrt(variance))
                                                       : 1.0F);
   }

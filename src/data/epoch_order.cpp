@@ -8,7 +8,7 @@
 namespace neap::data {
 namespace {
 
-// Each number below `bound` is equally likely.
+// Uniform over the numbers below `bound`.
 std::uint64_t below(std::mt19937_64& random, std::uint64_t bound) {
   const std::uint64_t surplus = (0 - bound) % bound;  // 2^64 modulo bound
   std::uint64_t drawn = random();

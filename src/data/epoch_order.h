@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/epoch_order.h: in which order an epoch goes through a data set. A function of (seed, epoch), the same with every
-// compiler: the standard fixes the generator and its seeding, but not what std::shuffle makes of them.
+// data/epoch_order.h: the order of the samples in an epoch. A function of (seed, epoch), the same
+// with every compiler: the standard defines the generator and its seeding, but not the result of
+// std::shuffle.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +12,14 @@ namespace neap::data {
 
 class EpochOrder {
  public:
-  EpochOrder() = default;  // samples as they are
+  EpochOrder() = default;  // the samples in their own order
   static EpochOrder shuffled(std::int64_t size, std::uint64_t seed, std::int64_t epoch);
 
   // REQUIRES: 0 <= first, first + count <= size.
   [[nodiscard]] std::vector<std::int64_t> samples(std::int64_t first, std::int64_t count) const;
 
  private:
-  std::vector<std::int64_t> order_;  // empty: as they are
+  std::vector<std::int64_t> order_;  // empty: their own order
 };
 
 }  // namespace neap::data

@@ -30,7 +30,7 @@ std::string shape_text(const std::vector<std::int64_t>& extents) {
          std::to_string(extents[2]);
 }
 
-// `what`: images or labels, for messages.
+// `what`: "images" or "labels", for messages.
 Content read_content(Source& source, std::size_t rank, const char* what) {
   std::array<unsigned char, 16> header{};
   const std::size_t header_bytes = 4 + 4 * rank;
@@ -86,7 +86,7 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
   return content;
 }
 
-// EMNIST's sets, as their files are called. Letters are counted from 1.
+// The sets of EMNIST, by the names of their files. Letters are numbered from 1.
 struct Emnist {
   std::string_view name;
   std::int64_t classes;
@@ -98,7 +98,7 @@ constexpr std::array<Emnist, 6> kEmnist{{{"balanced", 47},
                                          {"letters", 27},
                                          {"mnist", 10}}};
 
-// As the file is called, and as some who hand it on call it.
+// The original name, and a variant that some distributions use.
 std::array<std::string, 2> names_of(const std::string& split, const char* what, int rank) {
   const std::string end = "idx" + std::to_string(rank) + "-ubyte";
   return {split + '-' + what + '-' + end, split + '-' + what + '.' + end};
@@ -109,7 +109,7 @@ bool is_file(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error) && !std::filesystem::is_directory(path, error);
 }
 
-// What stands before "train" in the names of the set of this folder: nothing, or as "emnist-letters-".
+// The common prefix of the files in this folder: empty, or as "emnist-letters-".
 std::string prefix_of(const std::filesystem::path& folder) {
   expect_folder(folder, "the four IDX files of a data set like MNIST");
   std::set<std::string> prefixes;

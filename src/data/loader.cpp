@@ -14,7 +14,7 @@
 namespace neap::data {
 
 std::int64_t default_workers() noexcept {
-  // 0 when the system does not tell.
+  // hardware_concurrency() is 0 when it is unknown.
   return std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 4);
 }
 
@@ -30,7 +30,7 @@ struct MemoryEfficientDataLoader::Work {
   void restore(const data::LoaderState& to);
   void stop() { prefetch.reset(); }
 
-  // Samples in the batch that starts there; 0 at the end of the epoch.
+  // Samples of the batch that starts at `position`; 0 at the end of the epoch.
   [[nodiscard]] std::int64_t rows_at(std::int64_t position) const;
   void start_epoch(std::int64_t epoch);
   void start_prefetch();
@@ -42,7 +42,7 @@ struct MemoryEfficientDataLoader::Work {
   const data::LoaderOptions options;
   const std::int64_t size;
   data::LoaderState state;
-  bool restored = false;  // begin() goes on in the middle of an epoch
+  bool restored = false;  // begin() continues in the middle of an epoch
   data::LoaderCounters counters;
   std::shared_ptr<const data::EpochOrder> order;  // of the state's epoch; null: not made yet
   std::unique_ptr<data::Prefetch> prefetch;       // its next batch is at the state's position
@@ -158,8 +158,8 @@ data::Batch MemoryEfficientDataLoader::Work::load_ahead() {
   } catch (...) {
     stop();
   }
-  // The worker had no memory, or there is no worker. This thread can evict what is its own, and nothing that was loaded ahead is
-  // in its way. When the reason is another one, it shows here again.
+  // The worker had no memory, or there is no worker. This thread can evict its own storages, and
+  // the batches loaded ahead are gone. For any other reason, the error occurs here again.
   return load_here();
 }
 

@@ -1,10 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a command line names as data:
+// The names of data sets on a command line:
 //   spec   := "fashion-mnist" | DIR | "cifar10:" DIR | "cifar100:" DIR | "text:" FILE
 //           | "synthetic:" number {"x" number} ":" number [":" number]
 //   number := a decimal number of at least 1
-// The words before a colon come first: a folder of such a name is reached as ./cifar10:x.
+// The words before a colon take precedence: a folder of that name has to be written as ./cifar10:x.
 #include "data/source.h"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ class Spec {
  public:
   explicit Spec(const std::string& text) : text_(text) {}
 
-  // Takes `word` when it is next.
+  // Consumes `word` when it is next.
   bool take(std::string_view word) {
     if (std::string_view(text_).substr(at_, word.size()) != word) return false;
     at_ += word.size();

@@ -17,18 +17,20 @@ namespace {
 constexpr std::int64_t kAheadPerWorker = 2;
 
 // Note [Thread counts]
-// at::set_num_threads(1) makes a worker use one thread. It also becomes the count of the process, which each thread takes for its
-// own when it first asks LibTorch for its count. So without more, every thread that a program starts after its first loader
-// trains with one thread; and a worker that has not asked yet takes the process's count later, whatever it has set.
-// Therefore a worker asks, then sets; the starting thread asks first, waits until all workers have set theirs, and sets its own
-// again. One start at a time, or another one could take the 1 for its own count.
+// at::set_num_threads(1) makes a worker use one thread. It also sets the count of the process,
+// which each thread adopts when it first asks LibTorch for its count. So every thread that a
+// program starts after its first loader would train with one thread. And a worker that has not
+// asked yet would later adopt the count of the process, whatever it has set.
+// Therefore a worker asks first, then sets. The starting thread asks first, waits until all workers
+// have set theirs, and sets its own again. Starts are serialized; otherwise another one could read
+// the 1 as its own count.
 std::vector<std::jthread> start(std::int64_t count,
                                 const std::function<void(std::stop_token)>& work) {
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   const RestoredThreadCount restored;
   const auto begun = std::make_shared<std::latch>(count);
-  std::vector<std::jthread> threads;  // when one cannot be started, the others end here
+  std::vector<std::jthread> threads;  // if one cannot be started, the others end here
   for (std::int64_t i = 0; i < count; ++i) {
     threads.emplace_back([work, begun](const std::stop_token& stop) {
       at::get_num_threads();
@@ -101,7 +103,7 @@ Prefetch::Slot Prefetch::make(std::int64_t ticket, const std::stop_token& stop) 
   } catch (...) {
     slot.error = std::current_exception();
   }
-  if (!asked) admit(ticket, 0, stop);  // the tickets behind it wait for its turn
+  if (!asked) admit(ticket, 0, stop);  // the next tickets wait for this one's turn
   slot.ready = true;
   return slot;
 }

@@ -1,14 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/prefetch.h: worker threads that make the batches of one epoch ahead of their use, in order, within a number of bytes.
+// data/prefetch.h: worker threads that load the batches of one epoch ahead, in order, within a
+// number of bytes.
 //
-// Batches have tickets 0, 1, ...: workers take them in order, work at the same time, and leave each result in a slot.
+// Batches have tickets 0, 1, ... Workers take tickets in order, load at the same time, and store
+// each result in a slot.
 // Invariants, under the lock:
 //   out <= admitted <= taken <= out + slots
 //   queued == bytes of the tickets in [out, admitted) <= max(limit, the bytes of one of them)
-// Tickets are admitted to memory in order too. Otherwise later ones could fill the queue while the one that the program waits for
-// has no room, and then either the program waits for ever or the limit is broken.
-// Threads: the loader's thread calls; the workers are inside.
+// Tickets are admitted to memory in order too. Otherwise later ones could fill the queue while the
+// ticket that the program waits for has no room. Then the program would wait forever, or the limit
+// would be broken.
+// Threads: the loader's thread makes all calls; the workers are internal.
 #pragma once
 
 #include <neap/data.h>
@@ -29,19 +32,20 @@ class Prefetch {
  public:
   struct Plan {
     std::int64_t batches;
-    std::function<std::vector<std::int64_t>(std::int64_t ticket)> samples;  // for any thread
+    std::function<std::vector<std::int64_t>(std::int64_t ticket)> samples;  // called by any thread
     std::int64_t workers;
     std::int64_t limit;  // bytes
     bool pin_memory;
   };
 
-  // Throws: std::system_error when the system gives no threads. REQUIRES: `dataset` lives longer.
+  // Throws: std::system_error when the system gives no threads. REQUIRES: `dataset` outlives this.
   Prefetch(const Dataset& dataset, Plan plan);
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
-  ~Prefetch();  // waits for the samples under way
+  ~Prefetch();  // waits for the samples that are being loaded
 
-  // The next batch, or what a worker met in its place. Adds the time that it was not there to `waited_ns`.
+  // The next batch. Throws: the exception of the worker in its place. Adds the time spent waiting
+  // to `waited_ns`.
   // REQUIRES: fewer calls than batches.
   Batch next(std::int64_t& waited_ns);
 
@@ -54,7 +58,7 @@ class Prefetch {
   };
 
   void work(const std::stop_token& stop);
-  // False: stopped.
+  // False when stopped.
   bool admit(std::int64_t ticket, std::int64_t bytes, const std::stop_token& stop);
   Slot make(std::int64_t ticket, const std::stop_token& stop);
 

@@ -41,7 +41,7 @@ std::size_t Source::read(unsigned char* to, std::size_t count) {
     done += static_cast<std::size_t>(got);
     offset_ += got;
   }
-  // A gzip stream that stops in its middle ends like a file that is over; zlib tells them apart here only.
+  // A truncated gzip stream ends like a complete one. Only gzerror() tells them apart.
   if (done < count) check_end();
   return done;
 }

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/source.h: a file that is read from its start to its end, unpacked when it is gzip. All readers of data sets go
-// through here, so that each error names the path and the offset.
+// data/source.h: a file that is read from start to end, and unpacked when it is gzip. All readers
+// of data sets use it, so that each error names the path and the offset.
 #pragma once
 
 #include <neap/data.h>
@@ -17,7 +17,7 @@ struct gzFile_s;
 
 namespace neap::data {
 
-// More than this is taken for damage.
+// Larger files count as damaged.
 inline constexpr std::int64_t kMostBytes = std::int64_t{1} << 36;
 
 class Source {
@@ -25,15 +25,17 @@ class Source {
   // Throws: DataError when it cannot be opened.
   explicit Source(const std::filesystem::path& path);
 
-  // Reads up to `count` bytes; less only at the end of the file. Throws: DataError for a damaged stream.
+  // Reads up to `count` bytes; fewer only at the end of the file.
+  // Throws: DataError for a damaged stream.
   std::size_t read(unsigned char* to, std::size_t count);
 
-  // Reads `count` bytes into as much memory as there is content, whatever was promised.
-  // `what`: of how many things the bytes are, for the error when they are not there.
+  // Reads `count` bytes. Allocates memory only as the content arrives, whatever the header
+  // promised.
+  // `what`: the things that the bytes encode, for the error when they are missing.
   std::vector<unsigned char> read_items(std::int64_t count, const std::string& what);
-  // Throws: DataError when more follows.
+  // Throws: DataError when the file does not end here.
   void expect_end(const std::string& what);
-  // All that is left.
+  // Reads the rest of the file.
   std::vector<unsigned char> read_rest();
 
   [[nodiscard]] std::int64_t offset() const { return offset_; }
@@ -52,15 +54,16 @@ class Source {
   std::int64_t offset_ = 0;
 };
 
-// Throws: DataError when it is no folder. `named`: what should be in it.
+// Throws: DataError when `folder` is not a folder. `named`: what it should contain.
 void expect_folder(const std::filesystem::path& folder, const std::string& named);
 
-// Of a set of IDX files: those of EMNIST are known by their names, as emnist-letters-train-images-idx3-ubyte; all others have 10.
-// Throws: DataError when the folder is none, or has several sets.
+// The number of classes of a set of IDX files. EMNIST's sets are recognized by their file names, as
+// emnist-letters-train-images-idx3-ubyte; all others have 10.
+// Throws: DataError when `folder` is not a folder, or contains several sets.
 std::int64_t classes_of_idx(const std::filesystem::path& folder);
 
-// Where a package of Debian puts its files. `otherwise`: what to name instead.
-// Throws: DataError, with what to install, when it is not there.
+// The folder of a Debian package. `otherwise`: what the user can name instead.
+// Throws: DataError, with what to install, when it is missing.
 std::filesystem::path package_folder(const std::filesystem::path& folder,
                                      const std::string& package, const std::string& otherwise);
 

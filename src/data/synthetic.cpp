@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Noise. std::mt19937_64 and std::seed_seq give the same numbers with every compiler, the standard's distributions do not:
-// so numbers are cut from the generator's bits here.
+// Noise. std::mt19937_64 and std::seed_seq give the same numbers with every compiler, but the
+// standard's distributions do not. So the numbers are made from the generator's bits here.
 #include <neap/data.h>
 
 #include <ATen/ops/empty.h>

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Texts as bytes, for a language model whose vocabulary is the 256 bytes.
+// Texts as bytes, for a language model whose vocabulary is the 256 byte values.
 #include "data/source.h"
 
 #include <ATen/ops/empty.h>
@@ -15,7 +15,7 @@ class TextWindows final : public Dataset {
  public:
   TextWindows(at::Tensor text, std::int64_t tokens) : text_(std::move(text)), tokens_(tokens) {}
 
-  // The last byte is only ever predicted.
+  // The last byte is only a target.
   [[nodiscard]] std::int64_t size() const override { return (text_.size(0) - 1) / tokens_; }
   [[nodiscard]] Sample get(std::int64_t index) const override {
     return {window(index * tokens_), window(index * tokens_ + 1)};

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/waited.h: while a Waited lives, the calling thread waits for a batch.
+// data/waited.h: adds the time that it lives to a counter of waiting time.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/call.h: what is known of one operator while it runs.
+// engine/call.h: what the engine knows about one operator while the operator runs.
 #pragma once
 
 #include "engine/call_codec.h"
@@ -17,7 +17,7 @@ namespace neap::engine {
 
 // One operator on its way through the engine.
 struct Call {
-  // Without it, all would be filled with zeros first.
+  // A constructor, because aggregate initialization would fill all members with zeros first.
   Call(const intercept::OperatorTraits& its_traits, torch::jit::Stack* its_stack)
       : traits(its_traits),
         stack(its_stack),
@@ -33,23 +33,27 @@ struct Call {
   c10::SmallVector<Block*, 4> writes;
   c10::SmallVector<Block*, 2> once_writes;
   c10::SmallVector<c10::StorageImpl*, 8> storages;  // of all operands
-  std::shared_ptr<const intercept::GeneratorState> generator;
-  std::uint64_t signature = 0;  // of the operator and its sizes
+  std::shared_ptr<const device::GeneratorState> generator;
+  std::uint64_t signature = 0;  // a hash of the operator and its sizes
   float cost_ns = 0;
-  std::int64_t ns = 0;  // this time; 0: it was not timed, never while there is an observer
-  // Of the allocator, for an observer only: before it ran, and the most that was live while it did.
+  // Of this run; 0 when it was not timed, which never happens under an observer.
+  std::int64_t ns = 0;
+  // The allocator's counters, for an observer only: allocations and live bytes before the kernel
+  // ran, and the peak of live bytes while it ran.
   std::int64_t allocations = 0, live = 0, peak = 0;
-  std::uint64_t sequence = 0;  // of its node, should it get one
+  std::uint64_t operator_sequence = 0;  // of its node, if it gets one
   std::uint16_t state = 0;
-  // Reads memory that is not LibTorch's own, or tensors that are no plain dense ones.
+  // It reads memory that is not LibTorch's own, or tensors that are not dense ones.
   bool foreign = false;
-  // A sparse tensor or the like may hold the operands' storages now, where nobody sees who reads them.
+  // A sparse tensor or the like may hold the operands' storages now. The engine cannot see who
+  // reads them there.
   bool keeps_operands = false;
-  bool whole = false;  // writes its one block whole
+  bool whole = false;  // writes its only written block whole
   bool once = false;
   bool gradient = false;  // see Note [Gradients]
   bool encoded = false;   // may become a node
-  // What it makes or writes could be made again. Known without a node too, in a scope that observes.
+  // What the operator makes or writes can be made again by it. In a scope that only observes, this
+  // is known although there is no node.
   bool replayable = false;
 
   c10::ArrayRef<c10::IValue> arguments() const {

@@ -4,6 +4,9 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
+#include "device/device.h"
+
+#include <ATen/EmptyTensor.h>
 
 #include <algorithm>
 #include <cstring>
@@ -73,7 +76,8 @@ void put_tensor(Code& code, const Operand& operand) {
   const c10::IntArrayRef strides = tensor.strides();
   const bool wide = !fits_narrow(sizes) || !fits_narrow(strides);
   const std::int64_t offset = tensor.storage_offset();
-  // What else a kernel can ask the tensor: a wrapped number promotes types otherwise, a lazy conjugate is read as one.
+  // These flags are what else a kernel can ask the tensor. For example, a wrapped number promotes
+  // types differently, and a lazy conjugate is read as one.
   auto flags = static_cast<unsigned>(operand.use) << kUseShift;
   if (tensor.is_contiguous()) flags |= Contiguous;
   if (wide) flags |= Wide;
@@ -86,6 +90,10 @@ void put_tensor(Code& code, const Operand& operand) {
   put(code, static_cast<std::uint16_t>(flags));
   put(code, c10::typeMetaToScalarType(tensor.dtype()));
   put(code, static_cast<std::uint8_t>(sizes.size()));
+  if (operand.use == Use::Number) {
+    std::memcpy(code.append(tensor.itemsize()), tensor.data(), tensor.itemsize());
+    return;
+  }
   put(code, operand.reference);
   if (offset != 0) put(code, offset);
   put_extents(code, sizes, wide);
@@ -290,18 +298,28 @@ class Decoder {
     }
   }
 
+  c10::IValue number(c10::ScalarType dtype, bool wrapped) {
+    at::Tensor result = at::detail::empty_cpu({}, dtype);
+    const std::size_t bytes = result.itemsize();
+    std::memcpy(result.mutable_data_ptr(), at_, bytes);
+    at_ += bytes;
+    result.unsafeGetTensorImpl()->set_wrapped_number(wrapped);
+    return result;
+  }
+
   c10::IValue tensor() {
     const auto flags = get<std::uint16_t>();
     const auto dtype = get<c10::ScalarType>();
     const auto dim = get<std::uint8_t>();
+    const auto use = static_cast<Use>(flags >> kUseShift);
+    if (use == Use::Number) return number(dtype, (flags & Wrapped) != 0);
     const auto reference = get<std::uint16_t>();
     const std::int64_t offset = (flags & Offset) != 0 ? get<std::int64_t>() : 0;
-    const auto use = static_cast<Use>(flags >> kUseShift);
     extents(sizes_, dim, (flags & Wide) != 0);
     if ((flags & Contiguous) == 0) extents(strides_, dim, (flags & Wide) != 0);
     if (use == Use::Once) return at::Tensor();
     at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(
-        source_.storage(use, reference), c10::DispatchKeySet(c10::DispatchKey::CPU),
+        source_.storage(use, reference), c10::DispatchKeySet(device::tracked().key()),
         c10::scalarTypeToTypeMeta(dtype));
     c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
     if ((flags & Contiguous) != 0) {

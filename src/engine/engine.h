@@ -1,37 +1,37 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/engine.h: the one engine below autograd. It records operators, evicts storages and brings them back.
+// engine/engine.h: the engine. It works below autograd: it records operators, evicts storages and
+// restores them.
 //
-// One engine a process, owned by one thread at a time: the one that has a scope, a region, or storages that a region
-// evicted. Other threads meet it in three ways only: their allocations may ask it to evict, the deaths of storages are
-// queued for it, and an access to an evicted storage throws.
-//
-// Note [Phases]
-// `User`: the owner is in the program's code or in the engine. `Kernel`: it is inside a kernel, and the engine's records are
-// whole: whoever allocates may evict, the owner or, taking the phase to `Evicting`, another thread. A request of another
-// thread that comes in phase `User` waits for the owner's next operator. An owner that itself waits for other threads
-// (memory::Waiting) says so by phase `Kernel`: its records are as whole then.
+// There is one engine per process, and one thread at a time owns it: see engine/gate.h. Other
+// threads meet it in three ways only. Their allocations may ask it to evict. The deaths of their
+// storages are queued for it. Their access to an evicted storage throws.
 //
 // Note [Modes]
-// With a budget every operator is recorded, and recipes live as long as they can be of use. Without one, only the
-// operators inside regions are, and after its region a block that is back is final: its recipe goes at once. That makes
-// two promises exact: each operator runs again at most once, and bytes go as soon as nothing is left that needs them.
+// With a budget, every operator is recorded, and a recipe lives as long as it can be of use.
+// Without a budget, only operators inside regions are recorded. After the region, a block that is
+// back in memory is final: its recipe is dropped at once. So each operator is replayed at most
+// once, and bytes are freed as soon as nothing is left that needs them.
 #pragma once
 
+#include "device/content_hash.h"
+#include "device/device.h"
+#include "device/execution_state.h"
+#include "device/tick_clock.h"
 #include "engine/call_codec.h"
-#include "engine/content_hash.h"
+#include "engine/director.h"
+#include "engine/gate.h"
 #include "engine/layer_names.h"
 #include "engine/observer.h"
 #include "engine/operator_costs.h"
-#include "engine/planned_step.h"
 #include "engine/policy.h"
 #include "engine/recipes.h"
+#include "engine/region_names.h"
 #include "engine/run_log.h"
 #include "engine/selection.h"
-#include "engine/tick_clock.h"
 #include "engine/time_sample.h"
+#include "intercept/backward_thread.h"
 #include "intercept/dispatch.h"
-#include "intercept/execution_state.h"
 #include "memory/allocator.h"
 #include "memory/pool.h"
 
@@ -41,7 +41,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -56,91 +55,117 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
  public:
   static Engine& instance();
 
-  // REQUIRES: before the first scope. The engine never asks a policy without one.
-  void set_policy(std::unique_ptr<Policy> policy);
+  // REQUIRES: called before the first scope or region opens. From then on the engine uses the
+  // policy.
+  void set_eviction_policy(std::unique_ptr<EvictionPolicy> policy);
 
-  // Null: nobody is told from here on. While there is one, regions do nothing in a scope that only observes. REQUIRES: a scope that
-  // observes, or one with a budget, is open in this thread.
+  // The observer is told what happens from now on; null: nobody is. While there is one, regions do
+  // nothing in a scope that only observes. REQUIRES: a scope that observes or has a budget is open
+  // in this thread.
   void set_observer(Observer* observer);
 
-  // From now on, in the scope that has just been opened with a budget: see Note [Plans in the engine].
-  void follow(PlanCursor::Steps steps);
-  [[nodiscard]] const PlanCursor& plan() const { return plan_; }
-  // The most bytes that were wanting at once while a plan was followed since then.
-  [[nodiscard]] std::int64_t plan_shortage() const { return plan_shortage_; }
-  // The operator that ended the plan, because it had foreseen another. Null: none has.
-  [[nodiscard]] const intercept::OperatorTraits* not_foreseen() const { return not_foreseen_; }
-  // A hash of all operators since the scope was opened, after each.
+  // Sets the director for the scope that has just been opened with a budget: see Note [Directors].
+  // Null: the scope is online.
+  void set_director(std::shared_ptr<Director> director) {
+    director_ = std::move(director);
+    was_directed_ = false;
+  }
+  // For each operator since the scope was opened: the hash of all operators up to it.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return run_log_.calls(); }
   [[nodiscard]] int scopes() const { return scopes_; }
-  // interrupt() was called, and no operator has thrown yet.
+  // True when interrupt() was called and no operator has thrown Interrupted since.
   [[nodiscard]] static bool interrupt_pending() noexcept { return interrupted_.load(); }
-  // This thread has it: see the top of this file.
-  [[nodiscard]] bool owner_here() const noexcept;
-  // What an operator of these sizes takes, ns: the least of a few runs.
+  // True when this thread owns the engine: see the top of this file.
+  [[nodiscard]] bool owner_here() const noexcept { return gate_.owner_here(); }
+  // The time of an operator of these sizes, ns: the smallest of a few runs. 0: not measured.
   [[nodiscard]] float cost_ns(std::uint64_t signature) const { return costs_.of(signature).ns; }
-  // What LibTorch would hold now, had nothing been evicted.
+  // The bytes that plain LibTorch would hold now. Evicted bytes count, retained bytes do not.
   [[nodiscard]] std::int64_t plain_live() const { return memory::usage().live + away_ - retained_; }
 
-  // Scopes. Throw as documented at neap::Scope.
+  // Scopes. They throw as documented at neap::Scope.
   void open_scope(std::optional<std::int64_t> budget, bool observe);
-  void close_scope(bool completed);   // may throw BudgetExceeded; the scope stays open then
-  void abandon_scope() noexcept;      // never throws: what does not fit stays evicted
-  [[nodiscard]] Stats stats() const;  // since the process started
-  [[nodiscard]] std::int64_t evicted_bytes() const { return stats_.evicted_bytes; }  // the same
+  void close_scope(bool completed);  // may throw BudgetExceeded; then the scope stays open
+  void abandon_scope() noexcept;     // restores nothing: evicted storages are lost
+  // Counts are since the process started. Peaks are since the outermost scope was opened. The
+  // budget and the pinned bytes are those of now.
+  [[nodiscard]] Stats stats() const;
+  // Since the process started, in bytes.
+  [[nodiscard]] std::int64_t evicted_bytes() const { return stats_.evicted_bytes; }
 
-  // Regions. Blocks made since `open_region` are evicted by `close_region`, but for results and what is to be saved: see
-  // Note [Selection] in engine/regions.cpp. `selector`: null, or outlives the region. A region that does not evict only
-  // decides, and is nothing at all outside of one that does. `name`: for reports.
+  // Regions. close_region() evicts the blocks that were made since open_region(), except the
+  // results (see keep()) and what is to be saved: see Note [Selection] in engine/regions.cpp.
+  // `selector`: null, or it outlives the region. `evicts`: false for a region that only decides, in
+  // a region around it that evicts. `name`: for reports. open_region() returns false when it opens
+  // nothing: for a region that does not evict and is inside no other, and in a scope that only
+  // observes while there is an observer.
   bool open_region(Selector* selector, bool evicts, const std::string& name);
   void keep(const at::Tensor& output);
   void close_region();
   void abandon_region() noexcept;
-  void tag(const at::Tensor& tensor, Decision decision);
+  void set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy);
   void name_parameter(const at::Tensor& parameter, std::string_view name);
-  [[nodiscard]] std::span<const std::string> layers() const {  // all that were ever named
+  [[nodiscard]] std::span<const std::string> layers() const {  // the names of all layers so far
     return std::span(layers_.names()).subspan(1);
   }
 
-  // What LibTorch holds now. Throws: Error when nothing is followed.
+  // All storages that LibTorch holds now. Throws: Error when no storages are tracked in this
+  // thread.
   [[nodiscard]] SavedReport saved_report();
 
-  void pin(const at::Tensor& tensor);
+  // Returns a ticket for unpin(), which is good until all blocks are forgotten; 0: nothing was
+  // pinned.
+  std::uint64_t pin(const at::Tensor& tensor);
   void unpin(const at::Tensor& tensor);
+  void unpin(c10::StorageImpl& storage, std::uint64_t ticket);
 
-  // The next operator inside a scope throws. From any thread, also from a signal handler.
+  // Makes the next operator inside a scope throw. Any thread may call it, and a signal handler too.
   static void interrupt() noexcept { interrupted_.store(true, std::memory_order_relaxed); }
 
   [[nodiscard]] std::int64_t budget_bytes() const { return budget_.value_or(0); }
-  // For tests: throws when an invariant does not hold.
+  // For tests. Throws std::logic_error when an invariant does not hold.
   void validate();
   [[nodiscard]] std::int64_t recorder_bytes() const { return recipes_.bytes(); }
 
  private:
   friend class Materialization;
-  enum class Phase : int { User, Kernel, Evicting };
-  class KernelPhase;
   class Locks;
   class Busy;
   class Watch;
   class Reclaiming;
   class Timed;
+  class OperatorTime;
+  // A result of an operator on a storage of its own.
+  struct NewStorage {
+    c10::StorageImpl* storage;
+    const at::Tensor* tensor;  // the first on it
+    std::uint16_t result;      // its number among the results
+  };
+  using NewStorages = c10::SmallVector<NewStorage, 4>;
 
   Engine();
   ~Engine() override;
 
-  // intercept::Handler. The steps of one operator, in this order; each is a method below.
+  // intercept::Handler. run() has the steps of one operator; most methods of this group are those
+  // steps and their parts.
   void call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
             torch::jit::Stack* stack) override;
   void run(const intercept::OperatorTraits& traits, const c10::OperatorHandle& op,
            c10::DispatchKeySet keys, torch::jit::Stack* stack);
+  void serve_others();
   void scan(Call& call);
   void scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argument);
   void choose_references(Call& call);
   void bring_operands(Call& call, Locks& locks);
-  void bring_planned(std::span<Block* const> absent);
-  void free_planned(std::span<const std::uint32_t> numbers);
-  void let_go(Block& block);
+  void bring_directed(std::span<Block* const> absent);
+  void evict_all_of(std::span<const std::uint32_t> numbers);
+  void stop_director() noexcept;
+  [[nodiscard]] bool director_keeps(const Block& block) const noexcept {
+    return director_ && director_->keeps(block);
+  }
+  [[nodiscard]] bool director_frees(const Block& block) const noexcept {
+    return director_ && director_->frees(block);
+  }
+  void release_content(Block& block);
   [[nodiscard]] Block* numbered_of(std::uint32_t number) const {
     return number < numbered_.size() ? numbered_[number] : nullptr;
   }
@@ -152,6 +177,10 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void extend_run(Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
   void record_results(Call& call);
+  NewStorages new_storages(Call& call) const;
+  void pin_operands(const Call& call);
+  PinReason pin_reason_of(Call& call, const NewStorages& made) const;
+  void record_made(Call& call, const NewStorages& made);
   void record_writes(Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
   void wrote_observed(Block& block);
@@ -162,82 +191,81 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   [[nodiscard]] std::uint16_t layer_of(const Call& call) const;
 
   // Blocks.
-  Block* find(c10::StorageImpl& storage);  // null: not followed
-  Block* follow(const at::Tensor& tensor,
-                c10::StorageImpl& storage);  // a given block; null: foreign
-  Block* create(c10::StorageImpl& storage, Given given);
+  Block* find(c10::StorageImpl& storage);  // null: not tracked
+  // Makes a pinned block for a storage that the engine has not met. Null: foreign memory.
+  Block* track(const at::Tensor& tensor, c10::StorageImpl& storage);
+  Block* create(c10::StorageImpl& storage, PinReason pinned);
   void hold_storage(Block& block, c10::StorageImpl& storage);
   void drop_storage(Block& block) noexcept;
   void forget(Block& block) noexcept override;
   void free_data(Block& block) noexcept;
   void update_evictable(Block& block);
-  [[nodiscard]] std::string describe(const Block& block) const;
-  [[nodiscard]] std::string why_pinned(const Block& block) const;
-  void make_given(Block& block, Given why);
+  void pin_for_good(Block& block, PinReason why);
   void mark_blank(Block& block);  // see Note [Blanks]
   void check_blank(Block& block);
   void finish(Block& block);  // see Note [Modes]
   void move(Block& block, Residence to) noexcept;
-  [[nodiscard]] bool recording() const { return budget_.has_value() || !regions_.empty(); }
-  [[nodiscard]] bool following() const { return recording() || observing_; }
-  [[nodiscard]] bool only_observing() const { return observing_ && !recording(); }
-  [[nodiscard]] bool final_when_back() const { return !budget_ && regions_.empty(); }
+  [[nodiscard]] bool is_recording() const { return budget_.has_value() || !regions_.empty(); }
+  [[nodiscard]] bool is_tracking() const { return is_recording() || observing_; }
+  [[nodiscard]] bool only_observing() const { return observing_ && !is_recording(); }
+  [[nodiscard]] bool is_final_when_restored() const { return !budget_ && regions_.empty(); }
 
   // Regions.
   struct Region {
     Selector* selector;
-    std::size_t start;  // in region_blocks_
+    std::size_t start;  // index in region_blocks_
     std::uint32_t number;
     bool evicts;
-    bool saves = false;  // something made in it is to be saved
+    bool saves = false;  // a block that was made in it is to be saved
   };
   void choose_saved(const Region& region);
-  [[nodiscard]] std::string region_name(std::uint32_t number) const;
-  SavedReport report_storages() const;
 
-  // Going and coming back.
-  std::int64_t evict(Block& block);     // bytes given to the cache; 0: it could not go
-  bool put_into_storage(Block& block);  // false: the program let go of it meanwhile
-  // `again`: what does not fit is tried once more without what was at hand for it, which then stays away, also when it throws.
+  // Eviction and restoring.
+  // Returns the bytes given to the cache; 0: the block could not be evicted.
+  std::int64_t evict(Block& block);
+  bool put_into_storage(Block& block);  // false: the program has let go of the storage
+  // `again`: when the targets do not fit, everything that can be evicted is evicted, and the
+  // materialization runs once more. What was evicted stays evicted, also when the second try
+  // throws.
   void materialize(std::span<Block* const> targets, bool again = true);
   struct Dependents {
-    std::vector<Node*> lost;       // recipes that end with the content
-    std::vector<Block*> affected;  // what they make
+    std::vector<Node*> lost;       // recipes that end when the content is lost
+    std::vector<Block*> affected;  // blocks that these recipes make
   };
-  // What it would mean to let go of a block that is only held for recipes: see Note [What is held].
+  // What it costs and gives to free a block that is only held for recipes: see Note [What is held].
   struct Trade {
-    bool possible = false;   // all that was made from it is there
-    std::int64_t frees = 0;  // bytes that are held for the same recipes alone
-    std::int64_t pins = 0;   // bytes of what could be evicted until then
+    bool possible = false;   // nothing that was made from it is evicted
+    std::int64_t frees = 0;  // bytes that are held for these recipes alone
+    std::int64_t pins = 0;   // bytes that could be evicted before, and not afterwards
   };
   Dependents dependents_of(Block& block);
   Trade trade_of(Block& held);
   bool protect_readers(Block& block, bool may_materialize = true);
-  bool worth_holding(Block& block);
+  bool is_worth_holding(Block& block);
   std::int64_t reclaim(std::int64_t bytes) override;
   std::int64_t make_room(std::int64_t bytes);
   std::int64_t evict_all();
-  void went(Block& block, std::int64_t taken);
-  bool unread_held(Block& block);
+  void note_eviction(Block& block, std::int64_t taken);
+  bool release_from_readers(Block& block);
   std::int64_t release_held();
   void drop_failed_backward() noexcept;
   [[noreturn]] void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override;
   bool begin_wait() noexcept override;
   void end_wait() noexcept override;
 
-  // The difference of two is the time between them of which nothing has been counted yet.
+  // Time that is counted neither as replay nor as bookkeeping. The difference of two calls is the
+  // time between them, without what was counted meanwhile.
   [[nodiscard]] std::int64_t uncounted_ns() const {
     return time_.now_ns() - stats_.replay_ns - stats_.bookkeeping_ns;
   }
 
   // Deaths and threads.
-  static bool on_death(void* record, void* data) noexcept;
-  static void on_evicted_death(void* record) noexcept;
-  static void on_unseen_death(void* data) noexcept;
+  static bool death_hook(void* record, void* data) noexcept;
+  static void evicted_death_hook(void* record) noexcept;
+  static void unseen_death_hook(void* data) noexcept;
   void queue_death(Block& block) noexcept;
   void process_deaths();
-  void bury(Block& block);
-  void serve_requests();
+  void on_death(Block& block);
   [[nodiscard]] bool idle_here() const noexcept;
   void attach();
   void detach_if_idle();
@@ -245,68 +273,64 @@ class Engine final : private intercept::Handler, private memory::Reclaimer, priv
   void bring_all_back();
   void remember_run();
 
+  device::Device& device_;                                          // of all blocks
+  std::optional<intercept::BackwardInThisThread> backward_thread_;  // while there is an owner
   Recipes recipes_;
-  std::unique_ptr<Policy> policy_;
+  std::unique_ptr<EvictionPolicy> policy_;
   Observer* observer_ = nullptr;
-  intercept::ExecutionStates states_;
-  std::shared_ptr<const intercept::GeneratorState> last_generator_;
+  device::ExecutionStates states_;
+  std::shared_ptr<const device::GeneratorState> last_generator_;
   std::vector<Block*> evictable_;
-  std::vector<Block*> held_;                              // Retained, and cannot be made again
-  std::unordered_map<const Block*, ContentHash> hashes_;  // of blanks that are no zeros
+  std::vector<Block*> held_;  // retained blocks that cannot be made again
+  std::unordered_map<const Block*, device::ContentHash> hashes_;  // of blanks that are not zeros
   std::vector<Block*> region_blocks_;
-  std::vector<Region> regions_;  // the open ones, outermost first
-  std::uint32_t region_count_ = 0;
-  std::unordered_map<std::string, std::uint32_t> region_numbers_;  // of those with a name
+  std::vector<Region> regions_;  // open regions, outermost first
+  RegionNames region_names_;
   LayerNames layers_;
-  Code code_;  // the call under way, encoded
+  Code code_;  // the encoded arguments of the current call
   std::unordered_map<void*, std::pair<Block*, std::int64_t>> unseen_;
   std::mutex unseen_mutex_;
 
-  std::atomic<const void*> owner_{nullptr};  // names a thread; null: none
-  std::mutex owner_mutex_;                   // for changes of owner_
+  Gate gate_;
   int scopes_ = 0;
-  std::int64_t evicted_ = 0;   // blocks in residence Evicted
-  std::int64_t away_ = 0;      // bytes of them
-  std::int64_t retained_ = 0;  // bytes of blocks in residence Retained
+  std::int64_t evicted_ = 0;   // number of blocks with Residence::Evicted
+  std::int64_t away_ = 0;      // their bytes
+  std::int64_t retained_ = 0;  // bytes of blocks with Residence::Retained
   std::optional<std::int64_t> budget_;
   bool observing_ = false;
-  bool beyond_plain_ =
-      false;             // in this scope plain LibTorch would have needed more than the budget
-  bool failed_ = false;  // an exception has left an operator, perhaps a backward too
+  // In this scope, plain LibTorch would have needed more than the budget.
+  bool beyond_plain_ = false;
+  bool failed_ = false;  // an exception has left an operator, and perhaps a backward
 
-  std::atomic<Phase> phase_{Phase::User};
-  bool busy_ = false;           // inside the engine: deaths are queued
-  bool materializing_ = false;  // nodes must not go
+  bool busy_ = false;           // the engine is at work: deaths are queued
+  bool materializing_ = false;  // nodes must not be destroyed
   std::unique_ptr<Materialization> spare_materialization_;
   std::atomic<Block*> deaths_{nullptr};
   std::mutex deaths_mutex_;
-  std::mutex request_mutex_;  // one other thread at a time
-  std::mutex request_wait_;
-  std::condition_variable request_served_;
-  std::atomic<std::int64_t> request_{0};
-  std::int64_t served_bytes_ = 0;
 
   static inline std::atomic<bool> interrupted_{false};
   static_assert(std::atomic<bool>::is_always_lock_free);
-  const intercept::OperatorTraits* running_ = nullptr;  // for messages
+  const intercept::OperatorTraits* running_ = nullptr;  // the operator that runs now, for messages
   Stats stats_;
-  TickClock time_;
-  double clock_ = 0;  // ns of operators
+  device::TickClock time_;
+  double clock_ = 0;  // ns of all operators so far
   TimeSample sample_;
   OperatorCosts costs_;
   c10::DeleterFnPtr own_deleter_;
+  c10::DeleterFnPtr system_deleter_;  // of memory from before install()
 
   RunLog run_log_;
 
-  PlanCursor plan_;
-  std::int64_t plan_shortage_ = 0;
-  const intercept::OperatorTraits* not_foreseen_ = nullptr;
-  std::vector<Block*> numbered_;  // of this scope; null: no longer known
-  std::size_t section_ = 0;       // numbered_ had so many when grad mode was on the last time
-  Watch* watch_ = nullptr;        // of the kernel that runs, for an observer
+  // Rises when all blocks, and so all pins, are forgotten.
+  std::uint64_t tickets_ = 1;
+  std::shared_ptr<Director> director_;  // null: the scope is online
+  bool was_directed_ = false;           // a director was asked about an operator of this scope
+  std::vector<Block*> numbered_;        // blocks by scope number; null: no longer known
+  std::size_t section_ = 0;  // the size of numbered_ after the last operator with grad mode on
+  Watch* watch_ = nullptr;   // of the kernel that runs now, for an observer
 };
 
-// The engine is at work while this lives: deaths are queued.
+// While it lives, the engine is at work and deaths are queued.
 class Engine::Busy {
  public:
   explicit Busy(Engine& engine) noexcept
@@ -320,21 +344,9 @@ class Engine::Busy {
   bool before_;
 };
 
-// A kernel runs while this lives. See Note [Phases].
-class Engine::KernelPhase {
- public:
-  explicit KernelPhase(Engine& engine) noexcept;
-  KernelPhase(const KernelPhase&) = delete;
-  KernelPhase& operator=(const KernelPhase&) = delete;
-  ~KernelPhase();
-
- private:
-  Engine& engine_;
-  Phase before_;
-};
-
-// Writes the allocator's counters down, for an observer: those before the kernel now, the peak when it dies. They are of a step
-// in which nothing is evicted: what is away counts as there, and what is retained does not.
+// Reads the allocator's counters for an observer: at its start those before the kernel, at its end
+// the peak. The counters are those of a step in which nothing is evicted: evicted bytes are added,
+// and retained bytes are subtracted.
 class Engine::Watch {
  public:
   Watch(Engine& engine, Call& call);
@@ -353,7 +365,7 @@ class Engine::Watch {
   memory::PeakGauge gauge_;
 };
 
-// Storages go while this lives, and kernels that are watched do not see it.
+// While it lives, storages are evicted, and watched kernels do not count the change.
 class Engine::Reclaiming {
  public:
   explicit Reclaiming(Engine& engine) noexcept;
@@ -365,7 +377,8 @@ class Engine::Reclaiming {
   Engine& engine_;
 };
 
-// The time for which it lives is added to one of the counts, but for what others are given meanwhile. Of the engine's thread only.
+// Adds the time for which it lives to one of the counts, without the time that other counts got
+// meanwhile. Only for the engine's thread.
 class Engine::Timed {
  public:
   Timed(Engine& engine, std::int64_t Stats::*count) noexcept
@@ -380,7 +393,7 @@ class Engine::Timed {
   std::int64_t start_;
 };
 
-// Keeps blocks where they are.
+// Keeps blocks in memory and alive until it is released.
 class Engine::Locks {
  public:
   explicit Locks(Engine& engine) : engine_(engine) {}

@@ -1,21 +1,19 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/eviction.cpp: how storages go, what must come back before a storage is overwritten, and what happens when the
-// budget is full.
+// engine/eviction.cpp: evicts storages, puts restored memory back, and makes room when the budget
+// is full.
 #include "engine/engine.h"
+#include "engine/explain.h"
 #include "intercept/storage_access.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 #include <optional>
 
 namespace neap::engine {
 namespace {
 
-constexpr std::chrono::seconds kOtherThreadWaits{2};
-
-// Puts the block into the list, or takes it out. `place` is its index there, -1 outside.
+// Puts the block into the list, or takes it out. `place` is the member that holds its index there;
+// -1: not in the list.
 void enlist(std::vector<Block*>& list, Block& block, std::int32_t Block::*place, bool in) {
   if (in == (block.*place >= 0)) return;
   if (in) {
@@ -32,8 +30,9 @@ void enlist(std::vector<Block*>& list, Block& block, std::int32_t Block::*place,
 
 }  // namespace
 
-// A block is in the list of what can go exactly when it can be made again, and its data is held for others, or is in its storage
-// and no small thing: programs read those through raw pointers. What is held for others and cannot be made again has its own.
+// Both lists are for blocks with data. evictable_ has each block that can be made again, if it is
+// retained, or if it is resident and not small: programs read small storages through raw pointers.
+// held_ has each retained block that cannot be made again.
 void Engine::update_evictable(Block& block) {
   const bool retained = block.residence == Residence::Retained;
   const bool in_storage = block.residence == Residence::Resident && block.alive &&
@@ -42,25 +41,24 @@ void Engine::update_evictable(Block& block) {
   enlist(held_, block, &Block::held, retained && !block.replayable());
 }
 
-// The operator that has just run made the block's content from no tensor.
+// The operator that has just run made the block's content from no tensor, or with grad mode off.
 void Engine::mark_blank(Block& block) {
   block.blank = Blank::Hashed;
   block.blank_version = block.version;
-  hashes_[&block] = ContentHash::of(block.data, static_cast<std::size_t>(block.bytes));
+  hashes_[&block] = device_.hash_of(block.data, static_cast<std::size_t>(block.bytes));
 }
 
 // See Note [Blanks].
 void Engine::check_blank(Block& block) {
   if (block.blank == Blank::No || block.version != block.blank_version || !block.has_data()) return;
-  const auto* const bytes = static_cast<const char*>(block.data);
   const auto size = static_cast<std::size_t>(block.bytes);
-  if (block.blank == Blank::Zeros ? bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0
-                                  : hashes_.at(&block) == ContentHash::of(bytes, size)) {
+  if (block.blank == Blank::Zeros ? device_.is_zero(block.data, size)
+                                  : hashes_.at(&block) == device_.hash_of(block.data, size)) {
     return;
   }
   if (block.blank == Blank::Hashed) hashes_.erase(&block);
   block.blank = Blank::No;
-  make_given(block, Given::Factory);
+  pin_for_good(block, PinReason::Factory);
   if (observer_ != nullptr) observer_->not_replayable(block);
 }
 
@@ -68,17 +66,17 @@ std::int64_t Engine::evict(Block& block) {
   check_blank(block);
   if (!block.replayable()) return 0;
   if (block.residence == Residence::Retained) {
-    const std::int64_t taken = memory::header_of(block.data)->taken;
+    const std::int64_t taken = memory::entry_of(block.data).taken;
     free_data(block);
     move(block, Residence::Gone);
-    went(block, taken);
+    note_eviction(block, taken);
     return taken;
   }
   c10::StorageImpl* const storage = c10::raw::weak_intrusive_ptr::lock(block.storage);
   if (storage == nullptr) return 0;
   const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
   c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
-  // The program may have moved the memory, or shared it copy on write: then it is not ours to take.
+  // The program may have moved the memory, or shared it copy on write. Then it cannot be taken.
   if (pointer.get_deleter() != own_deleter_ || pointer.get_context() != block.data ||
       intercept::has_materializer(*storage)) {
     return 0;
@@ -89,24 +87,24 @@ std::int64_t Engine::evict(Block& block) {
       "other threads do, does not. Keep it in memory with neap::pin(tensor), called "
       "in the thread of the scope, before";
   void* const data = pointer.release_context();
-  const std::int64_t taken = memory::header_of(data)->taken;
-  intercept::put_absent(*storage, &block, &Engine::on_evicted_death, std::move(message));
+  const std::int64_t taken = memory::entry_of(data).taken;
+  intercept::put_absent(*storage, &block, &Engine::evicted_death_hook, std::move(message));
   memory::set_record(data, nullptr);
   memory::release(data);
   block.data = nullptr;
   move(block, Residence::Evicted);
-  went(block, taken);
+  note_eviction(block, taken);
   return taken;
 }
 
-void Engine::went(Block& block, std::int64_t taken) {
+void Engine::note_eviction(Block& block, std::int64_t taken) {
   update_evictable(block);
-  policy_->went(block);
+  policy_->on_evict(block);
   ++stats_.evictions;
   stats_.evicted_bytes += taken;
 }
 
-// All changes of a residence, but for a block's first.
+// Every change of a residence goes through here, except a block's first.
 void Engine::move(Block& block, Residence to) noexcept {
   const auto count = [&](Residence where, std::int64_t sign) {
     if (where != Residence::Evicted && where != Residence::Retained) return;
@@ -128,37 +126,37 @@ bool Engine::put_into_storage(Block& block) {
   const auto held = c10::intrusive_ptr<c10::StorageImpl>::reclaim(storage);
   c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
   if (pointer.get_context() != &block) return false;
-  pointer.release_context();  // or replacing it would report the block's death
-  intercept::put_back(*storage, c10::DataPtr(block.data, block.data, own_deleter_,
-                                             c10::Device(c10::DeviceType::CPU)));
+  pointer.release_context();  // otherwise replacing the pointer would report the block's death
+  intercept::put_back(*storage,
+                      c10::DataPtr(block.data, block.data, own_deleter_, device_.where()));
   memory::set_record(block.data, &block);
   move(block, Residence::Resident);
   block.last_use = clock_;
   update_evictable(block);
-  policy_->came_back(block);
+  policy_->on_restore(block);
   return true;
 }
 
-void Engine::make_given(Block& block, Given why) {
-  recipes_.make_given(block, why);
+void Engine::pin_for_good(Block& block, PinReason why) {
+  recipes_.pin_for_good(block, why);
   update_evictable(block);
 }
 
 void Engine::finish(Block& block) {
-  if (!final_when_back() || block.chain == nullptr || !block.has_data()) return;
+  if (!is_final_when_restored() || block.chain == nullptr || !block.has_data()) return;
   for (const Read* read = block.readers; read != nullptr; read = read->next) {
-    if (read->version != block.version) return;  // they still need the chain
+    if (read->version != block.version) return;  // these readers still need the chain
   }
-  ++block.locks;  // what goes with its recipe may have been the last that read it
-  make_given(block, Given::Final);
+  ++block.locks;  // pin_for_good() may destroy the last readers of this block
+  pin_for_good(block, PinReason::Final);
   --block.locks;
 }
 
-// At least so many bytes, if that can be. See Note [What is held].
+// Frees at least `bytes`, if possible. Returns the bytes freed. See Note [What is held].
 std::int64_t Engine::make_room(std::int64_t bytes) {
   std::int64_t freed = 0;
   while (freed < bytes) {
-    // Without neap, what is away would be there, and what is retained would not.
+    // Plain LibTorch would hold the evicted storages, and not the retained ones.
     beyond_plain_ = beyond_plain_ || away_ + bytes - freed > retained_;
     if (!beyond_plain_) {
       const std::int64_t released = release_held();
@@ -168,22 +166,20 @@ std::int64_t Engine::make_room(std::int64_t bytes) {
     Block* const victim = policy_->choose(evictable_, clock_);
     if (victim == nullptr) break;
     const std::int64_t got = evict(*victim);
-    if (got == 0 && victim->replayable()) {  // not ours to take, now and later
+    if (got == 0 && victim->replayable()) {  // it cannot be taken, now or later
       victim->opaque = true;
       update_evictable(*victim);
     }
     freed += got;
   }
-  if (plan_.follows()) {
-    stats_.unplanned_bytes += freed;
-    plan_shortage_ = std::max(plan_shortage_, bytes);
-  }
+  if (director_) director_->fell_short(bytes, freed);
   return freed;
 }
 
 std::int64_t Engine::evict_all() {
   std::int64_t freed = 0;
-  for (std::size_t i = evictable_.size(); i-- > 0;) {  // the last takes the place of what goes
+  // Backwards, because the last block takes the place of an evicted one.
+  for (std::size_t i = evictable_.size(); i-- > 0;) {
     if (can_go(*evictable_[i])) freed += evict(*evictable_[i]);
   }
   return freed;
@@ -191,164 +187,55 @@ std::int64_t Engine::evict_all() {
 
 std::int64_t Engine::reclaim(std::int64_t bytes) {
   if (!owner_here()) {
-    // Another thread. See Note [Phases].
-    if (owner_.load() == nullptr) return 0;
-    const std::lock_guard one_at_a_time(request_mutex_);
-    const auto deadline = std::chrono::steady_clock::now() + kOtherThreadWaits;
-    for (;;) {
-      Phase expected = Phase::Kernel;
-      if (phase_.compare_exchange_strong(expected, Phase::Evicting)) {
-        std::int64_t freed = 0;
-        {
-          const Reclaiming reclaiming(*this);
-          freed = make_room(bytes);
-        }
-        phase_.store(Phase::Kernel);
-        return freed;
-      }
-      std::unique_lock lock(request_wait_);
-      if (owner_.load() == nullptr) return 0;
-      served_bytes_ = 0;
-      request_.store(bytes);
-      const bool served = request_served_.wait_until(
-          lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(5)),
-          [&] { return request_.load() == 0; });
-      if (served) return served_bytes_;
-      request_.store(0);
-      if (std::chrono::steady_clock::now() >= deadline) return 0;
-    }
+    return gate_.evict_for_another(bytes, [this](std::int64_t wanted) {
+      const Reclaiming reclaiming(*this);
+      return make_room(wanted);
+    });
   }
   const Timed own(*this, &Stats::bookkeeping_ns);
   const Busy busy(*this);
-  Phase before = phase_.load();
-  if (before == Phase::Kernel || before == Phase::Evicting) {
-    for (before = Phase::Kernel; !phase_.compare_exchange_weak(before, Phase::Evicting);) {
-      before = Phase::Kernel;
-      std::this_thread::yield();
-    }
-  }
+  const Gate::Eviction evicting(gate_);
+  const Reclaiming reclaiming(*this);
+  const auto freed_by = [](const auto& work) {
+    const std::int64_t before = memory::usage().live;
+    work();
+    return std::max<std::int64_t>(0, before - memory::usage().live);
+  };
   std::int64_t freed = 0;
-  std::optional<Reclaiming> reclaiming(std::in_place, *this);
-  if (!materializing_ && deaths_.load() != nullptr) {
-    const std::int64_t before_burial = memory::usage().live;
-    process_deaths();
-    freed = std::max<std::int64_t>(0, before_burial - memory::usage().live);
-  }
+  if (!materializing_ && deaths_.load() != nullptr) freed = freed_by([this] { process_deaths(); });
   if (freed < bytes) freed += make_room(bytes - freed);
   if (freed == 0) freed = release_held();
-  if (freed == 0 && !materializing_) {
-    const std::int64_t before_drop = memory::usage().live;
-    drop_failed_backward();
-    freed = std::max<std::int64_t>(0, before_drop - memory::usage().live);
-  }
-  reclaiming.reset();
-  phase_.store(before == Phase::User ? Phase::User : Phase::Kernel);
+  if (freed == 0 && !materializing_) freed = freed_by([this] { drop_failed_backward(); });
   return freed;
 }
 
-void Engine::serve_requests() {
-  const std::lock_guard lock(request_wait_);
-  const std::int64_t bytes = request_.load();
-  if (bytes == 0) return;
-  served_bytes_ = make_room(bytes);
-  request_.store(0);
-  request_served_.notify_all();
-}
+bool Engine::begin_wait() noexcept { return owner_here() && !busy_ && gate_.begin_wait(); }
 
-bool Engine::begin_wait() noexcept {
-  if (!owner_here() || busy_) return false;
-  Phase expected = Phase::User;
-  return phase_.compare_exchange_strong(expected, Phase::Kernel);
-}
-
-void Engine::end_wait() noexcept {
-  Phase expected = Phase::Kernel;
-  while (!phase_.compare_exchange_weak(expected, Phase::User)) {  // another thread evicts
-    expected = Phase::Kernel;
-    std::this_thread::yield();
-  }
-}
+void Engine::end_wait() noexcept { gate_.end_wait(); }
 
 void Engine::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
-  std::string text = "budget of " + Bytes(budget).text() + " exceeded: ";
-  if (!owner_here()) {
-    text += "another thread than the scope's needs " + Bytes(need).text() + ", " +
-            Bytes(in_use).text() +
-            " are in use and nothing else can go\n  give the budget room "
-            "for it, or let that thread hold less";
-    throw BudgetExceeded(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(0));
+  const bool here = owner_here();
+  const Refusal refusal{need, in_use, budget, here ? run_log_.smallest_feasible(budget) : 0,
+                        here ? running_ : nullptr};
+  BudgetExceeded error(
+      here ? text_of(refusal, recipes_.blocks()) : text_for_another_thread(refusal), Bytes(need),
+      Bytes(in_use), Bytes(budget), Bytes(refusal.feasible));
+  if (here) {
+    error.saved =
+        std::make_shared<SavedReport>(report_of(recipes_.blocks(), region_names_, layers_));
   }
-  text += (running_ != nullptr ? running_->op.schema().name() : std::string("an allocation")) +
-          " needs " + Bytes(need).text() + ", " + Bytes(in_use).text() +
-          " are in use and nothing else can go";
-  std::vector<const Block*> pinned;
-  for (const Block* const block : recipes_.blocks()) {
-    if (block->has_data()) pinned.push_back(block);
-  }
-  const std::size_t shown = std::min<std::size_t>(3, pinned.size());
-  std::ranges::partial_sort(pinned, pinned.begin() + static_cast<std::ptrdiff_t>(shown),
-                            std::ranges::greater{}, &Block::bytes);
-  for (std::size_t i = 0; i < shown; ++i) {
-    text += (i == 0 ? "\n  largest pinned: " : "; ") + describe(*pinned[i]) + " (" +
-            why_pinned(*pinned[i]) + ")";
-  }
-  const std::int64_t feasible = run_log_.smallest_feasible(budget);
-  text += feasible > 0
-              ? "\n  the smallest budget known to work for this step is " + Bytes(feasible).text() +
-                    " (" + std::to_string(feasible) +
-                    " bytes): steps of the same operators, and those after them, ran in it or in a "
-                    "little less; try that, or a smaller batch"
-              : "\n  no budget is known to work for this step yet, but what plain LibTorch needs "
-                "always does: try a larger one, or a smaller batch";
-  BudgetExceeded error(text, Bytes(need), Bytes(in_use), Bytes(budget), Bytes(feasible));
-  error.saved = std::make_shared<SavedReport>(report_storages());
   throw error;
 }
 
-std::string Engine::describe(const Block& block) const {
-  std::string what;
-  if (block.maker != nullptr) {
-    what = "output of " + block.maker->op.schema().name();
-  } else if (block.given == Given::Parameter) {
-    what = "a parameter";
-  } else {
-    what = "a tensor";
+SavedReport Engine::saved_report() {
+  if (!owner_here() || !(is_tracking() || evicted_ > 0)) {
+    throw Error(
+        "neap::saved_report: nothing is followed in this thread; call it inside a Scope with a "
+        "budget, or one with Options::observe");
   }
-  return what + ", " + Bytes(block.bytes).text();
-}
-
-std::string Engine::why_pinned(const Block& block) const {
-  if (block.pins > 0) return "neap::pin";
-  if (block.locks > 0) return "operand of what runs now";
-  if (block.residence == Residence::Retained) return "held so that others can be made again";
-  if (block.opaque) return "written or held in a way that cannot be followed";
-  if (block.decision == Decision::MustSave) return "CheckpointPolicy::MustSave";
-  switch (block.given) {
-    case Given::No:
-      return block.bytes < kSmallest ? "too small" : "needed now";
-    case Given::Parameter:
-      return "parameter";
-    case Given::Outside:
-      return "made outside of the scope";
-    case Given::Factory:
-      return "made from no tensor, so the program may have written it by hand";
-    case Given::Empty:
-      return "made empty, so the program may have written it by hand";
-    case Given::NotReplayable:
-      return block.maker != nullptr && *block.maker->reason != '\0' ? block.maker->reason
-                                                                    : "not replayable";
-    case Given::Foreign:
-      return "made from memory or tensors that are not LibTorch's own dense ones";
-    case Given::Gradient:
-      return "gradient";
-    case Given::Overwritten:
-      return "what it was made from has been overwritten";
-    case Given::Final:
-      return "its region is over";
-    case Given::Observed:
-      return "the scope has no budget";
-  }
-  return "";
+  const Busy busy(*this);
+  process_deaths();
+  return report_of(recipes_.blocks(), region_names_, layers_);
 }
 
 }  // namespace neap::engine

@@ -35,7 +35,7 @@ void LayerNames::add(c10::StorageImpl& storage, std::string_view name) {
   entry->second = number;
   if (!added) return;
   c10::raw::weak_intrusive_ptr::incref(&storage);
-  // Models come and go: look for dead ones each time that the table has doubled.
+  // Models come and go. So dead parameters are removed each time that the table has doubled.
   if ((parameters_.size() & (parameters_.size() - 1)) == 0) drop_dead();
 }
 

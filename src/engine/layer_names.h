@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/layer_names.h: which layer a parameter belongs to.
+// engine/layer_names.h: finds the layer that a parameter belongs to.
 //
-// Parameters are known by their storages. A weak reference keeps the address of each from being used again.
-// Threads: none; the engine's thread only.
+// Parameters are known by their storages. A weak reference to each keeps its address from being
+// reused. Not thread-safe; only the engine's thread uses it.
 #pragma once
 
 #include <c10/core/StorageImpl.h>
@@ -23,16 +23,17 @@ class LayerNames {
   LayerNames& operator=(const LayerNames&) = delete;
   ~LayerNames();
 
-  // `name`: of the parameter, `encoder.0.linear1.weight`; its layer is what stands before the last dot.
+  // `name`: the parameter's, such as `encoder.0.linear1.weight`. Its layer is the part before the
+  // last dot.
   void add(c10::StorageImpl& storage, std::string_view name);
-  // The number of the layer that the storage's parameter belongs to; 0: it has no name.
+  // The number of the layer of the storage's parameter; 0: the storage has no name.
   [[nodiscard]] std::uint16_t layer_of(c10::StorageImpl& storage) const {
     const auto found = parameters_.find(&storage);
     return found == parameters_.end() ? std::uint16_t{0} : found->second;
   }
   [[nodiscard]] const std::string& name(std::uint16_t layer) const { return names_[layer]; }
   [[nodiscard]] bool empty() const { return parameters_.empty(); }
-  // Of all parameters that were ever named; the first stands for none.
+  // The layers of all parameters that were ever named. The first entry stands for no layer.
   [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
 
  private:

@@ -1,65 +1,44 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/lifetime.cpp: how blocks are met, held and buried; how scopes and regions begin and end.
+// engine/lifetime.cpp: how blocks begin and die, and how the engine gets and loses its thread.
 #include "engine/engine.h"
+#include "engine/explain.h"
 #include "engine/materialization.h"
 #include "intercept/storage_access.h"
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 
 namespace neap::engine {
 namespace {
 
-thread_local char this_thread;  // its address names the thread
-
 constexpr std::size_t kMostNumbers = std::size_t{1} << 20;
-
-c10::DeleterFnPtr default_deleter() {
-  static const c10::DeleterFnPtr deleter = c10::GetDefaultCPUAllocator()->raw_deleter();
-  return deleter;
-}
 
 }  // namespace
 
 Engine& Engine::instance() {
-  static auto* const engine = new Engine;  // leaked: deleters run after static destruction
+  static auto* const engine = new Engine;  // leaked, because deleters run after static destruction
   return *engine;
 }
 
-Engine::Engine() : own_deleter_(memory::deleter()) {
+Engine::Engine()
+    : device_(device::tracked()),
+      own_deleter_(memory::deleter()),
+      system_deleter_(device_.system_allocator().raw_deleter()) {
   recipes_.set_owner(this);
-  memory::set_death_hook(&Engine::on_death);
+  memory::set_death_hook(&Engine::death_hook);
   memory::set_reclaimer(this);
 }
 
 Engine::~Engine() = default;
 
-void Engine::set_policy(std::unique_ptr<Policy> policy) { policy_ = std::move(policy); }
-
-bool Engine::owner_here() const noexcept {
-  return owner_.load(std::memory_order_relaxed) == &this_thread;
+void Engine::set_eviction_policy(std::unique_ptr<EvictionPolicy> policy) {
+  policy_ = std::move(policy);
 }
 
-// The owner is in the program's code: a death can be dealt with at once.
-bool Engine::idle_here() const noexcept {
-  return owner_here() && !busy_ && phase_.load(std::memory_order_relaxed) == Phase::User;
-}
-
-Engine::KernelPhase::KernelPhase(Engine& engine) noexcept
-    : engine_(engine), before_(engine.phase_.load(std::memory_order_relaxed)) {
-  engine_.phase_.store(Phase::Kernel, std::memory_order_release);
-}
-
-Engine::KernelPhase::~KernelPhase() {
-  Phase expected = Phase::Kernel;
-  while (!engine_.phase_.compare_exchange_weak(expected, before_)) {  // another thread evicts
-    expected = Phase::Kernel;
-    std::this_thread::yield();
-  }
-}
+// True when the owner is in the program's code, so that a death can be processed at once.
+bool Engine::idle_here() const noexcept { return owner_here() && !busy_ && gate_.in_user_phase(); }
 
 void Engine::Locks::release() noexcept {
   for (Block* const block : blocks_) {
@@ -69,47 +48,49 @@ void Engine::Locks::release() noexcept {
   blocks_.clear();
 }
 
-// ---- Meeting blocks ----
+// ---- New blocks ----
 
 Block* Engine::find(c10::StorageImpl& storage) {
   const c10::DataPtr& pointer = intercept::data_ptr_of(storage);
   const c10::DeleterFnPtr deleter = pointer.get_deleter();
   void* const context = pointer.get_context();
   if (context == nullptr) return nullptr;
-  if (deleter == own_deleter_)
-    return static_cast<Block*>(memory::header_of(context)->record.load());
-  if (deleter == &Engine::on_evicted_death) return static_cast<Block*>(context);
-  if (deleter != &Engine::on_unseen_death) return nullptr;
+  if (deleter == own_deleter_) return static_cast<Block*>(memory::entry_of(context).record.load());
+  if (deleter == &Engine::evicted_death_hook) return static_cast<Block*>(context);
+  if (deleter != &Engine::unseen_death_hook) return nullptr;
   const std::lock_guard lock(unseen_mutex_);
   const auto found = unseen_.find(context);
   return found == unseen_.end() ? nullptr : found->second.first;
 }
 
-Block* Engine::follow(const at::Tensor& tensor, c10::StorageImpl& storage) {
+Block* Engine::track(const at::Tensor& tensor, c10::StorageImpl& storage) {
   c10::DataPtr& pointer = intercept::data_ptr_of(storage);
   void* const context = pointer.get_context();
   if (context == nullptr || intercept::has_materializer(storage)) return nullptr;
-  if (pointer.get_deleter() != own_deleter_ && pointer.get_deleter() != &Engine::on_unseen_death) {
-    // Memory from before install(): its deaths are ours to see from now on. Other memory is foreign.
+  if (pointer.get_deleter() != own_deleter_ &&
+      pointer.get_deleter() != &Engine::unseen_death_hook) {
+    // Memory of LibTorch's own allocator, from before install(): from now on the engine sees its
+    // death. All other memory is foreign.
     if (pointer.get() != context ||
-        !pointer.compare_exchange_deleter(default_deleter(), &Engine::on_unseen_death)) {
+        !pointer.compare_exchange_deleter(system_deleter_, &Engine::unseen_death_hook)) {
       return nullptr;
     }
     memory::add_unseen(static_cast<std::int64_t>(storage.nbytes()));
   }
-  // Most arrive as a view, as the transposed weight of a linear layer; then a name tells.
+  // A parameter often arrives as a view, such as the transposed weight of a linear layer. A view is
+  // no leaf, but a name of its storage tells that it is a parameter.
   const bool parameter =
       (tensor.requires_grad() && tensor.is_leaf()) || layers_.layer_of(storage) != 0;
   if (parameter && !run_log_.has_parameter()) run_log_.parameter(storage);
-  return create(storage, parameter ? Given::Parameter : Given::Outside);
+  return create(storage, parameter ? PinReason::Parameter : PinReason::Outside);
 }
 
-Block* Engine::create(c10::StorageImpl& storage, Given given) {
+Block* Engine::create(c10::StorageImpl& storage, PinReason pinned) {
   const c10::DataPtr& pointer = intercept::data_ptr_of(storage);
   void* const data = pointer.get_context();
   const auto bytes = static_cast<std::int64_t>(storage.nbytes());
   Block* const block = recipes_.create_block(data, bytes);
-  block->given = given;
+  block->pinned = pinned;
   block->last_use = clock_;
   if (!layers_.empty()) block->layer = layers_.layer_of(storage);
   if (pointer.get_deleter() == own_deleter_) {
@@ -121,14 +102,14 @@ Block* Engine::create(c10::StorageImpl& storage, Given given) {
     unseen_[data] = {block, bytes};
   }
   if ((budget_ || observing_) && numbered_.size() < kMostNumbers) {
-    block->number = static_cast<std::uint32_t>(numbered_.size());
+    block->scope_number = static_cast<std::uint32_t>(numbered_.size());
     numbered_.push_back(block);
   }
-  if (given == Given::No) hold_storage(*block, storage);
+  if (pinned == PinReason::None) hold_storage(*block, storage);
   if (regions_.empty()) return block;
   block->region = regions_.back().number;
-  // What is empty yet may still be written whole.
-  if (given == Given::No || given == Given::Empty) {
+  // A storage that was made empty may still be written whole in the region.
+  if (pinned == PinReason::None || pinned == PinReason::Empty) {
     block->in_region = static_cast<std::int32_t>(region_blocks_.size());
     region_blocks_.push_back(block);
   }
@@ -161,10 +142,11 @@ void Engine::free_data(Block& block) noexcept {
     unseen_.erase(data);
   }
   memory::add_unseen(-block.bytes);
-  default_deleter()(data);
+  system_deleter_(data);
 }
 
-// The record goes. What the program still holds stays as it is, but for an evicted storage: that is lost.
+// Lets go of the data of a record: see Recipes::Owner. Data that the program holds stays as it is.
+// An evicted storage is lost: later accesses throw.
 void Engine::forget(Block& block) noexcept {
   switch (block.residence) {
     case Residence::Retained:
@@ -200,36 +182,36 @@ void Engine::forget(Block& block) noexcept {
   block.alive = false;
   if (block.blank == Blank::Hashed) hashes_.erase(&block);
   update_evictable(block);
-  if (block.number < numbered_.size()) numbered_[block.number] = nullptr;
+  if (block.scope_number < numbered_.size()) numbered_[block.scope_number] = nullptr;
   if (block.in_region >= 0) region_blocks_[static_cast<std::size_t>(block.in_region)] = nullptr;
 }
 
 // ---- Deaths ----
 
-bool Engine::on_death(void* record, void* data) noexcept {
+bool Engine::death_hook(void* record, void* data) noexcept {
   Engine& engine = instance();
   if (engine.idle_here()) {
-    engine.bury(*static_cast<Block*>(record));
+    engine.on_death(*static_cast<Block*>(record));
     return true;
   }
   const std::lock_guard lock(engine.deaths_mutex_);
-  // The scope may have ended between the deleter's look at the record and this.
-  if (memory::header_of(data)->record != record) return false;
+  // The scope may have ended after the deleter looked at the record.
+  if (memory::entry_of(data).record != record) return false;
   engine.queue_death(*static_cast<Block*>(record));
   return true;
 }
 
-void Engine::on_evicted_death(void* record) noexcept {
+void Engine::evicted_death_hook(void* record) noexcept {
   Engine& engine = instance();
   if (engine.idle_here()) {
-    engine.bury(*static_cast<Block*>(record));
+    engine.on_death(*static_cast<Block*>(record));
     return;
   }
   const std::lock_guard lock(engine.deaths_mutex_);
   engine.queue_death(*static_cast<Block*>(record));
 }
 
-void Engine::on_unseen_death(void* data) noexcept {
+void Engine::unseen_death_hook(void* data) noexcept {
   Engine& engine = instance();
   Block* block = nullptr;
   std::int64_t bytes = 0;
@@ -243,7 +225,7 @@ void Engine::on_unseen_death(void* data) noexcept {
   }
   if (block != nullptr) {
     if (engine.idle_here()) {
-      engine.bury(*block);
+      engine.on_death(*block);
       return;
     }
     const std::lock_guard lock(engine.deaths_mutex_);
@@ -251,7 +233,7 @@ void Engine::on_unseen_death(void* data) noexcept {
     return;
   }
   memory::add_unseen(-bytes);
-  default_deleter()(data);
+  engine.system_deleter_(data);
 }
 
 void Engine::queue_death(Block& block) noexcept {
@@ -269,12 +251,12 @@ void Engine::process_deaths() {
   while (block != nullptr) {
     Block* const next = block->next_death;
     block->dying = false;
-    bury(*block);
+    on_death(*block);
     block = next;
   }
 }
 
-void Engine::bury(Block& block) {
+void Engine::on_death(Block& block) {
   const bool was_busy = std::exchange(busy_, true);
   if (block.reader_count > 0 || observer_ != nullptr) check_blank(block);
   if (observer_ != nullptr) observer_->released(block);
@@ -288,22 +270,23 @@ void Engine::bury(Block& block) {
     move(block, Residence::Gone);
   } else if (block.residence == Residence::Resident) {
     if (!block.unseen) memory::set_record(block.data, nullptr);
-    // What cannot be made again is kept for its readers; after a region, so is what would have to run twice.
+    // Data that cannot be made again is kept for its readers. Without a budget and outside of
+    // regions, all data is kept, so that no operator is replayed twice. A director can keep it too.
     if (block.reader_count > 0 &&
-        (!block.replayable() || final_when_back() || plan_.stays(block))) {
+        (!block.replayable() || is_final_when_restored() || director_keeps(block))) {
       move(block, Residence::Retained);
       finish(block);
     } else {
       free_data(block);
       move(block, Residence::Gone);
-      if (block.reader_count > 0 && block.chain != nullptr) policy_->went(block);
+      if (block.reader_count > 0 && block.chain != nullptr) policy_->on_evict(block);
     }
   }
   update_evictable(block);
-  if (plan_.goes(block)) {
-    let_go(block);
-  } else if (budget_ && block.held >= 0 && !plan_.follows() && !worth_holding(block)) {
-    unread_held(block);
+  if (director_frees(block)) {
+    release_content(block);
+  } else if (budget_ && block.held >= 0 && !director_ && !is_worth_holding(block)) {
+    release_from_readers(block);
   }
   recipes_.release_if_unused(block);
   busy_ = was_busy;
@@ -314,11 +297,12 @@ void Engine::bury(Block& block) {
 void Engine::attach() {
   if (failed_ && owner_here()) drop_failed_backward();
   if (owner_here()) {
-    intercept::include(true);  // a guard of LibTorch that closed since may have put back older keys
+    // A guard of LibTorch that has closed since may have put back older keys.
+    intercept::include(true);
     return;
   }
-  const std::lock_guard lock(owner_mutex_);
-  if (owner_.load() != nullptr) {
+  const auto lock = gate_.lock_owner();
+  if (gate_.has_owner()) {
     process_deaths();
     if (scopes_ > 0 || !regions_.empty() || evicted_ > 0) {
       throw ScopeConflict(
@@ -328,7 +312,8 @@ void Engine::attach() {
     forget_all();
   }
   intercept::ensure_registered();
-  owner_.store(&this_thread);
+  gate_.own();
+  if (device_.runs_backward_apart()) backward_thread_.emplace();
   intercept::set_handler(this);
   intercept::include(true);
 }
@@ -336,8 +321,9 @@ void Engine::attach() {
 void Engine::detach_if_idle() {
   if (!owner_here() || scopes_ > 0 || !regions_.empty() || evicted_ > 0) return;
   forget_all();
-  const std::lock_guard lock(owner_mutex_);
-  owner_.store(nullptr);
+  const auto lock = gate_.lock_owner();
+  gate_.disown();
+  backward_thread_.reset();
   intercept::set_handler(nullptr);
   intercept::include(false);
 }
@@ -347,20 +333,20 @@ void Engine::forget_all() noexcept {
   for (Block* block = deaths_.exchange(nullptr); block != nullptr;) {
     Block* const next = block->next_death;
     block->dying = false;
-    bury(*block);
+    on_death(*block);
     block = next;
   }
+  ++tickets_;
   recipes_.clear();
   evictable_.clear();
   held_.clear();
   hashes_.clear();
   region_blocks_.clear();
-  region_numbers_.clear();
-  region_count_ = 0;
+  region_names_.clear();
   states_.clear();
   last_generator_.reset();
   policy_->reset();
-  plan_.stop();
+  stop_director();
   numbered_.clear();
   section_ = 0;
   evicted_ = away_ = retained_ = 0;

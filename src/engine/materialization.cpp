@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "engine/materialization.h"
 
+#include "engine/explain.h"
+#include "engine/stack_tensors.h"
 #include "intercept/storage_access.h"
 
 #include <algorithm>
@@ -12,7 +14,7 @@ bool Materialization::at_hand(const Block& block, std::uint32_t version) {
          block.version == version;
 }
 
-// Stable while the materialization lives: a block without work was at hand when it was collected.
+// Does not change during the run: a block without work was in memory when it was collected.
 bool Materialization::is_boundary(const Read& read) const {
   const Block& block = *read.block;
   if (block.work < 0) return true;
@@ -56,10 +58,10 @@ void Materialization::collect(std::span<Block* const> targets) {
     for (Read& read : node.reads()) need(*read.block, read.version);
   }
   if (lost_ != nullptr) {
-    throw ReplayError("neap lost the recipe of " + engine_.describe(*lost_) +
+    throw ReplayError("neap lost the recipe of " + describe(*lost_) +
                       "; this is a bug in neap: please report the model and the operator");
   }
-  std::ranges::sort(nodes_, {}, &Node::sequence);
+  std::ranges::sort(nodes_, {}, &Node::operator_sequence);
 }
 
 class Materialization::End {
@@ -84,19 +86,19 @@ void Materialization::run(std::span<Block* const> targets) {
 
 void Materialization::replay_all() {
   const intercept::BelowAll below;
-  intercept::ExecutionStateGuard state;
+  device::ExecutionStateGuard state;
   for (; done_ < nodes_.size(); ++done_) {
     Node& node = *nodes_[done_];
     state.become(engine_.states_[node.state]);
     replay(node);
     node.marked = false;
     account(node);
-    finish_published();  // may end the node's life
+    finish_published();  // may destroy the node
     nodes_[done_] = nullptr;
   }
 }
 
-// After all has run nothing is left to do; after an exception, the rest is put back.
+// After a complete run nothing is left to do here. After an exception, this releases the rest.
 void Materialization::end() {
   for (std::size_t i = done_; i < nodes_.size(); ++i) {
     Node& node = *nodes_[i];
@@ -124,8 +126,8 @@ void Materialization::replay(Node& node) {
   const intercept::OperatorTraits* const outer = engine_.running_;
   engine_.running_ = node.traits;
   {
-    const Engine::KernelPhase phase(engine_);
-    const intercept::GeneratorStateGuard generator(node.generator.get());
+    const Gate::Kernel kernel(engine_.gate_);
+    const device::GeneratorStateGuard generator(node.generator.get());
     try {
       if (node.mutation) allocate_for(node);
       decode(node.code(), node.traits->arguments, *this, stack_);
@@ -143,7 +145,8 @@ void Materialization::replay(Node& node) {
   if (engine_.observer_ != nullptr) engine_.observer_->replayed(node);
 }
 
-// The first write of a chain that starts with an overwriting operator needs memory to write into.
+// A chain may start with an operator that overwrites the block. Its first write needs memory to
+// write into.
 void Materialization::allocate_for(Node& node) {
   Write& write = node.writes()[0];
   Block& block = *write.block;
@@ -177,14 +180,14 @@ c10::Storage Materialization::storage(Use use, std::uint16_t reference) {
     data = work != nullptr && work->shadow ? work->shadow_data : block->data;
     bytes = block->bytes;
   }
-  // Not owning: the block, or the work, keeps the memory for longer than the operator runs.
-  return c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), bytes,
-      c10::DataPtr(data, c10::Device(c10::DeviceType::CPU)), nullptr, false);
+  // This storage does not own the memory. The block or the work keeps it until after the operator.
+  return c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                               c10::DataPtr(data, engine_.device_.where()), nullptr,
+                                               false);
 }
 
 at::Generator Materialization::generator() const {
-  return running_->generator ? running_->generator->generator : at::Generator();
+  return running_->generator ? running_->generator->generator() : at::Generator();
 }
 
 void Materialization::publish(Node& node) {
@@ -196,13 +199,12 @@ void Materialization::publish(Node& node) {
   std::uint16_t number = 0;
   std::size_t next = 0;
   const std::span<Write> writes = node.writes();
-  const auto look = [&](const c10::IValue& value) {
+  for_each_tensor(stack_, [&](const at::Tensor& tensor, std::size_t) {
     const std::uint16_t mine = number++;
     if (next >= writes.size() || writes[next].result != mine) return;
     Write& write = writes[next++];
     if (write.block == nullptr) return;
-    c10::StorageImpl& made =
-        *value.toTensor().unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+    c10::StorageImpl& made = *tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
     c10::DataPtr& memory = intercept::data_ptr_of(made);
     if (memory.get_deleter() != memory::deleter() ||
         static_cast<std::int64_t>(made.nbytes()) != write.block->bytes) {
@@ -212,22 +214,16 @@ void Materialization::publish(Node& node) {
                         "; an operator that is declared replayable must do the same each time");
     }
     take(write, std::move(memory));
-  };
-  for (const c10::IValue& value : stack_) {
-    if (value.isTensor()) {
-      look(value);
-    } else if (value.isTensorList()) {
-      for (const c10::IValue& element : value.toListRef()) look(element);
-    }
-  }
+  });
 }
 
-// The memory that a maker has just made for one of its blocks.
+// Takes the memory that a maker has just made for one of its blocks.
 void Materialization::take(Write& write, c10::DataPtr memory) {
   Block& block = *write.block;
   const bool bonus = block.work < 0 && block.residence == Residence::Evicted &&
-                     block.version == write.version && !engine_.plan_.goes(block);
-  if (block.work < 0 && !bonus) return;  // not asked for, and there already or of no use
+                     block.version == write.version && !engine_.director_frees(block);
+  // Nobody asked for it, and it is in memory already or of no use.
+  if (block.work < 0 && !bonus) return;
   void* const data = memory.release_context();
   if (!bonus && works_[static_cast<std::size_t>(block.work)].shadow) {
     works_[static_cast<std::size_t>(block.work)].shadow_data = data;
@@ -236,7 +232,7 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
     engine_.move(block, Residence::Working);
   }
   if (bonus) {
-    // It costs no more to take it along, and saves a replay later.
+    // Keeping it costs nothing more, and may save a replay later.
     if (engine_.put_into_storage(block)) {
       publish_later(block);
     } else {
@@ -263,13 +259,14 @@ void Materialization::discard(Block& block) {
   engine_.move(block, block.alive ? Residence::Evicted : Residence::Gone);
 }
 
-// Not at once: it may end the life of the node that is running, and of other blocks in the list.
+// The lock is released later, because finish() may destroy the node that is running, and other
+// blocks of the list.
 void Materialization::publish_later(Block& block) {
   ++block.locks;
   published_.push_back(&block);
 }
 
-// The node has run: what it read may go, unless a later one reads it too.
+// The node has run. What it read may be freed, unless a later node reads it too.
 void Materialization::account(Node& node) {
   for (Read& read : node.reads()) {
     Block& block = *read.block;
@@ -298,22 +295,26 @@ void Materialization::retire(Work& work) {
     leave(block);
     return;
   }
-  if (block.residence != Residence::Working) return;  // it was never started
+  if (block.residence != Residence::Working) return;  // no memory was made for it
   if (!block.alive && work.reached == block.version &&
-      (engine_.final_when_back() || engine_.plan_.stays(block))) {
-    // Operators that have not been asked for read it too: it stays for them, so that nothing runs twice.
+      (engine_.is_final_when_restored() || engine_.director_keeps(block))) {
+    // Operators outside of this run read it too. It stays for them, so that no operator is replayed
+    // twice.
     engine_.move(block, Residence::Retained);
     engine_.update_evictable(block);
-    engine_.policy_->came_back(block);
+    engine_.policy_->on_restore(block);
     publish_later(block);
     return;
   }
   discard(block);
 }
 
-// No node of this materialization reads it any more. A plan may want its bytes before the others have run.
+// No node of this run reads the block any more. If the director frees it, it goes before the
+// remaining nodes run.
 void Materialization::leave(Block& block) {
-  if (block.locks == 0 && block.replayable() && engine_.plan_.goes(block)) engine_.let_go(block);
+  if (block.locks == 0 && block.replayable() && engine_.director_frees(block)) {
+    engine_.release_content(block);
+  }
 }
 
 void Materialization::finish_published() {
@@ -334,7 +335,8 @@ void Engine::materialize(std::span<Block* const> targets, bool again) {
     try {
       one->run(targets);
     } catch (const BudgetExceeded&) {
-      // What was at hand was locked, for operators that read it later. Where it is made again in its turn, all may fit.
+      // Some storages were in memory and locked for operators that run late. If they are evicted,
+      // and made again when their turn comes, everything may fit.
       if (outer || !again || evict_all() == 0) throw;
       one->run(targets);
     }

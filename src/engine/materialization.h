@@ -1,12 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/materialization.h: brings storages back by running, in their original order, the operators that are needed.
+// engine/materialization.h: restores storages by replaying the operators that are needed, in their
+// original order.
 //
-// Guarantees of one run: each operator runs at most once, so it ends: the number of replays is at most the number of living nodes. What
-// later operators of the same materialization read stays locked until the last of them ran, and goes then. When
-// something throws (BudgetExceeded, mostly), everything is as before but for what had come back already.
-// Cost: O(n log n) for n operators to replay, whatever the size of the graph. One object serves again and again, so that its
-// lists are on the heap already; what LibTorch allocates for the arguments of an operator remains.
+// A run replays each operator at most once, so it ends: there are at most as many replays as living
+// nodes. What later operators of the run read stays locked until the last of them has run, and is
+// freed then. When something throws (mostly BudgetExceeded), everything is as before, except what
+// has been restored already. Cost: O(n log n) for n operators to replay, for any size of the graph.
+// The engine reuses one object, so its lists are not allocated anew. LibTorch still allocates for
+// the arguments of each operator.
 #pragma once
 
 #include "engine/engine.h"
@@ -24,23 +26,25 @@ class Materialization final : private StorageSource {
   Materialization& operator=(const Materialization&) = delete;
   ~Materialization() override = default;
 
-  // REQUIRES: the targets are locked by the caller, and have a recipe where they have no data; it is not running already.
+  // REQUIRES: the caller has locked the targets; each target without data has a recipe; no run is
+  // under way in this object.
   void run(std::span<Block* const> targets);
 
  private:
-  // A block that is being made again. A shadow is an older version of a block that has data of a newer one.
+  // A block that is being made again. It is a shadow when the block has data of a newer version,
+  // and an older version is needed.
   struct Work {
     Block* block;
     void* shadow_data = nullptr;
     std::uint32_t reached = kNothing;
-    std::uint32_t uses = 0;  // reads by operators that have not run yet, and one for a target
+    std::uint32_t uses = 0;  // reads by operators that have not run yet, plus one for a target
     bool shadow = false;
-    bool locked = false;  // it is back in its storage, and we keep it there
+    bool locked = false;  // it is back in its storage, and this run holds a lock on it
   };
   static constexpr std::uint32_t kNothing = std::numeric_limits<std::uint32_t>::max();
   class End;
 
-  // The version is there already, where the program put it.
+  // True when the block is resident or retained, with this version.
   static bool at_hand(const Block& block, std::uint32_t version);
   bool is_boundary(const Read& read) const;
   void need(Block& block, std::uint32_t version);
@@ -66,7 +70,7 @@ class Materialization final : private StorageSource {
   Engine& engine_;
   std::vector<Work> works_;
   std::vector<Node*> nodes_;   // to replay; in original order after collect()
-  std::vector<Node*> search_;  // whose reads have not been looked at
+  std::vector<Node*> search_;  // nodes whose reads have not been visited
   std::vector<Block*> published_;
   torch::jit::Stack stack_;  // arguments, then results, of the node that runs now
   std::size_t done_ = 0;

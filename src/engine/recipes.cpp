@@ -14,7 +14,7 @@
 namespace neap::engine {
 namespace {
 
-// Pages straight from the system, so that records and tensors never share a heap.
+// Gets pages directly from the system, so that records and tensors never share a heap.
 class Pages final : public std::pmr::memory_resource {
  private:
   static std::size_t whole_pages(std::size_t bytes) { return (bytes + 4095) & ~std::size_t{4095}; }
@@ -70,8 +70,8 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
   block->held = -1;
   block->in_region = -1;
   block->work = -1;
-  block->number = kNoNumber;
-  block->index = static_cast<std::uint32_t>(blocks_.size());
+  block->scope_number = kNoNumber;
+  block->list_index = static_cast<std::uint32_t>(blocks_.size());
   blocks_.push_back(block);
   bytes_ += static_cast<std::int64_t>(sizeof(Block));
   peak_bytes_ = std::max(peak_bytes_, bytes_);
@@ -87,7 +87,7 @@ Node* Recipes::create_node(const intercept::OperatorTraits& traits, std::span<Bl
   ++node_count_;
   auto* const node = new (memory) Node{};
   node->traits = &traits;
-  node->sequence = sequence_++;
+  node->operator_sequence = sequence_++;
   node->read_count = static_cast<std::uint16_t>(reads.size());
   node->write_count = static_cast<std::uint16_t>(writes.size());
   node->attached = node->write_count;
@@ -122,7 +122,7 @@ void Recipes::detach(Write& write) {
   if (--node->attached == 0) doomed_nodes_.push_back(node);
 }
 
-void Recipes::make_given(Block& block, Given why) {
+void Recipes::pin_for_good(Block& block, PinReason why) {
   for (Write* write = block.chain; write != nullptr;) {
     Write* const older = write->previous;
     detach(*write);
@@ -131,7 +131,7 @@ void Recipes::make_given(Block& block, Given why) {
   block.chain = nullptr;
   block.chain_length = 0;
   block.opaque = false;
-  block.given = why;
+  block.pinned = why;
   drain();
 }
 
@@ -164,7 +164,7 @@ void Recipes::drop_unread_writes(Block& block) {
     newest = std::max(newest, read->version);
   }
   if (newest == block.version) return;
-  if (owner_ != nullptr) owner_->forget(block);  // data of a version that nobody asks for
+  if (owner_ != nullptr) owner_->forget(block);  // this data is of a version that nobody reads
   while (block.chain != nullptr && block.chain->version > newest) {
     Write& write = *block.chain;
     block.chain = write.previous;
@@ -220,8 +220,8 @@ void Recipes::destroy_block(Block* block) {
     write = older;
   }
   Block* const last = blocks_.back();
-  blocks_[block->index] = last;
-  last->index = block->index;
+  blocks_[block->list_index] = last;
+  last->list_index = block->list_index;
   blocks_.pop_back();
   give_back(block, sizeof(Block));
   bytes_ -= static_cast<std::int64_t>(sizeof(Block));
@@ -253,7 +253,7 @@ void Recipes::validate() const {
   std::unordered_set<Node*> nodes;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = *blocks_[i];
-    require(block.index == i, "block.index is its place in the list");
+    require(block.list_index == i, "block.list_index is its place in the list");
     require(block.alive || block.reader_count > 0 || block.dying, "an unused block is gone");
     require(block.residence != Residence::Evicted || block.alive, "Evicted implies alive");
     require(block.has_data() == (block.data != nullptr) || block.bytes == 0,

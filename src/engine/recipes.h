@@ -1,11 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/recipes.h: the store of blocks and nodes, and the rules by which they come and go. Knows nothing of budgets or of
-// the dispatcher: see engine/records.h for the invariants.
+// engine/recipes.h: stores blocks and nodes, and decides when each of them is destroyed. It knows
+// nothing of budgets or of the dispatcher. See engine/records.h for the invariants.
 //
-// Records live in a pool of their own pages, not in malloc: small nodes between large buffers fragment glibc's heap, and
-// kernels ran 30 to 160 % slower for it (docs/design.md).
-// Threads: none; the engine's thread only.
+// Records live in a pool of their own pages, not in malloc. Small nodes between large buffers
+// fragment glibc's heap, and kernels ran 30 to 160 % slower for it (docs/design/memory.md, "Memory
+// of records"). Not thread-safe; only the engine's thread uses it.
 #pragma once
 
 #include "engine/records.h"
@@ -27,10 +27,11 @@ class Recipes {
   Recipes& operator=(const Recipes&) = delete;
   ~Recipes();
 
-  // A block that the program holds and whose data is at `data`. No chain yet.
+  // Makes a block that the program holds and whose data is at `data`. It has no chain yet.
   Block* create_block(void* data, std::int64_t bytes);
-  // Ties a new node to what it reads and writes. For each write, block, version, result and whole are taken from
-  // `writes`; for a maker the versions are 0. The blocks' versions must be set by the caller.
+  // Makes a node and ties it to what it reads and writes. For each write, `writes` gives block,
+  // version, result and whole; the version is 0 for a maker. The caller sets the versions of the
+  // blocks.
   struct NewWrite {
     Block* block;
     std::uint32_t version;
@@ -40,13 +41,16 @@ class Recipes {
   Node* create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
                     std::span<const NewWrite> writes, std::span<const std::uint8_t> code);
 
-  // The block's recipe is dropped: from now on it is given. Nodes that no block needs go, and what only they read.
-  void make_given(Block& block, Given why);
-  // Drops the writes before the newest one. REQUIRES: that one is whole, and nobody reads an older version.
+  // Drops the block's recipe, so that the block is pinned. Nodes that no block needs are destroyed,
+  // and so are dead blocks that only those nodes read.
+  void pin_for_good(Block& block, PinReason why);
+  // Drops all writes before the newest one. REQUIRES: the newest one is whole, and nobody reads an
+  // older version.
   void forget_older_writes(Block& block);
-  // The program let go of the block, or a reader did: frees the record when neither is left.
+  // Call it after the program or a lock has let go of the block. Frees the record when nobody reads
+  // it.
   void release_if_unused(Block& block);
-  // Forgets everything. Blocks keep their data where it is.
+  // Forgets all records. Storages keep their data.
   void clear();
 
   [[nodiscard]] std::span<Block* const> blocks() const { return blocks_; }
@@ -54,13 +58,15 @@ class Recipes {
   [[nodiscard]] std::int64_t peak_bytes() const { return peak_bytes_; }
   void reset_peak() { peak_bytes_ = bytes_; }
   [[nodiscard]] std::int64_t nodes() const { return node_count_; }
-  // Node::sequence of the next one.
+  // The Node::operator_sequence of the next node.
   [[nodiscard]] std::uint64_t next_sequence() const { return sequence_; }
-  // Equations of engine/records.h; throws std::logic_error with the first that does not hold. For tests and debug builds.
+  // Checks the invariants of engine/records.h. Throws std::logic_error with the first one that does
+  // not hold. For tests and debug builds.
   void validate() const;
 
-  // Called for a block that is going away while it still has data of its own (Retained, Working), and for one whose
-  // storage must be let go of. Set once by the engine.
+  // The engine is told before a block is destroyed, so that it frees data that only the engine
+  // holds. It is also told when a dead block's data is of a version that nobody reads. Set once by
+  // the engine.
   struct Owner {
     virtual ~Owner() = default;
     virtual void forget(Block& block) noexcept = 0;
@@ -68,17 +74,19 @@ class Recipes {
   void set_owner(Owner* owner) { owner_ = owner; }
 
  private:
-  // A dead block's writes that are newer than what anybody reads. Without this, `x += f(x)` is a cycle: the block holds
-  // the addition, which reads f's result, whose recipe reads the block. By versions there is none, because each
-  // operator reads only what older ones wrote; so what nobody can reach is always let go of.
+  // Drops those writes of a dead block that are newer than any version that is read. Without this,
+  // `x += f(x)` would be a cycle: the block holds the addition, the addition reads f's result, and
+  // the recipe of f reads the block. With versions there is no cycle, because each operator reads
+  // only what older operators wrote. So records that nobody can reach are always freed.
   void drop_unread_writes(Block& block);
   void detach(Write& write);
   void destroy_node(Node* node);
   void destroy_block(Block* block);
   void drain();
 
-  // Where a record was, for the next of its size: the pool takes several times as long to find one. It stays, so the most that
-  // there was of each size is held.
+  // A list of freed records of one size, for the next record of that size: the pool takes several
+  // times as long to find one. Records in these lists are never given back, so the store keeps the
+  // largest number of each size that there ever was.
   struct Spare {
     Spare* next;
   };
@@ -88,10 +96,10 @@ class Recipes {
   std::unique_ptr<std::pmr::memory_resource> pages_;
   std::pmr::unsynchronized_pool_resource pool_;
   static constexpr std::size_t kUnit = 32;
-  static constexpr std::size_t kSizes = 64;  // larger ones go back to the pool
-  std::array<Spare*, kSizes> spares_{};      // by size in units
+  static constexpr std::size_t kSizes = 64;  // larger records go back to the pool
+  std::array<Spare*, kSizes> spares_{};      // index: the size in units of kUnit
   std::vector<Block*> blocks_;
-  std::vector<Node*> doomed_nodes_;  // work lists instead of recursion: chains are long
+  std::vector<Node*> doomed_nodes_;  // work lists instead of recursion, because chains are long
   std::vector<Block*> doomed_blocks_;
   Owner* owner_ = nullptr;
   std::uint64_t sequence_ = 0;

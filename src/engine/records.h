@@ -1,39 +1,46 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/records.h: what the engine remembers. A Block is a storage's life; a Node is an operator that can run again, the
-// recipe; Reads and Writes tie them together.
+// engine/records.h: what the engine remembers. A Block is the record of a storage, from its
+// beginning to its end. A Node is the recipe of an operator that can be replayed. Reads and Writes
+// tie them together.
 //
 // Note [Versions]
-// A block has version 0 when it is made and one more after each operator that writes into it. A Write says which version it
-// produced, a Read which one it saw. Content of version v comes back by running the block's writes in order, from the last
-// one at or below v that writes the block whole, up to v. A block without writes is *given*: nothing can make it again.
-// After a write that cannot be replayed the block is *opaque*: readers of older versions still have its chain, the
-// current version has not.
+// A block has version 0 when it is made. Each operator that writes into it adds one. A Write says
+// which version it produced, a Read which version it saw. The engine makes version v again by
+// running the block's writes in order. It begins with the last write at or below v that writes the
+// block whole, and ends with the write of v. A block without writes is pinned: nothing can make it
+// again. After a write that cannot be replayed the block is *opaque*: the chain still serves
+// readers of older versions, but not the current version.
 //
 // Invariants:
 //   block.readers lists exactly the Reads of it in living nodes; reader_count is their number
 //   block.chain leads from the newest Write to the oldest; versions fall strictly
-//   node.attached == number of its Writes with a block; a node lives while attached > 0
+//   node.attached is the number of its Writes with a block; a node lives while attached > 0
 //   a node makes new blocks, or mutates exactly one existing block, never both
-//   of a block that the program let go of, `version` is the newest that a reader asks for
+//   once the program has let go of a block, `version` is the newest one that a reader asks for
 //   a block lives while alive || reader_count > 0 || locks > 0
 //   Resident, Retained, Working have data; Evicted, Gone have none; Evicted implies alive
 //
 // Note [Blanks]
-// Programs fill tensors by hand: torch::zeros, full, randn or empty and fill_, then an accessor or memcpy, which no operator
-// tells. So what an operator made from no tensor's values is a blank: it has a recipe, and each time that this content is about
-// to go (it is evicted, dies, or an operator writes into it) the bytes are looked at. Zeros must still be zeros, of all
-// others a hash was taken when they were made. What has changed was written by hand, and is given. What was made empty
-// and not written whole by an operator is given from the start.
+// Programs fill tensors by hand: they call torch::zeros, full, randn, or empty and fill_, and then
+// write through an accessor or by memcpy. No operator tells the engine. So a content that an
+// operator made from no tensor's values is a *blank*. A blank has a recipe, and its bytes are
+// checked each time that the content is about to be lost: when it is evicted, when it dies, and
+// when an operator writes into it. Zeros must still be zeros. All others were hashed when they were
+// made. A content that has changed was written by hand, so it is pinned. A storage that was made
+// empty is pinned from the start, until an operator writes it whole.
 #pragma once
 
-#include "intercept/generator_state.h"
+#include "device/generator_state.h"
 #include "intercept/operators.h"
+
+#include <neap/engine.h>
 
 #include <c10/core/StorageImpl.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace neap::engine {
@@ -46,33 +53,34 @@ struct Read {
   Read* next;
   Read* previous;
   std::uint32_t version;
-  std::uint32_t to_node;  // bytes from the node to this
+  std::uint32_t to_node;  // bytes from the node to this Read
   [[nodiscard]] Node* node();
 };
 
 struct Write {
-  Block* block;     // null once the block needs it no longer
-  Write* previous;  // the write before it into the same block
+  Block* block;     // null when the block does not need the write any more
+  Write* previous;  // the previous write into the same block
   std::uint32_t version;
   std::uint32_t to_node;
-  std::uint16_t result;  // which tensor of the operator's results, counted flat; for makers
-  bool whole;            // does not need what was there before
+  // Index among the tensors of the operator's results, counted flat; for makers.
+  std::uint16_t result;
+  bool whole;  // does not need the previous content
   [[nodiscard]] Node* node();
 };
 
 struct Node {
   const intercept::OperatorTraits* traits;
-  std::uint64_t sequence;  // original order
-  std::shared_ptr<const intercept::GeneratorState> generator;
+  std::uint64_t operator_sequence;  // gives the original order
+  std::shared_ptr<const device::GeneratorState> generator;
   std::uint32_t code_bytes;
   float cost_ns;
   std::uint16_t read_count;
   std::uint16_t write_count;
   std::uint16_t attached;
-  std::uint16_t state;  // number in ExecutionStates
+  std::uint16_t state;  // index in ExecutionStates
   bool mutation;        // writes into an existing block
-  bool once;            // its once-arguments are replayed undefined
-  bool marked;          // taken up by the materialization under way
+  bool once;            // its arguments with Use::Once are undefined in a replay
+  bool marked;          // collected by the current materialization
   std::uint32_t replays;
 
   std::span<Read> reads() { return {reinterpret_cast<Read*>(this + 1), read_count}; }
@@ -100,84 +108,78 @@ inline Node* Write::node() {
 
 enum class Residence : std::uint8_t {
   Resident,  // its storage has the data
-  Evicted,   // the program holds the storage, the data is gone
-  Retained,  // the program let go of it; readers need the data, the engine holds it
-  Working,   // made again for a materialization under way, not in its storage (yet)
-  Gone,      // the program let go of it, no data: a recipe only
+  Evicted,   // the program holds the storage, but the data is gone
+  Retained,  // the program let go of it; the engine holds the data for readers
+  Working,   // made again by the current materialization, not in its storage (yet)
+  Gone,      // the program let go of it; there is no data, only a recipe
 };
 
-enum class Given : std::uint8_t {
-  No,
-  Parameter,      // a leaf that requires grad
-  Outside,        // existed before the scope or the region, or was written by hand
-  Factory,        // made from no tensor: programs write into those through raw pointers
-  Empty,          // made by an empty-like operator, not yet written whole by an operator
-  NotReplayable,  // made by an operator that must not run again
-  Foreign,        // LibTorch did not allocate it
-  Gradient,       // made by a backward: Note [Gradients]
-  Overwritten,    // what it was made from has been overwritten
-  Final,          // its region is over
-  Observed,       // could be made again, but nothing is evicted in its scope
-};
-
-// CheckpointPolicy of a block; Open: nobody has said anything; Chosen: no rule, but what was there when its region closed.
-enum class Decision : std::uint8_t {
-  Open,
-  MustSave,
-  PreferSave,
-  PreferRecompute,
-  MustRecompute,
-  Chosen,
+enum class PinReason : std::uint8_t {
+  None,           // not pinned
+  Parameter,      // a leaf that requires grad, or a storage with a name
+  Outside,        // existed before the scope or the region
+  Factory,        // made from no tensor; the program may have written it by hand
+  Empty,          // made by an empty-like operator, and no operator has written it whole yet
+  NotReplayable,  // made by an operator that must not be replayed
+  Foreign,        // made from memory or tensors that are not LibTorch's own dense ones
+  Gradient,       // made by a backward: see Note [Gradients]
+  Overwritten,    // a content that it was made from has been overwritten or freed
+  Final,          // its region has closed, and it stays in memory
+  Observed,       // it could be made again, but its scope evicts nothing
 };
 
 // See Note [Blanks].
 enum class Blank : std::uint8_t {
   No,
   Zeros,   // version 0 was zeros
-  Hashed,  // the engine has the hash of version `blank_version`
+  Hashed,  // the engine has a hash of version `blank_version`
 };
 
-// Evicting less costs more memory for the recipe than it gives, and programs read small things through raw pointers.
+// The smallest storage that is evicted while the program holds it. For a smaller one the recipe
+// takes more memory than the storage. Programs also read small storages through raw pointers.
 inline constexpr std::int64_t kSmallest = 512;  // bytes
 
-// The number of a block that no plan can speak of.
+// The number of a block that no plan can name.
 inline constexpr std::uint32_t kNoNumber = ~std::uint32_t{0};
 
 struct Block {
   void* data;
-  c10::StorageImpl* storage;  // a weak reference; null for given blocks
+  // A weak reference; null for a block that was pinned from its beginning.
+  c10::StorageImpl* storage;
   const intercept::OperatorTraits* maker;
   Write* chain;
   Read* readers;
   std::int64_t bytes;  // of the storage
-  double last_use;     // by the engine's clock
-  float cost_ns;       // of all its writes
+  double last_use;     // by Engine::clock_
+  float cost_ns;       // of its writes since the last whole one, ns
   std::uint32_t version;
   std::uint32_t blank_version;
   std::uint32_t reader_count;
-  std::uint32_t index;     // in the engine's list of all blocks
-  std::uint32_t number;    // in its scope, in the order of meeting: see Note [Plans in the engine]
-  std::int32_t evictable;  // index in the engine's list of what can go, -1 outside
-  std::int32_t held;  // index in the engine's list of what is held for recipes alone, -1 outside
-  std::int32_t in_region;   // index in the list of blocks made in open regions, -1 outside
-  std::int32_t work;        // index in the materialization under way, -1 outside
-  std::uint32_t component;  // the policy's
-  std::uint32_t region;     // the innermost that was open when it was made; 0: none
-  std::uint16_t locks;      // operands of operators under way
-  std::uint16_t pins;       // neap::pin
-  std::uint16_t replays;    // how often it was brought back
+  std::uint32_t list_index;    // index in the list of all blocks
+  std::uint32_t scope_number;  // the order in which its scope met it: see Note [Directors]
+  std::int32_t evictable;      // index in Engine::evictable_; -1: not in it
+  std::int32_t held;           // index in Engine::held_; -1: not in it
+  std::int32_t in_region;      // index in Engine::region_blocks_; -1: not in it
+  std::int32_t work;           // index in the current materialization; -1: not in it
+  std::uint32_t evicted_set;   // belongs to the eviction policy
+  std::uint32_t region;        // the innermost region when it was made; 0: none
+  std::uint16_t locks;         // uses that need it now, such as operands of the current operator
+  std::uint16_t pins;          // by neap::pin
+  std::uint16_t replays;       // how often it was restored for an operator
   std::uint16_t chain_length;
-  std::uint16_t layer;  // number in LayerNames; 0: none
+  std::uint16_t layer;  // index in LayerNames; 0: none
   Residence residence;
-  Given given;
-  Decision decision;
+  PinReason pinned;
+  // By the rules of regions or by set_checkpoint_policy().
+  std::optional<CheckpointPolicy> decision;
   Blank blank;
   bool alive;      // the program holds it
   bool opaque;     // the current version cannot be made again
-  bool unseen;     // memory of LibTorch's own allocator
-  bool marked;     // visited by the search under way
-  bool dying;      // queued in the list of deaths
-  bool kept;       // an output of the region that closes
+  bool unseen;     // its memory comes from LibTorch's own allocator
+  bool marked;     // visited by the current search
+  bool dying;      // in the queue of deaths
+  bool kept;       // a result of the region that closes
+  bool chosen;     // its region chose to keep it when it closed; no rule says so
   bool temporary;  // see Note [Writes with grad mode off]
   Block* next_death;
 
@@ -185,13 +187,13 @@ struct Block {
     return residence != Residence::Evicted && residence != Residence::Gone;
   }
   [[nodiscard]] bool replayable() const { return chain != nullptr && !opaque; }
-  // The same in a scope that only observes, where a block has a recipe from a region at most.
+  // The same in a scope that only observes. There, only blocks of regions have recipes.
   [[nodiscard]] bool observed_replayable() const {
-    return (chain != nullptr || given == Given::Observed) && !opaque;
+    return (chain != nullptr || pinned == PinReason::Observed) && !opaque;
   }
   [[nodiscard]] bool saved() const {
-    return decision == Decision::MustSave || decision == Decision::PreferSave ||
-           decision == Decision::Chosen;
+    return chosen || decision == CheckpointPolicy::MustSave ||
+           decision == CheckpointPolicy::PreferSave;
   }
 };
 

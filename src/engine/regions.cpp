@@ -1,15 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/regions.cpp: regions, and what stays when one closes.
+// engine/regions.cpp: regions, and what stays in memory when one closes.
 //
 // Note [Selection]
-// The innermost region that has something to say decides for each storage as it is made; tag() beats it later. When a
-// region closes, what is alive and not to be saved goes. Two things are looked at before:
-//   * A storage to be saved may be dead by then: nobody saved it for the backward (the product below a softmax, say). To hold
-//     it all the same would take more memory than no checkpoint at all. What is alive and would need it stays instead, so
-//     that its operator does not run again either. No more stays than was alive, whatever the rules say.
-//   * What nobody has decided is offered to the region's selector, with the cost of bringing it back: all operators
-//     between it and what stays.
+// For each storage, as it is made, the innermost region that has a rule for it decides. A later
+// set_checkpoint_policy() overrides this decision. When a region closes, the blocks that are alive
+// and not to be saved are evicted. Two things are checked before:
+//   * A storage that is to be saved may be dead by then, because nobody saved it for the backward
+//     (the product below a softmax, for example). To hold it anyway could take more memory than no
+//     checkpoint at all. So the living storages that would need it stay instead, and its operator
+//     is not replayed either. Whatever the rules say, only storages that were alive stay.
+//   * What no rule has decided is offered to the region's selector, with the cost of making it
+//     again: the time of all operators between it and what stays.
 #include "engine/call.h"
 #include "engine/engine.h"
 #include "intercept/storage_access.h"
@@ -21,10 +23,7 @@
 namespace neap::engine {
 namespace {
 
-// Regions with a name are numbered from here on, one number a name.
-constexpr std::uint32_t kNamedRegion = std::uint32_t{1} << 31;
-
-// Visits each storage that is gone and would have to be made again for `block`, once.
+// Calls `visit` once for each storage without data that would have to be made again for `block`.
 template <class Visit>
 void for_each_gone_ancestor(Block& block, Visit visit) {
   std::vector<Block*> search = {&block};
@@ -43,8 +42,9 @@ void for_each_gone_ancestor(Block& block, Visit visit) {
   }
 }
 
-// Some operator whose result is to be saved would run again for `block`, and for nothing else: where a full budget took the result
-// from the program, it comes back anyway.
+// True when `block` cannot be made again without replaying an operator whose result is to be saved
+// and is dead. If that result is alive, it was evicted because the budget was full, and it is
+// restored anyway.
 bool needs_saved(Block& block) {
   bool needs = false;
   for_each_gone_ancestor(
@@ -62,30 +62,13 @@ double cost_of_making_again(Block& block) {
 
 bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
   if (observer_ != nullptr && only_observing()) {
-    return false;  // who watches wants to see the step as it is without
+    return false;  // an observer is to see the step as it is without regions
   }
   if (!evicts && regions_.empty()) return false;
   memory::require_installed();
   attach();
-  std::uint32_t number = 0;
-  if (name.empty()) {
-    number = ++region_count_ % kNamedRegion;
-  } else {
-    const auto [known, added] = region_numbers_.try_emplace(
-        name, kNamedRegion + static_cast<std::uint32_t>(region_numbers_.size()));
-    number = known->second;
-  }
-  regions_.push_back({selector, region_blocks_.size(), number, evicts});
+  regions_.push_back({selector, region_blocks_.size(), region_names_.number(name), evicts});
   return true;
-}
-
-std::string Engine::region_name(std::uint32_t number) const {
-  if (number == 0) return "";
-  if (number < kNamedRegion) return "checkpoint " + std::to_string(number);
-  for (const auto& [name, known] : region_numbers_) {
-    if (known == number) return name;
-  }
-  return "";
 }
 
 void Engine::keep(const at::Tensor& output) {
@@ -101,31 +84,36 @@ void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
   for (auto region = regions_.rbegin(); region != regions_.rend(); ++region) {
     if (region->selector == nullptr) continue;
     block.decision = region->selector->decide(made);
-    if (block.decision != Decision::Open) break;
+    block.chosen = false;
+    if (block.decision) break;
   }
-  if (block.decision != Decision::Open) decided(block);
+  if (block.decision) decided(block);
 }
 
-// A plan made for other rules is another step's.
+// The decision becomes part of the run's hash: a plan that was made for other rules belongs to
+// another step.
 void Engine::decided(const Block& block) {
-  run_log_.decided(block.number ^ (std::uint64_t{static_cast<std::uint8_t>(block.decision)} << 32));
+  const auto policy = static_cast<std::uint64_t>(*block.decision) + 1;
+  run_log_.decided(block.scope_number ^ (policy << 32));
   if (!block.saved()) return;
   for (Region& region : regions_) region.saves = true;
 }
 
-void Engine::tag(const at::Tensor& tensor, Decision decision) {
+void Engine::set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !owner_here()) return;
   Block* const block = find(*storage);
   if (block == nullptr) return;
-  block->decision = decision;
+  block->decision = policy;
+  block->chosen = false;
   decided(*block);
 }
 
 void Engine::name_parameter(const at::Tensor& parameter, std::string_view name) {
-  if (owner_.load() != nullptr && !owner_here()) {
+  if (gate_.has_owner() && !owner_here()) {
     throw ScopeConflict(
-        "neap::name: another thread has a neap::Scope or a checkpoint(); name the model before it, "
+        "neap::name_layers: another thread has a neap::Scope or a checkpoint(); name the model "
+        "before it, "
         "or in that thread");
   }
   if (c10::StorageImpl* const storage = intercept::storage_of(parameter)) {
@@ -141,10 +129,10 @@ void Engine::choose_saved(const Region& region) {
   for (std::size_t i = region.start; i < region_blocks_.size(); ++i) {
     Block* const block = region_blocks_[i];
     if (block == nullptr || block->kept || block->saved() || block->evictable < 0) continue;
-    if (block->decision == Decision::MustRecompute) continue;
-    // Oldest first, so that what stays for an older one is there for the younger.
+    if (block->decision == CheckpointPolicy::MustRecompute) continue;
+    // Oldest first, so that a storage that stays for an older one also serves the younger ones.
     if (region.saves && needs_saved(*block)) {
-      block->decision = Decision::Chosen;
+      block->chosen = true;
     } else if (chooses) {
       candidates.push_back({block, layers_.name(block->layer), memory::footprint(block->bytes), 0});
     }
@@ -154,7 +142,7 @@ void Engine::choose_saved(const Region& region) {
     candidate.cost_ns = cost_of_making_again(*candidate.block);
   region.selector->choose(candidates);
   for (const Candidate& candidate : candidates) {
-    if (candidate.keep) candidate.block->decision = Decision::Chosen;
+    if (candidate.keep) candidate.block->chosen = true;
   }
 }
 
@@ -163,13 +151,13 @@ void Engine::close_region() {
   process_deaths();
   const Region region = regions_.back();
   if (region.evicts) {
-    // What goes is the plan's to say, but for what a rule says must go.
-    const bool planned = plan_.follows();
-    if (!planned) choose_saved(region);
+    // A director decides what is evicted, except that a rule can say MustRecompute.
+    const bool directed = director_ != nullptr;
+    if (!directed) choose_saved(region);
     for (std::size_t i = region.start; i < region_blocks_.size(); ++i) {
       Block* const block = region_blocks_[i];
       if (block == nullptr || std::exchange(block->kept, false) || block->saved()) continue;
-      if (planned && block->decision != Decision::MustRecompute) continue;
+      if (directed && block->decision != CheckpointPolicy::MustRecompute) continue;
       if (block->evictable >= 0 && can_go(*block)) evict(*block);
     }
   }

@@ -3,16 +3,22 @@
 // engine/retained.cpp: contents that cannot be made again, and what was made from them.
 //
 // Note [What is held]
-// A storage that the program let go of, and that cannot be made again, is held while others could be made from it: a batch,
-// the result of an operator that must not run twice. Plain LibTorch would have freed it, so what is held must never be what makes a
-// budget too small. Two rules see to that:
+// The program may let go of a storage that cannot be made again, such as a batch or the result of
+// an operator that must not run twice. The engine then holds the storage as long as something could
+// be made from it. Plain LibTorch would have freed it. So held storages must never be the reason
+// why a budget is too small, and recipes must not grow for ever. Two rules ensure this:
 //
-//   * When it dies, and takes as many bytes as what could be evicted for holding it, its readers' recipes go, and it with them.
-//   * While plain LibTorch would still fit, nothing is evicted: what is held goes instead, that which costs the fewest bytes of
-//     what could be evicted first. So until plain LibTorch has needed more than the budget in this scope, all that the program
-//     holds is there, and `held` only adds to it: a step that fits plain LibTorch always fits.
+//   * A storage that the program lets go of is held only where more bytes could be evicted for it
+//     than it takes. Otherwise what was made from it is pinned, and its recipes end. So a value
+//     that is made from the one before it, for ever, does not get a growing chain of recipes
+//     (tests/regression/recorder_test.cpp).
+//   * While plain LibTorch would still fit, held storages are freed first, and something is evicted
+//     only when none can be freed. The one for which the fewest bytes are pinned is freed first.
+//     Until plain LibTorch has needed more than the budget in this scope, all that the program
+//     holds is in memory, and held storages only come on top. So a step that fits plain LibTorch
+//     always fits (tests/checkpoint/held_test.cpp).
 //
-// From then on evicting is what saves memory, and holding is what makes it possible.
+// After that, evicting saves memory, and holding makes evicting possible.
 #include "engine/engine.h"
 
 #include <algorithm>
@@ -46,8 +52,9 @@ Engine::Dependents Engine::dependents_of(Block& lost_block) {
   return found;
 }
 
-// `block` is about to lose a content that cannot be made again. Whatever depends on it, also through dead
-// ancestors, is brought back and becomes given. First the search, then what may throw, then the changes.
+// `overwritten` is about to lose a content that cannot be made again. Everything that depends on
+// this content, also through dead blocks, is restored and pinned. The search comes first, then what
+// may throw, then the changes. Returns false when something is evicted and must not be restored.
 bool Engine::protect_readers(Block& overwritten, bool may_materialize) {
   const Dependents found = dependents_of(overwritten);
   Locks locks(*this);
@@ -61,8 +68,8 @@ bool Engine::protect_readers(Block& overwritten, bool may_materialize) {
     materialize(absent);
   }
   for (Block* const block : found.affected) {
-    // An opaque block's current content needs no recipe, only its older versions did.
-    if (block->residence != Residence::Gone) make_given(*block, Given::Overwritten);
+    // The current content of an opaque block has no recipe. Only its older versions had one.
+    if (block->residence != Residence::Gone) pin_for_good(*block, PinReason::Overwritten);
   }
   return true;
 }
@@ -96,22 +103,24 @@ Engine::Trade Engine::trade_of(Block& held) {
   return trade;
 }
 
-bool Engine::worth_holding(Block& block) {
+bool Engine::is_worth_holding(Block& block) {
   const Trade trade = trade_of(block);
   return !trade.possible || trade.pins > trade.frees;
 }
 
-// Those that are made from it are pinned instead, when all are there. False: one is not. The caller releases the block.
-bool Engine::unread_held(Block& block) {
-  ++block.locks;  // protect_readers ends the lives of its readers
+// Pins what was made from the block instead, so that nobody needs the block. Returns false when
+// something that was made from it is evicted. The caller releases the block.
+bool Engine::release_from_readers(Block& block) {
+  ++block.locks;  // protect_readers() may destroy the block's last readers
   const bool unread = protect_readers(block, /*may_materialize=*/false);
   --block.locks;
   return unread;
 }
 
-// Of what is held, that goes for which the least is pinned. Returns the bytes; 0: nothing can.
+// Frees the held block for which the fewest bytes are pinned. Returns the bytes freed; 0: none can
+// be freed.
 std::int64_t Engine::release_held() {
-  if (materializing_) return 0;  // nodes must not go
+  if (materializing_) return 0;  // nodes must not be destroyed
   Block* best = nullptr;
   std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
   for (Block* const block : held_) {
@@ -123,7 +132,7 @@ std::int64_t Engine::release_held() {
   }
   if (best == nullptr) return 0;
   const std::int64_t before = memory::usage().live;
-  if (!unread_held(*best)) return 0;
+  if (!release_from_readers(*best)) return 0;
   recipes_.release_if_unused(*best);
   return std::max<std::int64_t>(0, before - memory::usage().live);
 }

@@ -21,7 +21,7 @@ bool RunLog::Run::begins_like(const Run& other) const noexcept {
 void RunLog::start(std::int64_t base) {
   if (!parameter_ || parameter_->expired()) last_ = 0;
   parameter_.reset();
-  current_.prefix.clear();  // it keeps what it has grown to: the next step is as long
+  current_.prefix.clear();  // it keeps its capacity, because the next step is about as long
   current_.base = base;
   decided_ = 0;
 }
@@ -92,18 +92,20 @@ std::int64_t RunLog::largest_limit_from(const Run& run) const {
   return largest;
 }
 
-// Steps of several kinds begin alike: the first of a training makes what later ones find, and whether this one will make an optimizer's
-// state is not known yet. Of those that began with the same in memory, that which needed most counts; else of all. What is in memory
-// beyond what it found comes on top, then and later.
+// Steps of several kinds begin alike. The first step of a training makes what later steps find,
+// such as an optimizer's state, and nobody knows yet whether this step will do so. So the largest
+// limit counts: of the runs that began with about the same memory, or, if there are none, of all.
+// If this step began with more memory than the run, the difference is added.
 std::int64_t RunLog::smallest_feasible(std::int64_t budget) const {
   const std::size_t ran = current_.prefix.size();
-  if (ran == 0) return 0;  // nothing says what will be done
+  if (ran == 0) return 0;  // nothing is known about the step
   std::int64_t alike = 0, any = 0;
   for (const Run& run : known_) {
     if (run.prefix.size() < ran || run.prefix[ran - 1] != current_.prefix.back()) continue;
     const std::int64_t feasible =
         largest_limit_from(run) + std::max<std::int64_t>(0, current_.base - run.base);
-    // Not so this time: what fits on line is no monotonic function of the budget.
+    // This budget was enough then, and is not now: what fits online is not a monotonic function of
+    // the budget.
     if (feasible <= budget) continue;
     any = std::max(any, feasible);
     if (run.begins_like(current_)) alike = std::max(alike, feasible);

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/scopes.cpp: scopes and pins.
+// engine/scopes.cpp: opens and closes scopes, and pins storages.
 #include "engine/engine.h"
 #include "intercept/failed_backward.h"
 #include "intercept/storage_access.h"
@@ -42,7 +42,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   memory::reset_watermark();
   recipes_.reset_peak();
   run_log_.start(memory::usage().live);
-  plan_.start({});  // else this scope would seem to have tried the last one's
+  was_directed_ = false;
   scopes_ = 1;
 }
 
@@ -57,15 +57,15 @@ void Engine::close_scope(bool completed) {
   if (!completed || failed_) drop_failed_backward();
   process_deaths();
   bring_all_back();
-  if (plan_.follows() && plan_.tried() != nullptr) ++stats_.plan_hits;
   if (completed) remember_run();
   abandon_scope();
 }
 
-// Who ran to its end is known to fit: without a budget in what it took, else in its budget and a little more. What goes hangs on
-// measured times, and where only just enough could go, that is another storage in a new process.
+// A run that has completed is known to fit. Without a budget it fits in its peak. With a budget it
+// fits in that budget and 1/32 more: what is evicted depends on measured times, and a new process
+// may evict other storages where the room is only just enough.
 void Engine::remember_run() {
-  if (plan_.tried() != nullptr) return run_log_.finished(std::nullopt);
+  if (was_directed_) return run_log_.finished(std::nullopt);
   run_log_.finished(budget_ ? *budget_ + *budget_ / 32 : memory::watermark());
 }
 
@@ -87,39 +87,42 @@ void Engine::abandon_scope() noexcept {
   detach_if_idle();
 }
 
-// Frees the activations of a step that failed: LibTorch's queue still holds them. Called where a scope or region begins or ends, and
-// where an allocation would be refused else.
+// Frees the activations of a step that failed, which LibTorch's queue still holds. Called when a
+// scope or region begins, when a scope ends, and when an allocation would otherwise be refused.
 void Engine::drop_failed_backward() noexcept {
   failed_ = false;
   try {
     intercept::drop_failed_backward();
     process_deaths();
   } catch (const std::exception&) {
-    // LibTorch refuses a backward here, in a child of fork() for one: its next backward drops them.
+    // LibTorch can refuse a backward here, for example in a child of fork(). Its next backward
+    // frees the activations.
   }
 }
 
 void Engine::bring_all_back() {
   const Busy busy(*this);
   std::vector<Block*> evicted;
-  Locks locks(*this);  // of what is there too: nothing may go to make room
+  Locks locks(*this);  // also of resident blocks: nothing may be evicted to make room
   for (Block* const block : recipes_.blocks()) {
     if (block->alive) locks.add(*block);
     if (block->residence == Residence::Evicted) evicted.push_back(block);
   }
-  // Oldest first: later ones are made from earlier ones.
-  std::ranges::sort(evicted, {}, [](const Block* block) { return block->chain->node()->sequence; });
+  // Oldest first, because later blocks are made from earlier ones.
+  std::ranges::sort(evicted, {},
+                    [](const Block* block) { return block->chain->node()->operator_sequence; });
   for (Block* const block : evicted) {
     if (block->residence == Residence::Evicted) materialize({&block, 1});
   }
 }
 
 void Engine::set_observer(Observer* observer) {
-  if (observer_ != nullptr) {  // it is told all that happened until now
+  if (observer_ != nullptr) {  // the observer is told everything up to now
     const Busy busy(*this);
     process_deaths();
     for (Block* const block : recipes_.blocks()) {
-      if (block->given == Given::Observed) check_blank(*block);  // without a recipe: no record goes
+      // These blocks have no recipe, so the check destroys no record.
+      if (block->pinned == PinReason::Observed) check_blank(*block);
     }
   }
   observer_ = observer;
@@ -130,39 +133,40 @@ Stats Engine::stats() const {
   stats.peak_bytes = memory::watermark();
   stats.budget_bytes = budget_.value_or(0);
   stats.recorder_bytes = recipes_.peak_bytes();
-  if (const PlannedStep* const step = plan_.step()) {
-    stats.predicted_peak_bytes = step->predicted_peak;
-    stats.predicted_ns = step->predicted_ns;
-  }
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
-    if (block->has_data() &&
-        (!block->replayable() || block->pins > 0 || block->decision == Decision::MustSave)) {
+    if (block->has_data() && (!block->replayable() || block->pins > 0 ||
+                              block->decision == CheckpointPolicy::MustSave)) {
       stats.pinned_bytes += block->bytes;
     }
   }
   return stats;
 }
 
-void Engine::pin(const at::Tensor& tensor) {
+std::uint64_t Engine::pin(const at::Tensor& tensor) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage == nullptr || !owner_here()) return;
+  if (storage == nullptr || !owner_here()) return 0;
   const Busy busy(*this);
   Block* block = find(*storage);
-  if (block == nullptr && storage->nbytes() > 0) block = follow(tensor, *storage);
-  if (block == nullptr) return;  // not LibTorch's memory: never evicted
+  if (block == nullptr && storage->nbytes() > 0) block = track(tensor, *storage);
+  if (block == nullptr) return 0;  // not LibTorch's memory, which is never evicted
   if (block->residence == Residence::Evicted) {
     Locks locks(*this);
     locks.add(*block);
     materialize({&block, 1});
   }
   ++block->pins;
+  return tickets_;
 }
 
 void Engine::unpin(const at::Tensor& tensor) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage == nullptr || !owner_here()) return;
-  Block* const block = find(*storage);
+  if (storage != nullptr) unpin(*storage, tickets_);
+}
+
+void Engine::unpin(c10::StorageImpl& storage, std::uint64_t ticket) {
+  if (!owner_here() || ticket != tickets_) return;  // its pins went with its scope
+  Block* const block = find(storage);
   if (block != nullptr && block->pins > 0) --block->pins;
 }
 

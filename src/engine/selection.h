@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/selection.h: who decides what a region keeps when it closes. The engine asks; it knows no rules.
+// engine/selection.h: the interface that chooses what a region keeps when it closes. The engine
+// asks it and knows no rules.
 #pragma once
 
 #include "engine/records.h"
@@ -18,28 +19,29 @@ namespace neap::engine {
 struct Made {
   const intercept::OperatorTraits& traits;
   std::string_view layer;  // empty: not known
-  c10::IntArrayRef sizes;  // of the first tensor on it
+  c10::IntArrayRef sizes;  // of the first tensor on the storage
   std::int64_t bytes;      // as the allocator counts them
-  std::int64_t cost_ns;    // of the operator
+  std::int64_t cost_ns;    // of the operator that made it
 };
 
-// A storage that would go now, though nobody has said that it must.
+// A storage that would be evicted now, although no rule says so.
 struct Candidate {
   Block* block;
   std::string_view layer;
   std::int64_t bytes;
-  double cost_ns;  // of all operators that would have to run again for it
+  double cost_ns;  // of all operators that would have to be replayed to make it again
   bool keep = false;
 };
 
 class Selector {
  public:
   virtual ~Selector() = default;
-  // Asked after each operator, the innermost region's first. Open: the region around decides; in the end it goes.
-  virtual Decision decide(const Made& made) = 0;
-  // Asked when the region closes: marks which candidates stay.
+  // Called for each storage that an operator makes, first for the innermost region. Nullopt: the
+  // region around it decides. If none does, the storage is evicted when its region closes.
+  virtual std::optional<CheckpointPolicy> decide(const Made& made) = 0;
+  // Called when the region closes. Sets `keep` for the candidates that stay.
   virtual void choose(std::span<Candidate> candidates) = 0;
-  // choose() has something to say.
+  // Returns false when choose() would never keep anything.
   [[nodiscard]] virtual bool chooses() const = 0;
 };
 

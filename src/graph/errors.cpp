@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The destructors are here so that each type has one home and is caught across shared libraries.
+// The destructors are defined here, so that each type has one vtable and is caught across shared
+// libraries.
 #include <neap/graph.h>
 
 namespace neap::graph {

@@ -28,7 +28,7 @@ class File : public Input {
   Chunk read(char* to, std::size_t count) override {
     const int got = gzread(file_.get(), to, static_cast<unsigned>(count));
     if (got > 0) return {static_cast<std::size_t>(got)};
-    // A gzip stream that stops in its middle ends like a file that is over; zlib tells them apart here only.
+    // A truncated gzip stream ends like a complete one. Only gzerror() tells them apart.
     int code = Z_OK;
     const char* const text = gzerror(file_.get(), &code);
     if (code == Z_ERRNO) {
@@ -55,7 +55,7 @@ class Stream : public Input {
   Chunk read(char* to, std::size_t count) override {
     in_.read(to, static_cast<std::streamsize>(count));
     const auto got = static_cast<std::size_t>(in_.gcount());
-    // A stream that was never opened has failed and is not at its end.
+    // A stream that was never opened has failed without being at its end.
     if (in_.bad() || (got == 0 && !in_.eof())) {
       throw InvalidArgument(name_ + ": the stream cannot be read; check that it was opened");
     }

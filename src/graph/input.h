@@ -17,7 +17,7 @@ class Input {
  public:
   struct Chunk {
     std::size_t bytes = 0;    // 0: the end, or damage
-    std::string damage = {};  // why no more can be had; empty: nothing is wrong
+    std::string damage = {};  // why the rest cannot be read; empty: nothing is wrong
   };
 
   Input() = default;
@@ -29,11 +29,12 @@ class Input {
   virtual Chunk read(char* to, std::size_t count) = 0;
 };
 
-// A plain file, or one that gzip made. Bytes behind the end of the gzip stream that are none of another one are ignored, as gzip
-// does. Throws: InvalidArgument, with the path, when it cannot be opened.
+// A plain file, or one compressed by gzip. As with gzip, trailing bytes that start no further gzip
+// stream are ignored.
+// Throws: InvalidArgument, with the path, when it cannot be opened.
 std::unique_ptr<Input> open_file(const std::filesystem::path& path);
 
-// `name`: for messages. The stream outlives the input.
+// `name`: for messages. The stream must outlive the input.
 std::unique_ptr<Input> open_stream(std::istream& in, const std::string& name);
 
 }  // namespace neap::graph

@@ -22,7 +22,7 @@ constexpr std::size_t kHashDigits = 16;
 
 std::string quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
 
-// Text of a file that is not to be trusted, fit for a terminal and for one line.
+// Untrusted text, made fit for a terminal and for one line.
 std::string printable(std::string_view text, std::size_t most) {
   std::string out(text.substr(0, most));
   std::ranges::replace_if(
@@ -52,7 +52,7 @@ std::string up_to(std::int64_t most) {
 
 std::optional<std::int64_t> whole_number(const Json& value, std::int64_t most) {
   if (!value.is_number_integer()) return {};
-  // The parser keeps those of 2^63 and more apart, as unsigned; larger ones than 2^64 - 1 are no integers to it.
+  // The parser stores 2^63 and more as unsigned. Numbers above 2^64 - 1 are not integers to it.
   if (value.is_number_unsigned() ? value.get<std::uint64_t>() > static_cast<std::uint64_t>(most)
                                  : value.get<std::int64_t>() < 0) {
     return {};
@@ -60,7 +60,7 @@ std::optional<std::int64_t> whole_number(const Json& value, std::int64_t most) {
   return value.get<std::int64_t>();
 }
 
-// What the parser says, without its own name and its own count of lines.
+// The parser's message, without its prefix and its position.
 std::string reason_of(const Json::exception& error) {
   std::string_view text = error.what();
   if (const std::size_t at = text.find("] "); at != std::string_view::npos) {
@@ -120,13 +120,13 @@ std::optional<std::string_view> JsonLines::next_text() {
       --line_;
       return {};
     }
-    // The last line may do without its "\n".
+    // The last line may lack its "\n".
     start_ = buffer_.size();
     return buffer_;
   }
 }
 
-// False: nothing is left.
+// False at the end.
 bool JsonLines::read_more() {
   if (ended_) return false;
   const std::size_t old = buffer_.size();
@@ -142,14 +142,15 @@ void JsonLines::parse(std::string_view text) {
   if (text.find_first_not_of(" \t\r") == std::string_view::npos) {
     refuse("is blank; expected an object");
   }
-  // The parser takes both of these: a mark for nothing, and a zero for the end, with anything behind it.
+  // The parser accepts both: it ignores a byte order mark, and takes a zero byte for the end,
+  // whatever follows.
   if (text.starts_with("\xEF\xBB\xBF")) {
     refuse("starts with a byte order mark; write the file without one");
   }
   if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos) {
     refuse("is not JSON: a byte of value 0 at position " + std::to_string(zero + 1));
   }
-  std::vector<std::unordered_set<std::string>> keys;  // seen so far, of the objects around
+  std::vector<std::unordered_set<std::string>> keys;  // seen so far, for each enclosing object
   const auto check = [&](int depth, Json::parse_event_t event, const Json& parsed) {
     const auto level = static_cast<std::size_t>(depth);
     if (depth >= kMostNesting) refuse("is nested deeper than " + std::to_string(kMostNesting));

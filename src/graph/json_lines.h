@@ -3,11 +3,12 @@
 // graph/json_lines.h: a file of JSON objects, one a line.
 //   file := line ("\n" line)* "\n"?        at most 1 MiB a line, its "\n" not counted
 //   line := JSON object, in UTF-8, no key twice, nested 32 deep at most
-// Around the object may stand what JSON takes for space: blanks, tabs, and the "\r" of a file that Windows wrote. A blank line is
-// an error, a byte order mark too.
+// Around the object, the white space of JSON is allowed: blanks, tabs, and the "\r" of a Windows
+// file. A blank line is an error, and so is a byte order mark.
 //
-// Strict: whatever is not as asked for throws a FormatError with name, line, key, what was found and what was expected.
-// Memory: one line, and its parsed form, which takes less than 50 MiB whatever is in the line.
+// Strict: any deviation throws a FormatError with name, line, key, what was found and what was
+// expected.
+// Memory: one line and its parsed form, which takes less than 50 MiB for any line.
 #pragma once
 
 #include "graph/input.h"
@@ -30,11 +31,11 @@ inline constexpr std::int64_t kMostNumber = std::numeric_limits<std::int64_t>::m
 
 class JsonLines;
 
-// An object of the line that was read last, which is where it lives.
+// An object of the last line that was read. Valid until the next line is read.
 class JsonObject {
  public:
   [[nodiscard]] bool has(std::string_view key) const;
-  // Which of `keys` is here: exactly one must be.
+  // The index of the one of `keys` that is present. Throws when there is none or more than one.
   [[nodiscard]] std::size_t kind(std::span<const std::string_view> keys) const;
 
   // All of these throw when the key is missing.
@@ -43,7 +44,7 @@ class JsonObject {
   [[nodiscard]] bool flag(std::string_view key) const;
   // 64 bits as 16 hexadecimal digits, not all of them 0.
   [[nodiscard]] std::uint64_t hash(std::string_view key) const;
-  // Which of `names` is the text.
+  // The index in `names` of the text.
   [[nodiscard]] std::size_t choice(std::string_view key,
                                    std::span<const std::string_view> names) const;
   [[nodiscard]] std::vector<std::int64_t> numbers(std::string_view key) const;
@@ -64,7 +65,7 @@ class JsonObject {
 
   const nlohmann::json* object_;
   const JsonLines* lines_;
-  std::string_view list_;  // the key of the list that it is in, if it is in one
+  std::string_view list_;  // the key of the list that contains it; empty: none does
   std::size_t item_;
 };
 
@@ -73,17 +74,18 @@ class JsonLines {
   JsonLines(std::unique_ptr<Input> input, std::string name);
   ~JsonLines();
 
-  // The next line; none after the last one.
+  // The next line; nullopt after the last one.
   [[nodiscard]] std::optional<JsonObject> next();
-  // The first line, which says what the file is: `keys[0]` is its kind, and the version, 1.
+  // Reads the first line, which has the kind of file as `keys[0]`, with the version as its value.
+  // Throws for a version other than 1.
   [[nodiscard]] JsonObject head(std::span<const std::string_view> keys);
 
-  // Of the line that was read last.
+  // The number of the last line that was read.
   [[nodiscard]] std::int64_t line() const { return line_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  // `what` is wrong in the line that was read last.
+  // Throws: FormatError, for the last line that was read.
   [[noreturn]] void refuse(const std::string& what) const;
-  // The file ends here, where a line was expected.
+  // Throws: FormatError, because the file ends where a line was expected.
   [[noreturn]] void refuse_end(const std::string& expected) const;
 
  private:
@@ -94,17 +96,17 @@ class JsonLines {
   std::unique_ptr<Input> input_;
   std::string name_;
   std::string buffer_;
-  std::size_t start_ = 0;  // in buffer_, of what was not handed out
+  std::size_t start_ = 0;  // in buffer_, of the data that was not handed out yet
   bool ended_ = false;
   std::int64_t line_ = 0;
   std::unique_ptr<nlohmann::json> object_;
 };
 
-// One line, written key by key. Throws: FormatError, with the line, for what could not be read again: a number out of range, a
-// text that is not UTF-8, more than 1 MiB.
+// Writes one line, key by key. Throws: FormatError, with the line, for what could not be read back:
+// a number out of range, a text that is not UTF-8, more than 1 MiB.
 class LineWriter {
  public:
-  // `file`: trace or plan, for messages.
+  // `file`: "trace" or "plan", for messages.
   LineWriter(std::string_view file, std::int64_t line) : file_(file), number_(line) {}
 
   void number(std::string_view key, std::int64_t value, std::int64_t most = kMostNumber);
@@ -112,7 +114,7 @@ class LineWriter {
   void flag(std::string_view key, bool value);
   void hash(std::string_view key, std::uint64_t value);
   void numbers(std::string_view key, std::span<const std::int64_t> values);
-  // write(item) writes the keys of one.
+  // write(item) writes the keys of one item.
   template <class Items, class Write>
   void objects(std::string_view key, const Items& items, Write write) {
     start(key);

@@ -33,7 +33,7 @@ class Run {
     }
     for (const Made& made : op.makes) live(made.storage, made.bytes);
     note_peak(next_, op.workspace);
-    // What arrives after an operator does so before anything is released.
+    // What is given after an operator arrives before anything is released.
     arrive(next_);
     note_peak(next_, 0);
     ++next_;
@@ -71,7 +71,7 @@ class Run {
   PlainRun result_;
   std::map<StorageId, std::int64_t> live_;
   std::int64_t live_bytes_ = 0;
-  Index next_ = 0;  // operator
+  Index next_ = 0;  // the next operator
   bool backward_begun_ = false;
 };
 

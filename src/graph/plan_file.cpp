@@ -3,8 +3,9 @@
 // Plan files, version 1:
 //   plan := head step*
 //   step := run | rerun | free
-// All runs say what is foreseen of their operator, or none does.
-// A plan has no end line: one that is cut short between two lines is found by simulate(), not here.
+// Either all runs have the keys of Foreseen, or none has.
+// A plan has no end line. When a file is cut short between two lines, simulate() notices it, not
+// this reader.
 #include "graph/json_lines.h"
 
 #include <algorithm>

@@ -8,7 +8,7 @@
 
 namespace neap::graph {
 
-// Reads the events in order, and knows what exists at each.
+// Reads the events in order, and tracks which storages exist.
 class Program::Reader {
  public:
   Reader(Program& program, const Trace& trace) : program_(program) {
@@ -86,7 +86,7 @@ class Program::Reader {
     program_.ops_.push_back(flat);
   }
 
-  // So that no sum of a simulation can overflow; files are held to less.
+  // Limits the sums so that no simulation can overflow. Files have stricter limits.
   void count(std::int64_t number, const char* what, std::int64_t& sum) const {
     constexpr std::int64_t kMost = std::int64_t{1} << 60;
     if (number < 0) fail(std::string(what) + " of " + text(number) + "; must not be negative");
@@ -106,7 +106,7 @@ class Program::Reader {
     seen_.emplace_back();
   }
 
-  // `who` and `what` begin a sentence for when it fails.
+  // `who` and `what` begin the sentence of the error.
   Index find(StorageId id, std::string_view who, const char* what) const {
     const auto found = numbers_.find(id);
     if (found == numbers_.end()) {
@@ -123,7 +123,7 @@ class Program::Reader {
     return at;
   }
 
-  // The operator that last named a storage in its lists, so that each is taken once.
+  // The last operator that named a storage in each of its lists. Removes duplicates.
   struct Seen {
     Index need = kNone;
     Index mutated = kNone;
@@ -134,7 +134,7 @@ class Program::Reader {
     return std::exchange(seen(at).*list, program_.operators()) != program_.operators();
   }
 
-  // Writers and users by storage: counted, then filled.
+  // Collects writers and users by storage: counts first, then fills.
   void gather() {
     const auto lists = [this](Lists<Index>& out, auto&& each) {
       std::vector<std::size_t> count(static_cast<std::size_t>(program_.storages()) + 1, 0);
@@ -174,7 +174,7 @@ class Program::Reader {
   std::vector<Seen> seen_;
   std::int64_t bytes_ = 0;  // of all storages so far
   std::int64_t ns_ = 0;
-  std::int64_t line_ = 1;  // of the event being read; the head is line 1
+  std::int64_t line_ = 1;  // of the current event; the head is line 1
 };
 
 Program::Program(const Trace& trace) { const Reader reader(*this, trace); }

@@ -1,8 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// graph/program.h: a trace with its ids checked and its lists laid out flat. What the simulator and the planner work on.
+// graph/program.h: a trace with checked ids and flat lists. The simulator and the planner work on
+// it.
 //
-// Storages are numbered from 0 in the order of their definition, operators in theirs; both fit 32 bits.
+// Storages are numbered from 0 in the order of their definition, operators in their order. Both fit
+// 32 bits.
 #pragma once
 
 #include <neap/graph.h>
@@ -18,7 +20,7 @@ using Index = std::int32_t;
 inline constexpr Index kNone = -1;
 inline constexpr Index kNever = std::numeric_limits<Index>::max();
 
-// A storage's content at one version.
+// A storage at one version.
 struct Content {
   Index storage;
   Index version;
@@ -30,7 +32,7 @@ class Program {
     std::int64_t ns;
     std::int64_t workspace;
     std::int64_t makes_bytes;
-    bool replayable;     // also by what it writes: false where it writes into a given storage
+    bool replayable;     // false also when it writes into a given storage
     std::int64_t event;  // in the trace
   };
   struct Storage {
@@ -39,14 +41,14 @@ class Program {
     bool given;
     bool keep;
     Index maker;    // kNone for given ones
-    Index arrival;  // given: the operator after which it is there, kNone from the start
-    Index
-        released;  // the operator after which the program holds it no longer (kNone: before the first); kNever
+    Index arrival;  // given: it exists after this operator; kNone: from the start
+    // The program drops it after this operator (kNone: before the first); kNever: it does not.
+    Index released;
     Index versions;  // how often it is written into
   };
 
-  // Throws: FormatError, with the event's line, when a storage is never defined, defined twice or used after its release, or an
-  // operator's lists contradict each other.
+  // Throws: FormatError, with the event's line, when a storage is never defined, defined twice or
+  // used after its release, or when the lists of an operator contradict each other.
   explicit Program(const Trace& trace);
 
   [[nodiscard]] Index operators() const { return static_cast<Index>(ops_.size()); }
@@ -55,21 +57,22 @@ class Program {
   [[nodiscard]] const Storage& storage(Index i) const {
     return storages_[static_cast<std::size_t>(i)];
   }
-  // What must be resident, at which version: what it reads and what it writes into, each once, but for mutates_once.
+  // What must be resident before the operator, at which version: what it reads or writes into, each
+  // once, without mutates_once.
   [[nodiscard]] std::span<const Content> needs(Index op) const { return needs_.of(op); }
-  // Written in place; the version is the one before. A subset of needs().
+  // Written in place, with the version before the write. A subset of needs().
   [[nodiscard]] std::span<const Content> mutates(Index op) const { return mutates_.of(op); }
   [[nodiscard]] std::span<const Index> mutates_once(Index op) const { return once_.of(op); }
   [[nodiscard]] std::span<const Index> makes(Index op) const { return makes_.of(op); }
-  // Given storages that arrive when the operator has run; of kNone: the ones of the start.
+  // Given storages that arrive after the operator; for kNone, those that exist from the start.
   [[nodiscard]] std::span<const Index> arrivals(Index op) const { return arrivals_.of(op + 1); }
-  // Of the given storages of the start.
+  // Bytes of the given storages that exist from the start.
   [[nodiscard]] std::int64_t head_bytes() const;
-  // Operators that write into it, in order, mutates_once among them.
+  // Operators that write into it, in order, including those that write it once.
   [[nodiscard]] std::span<const Index> writers(Index storage) const { return writers_.of(storage); }
-  // Operators that need it, in order.
+  // Operators that have it in needs(), in order.
   [[nodiscard]] std::span<const Index> users(Index storage) const { return users_.of(storage); }
-  // kNone: the trace has no such storage.
+  // kNone when the trace has no such storage.
   [[nodiscard]] Index index_of(StorageId id) const;
 
  private:

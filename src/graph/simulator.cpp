@@ -120,7 +120,7 @@ void Simulator::arrive(Index op) {
   count(resident_);
 }
 
-// The first step that reaches the peak is the one that is named.
+// Names the first step that reaches the peak.
 void Simulator::count(std::int64_t bytes) {
   if (bytes <= outcome_.peak) return;
   outcome_.peak = bytes;

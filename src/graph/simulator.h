@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// graph/simulator.h: one step of a plan after the other, by the rules.
+// graph/simulator.h: executes the steps of a plan one by one, and checks the rules.
 #pragma once
 
 #include "graph/program.h"
@@ -14,11 +14,11 @@ class Simulator {
  public:
   explicit Simulator(const Program& program);
 
-  // Each takes the step, or throws BrokenPlan with the step's line and takes nothing.
+  // Each executes one step. Throws: BrokenPlan, with the step's line, and changes nothing then.
   void run(Index op);
   void rerun(Index op);
   void free(Index storage);
-  // The plan ends here. Throws: BrokenPlan when something is missing.
+  // Ends the plan. Throws: BrokenPlan when something is missing.
   void end();
 
   [[nodiscard]] const Outcome& outcome() const { return outcome_; }
@@ -26,8 +26,8 @@ class Simulator {
 
  private:
   struct State {
-    Index version = kNone;  // that is resident
-    Index current = 0;      // of the program: how often it has been written into so far
+    Index version = kNone;  // the resident version; kNone: it is freed
+    Index current = 0;      // the version at this point of the program
   };
   [[nodiscard]] const State& state(Index storage) const {
     return states_[static_cast<std::size_t>(storage)];

@@ -3,7 +3,8 @@
 // Trace files, version 1:
 //   trace := head event* end
 //   event := storage | op | release
-// Each line is known by one key: neap_trace, storage, op, release, end. docs/formats.md has the others.
+// The key neap_trace, storage, op, release or end identifies a line. docs/formats.md has the other
+// keys.
 #include "graph/json_lines.h"
 #include "graph/program.h"
 
@@ -13,8 +14,8 @@
 namespace neap::graph {
 namespace {
 
-// Larger is taken for damage. What a simulator adds up stays far from 2^63 that way: a peak is at most twice the sum of all
-// storages, and one workspace.
+// Larger values count as damage. That keeps all sums of a simulator far from 2^63: a peak is at
+// most twice the sum of all storages, plus one workspace.
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 56;
 constexpr std::int64_t kMostBytesInAll = std::int64_t{1} << 60;
 constexpr std::int64_t kMostNs = std::int64_t{1} << 53;  // 104 days, for one operator and for all
@@ -31,7 +32,7 @@ std::string_view name_of(Enum value, const std::array<std::string_view, count>& 
   return names.at(static_cast<std::size_t>(value));
 }
 
-// The sums of a trace so far. Line: JsonObject or LineWriter, which refuses.
+// The sums of a trace so far. Line is a JsonObject or a LineWriter; its refuse() reports an error.
 class Sums {
  public:
   template <class Line>
@@ -81,7 +82,7 @@ class TraceReader {
   }
 
  private:
-  // False: that was the end.
+  // False at the end line.
   bool read_event() {
     const std::optional<JsonObject> line = lines_.next();
     if (!line) lines_.refuse_end("an event or the end, {\"end\":true, ...}");
@@ -144,7 +145,7 @@ class TraceReader {
   std::int64_t operators_ = 0;
 };
 
-// The rules about ids are the program's, in one place for files and for traces that were never in one.
+// Program has the rules about ids, for traces from files and for others.
 void check_ids(const Trace& trace, const std::string& name) {
   try {
     const Program program(trace);
@@ -182,7 +183,7 @@ class TraceWriter {
     head.finish(out_);
     for (const Event& event : trace.events) {
       LineWriter line("trace", ++line_);
-      // Numbers are checked one by one as they are written, so the sums behind them cannot overflow.
+      // Each number is checked when it is written, so the sums cannot overflow.
       std::visit(
           [&](const auto& one) {
             write(line, one);
@@ -241,7 +242,7 @@ Trace read_trace(std::istream& in, const std::string& name) {
 }
 
 void write_trace(const Trace& trace, std::ostream& out) {
-  const Program program(trace);  // what it refuses could not be read again
+  const Program program(trace);  // throws for what could not be read back
   TraceWriter(out).write(trace);
 }
 

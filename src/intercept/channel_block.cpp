@@ -10,8 +10,8 @@
 namespace neap::intercept {
 namespace {
 
-// oneDNN offers its instruction set through a function that LibTorch does not export. But a weight in the order that its kernels
-// want is padded to whole blocks, and its size can be asked for.
+// LibTorch does not export oneDNN's query for the instruction set. But a weight in the layout of
+// its kernels is padded to whole blocks, and that shows in its size.
 std::int64_t ask() {
   constexpr std::int64_t kChannels = 8;
   const auto size_of = c10::Dispatcher::singleton().findSchema({"mkldnn::_nbytes", ""});
@@ -34,7 +34,7 @@ std::int64_t channel_block() {
   static const std::int64_t block = ask();
   return block;
 #else
-  return 0;  // other processors have other kernels
+  return 0;  // the rule holds for x86 kernels only
 #endif
 }
 

@@ -11,8 +11,9 @@
 namespace neap::intercept {
 namespace {
 
-// Fake sits above the factories and the views, so it sees both. CustomRNGKeyId sits lower: factories are not seen (their
-// memory is given then) and some views arrive decomposed.
+// Fake is above the factories and the views, so neap intercepts both. CustomRNGKeyId is lower:
+// there, factories are not intercepted (their memory counts as given), and some views arrive
+// decomposed.
 constexpr std::array kCandidates = {c10::DispatchKey::Fake, c10::DispatchKey::CustomRNGKeyId};
 
 thread_local Handler* thread_handler = nullptr;
@@ -43,7 +44,7 @@ void take_key() {
   Registration& mine = registration();
   for (const c10::DispatchKey key : kCandidates) {
     try {
-      // The dispatcher refuses a second fallback on a key with an exception.
+      // The dispatcher throws when the key already has a fallback.
       mine.fallback.emplace(c10::Dispatcher::singleton().registerFallback(
           key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
       mine.key = key;

@@ -1,9 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// intercept/dispatch.h: the one point of LibTorch's dispatcher at which neap stands.
+// intercept/dispatch.h: where neap hooks into LibTorch's dispatcher.
 //
-// A boxed fallback on a dispatch key that LibTorch leaves free, active in a thread only while that thread includes the
-// key. What a kernel calls inside itself is not seen: an operator is atomic.
+// The hook is a boxed fallback on a dispatch key that LibTorch does not use. It is active in a
+// thread only while that thread includes the key. Operators are atomic: what a kernel calls inside
+// itself is not intercepted.
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -13,7 +14,8 @@
 
 namespace neap::intercept {
 
-// Sees each operator of a thread that includes the key. Must run it through redispatch().
+// Receives each operator of a thread that includes the key. Must run it through redispatch() or
+// decompose().
 class Handler {
  public:
   virtual ~Handler() = default;
@@ -21,23 +23,23 @@ class Handler {
                     torch::jit::Stack* stack) = 0;
 };
 
-// Registers the fallback on the first key that is free. Idempotent, any thread.
-// Throws: Error when no key could be taken.
+// Registers the fallback on the first free key. Idempotent, any thread.
+// Throws: Error when no key is free.
 void ensure_registered();
 c10::DispatchKey key();
 
-// The handler of this thread; null: operators pass through.
+// Sets the handler of this thread; null: operators pass through.
 void set_handler(Handler* handler) noexcept;
 
-// Switches the interception of this thread. REQUIRES: ensure_registered().
+// Switches the interception of this thread on or off. REQUIRES: ensure_registered().
 void include(bool on) noexcept;
 
-// Runs the operator below neap: its kernel and what that calls are not seen.
+// Runs the operator below neap. What its kernel calls is not intercepted.
 void redispatch(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
-// Runs the kernel of a composite operator so that what it calls is seen.
+// Runs the kernel of a composite operator. What it calls is intercepted.
 void decompose(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 
-// While it lives, operators of this thread run below autograd, autocast and neap: for replays.
+// While it lives, operators of this thread run below autograd, autocast and neap. For replays.
 class BelowAll {
  public:
   BelowAll();

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "intercept/failed_backward.h"
 
+#include "device/device.h"
 #include "intercept/autograd_phase.h"
 
 #include <torch/csrc/autograd/engine.h>
@@ -35,10 +36,11 @@ Pointer make_node(const at::Tensor& gradient) {
 
 void drop_failed_backward() {
   if (in_backward()) return;
-  // LibTorch asks the gradient of a root for sizes and type; it needs no storage.
+  // LibTorch reads sizes and type of a root's gradient; the gradient needs no storage. On the host,
+  // so that the backward runs in this thread.
   const at::Tensor gradient = at::detail::make_tensor<c10::TensorImpl>(
-      c10::DispatchKeySet(c10::DispatchKey::CPU), caffe2::TypeMeta::Make<float>(),
-      c10::Device(c10::DeviceType::CPU));
+      c10::DispatchKeySet(device::cpu().key()), caffe2::TypeMeta::Make<float>(),
+      device::cpu().where());
   torch::autograd::Engine::get_default_engine().execute(
       {Edge(make_node<decltype(Edge::function)>(gradient), 0)}, {gradient}, /*keep_graph=*/false,
       /*create_graph=*/false, /*accumulate_grad=*/true);

@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "intercept/operators.h"
 
+#include "device/device.h"
+
 #include <neap/intercept.h>
 
 #include <ATen/core/enum_tag.h>
@@ -20,7 +22,7 @@ namespace {
 
 using std::string_view;
 
-// The exceptions: what neither schema nor tags say. Each with its reason.
+// What neither schema nor tags say, each with its reason.
 struct Exception {
   string_view name;  // without overload; a trailing * matches any rest
   enum class Kind { Opaque, View, Moves, Shares, Once, Empty, Unread, Overwrites } kind;
@@ -93,7 +95,8 @@ struct Registry final : c10::OpRegistrationListener {
   std::optional<c10::RegistrationHandleRAII> listening;
 
   void onOperatorRegistered(const c10::OperatorHandle& /*op*/) override {}
-  // An operator of a library that is unloaded, or defined anew: its schema's address may be used again.
+  // Called when a library is unloaded, or an operator defined anew. The address of its schema may
+  // be used again.
   void onOperatorDeregistered(const c10::OperatorHandle& op) override {
     const std::lock_guard lock(mutex);
     const auto found = traits.find(op.hasSchema() ? &op.schema() : nullptr);
@@ -106,7 +109,7 @@ struct Registry final : c10::OpRegistrationListener {
 
 Registry& registry() {
   static auto* const instance = [] {
-    auto* const made = new Registry;  // leaked: operators run while the process ends
+    auto* const made = new Registry;  // leaked: operators still run while the process ends
     made->listening.emplace(c10::Dispatcher::singleton().addRegistrationListener(
         std::unique_ptr<c10::OpRegistrationListener>(made)));
     return made;
@@ -129,7 +132,7 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
         traits.view = false;
         traits.replayable = false;
         break;
-      case Kind::Shares:  // who owns the memory from now on, and who writes into it, is not seen
+      case Kind::Shares:  // later owners and writers of the memory cannot be seen
         traits.writes |= 1;
         traits.replayable = false;
         break;
@@ -156,7 +159,7 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
   }
 }
 
-// FNV-1a, by its definition: std::hash may differ between processes, and plans are kept on disk.
+// FNV-1a: std::hash may differ between processes, and plans are kept on disk.
 std::uint64_t hash_of(const c10::OperatorName& name) {
   std::uint64_t hash = 0xCBF29CE484222325ULL;
   const auto add = [&](string_view text) {
@@ -202,10 +205,10 @@ OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
 
   traits.pointwise = own && op.hasTag(at::Tag::pointwise);
   traits.random = takes_generator || op.hasTag(at::Tag::nondeterministic_seeded);
-  // Composite kernels of LibTorch only call operators; those of a program may keep state.
+  // LibTorch's composite kernels only call operators; those of a program may keep state.
   traits.decompose = own &&
                      op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) &&
-                     !op.hasKernelForDispatchKey(c10::DispatchKey::CPU) &&
+                     !op.hasKernelForDispatchKey(device::tracked().key()) &&
                      !op.hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd);
   traits.view = (own && aliases && traits.writes == 0) || op.hasTag(at::Tag::inplace_view);
   traits.empty = own && (name.starts_with("aten::empty") || name.starts_with("aten::new_empty") ||
@@ -219,12 +222,12 @@ OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {
         "neap::declare_replayable";
   }
   if (own) apply_exceptions(traits, name);
-  if (traits.unread != 0) traits.factory = true;  // ones_like, rand_like and the like
+  if (traits.unread != 0) traits.factory = true;  // ones_like, rand_like and similar
   traits.zeros = name == "aten::zeros" || name == "aten::zeros_like" || name == "aten::new_zeros";
   return traits;
 }
 
-// The last operators of this thread, by the address of their schema.
+// Recent operators of this thread, by the address of their schema.
 struct Recent {
   static constexpr std::size_t kSlots = 512;
   std::uint64_t epoch = 0;
@@ -261,7 +264,7 @@ const OperatorTraits& traits_of(const c10::OperatorHandle& op) {
 bool any_operator(const std::function<bool(const std::string& name)>& accepts, bool composite) {
   c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
   return std::ranges::any_of(dispatcher.getAllOpNames(), [&](const c10::OperatorName& name) {
-    // aten::linear is what a program calls, whatever aten::linear.out is made of.
+    // A program calls aten::linear; how aten::linear.out is implemented does not matter.
     if (!name.overload_name.empty() && dispatcher.findOp({name.name, ""})) return false;
     if (!accepts(name.name)) return false;
     const auto op = dispatcher.findOp(name);

@@ -1,13 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "intercept/storage_access.h"
 
+#include "device/device.h"
+
 #include <utility>
 
 namespace neap::intercept {
 namespace {
 
-// LibTorch 2.11 can set the flag that makes accesses throw and has no call that clears it. An explicit template
-// instantiation may name a private member; that is how both versions get at the same flag.
+// LibTorch 2.11 can set the flag that makes accesses throw, but has no call to clear it. An
+// explicit template instantiation may name a private member. This works with both versions.
 template <bool c10::StorageImpl::*Member>
 struct Access {
   friend bool& throw_on_access(c10::StorageImpl& storage) { return storage.*Member; }
@@ -28,11 +30,13 @@ bool asks_materializer(const Storage& storage) {
 }  // namespace
 
 bool is_plain(const c10::TensorImpl& tensor) {
-  static const std::uint64_t allowed =
-      (c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
-                            c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::Conjugate,
-                            c10::DispatchKey::Negative, c10::DispatchKey::AutocastCPU}))
-          .raw_repr();
+  static const std::uint64_t allowed = device::tracked().plain_keys().raw_repr();
+  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
+}
+
+bool is_host_number(const c10::TensorImpl& tensor) {
+  if (!tensor.is_wrapped_number() || tensor.dim() != 0 || tensor.requires_grad()) return false;
+  static const std::uint64_t allowed = device::cpu().plain_keys().raw_repr();
   return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
 }
 
@@ -46,7 +50,7 @@ void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr delet
 void put_back(c10::StorageImpl& storage, c10::DataPtr memory) {
   throw_on_access(storage) = false;
   storage.get_extra_meta().custom_data_ptr_error_msg_.reset();
-  storage.set_data_ptr_noswap(std::move(memory));  // also refreshes the summary of all checks
+  storage.set_data_ptr_noswap(std::move(memory));  // also updates the flag that combines all checks
 }
 
 bool has_materializer(const c10::StorageImpl& storage) { return asks_materializer(storage); }

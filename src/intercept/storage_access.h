@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// intercept/storage_access.h: taking the memory out of a storage, so that each access to it throws, and putting it back.
+// intercept/storage_access.h: takes the memory out of a storage, so that each access throws, and
+// puts it back.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,28 +11,34 @@
 
 namespace neap::intercept {
 
-// What stands in a storage while its memory is out: no data, `record` as context. The deleter reports the storage's death.
+// Replaces the storage's memory by null data with `record` as its context. Accesses then throw
+// `message`. The deleter runs when the storage dies.
 void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr deleter,
                 std::string message);
-// Puts the memory back and lets accesses through again.
+// Puts the memory back, and allows accesses again.
 void put_back(c10::StorageImpl& storage, c10::DataPtr memory);
 
-// The storage's pointer, whatever checks are set.
+// The storage's data pointer, without any checks.
 inline c10::DataPtr& data_ptr_of(c10::StorageImpl& storage) {
   return storage._mutable_data_ptr_no_checks();
 }
 
-// Null for an undefined tensor and one without a storage.
+// Null for an undefined tensor, or one without a storage.
 inline c10::StorageImpl* storage_of(const at::Tensor& tensor) {
   if (!tensor.defined() || !tensor.unsafeGetTensorImpl()->has_storage()) return nullptr;
   return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
 }
 
-// Dense CPU tensors, and the keys that say no more than autograd and lazy conjugates do. Everything else (sparse,
-// quantized, nested, opaque, meta, subclasses, functorch's wrappers) is left alone.
+// True for dense tensors on the tracked device, with no other dispatch keys than those of autograd,
+// autocast and lazy conjugation or negation. neap ignores everything else (sparse, quantized,
+// nested, opaque, meta, subclasses, functorch's wrappers).
 bool is_plain(const c10::TensorImpl& tensor);
 
-// True when LibTorch itself will exchange the memory on the next write.
+// True for a tensor that LibTorch made of a number, as of the 2 in `x * 2`. It is on the host,
+// wherever `x` is.
+bool is_host_number(const c10::TensorImpl& tensor);
+
+// True when LibTorch itself will replace the memory on the next write.
 bool has_materializer(const c10::StorageImpl& storage);
 
 }  // namespace neap::intercept

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr int kMostLinks = 40;
 
-// What a link leads to, also where nothing is there yet.
+// Follows links, even when nothing exists at the end.
 fs::path follow(fs::path path) {
   std::error_code error;
   for (int links = 0; links < kMostLinks && fs::is_symlink(path, error); ++links) {
@@ -28,7 +28,8 @@ fs::path follow(fs::path path) {
   return path;
 }
 
-// A descriptor of such a folder, as /dev/stdout or /dev/fd/3, may be of a file: its name would then be taken from it.
+// A descriptor, as /dev/stdout or /dev/fd/3, may refer to a regular file. Replacing that file would
+// detach it from its name.
 bool is_special(const fs::path& path) {
   const std::string text = fs::absolute(path).lexically_normal().string();
   return text.starts_with("/dev/") || text.starts_with("/proc/");
@@ -61,7 +62,7 @@ Aside::Aside(const fs::path& path, OutputFile::Access access, Name name)
     exact_mode_ = true;
   } else if (::stat(path.c_str(), &status) == 0) {
     if (S_ISDIR(status.st_mode)) throw Error(shown_ + " is a folder; name a file in it");
-    // Giving a new file its name asks the folder alone.
+    // Creating a new file checks the permissions of the folder only.
     if (::access(path.c_str(), W_OK) != 0) refuse(errno);
     direct_ = !S_ISREG(status.st_mode) || is_special(path);
     mode_ = status.st_mode & 07777;
@@ -84,19 +85,19 @@ Aside::~Aside() {
 }
 
 void Aside::open_unnamed() {
-  // It gets its name through this folder.
+  // The file gets its name through this folder.
   if (::access("/proc/self/fd", X_OK) != 0) return;
   file_ = ::open(folder_.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode_);
   if (file_ < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) refuse(errno);
 }
 
 void Aside::open_named() {
-  std::string name = (folder_ / ".neap-XXXXXX").string();  // mkostemp fills it in
+  std::string name = (folder_ / ".neap-XXXXXX").string();  // mkostemp replaces the Xs
   file_ = ::mkostemp(name.data(), O_CLOEXEC);
   if (file_ < 0) refuse(errno);
   named_ = name;
   if (exact_mode_) return;
-  const mode_t mask = ::umask(0);  // there is no other way to ask
+  const mode_t mask = ::umask(0);  // the only way to read the umask
   ::umask(mask);
   ::fchmod(file_, mode_ & ~mask);
 }
@@ -114,7 +115,8 @@ void Aside::write(std::string_view bytes) {
 void Aside::finish() {
   if (file_ < 0) open_named();
   if (!direct_) {
-    // Some systems find only now that the disk is full, and without it a power cut could leave an empty file.
+    // Some systems report a full disk only now. Without fsync, a power cut could leave an empty
+    // file.
     if (::fsync(file_) != 0 && errno != EINVAL && errno != EROFS) refuse(errno);
     if (exact_mode_) ::fchmod(file_, mode_);
     replace();
@@ -127,7 +129,7 @@ void Aside::finish() {
 void Aside::replace() {
   if (named_.empty()) {
     const std::string nameless = "/proc/self/fd/" + std::to_string(file_);
-    // A file that is there cannot be linked over: a name is needed for the moment between two calls.
+    // linkat() cannot replace a file, so link under a temporary name and rename.
     fs::path name = target_;
     for (int tries = 0;
          ::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0;

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// machine/aside.h: the file that OutputFile writes into.
+// machine/aside.h: the temporary file of an OutputFile.
 #pragma once
 
 #include <neap/machine.h>
@@ -13,9 +13,10 @@
 
 namespace neap::machine {
 
-// Until finish(): a file without a name in the folder of `path`; a named one, from the first write() on, where such files are
-// not known; the path itself where that is no regular file.
-// Throws: Error, from all but the destructor.
+// Until finish(), the data is in a file without a name in the folder of `path`. Where the file
+// system has no such files, it is in a named file, which the first write() makes. A `path` that is
+// no regular file is written directly.
+// Throws: Error, from everything but the destructor.
 class Aside {
  public:
   enum class Name { NoneIfPossible, Always };
@@ -35,12 +36,12 @@ class Aside {
   void replace();
   [[noreturn]] void refuse(int error) const;
 
-  std::string shown_;             // for messages: as the user named it
+  std::string shown_;             // the path as the user wrote it, for messages
   std::filesystem::path target_;  // links followed
   std::filesystem::path folder_;
-  std::filesystem::path named_;  // the named file, while there is one
+  std::filesystem::path named_;  // the named temporary file, while there is one
   mode_t mode_ = 0666;
-  bool exact_mode_ = false;  // else less the umask
+  bool exact_mode_ = false;  // false: the umask applies to mode_
   bool direct_ = false;
   int file_ = -1;
 };

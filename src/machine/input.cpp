@@ -21,7 +21,7 @@ Opened open_to_read(const std::filesystem::path& path) {
   if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) {
     return {-1, "is a device, and no file; name a file"};
   }
-  // Without O_NONBLOCK this would wait for somebody who opens the other end of a pipe, maybe for ever.
+  // Without O_NONBLOCK, open() of a pipe would wait for a writer, perhaps forever.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) return failed();
   ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);

@@ -1,11 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Where a control group of this process is:
+// How to find the control group of this process:
 //   /proc/self/cgroup     0::/GROUP          version 2
 //                         N:NAMES:/GROUP     version 1, memory among the names
 //   /proc/self/mountinfo  ... ROOT FOLDER ... - TYPE SOURCE OPTIONS
-// Its files are in FOLDER/GROUP, without ROOT in front of GROUP: a container that sees the host's names has a mount of its own
-// group alone.
+// Its files are in FOLDER/GROUP, with ROOT removed from the front of GROUP: a container that sees
+// the host's names has only its own group mounted.
 #include "machine/memory_left.h"
 
 #include <algorithm>
@@ -20,12 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the two versions call the same things.
+// Names of the same things in the two versions.
 struct Version {
   const char* type;  // of the mount
   const char* limit;
   const char* used;
-  std::vector<const char*> files;  // in memory.stat: what the kernel drops when it needs room
+  // in memory.stat: files in memory, which the kernel drops when it needs room
+  std::vector<const char*> files;
 };
 
 const Version& version_1() {
@@ -49,7 +50,7 @@ std::optional<std::int64_t> number_in(const fs::path& file) {
   return std::nullopt;  // "max", or nothing
 }
 
-// Of lines "NAME NUMBER ...".
+// Reads lines "NAME NUMBER ...". 0 when the name is missing.
 std::int64_t number_of(const fs::path& file, std::string_view name) {
   std::ifstream in(file);
   std::string line, word;
@@ -73,7 +74,7 @@ bool names_memory(const std::string& list) {
 }
 
 struct Mount {
-  std::string group;  // its root: what stands there of the hierarchy
+  std::string group;  // the root of the mount within the hierarchy
   fs::path folder;
 };
 
@@ -110,7 +111,7 @@ class Groups {
   }
 
  private:
-  // From the process's own group up to the mount's.
+  // Reads the process's own group, and all groups above it up to the mount's.
   void read_all(const Version& version, std::string group) {
     const std::optional<Mount> mount = find_mount(root_, version);
     if (!mount) return;
@@ -127,7 +128,7 @@ class Groups {
 
   void read_one(const Version& version, const fs::path& folder) {
     const std::optional<std::int64_t> limit = number_in(folder / version.limit);
-    // Version 1 writes the largest number of whole pages for none.
+    // Version 1 writes the largest number of whole pages for no limit.
     constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max() >> 1;
     if (!limit || *limit >= kNone) return;
     std::int64_t used = number_in(folder / version.used).value_or(0);

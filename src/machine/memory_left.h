@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// machine/memory_left.h: machine::memory() of any folder, so that tests can say what the system says.
+// machine/memory_left.h: machine::memory() below any folder, so that tests can simulate a system.
 #pragma once
 
 #include <neap/machine.h>
@@ -9,7 +9,7 @@
 
 namespace neap::machine {
 
-// `root`: what holds proc/ and sys/. Files that are missing or cannot be understood are left out.
+// `root`: the folder that contains proc/ and sys/. Missing and malformed files are ignored.
 Memory read_memory(const std::filesystem::path& root);
 
 }  // namespace neap::machine

@@ -10,7 +10,7 @@
 namespace neap {
 namespace {
 
-// As gzip does it. A new one for each file.
+// Compresses in gzip's format. One for each file.
 class Packer {
  public:
   Packer() {
@@ -28,7 +28,7 @@ class Packer {
     do {
       const std::string_view part = bytes.substr(0, std::numeric_limits<uInt>::max());
       bytes.remove_prefix(part.size());
-      // zlib does not write through it.
+      // zlib does not write through next_in.
       stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(part.data()));
       stream_.avail_in = static_cast<uInt>(part.size());
       do {

@@ -1,14 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What stands between LibTorch and the pool.
+// The c10::Allocator in front of the pool.
 #include "memory/allocator.h"
+
+#include "device/device.h"
 
 #include "memory/pool.h"
 
-#include <c10/core/CPUAllocator.h>
-
 #include <atomic>
-#include <cstring>
 #include <limits>
 
 namespace neap {
@@ -33,7 +32,7 @@ std::atomic<bool> is_installed{false};
 
 void delete_block(void* data) {
   if (data == nullptr) return;
-  void* const record = header_of(data)->record.load(std::memory_order_acquire);
+  void* const record = entry_of(data).record.load(std::memory_order_acquire);
   if (record != nullptr) {
     const DeathHook hook = death_hook.load(std::memory_order_acquire);
     if (hook != nullptr && hook(record, data)) return;
@@ -41,7 +40,7 @@ void delete_block(void* data) {
   Pool::instance().release(data);
 }
 
-class CpuAllocator final : public c10::Allocator {
+class PoolAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
     void* data = nullptr;
@@ -50,20 +49,21 @@ class CpuAllocator final : public c10::Allocator {
       data = Pool::instance().take(
           bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
     }
-    // raw_allocate() asserts that data and context are the same pointer, so the bookkeeping cannot be the context.
-    return {data, data, &delete_block, c10::Device(c10::DeviceType::CPU)};
+    // raw_allocate() asserts that data and context are equal, so the context cannot hold
+    // bookkeeping.
+    return {data, data, &delete_block, device::tracked().where()};
   }
-  // Never null: oneDNN takes its scratch through raw_allocate(), which needs one.
+  // Never null: oneDNN allocates its scratch memory by raw_allocate(), which needs a deleter.
   [[nodiscard]] c10::DeleterFnPtr raw_deleter() const override { return &delete_block; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override {
-    std::memcpy(to, from, bytes);
+    device::tracked().copy(to, from, bytes);
   }
 };
 
 }  // namespace
 
 c10::Allocator& allocator() noexcept {
-  static auto* const instance = new CpuAllocator;
+  static auto* const instance = new PoolAllocator;
   return *instance;
 }
 c10::DeleterFnPtr deleter() noexcept { return &delete_block; }
@@ -106,9 +106,7 @@ void require_installed() {
 
 void install() {
   if (memory::is_installed.exchange(true)) return;
-  // Above the default of LibTorch and of the mobile allocators, which register at 0 and 100.
-  constexpr std::uint8_t kPriority = 200;
-  c10::SetCPUAllocator(&memory::allocator(), kPriority);
+  device::tracked().register_allocator(memory::allocator());
 }
 
 }  // namespace neap

@@ -1,20 +1,23 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// memory/arena.h: pages out of large reserved ranges of addresses.
+// memory/arena.h: runs of pages from large reserved address ranges.
 //
-// A free run of pages is cached (it has been written, so the system counts it against the process) or clean
-// (only addresses). Handing out a cached run costs nothing; a clean one costs its page faults: 16 MiB took 9.5 ms fresh
-// against 0.31 ms warm, and 0.8 ms with huge pages, so runs of kHugeRun and more ask for those.
+// A free run of pages is cached (written before, so that the system counts it for the process) or
+// clean (addresses only). A cached run costs nothing to hand out. A clean one costs its page
+// faults: on the CPU, 16 MiB took 9.5 ms fresh, 0.31 ms warm, and 0.8 ms with huge pages.
 //
 // Note [Moving]
-// Under a budget the pages for a clean run must come from cached ones, which lie elsewhere in pieces that are too small. To
-// give those back to the system and fault in others cost 2.0 ms for 4 MiB; mremap moves them to the new addresses in 6 us. What
-// cannot be moved (older kernels, a piece that the system keeps in several mappings) is given back and faulted in.
+// Under a budget, the pages for a clean run must come from cached runs, which may be elsewhere, in
+// pieces that are too small. Returning those to the system and faulting in others cost 2.0 ms for 4
+// MiB. mremap moves them to the new addresses in 6 us. What cannot be moved (older kernels, a piece
+// that the system keeps in several mappings) is returned and faulted in.
 //
-// Addresses are never given back. Holes in them cost no memory, so fragmentation cannot pass a budget.
-// Threads: none; the allocator's lock is held.
+// Addresses are never returned. Holes in them cost no memory, so fragmentation cannot exceed a
+// budget.
+// Threads: not thread-safe; the caller holds the allocator's lock.
 #pragma once
 
+#include "device/pages.h"
 #include "memory/page_runs.h"
 
 #include <cstdint>
@@ -23,21 +26,24 @@
 namespace neap::memory {
 
 inline constexpr std::int64_t kPageBytes = 4096;
-inline constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
-inline constexpr std::int64_t kHugeRun = 2 * kHugePageBytes;
 
 class Arena {
  public:
-  // A run for `bytes`: cached pages as far as they fit or can be moved, and at most `clean_allowed` clean ones. Nothing
-  // when that is not enough; `clean_bytes` then says how many clean ones it would take. REQUIRES: bytes is whole pages.
+  explicit Arena(device::Pages& pages) : pages_(pages) {}
+
+  // Takes a run of `bytes`: from cached pages as far as they fit or can be moved, plus at most
+  // `clean_allowed` clean ones. When that is not enough, `start` is null and `clean_bytes` is the
+  // number of clean bytes needed; 0: no addresses are left. REQUIRES: `bytes` is whole pages.
   struct Taken {
     char* start = nullptr;
-    std::int64_t clean_bytes = 0;  // below 0: so many were given back
+    // clean bytes used; negative: that many were returned to the system
+    std::int64_t clean_bytes = 0;
   };
   Taken take(std::int64_t bytes, std::int64_t clean_allowed);
-  // The run goes to the cached ones.
+  // Adds the run to the cached ones.
   void give_back(Run run) { cached_.insert(run); }
-  // Returns at least `bytes` of cached pages to the system, or all there are. Returns how many.
+  // Returns at least `bytes` of cached pages to the system, or all there are. The result is how
+  // many.
   std::int64_t trim(std::int64_t bytes) noexcept;
 
   [[nodiscard]] std::int64_t cached() const { return cached_.total(); }
@@ -45,14 +51,15 @@ class Arena {
 
  private:
   bool reserve_addresses(std::int64_t bytes);
-  // `bytes` from `start` on are clean: the first `moved` of them get cached pages, the rest are about to be faulted in. Returns
-  // the bytes that it gave back to the system besides.
+  // Prepares `bytes` of clean pages from `start` on: the first `moved` get cached pages, the rest
+  // will be faulted in. Returns how many other bytes it returned to the system.
   std::int64_t make_resident(char* start, std::int64_t bytes, std::int64_t moved);
   void make_clean(Run run);
 
+  device::Pages& pages_;
   PageRuns cached_;
   PageRuns clean_;
-  int pieces_ = 0;  // mappings that moves may have made
+  int pieces_ = 0;  // estimate of the mappings that moves have made
 };
 
 }  // namespace neap::memory

@@ -68,7 +68,7 @@ std::int64_t PageRuns::starting_at(char* start) const {
 }
 
 std::optional<Run> PageRuns::largest_before(const PageRuns& other, std::int64_t bytes) const {
-  // A few of the largest only: a hit saves faults, a long search would cost more than they do.
+  // Tries only the 8 largest: a hit saves page faults, but a long search would cost more.
   int looked = 0;
   for (auto run = by_size_.rbegin(); run != by_size_.rend() && looked < 8; ++run, ++looked) {
     if (other.starting_at(run->second + run->first) >= bytes - run->first) {

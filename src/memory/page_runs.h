@@ -1,11 +1,12 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// memory/page_runs.h: a set of free runs of pages, in which neighbours are one run.
+// memory/page_runs.h: a set of free runs of pages. Adjacent runs are merged.
 //
 // Invariants, checked by validate():
 //   by_address_ and by_size_ hold the same runs        no two runs touch or overlap
 //   total_ == sum of their sizes             starts and sizes are whole pages
-// Threads: none; the arena's lock is held. Cost: a logarithm of the number of runs.
+// Threads: not thread-safe; the caller holds the allocator's lock. Cost: logarithmic in the number
+// of runs.
 #pragma once
 
 #include <cstdint>
@@ -26,15 +27,17 @@ class PageRuns {
  public:
   // REQUIRES: `run` overlaps no run of the set.
   void insert(Run run);
-  // Takes `bytes` out of the smallest run that has them; the lowest of equal ones. The rest of the run stays.
+  // Takes `bytes` from the start of the smallest run that has them (of equal ones, the lowest
+  // address). The rest of the run stays.
   std::optional<Run> take_best_fit(std::int64_t bytes);
-  // Takes at most `bytes` from the end of the largest run; nothing when the set is empty.
+  // Takes at most `bytes` from the end of the largest run; nullopt when the set is empty.
   std::optional<Run> take_from_largest(std::int64_t bytes);
-  // Takes the first `bytes` of the run that starts at `start`. REQUIRES: there is one, and it has them.
+  // Takes the first `bytes` of the run that starts at `start`. REQUIRES: that run exists and is
+  // large enough.
   void take_front(char* start, std::int64_t bytes);
-  // The size of the run that starts just there; 0 when none does.
+  // The size of the run that starts at `start`; 0 when there is none.
   [[nodiscard]] std::int64_t starting_at(char* start) const;
-  // The largest run that is followed by enough of `other` to make `bytes` together.
+  // The largest of a few runs that, with the run of `other` right after it, has `bytes`.
   [[nodiscard]] std::optional<Run> largest_before(const PageRuns& other, std::int64_t bytes) const;
 
   [[nodiscard]] std::int64_t total() const { return total_; }

@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "memory/pool.h"
 
+#include "device/device.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,8 +15,6 @@
 namespace neap::memory {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x6e6561702d626c6b;
-constexpr std::uint64_t kMagicFreed = 0x6e6561702d667265;
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
@@ -24,11 +24,16 @@ void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
 }  // namespace
 
 std::int64_t footprint(std::int64_t bytes) noexcept {
-  if (bytes > kMost - kHeaderBytes - kPageBytes) return kMost;
-  const std::int64_t whole = bytes + kHeaderBytes;
-  if (whole <= kLargestSmall) return small_class_bytes(whole);
-  return (whole + kPageBytes - 1) / kPageBytes * kPageBytes;
+  if (bytes > kMost - kPageBytes) return kMost;
+  static const std::int64_t alignment = device::tracked().alignment();
+  if (const std::int64_t aligned = (bytes + alignment - 1) / alignment * alignment;
+      aligned <= kLargestSmall) {
+    return small_class_bytes(aligned);
+  }
+  return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
+
+Pool::Pool() : arena_(device::tracked().pages()) {}
 
 Pool& Pool::instance() {
   static Pool* const pool = new Pool;
@@ -41,19 +46,20 @@ void* Pool::take(std::int64_t bytes) {
   while (true) {
     const Attempt attempt = try_take(bytes, taken);
     if (attempt.start != nullptr) {
-      auto* header = new (attempt.start) BlockHeader{};
-      header->magic = kMagic;
-      header->requested = bytes;
-      header->taken = taken;
-      header->slab = attempt.slab;
-      header->serial = attempt.serial;
-      return attempt.start + kHeaderBytes;
+      BlockEntry& entry = BlockMap::find(attempt.start);
+      entry.record.store(nullptr, std::memory_order_relaxed);
+      entry.requested = bytes;
+      entry.taken = taken;
+      entry.allocation_serial = attempt.serial;
+      entry.slab = attempt.slab;
+      entry.used = true;
+      return attempt.start;
     }
-    // An eviction never brings a storage back, so this cannot trade one for another for ever.
+    // An eviction never restores another storage, so this loop ends.
     Reclaimer* const reclaimer = reclaimer_.load();
     if (reclaimer != nullptr && reclaimer->reclaim(attempt.shortage) > 0) continue;
     const std::optional<std::int64_t> limit = budget();
-    if (!limit) continue;  // it went while we asked
+    if (!limit) continue;  // the budget was removed meanwhile
     if (reclaimer != nullptr) reclaimer->refuse(taken, reserved_.load(), *limit);
     throw BudgetExceeded("budget of " + Bytes(*limit).text() + " exceeded: an allocation needs " +
                              Bytes(taken).text() + ", " + Bytes(reserved_.load()).text() +
@@ -73,7 +79,12 @@ Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
       const std::int64_t bytes = Slabs::slab_bytes(taken);
       attempt = take_pages(bytes);
       if (attempt.start == nullptr) return attempt;
-      slabs_.add({attempt.start, bytes}, taken);
+      try {
+        slabs_.add({attempt.start, bytes}, taken);
+      } catch (...) {
+        arena_.give_back({attempt.start, bytes});
+        throw;
+      }
       block = slabs_.take(taken);
     }
     attempt = {.start = block.start, .slab = block.slab};
@@ -86,7 +97,7 @@ Pool::Attempt Pool::try_take(std::int64_t requested, std::int64_t taken) {
   return attempt;
 }
 
-// Both counters grow inside of allocations only, and one alone at a time: at its end they are at their largest.
+// Both counters grow in allocations only, under the lock, so their peaks are at the end of one.
 void Pool::raise_gauges() noexcept {
   const std::int64_t live = live_.load(std::memory_order_relaxed);
   const std::int64_t reserved = reserved_.load(std::memory_order_relaxed);
@@ -111,6 +122,12 @@ Pool::Attempt Pool::take_pages(std::int64_t bytes) {
       reserved_.store(now, std::memory_order_relaxed);
       raise(peak_reserved_, now);
       raise(watermark_, now);
+      try {
+        BlockMap::reserve(taken.start, bytes);
+      } catch (...) {
+        arena_.give_back({taken.start, bytes});
+        throw;
+      }
       return {.start = taken.start};
     }
     if (taken.clean_bytes == 0) {
@@ -119,24 +136,22 @@ Pool::Attempt Pool::take_pages(std::int64_t bytes) {
           " and " + Bytes(reserved).text() +
           " are in use; set a budget below the machine's memory, or raise its limits");
     }
-    // They are worth less than what an eviction would cost.
+    // Empty slabs cost less to give up than an eviction.
     if (give_back_empty_slabs()) continue;
     if (!std::exchange(aims, false)) return {.shortage = taken.clean_bytes - allowed};
   }
 }
 
 void Pool::release(void* data) noexcept {
-  BlockHeader* const header = header_of(data);
-  if (header->magic != kMagic) {
-    std::fprintf(stderr, "neap: the bytes before the block at %p were overwritten%s\n", data,
-                 header->magic == kMagicFreed ? ", or it was freed twice" : "");
+  BlockEntry& entry = BlockMap::find(data);
+  if (!std::exchange(entry.used, false)) {
+    std::fprintf(stderr, "neap: the block at %p was freed twice, or is no block of neap's\n", data);
     std::abort();
   }
-  header->magic = kMagicFreed;
-  const std::int64_t taken = header->taken;
-  const std::int64_t requested = header->requested;
-  auto* const slab = static_cast<Slab*>(header->slab);
-  auto* const start = reinterpret_cast<char*>(header);
+  const std::int64_t taken = entry.taken;
+  const std::int64_t requested = entry.requested;
+  Slab* const slab = entry.slab;
+  auto* const start = static_cast<char*>(data);
 
   const std::lock_guard guard(lock_);
   if (slab != nullptr) {
@@ -153,7 +168,7 @@ std::int64_t Pool::trim(std::int64_t bytes) noexcept {
   return trim_locked(bytes);
 }
 
-// True: there were some, and their pages are cached.
+// True when there were any. Their pages are cached then.
 bool Pool::give_back_empty_slabs() {
   bool some = false;
   slabs_.remove_empty([&](Run run) {

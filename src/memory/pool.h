@@ -1,16 +1,19 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// memory/pool.h: every byte that LibTorch holds, the counters, and the line that they never pass.
+// memory/pool.h: allocates every block that LibTorch holds, counts the bytes, and enforces the
+// budget.
 //
-// Bytes are reserved before pages are touched: the other order passes the budget for the length of one
-// allocation, and the largest tensor of a step is where that hurts.
+// Bytes are reserved before pages are touched. The other order would exceed the budget for the time
+// of one allocation, and most for the largest tensor of a step.
 //
-// Small blocks live in slabs; slabs and all other blocks are runs of pages in one arena: see docs/design.md, "Memory".
+// Small blocks are in slabs. Slabs and all other blocks are runs of pages in one arena: see
+// docs/design/memory.md, "Allocator".
 //
 // Invariants, checked by validate():
 //   reserved == live + cached        requested <= live <= peak
 //   reserved <= peak_reserved        reserved <= budget, while one is set
-// Threads: any; one lock, held for no system call but those of trimming. Counters are read without it.
+// Threads: any; one lock, which is also held for the system calls on pages. Counters are read
+// without it.
 // Hot: take() and release(), once per allocation; guarded by the steps of bench/models.cpp.
 #pragma once
 
@@ -25,20 +28,21 @@
 
 namespace neap::memory {
 
-// The largest counters between two moments. Any number are open at once, each with peaks of its own.
+// The largest counters between open() and close(). Any number can be open at once, each with its
+// own peaks.
 struct PeakGauge {
   std::int64_t live = 0;
   std::int64_t reserved = 0;
-  PeakGauge* next = nullptr;  // the pool's
+  PeakGauge* next = nullptr;  // links of the pool's list
   PeakGauge* previous = nullptr;
 };
 
 class Pool {
  public:
-  // The one of the process. Never destroyed: deleters run after the statics are gone.
+  // The pool of the process. Never destroyed, because deleters still run after static destruction.
   static Pool& instance();
 
-  // The data of a new block. Throws: BudgetExceeded, OutOfMemory; nothing is taken then.
+  // Returns the data of a new block. Throws: BudgetExceeded, OutOfMemory; nothing has changed then.
   void* take(std::int64_t bytes);
   void release(void* data) noexcept;
   std::int64_t trim(std::int64_t bytes) noexcept;
@@ -47,8 +51,9 @@ class Pool {
   void reset_peak() noexcept;
   [[nodiscard]] std::int64_t watermark() const noexcept { return watermark_.load(); }
   void reset_watermark() noexcept;
-  // Both return the counters of the moment at which the gauge starts or stops: no allocation lies between.
-  // The gauge stays where it is from open() to close().
+  // Both return the counters at the moment when the gauge starts or stops, with no allocation
+  // between.
+  // REQUIRES: the gauge does not move from open() to close().
   Usage open(PeakGauge& gauge) noexcept;
   Usage close(PeakGauge& gauge) noexcept;
   void add_unseen(std::int64_t bytes) noexcept { unseen_.fetch_add(bytes); }
@@ -63,9 +68,11 @@ class Pool {
   void validate() const;
 
  private:
+  Pool();
+
   using Counter = std::atomic<std::int64_t>;
 
-  // A block's start, or how many bytes must be evicted before there can be one.
+  // The start of a block; null: `shortage` bytes must be evicted first.
   struct Attempt {
     char* start = nullptr;
     Slab* slab = nullptr;
@@ -83,7 +90,7 @@ class Pool {
   Arena arena_;
   Slabs slabs_;
 
-  PeakGauge* gauges_ = nullptr;  // those that are open
+  PeakGauge* gauges_ = nullptr;  // the open ones
 
   // Written under the lock.
   Counter requested_{0};

@@ -3,7 +3,6 @@
 
 #include "memory/arena.h"
 
-#include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -12,8 +11,8 @@
 namespace neap::memory {
 namespace {
 
-// Every 64 bytes up to 1 KiB (16 classes), then every 256 up to 2 KiB: no block is larger than needed by more than a
-// fifth, but for the smallest.
+// A class every 64 bytes up to 1 KiB (16 classes), then every 256 up to 2 KiB. At most a fifth of a
+// block is unused, except in blocks below 320 bytes.
 std::size_t class_of(std::int64_t bytes) noexcept {
   if (bytes <= 1024) return static_cast<std::size_t>((bytes + 63) / 64 - 1);
   return static_cast<std::size_t>(16 + (bytes - 1024 + 255) / 256 - 1);
@@ -33,16 +32,15 @@ std::int64_t Slabs::slab_bytes(std::int64_t bytes) noexcept {
 Slabs::Block Slabs::take(std::int64_t bytes) noexcept {
   Slab* slab = open_[class_of(bytes)];
   if (slab == nullptr) return {};
-  char* start = nullptr;
-  if (slab->free != nullptr) {
-    start = static_cast<char*>(slab->free);
-    std::memcpy(&slab->free, start, sizeof slab->free);
+  std::int64_t number = slab->free;
+  if (number >= 0) {
+    slab->free = slab->entries[static_cast<std::size_t>(number)].next_free;
   } else {
-    start = slab->start + slab->touched++ * slab->block_bytes;
+    number = slab->touched++;
   }
   ++slab->used;
-  if (slab->used == slab->bytes / slab->block_bytes) unlink(slab);
-  return {start, slab};
+  if (slab->used == slab->blocks()) unlink(slab);
+  return {slab->start + number * slab->block_bytes, slab};
 }
 
 void Slabs::add(Run pages, std::int64_t bytes) {
@@ -51,13 +49,15 @@ void Slabs::add(Run pages, std::int64_t bytes) {
   slab->bytes = pages.bytes;
   slab->block_bytes = bytes;
   slab->size_class = class_of(bytes);
+  slab->entries = std::make_unique<BlockEntry[]>(static_cast<std::size_t>(slab->blocks()));
+  BlockMap::set_slab(pages.start, pages.bytes, slab.get());
   link(slab.release());
 }
 
 void Slabs::give_back(Slab* slab, char* start) noexcept {
-  if (slab->used == slab->bytes / slab->block_bytes) link(slab);
-  std::memcpy(start, &slab->free, sizeof slab->free);
-  slab->free = start;
+  if (slab->used == slab->blocks()) link(slab);
+  const std::int32_t number = slab->number_of(start);
+  slab->entries[static_cast<std::size_t>(number)].next_free = std::exchange(slab->free, number);
   --slab->used;
 }
 
@@ -66,6 +66,7 @@ void Slabs::remove_empty(const std::function<void(Run)>& take_back) {
     for (Slab* slab = first; slab != nullptr;) {
       Slab* next = slab->next;
       if (slab->used == 0) {
+        BlockMap::set_slab(slab->start, slab->bytes, nullptr);
         take_back({slab->start, slab->bytes});
         unlink(slab);
         delete slab;
@@ -98,11 +99,11 @@ void Slabs::validate() const {
     for (const Slab* slab = open_[index]; slab != nullptr; slab = slab->next) {
       require(slab->size_class == index, "a slab is in the list of its class");
       std::int64_t free = 0;
-      for (const void* block = slab->free; block != nullptr; ++free) {
-        std::memcpy(&block, block, sizeof block);
+      for (std::int32_t number = slab->free; number >= 0; ++free) {
+        number = slab->entries[static_cast<std::size_t>(number)].next_free;
       }
       require(slab->used + free == slab->touched, "used and free blocks are those touched");
-      require(slab->used < slab->bytes / slab->block_bytes, "a full slab is in no list");
+      require(slab->used < slab->blocks(), "a full slab is in no list");
     }
   }
 }

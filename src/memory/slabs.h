@@ -1,13 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// memory/slabs.h: blocks of up to kLargestSmall bytes, many to a run of pages.
+// memory/slabs.h: blocks of up to kLargestSmall bytes, many in one run of pages.
 //
 // Invariants, checked by validate():
 //   a slab holds blocks of one class        used + free + never used == blocks that fit
-//   a class lists just its slabs that are not full
-// Threads: none; the allocator's lock is held. Cost: constant.
+//   a class lists exactly its slabs that are not full
+// Threads: not thread-safe; the caller holds the allocator's lock. Cost: constant.
 #pragma once
 
+#include "memory/block_map.h"
 #include "memory/page_runs.h"
 
 #include <array>
@@ -22,18 +23,6 @@ inline constexpr std::int64_t kLargestSmall = 2048;
 // The bytes that a small block takes. REQUIRES: 0 < bytes <= kLargestSmall.
 std::int64_t small_class_bytes(std::int64_t bytes) noexcept;
 
-struct Slab {
-  char* start = nullptr;
-  std::int64_t bytes = 0;
-  std::int64_t block_bytes = 0;
-  std::int64_t used = 0;
-  std::int64_t touched = 0;  // blocks handed out at least once; the rest were never written
-  void* free = nullptr;      // blocks given back, linked through their first word
-  std::size_t size_class = 0;
-  Slab* previous = nullptr;  // in its class's list, while it is not full
-  Slab* next = nullptr;
-};
-
 class Slabs {
  public:
   Slabs() = default;
@@ -44,14 +33,16 @@ class Slabs {
     char* start = nullptr;
     Slab* slab = nullptr;
   };
-  // A free block of that class, when a slab has one. REQUIRES: `bytes` is small_class_bytes of something.
+  // A free block of the class; null when no slab has one. REQUIRES: `bytes` is a result of
+  // small_class_bytes().
   Block take(std::int64_t bytes) noexcept;
-  // The pages that take() wants when it has none.
+  // The size of the run that add() needs for a class.
   static std::int64_t slab_bytes(std::int64_t bytes) noexcept;
-  // Makes a slab of the class of `bytes` from those pages. Throws: std::bad_alloc, and then nothing changed.
+  // Makes a slab of the class of `bytes` from `pages`. REQUIRES: BlockMap::reserve(). Throws:
+  // std::bad_alloc; nothing has changed then.
   void add(Run pages, std::int64_t bytes);
   void give_back(Slab* slab, char* start) noexcept;
-  // Hands each slab without a block in use to `take_back`.
+  // Removes each slab without a used block, and passes its pages to `take_back`.
   void remove_empty(const std::function<void(Run)>& take_back);
   // Throws: std::logic_error with the first equation that does not hold.
   void validate() const;

@@ -56,7 +56,7 @@ void MemoryTracker::Phase::end() noexcept {
   const std::unique_ptr<Open> open = std::move(open_);
   State& state = *open->state;
   Record& record = open->record;
-  // Before anything else, which would be counted.
+  // First of all: later allocations would be counted.
   const memory::Usage now = memory::Pool::instance().close(open->gauge);
   record.live_end = now.live;
   record.reserved_end = now.reserved;
@@ -70,7 +70,7 @@ void MemoryTracker::Phase::end() noexcept {
     const std::lock_guard guard(state.lock);
     categories = state.categories;
   }
-  // Without the lock: it is the program's code, and may ask the tracker.
+  // Without the lock, because the callback may use the tracker.
   if (categories) {
     try {
       record.categories = categories();

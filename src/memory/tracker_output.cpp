@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a MemoryTracker has seen, as text, CSV and JSON.
+// The results of a MemoryTracker as text, CSV and JSON.
 #include <neap/memory.h>
 #include <neap/report.h>
 
@@ -149,7 +149,7 @@ std::string MemoryTracker::to_json() const {
                                 {"reserved", edge.reserved}});
   }
   for (const Statistics& one : statistics()) json["statistics"].push_back(json_of(one));
-  // Names may be any bytes; JSON is UTF-8.
+  // Names may be any bytes, but JSON is UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -19,7 +19,7 @@ class Cut {
     plain_.assign(count_, std::vector<std::int64_t>(count_ + 1, 0));
     checkpointed_ = plain_;
     for (std::size_t begin = 0; begin < count_; ++begin) {
-      std::int64_t backward = 0, replay = 0;  // the most so far
+      std::int64_t backward = 0, replay = 0;  // largest so far
       for (std::size_t end = begin + 1; end <= count_; ++end) {
         const std::int64_t last = outputs[end - 1];
         backward = std::max(backward, inside(begin, end) + 2 * last);
@@ -57,10 +57,12 @@ class Cut {
     return before_[end] - before_[begin];
   }
 
-  // What the best cut keeps of those in which no segment holds more than `bound`; kNever when there is none. Sets begins_.
+  // The least that a cut keeps when no segment holds more than `bound`; kNever when there is no
+  // such cut. Sets begins_.
   std::int64_t least_kept(std::int64_t bound) {
-    // Of the first `end` layers in so many segments: the smallest sum of the segments' ends, or, for all segments, of what stays. Less is
-    // better for every segment behind, so the smallest is all that has to be known.
+    // For the first `end` layers in `run` segments: the smallest sum of the segments' outputs or,
+    // for all segments, of what stays. Less is better for every later segment, so the smallest is
+    // enough.
     std::vector<std::int64_t> held(count_ + 1, kNever), more;
     held[0] = 0;
     begins_.assign(segments_ + 1, std::vector<std::size_t>(count_ + 1, 0));
@@ -85,8 +87,8 @@ class Cut {
   const std::vector<std::int64_t>& outputs_;
   std::size_t segments_, count_;
   std::vector<std::int64_t> before_;  // sums of the outputs before each layer
-  std::vector<std::vector<std::int64_t>> plain_, checkpointed_;  // the most held in [begin, end)
-  std::vector<std::vector<std::size_t>> begins_;                 // of the last segment of each
+  std::vector<std::vector<std::int64_t>> plain_, checkpointed_;  // most held in [begin, end)
+  std::vector<std::vector<std::size_t>> begins_;                 // begin of the last segment
 };
 
 }  // namespace

@@ -60,7 +60,7 @@ void CheckpointedLayers::set_layers(std::vector<Layer> layers, std::vector<std::
 }
 
 std::string CheckpointedLayers::note() const {
-  // All but the last are checkpointed.
+  // Every segment but the last is checkpointed.
   const std::vector<Segment> all = segments();
   const bool one = all.size() == 1;
   const bool singles = inside_ == Inside::Nothing &&

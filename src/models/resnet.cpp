@@ -25,7 +25,8 @@ std::vector<torch::nn::Sequential> blocks_of(std::int64_t count) {
   nn::require_positive("CheckpointedResNet", "num_blocks", count);
   std::vector<torch::nn::Sequential> blocks;
   for (std::int64_t i = 0; i < count; ++i) {
-    // One after the other: arguments are made in any order, and each convolution draws its weights.
+    // One after the other, because the order of evaluation of arguments is not defined, and each
+    // convolution draws its weights.
     torch::nn::Sequential block(convolution(kChannels, 3), torch::nn::BatchNorm2d(kChannels),
                                 torch::nn::ReLU());
     block->push_back(convolution(kChannels, 3));
@@ -35,7 +36,7 @@ std::vector<torch::nn::Sequential> blocks_of(std::int64_t count) {
   return blocks;
 }
 
-// Parts in the order in which the slides make them: they draw their weights in it.
+// Members are in the order of the slides, because they draw their weights in that order.
 struct SlideNet {
   explicit SlideNet(std::int64_t num_blocks) : blocks(blocks_of(num_blocks)) {}
 
@@ -68,7 +69,7 @@ struct SlideNet {
 
 void CheckpointedResNetImpl::set_parts(Layer stem, std::vector<Layer> blocks, Layer head,
                                        const Segmentation& segmentation) {
-  // What the stem has inside is as large as what a block has: it goes with the first one.
+  // The inside of the stem is as large as that of a block, so it joins the first segment.
   blocks.front() = [stem = std::move(stem), block = std::move(blocks.front())](
                        const at::Tensor& x) { return block(stem(x)); };
   const auto count = static_cast<std::int64_t>(blocks.size());

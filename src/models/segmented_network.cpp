@@ -40,7 +40,7 @@ SegmentedNetworkImpl::SegmentedNetworkImpl(std::int64_t input_dim,
   for (torch::nn::Sequential block : plain->blocks) {
     layers.push_back([block](const at::Tensor& x) mutable { return block->forward(x); });
   }
-  // A layer keeps its output for the backward, what its ReLU made, and nothing inside: so many numbers a row as it is wide.
+  // A layer keeps only its output for the backward, and its size for each row is the width.
   set_layers(std::move(layers), models::ends_of_lowest_peak(hidden_dims, num_segments),
              Inside::Nothing);
 }

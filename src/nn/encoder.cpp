@@ -17,7 +17,7 @@ torch::nn::LayerNorm layer_norm(std::int64_t width) {
   return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}));
 }
 
-// Before the members are made of them: LibTorch's own messages name none of our options.
+// Checks before the members are constructed, because LibTorch's messages do not name our options.
 const TransformerLayerOptions& valid(std::int64_t d_model, std::int64_t nhead,
                                      const TransformerLayerOptions& options) {
   require_positive(kModel, "d_model", d_model);
@@ -36,7 +36,7 @@ void require_shape(const char* name, const at::Tensor& mask, at::IntArrayRef sha
                         std::to_string(shape[1]) + ")");
 }
 
-// What is added to the scores.
+// The mask in the form that is added to the scores.
 at::Tensor additive(const at::Tensor& mask, at::ScalarType type) {
   if (!mask.defined() || mask.scalar_type() == type) return mask;
   if (mask.scalar_type() == at::kBool) {

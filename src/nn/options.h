@@ -32,7 +32,7 @@ inline void require_divides(const char* model, const char* part, std::int64_t di
                         ", which does not divide " + whole + " (" + std::to_string(value) + ")");
 }
 
-// "(2, 3, 30, 30)".
+// The shape as text: "(2, 3, 30, 30)".
 inline std::string shape_text(const at::Tensor& tensor) {
   std::string text = "(";
   for (const std::int64_t extent : tensor.sizes()) {

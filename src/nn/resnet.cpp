@@ -38,7 +38,7 @@ const Stages& stages_of(std::int64_t depth) {
                         "; expected 18, 34, 50, 101 or 152");
 }
 
-// Before the members are made of them: LibTorch's own messages name none of our options.
+// Checks before the members are constructed, because LibTorch's messages do not name our options.
 const ImageNetResNetOptions& valid(const ImageNetResNetOptions& options) {
   stages_of(options.depth);
   require_positive("ImageNetResNet", "in_channels", options.in_channels);

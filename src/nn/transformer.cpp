@@ -20,7 +20,7 @@ void require_heads(const char* model, std::int64_t width, std::int64_t heads, do
   require_probability(model, "dropout", dropout);
 }
 
-// Before the members are made of them: LibTorch's own messages name none of our options.
+// Checks before the members are constructed, because LibTorch's messages do not name our options.
 const GPTOptions& valid(const GPTOptions& options) {
   require_positive("GPT", "vocabulary", options.vocabulary);
   require_positive("GPT", "context", options.context);

@@ -25,10 +25,10 @@ class Annealing {
     mean_ns_ = mean_ns_ / static_cast<double>(pairs_.size() + 1) + 1;
   }
 
-  [[nodiscard]] const std::optional<std::vector<Rerun>>& best() const { return best_; }
+  [[nodiscard]] const std::optional<std::vector<GroupRerun>>& best() const { return best_; }
   [[nodiscard]] std::int64_t best_cost() const { return best_cost_; }
 
-  // Hot at first, from where the last one has ended.
+  // Starts hot, from the schedule of the last run.
   void run(std::int64_t changes, double hottest) {
     if (pairs_.empty()) return;
     over_ = over();
@@ -38,7 +38,7 @@ class Annealing {
       if (i % 256 == 0 && deadline_.has_passed()) break;
       const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
       const double heat = mean_ns_ * (0.02 + hottest * left * left);
-      // What is too much becomes ever dearer.
+      // Bytes beyond the budget get ever more expensive.
       const double price = mean_ns_ / mean_bytes_ * (0.5 + 10 * (1 - left));
       const double before =
           static_cast<double>(schedule_.cost()) + price * static_cast<double>(over_);
@@ -72,14 +72,14 @@ class Annealing {
     return sum;
   }
 
-  void toggle(Rerun rerun) {
+  void toggle(GroupRerun rerun) {
     if (schedule_.has(rerun)) {
       if (!schedule_.may_remove(rerun)) return;
       schedule_.remove(rerun);
       journal_.push_back({rerun, false});
       return;
     }
-    for (const Rerun one : schedule_.closure(rerun)) {
+    for (const GroupRerun one : schedule_.closure(rerun)) {
       schedule_.add(one);
       journal_.push_back({one, true});
     }
@@ -98,19 +98,19 @@ class Annealing {
   std::int64_t budget_;
   std::mt19937_64 random_;
   Deadline deadline_;
-  std::vector<Rerun> pairs_;
+  std::vector<GroupRerun> pairs_;
   double mean_ns_ = 0;
   double mean_bytes_ = 0;
   std::int64_t over_ = 0;
-  std::vector<std::pair<Rerun, bool>> journal_;
-  std::optional<std::vector<Rerun>> best_;
+  std::vector<std::pair<GroupRerun, bool>> journal_;
+  std::optional<std::vector<GroupRerun>> best_;
   std::int64_t best_cost_ = 0;
 };
 
 }  // namespace
 
-std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t budget,
-                                         std::uint64_t seed, const Deadline& deadline) {
+std::optional<std::vector<GroupRerun>> anneal(const Replays& replays, std::int64_t budget,
+                                              std::uint64_t seed, const Deadline& deadline) {
   Schedule schedule(replays);
   Annealing annealing(schedule, budget, seed, deadline);
   for (int round = 0; round < 6; ++round) {
@@ -121,13 +121,13 @@ std::optional<std::vector<Rerun>> anneal(const Replays& replays, std::int64_t bu
 }
 
 void anneal(Schedule& schedule, std::int64_t budget, std::uint64_t seed, const Deadline& deadline) {
-  const std::vector<Rerun> before = schedule.reruns();
+  const std::vector<GroupRerun> before = schedule.reruns();
   const std::int64_t cost = schedule.cost();
   Annealing annealing(schedule, budget, seed, deadline);
   annealing.run(10'000, 0.3);
   const bool better = annealing.best() && annealing.best_cost() < cost;
-  for (const Rerun one : schedule.reruns()) schedule.remove(one);
-  for (const Rerun one : better ? *annealing.best() : before) schedule.add(one);
+  for (const GroupRerun one : schedule.reruns()) schedule.remove(one);
+  for (const GroupRerun one : better ? *annealing.best() : before) schedule.add(one);
 }
 
 }  // namespace neap::planner

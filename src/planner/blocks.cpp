@@ -9,7 +9,7 @@ namespace {
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-// Above it, being frugal costs far more than cutting would.
+// With more units, frugal options cost far more than further cuts would.
 constexpr std::size_t kFrugalUnits = 64;
 
 }  // namespace
@@ -42,7 +42,8 @@ void Blocks::sort_storages() {
   }
 }
 
-// An operator of the backward belongs to a block that has read all that it needs, or an earlier one.
+// For each storage that a backward operator needs, the operator belongs to the block that last read
+// the storage in the forward, or to an earlier block.
 void Blocks::find_backwards() {
   std::vector<Index> begins(blocks_.size(), pass_.last());
   for (Index op = pass_.turn(); op < pass_.last(); ++op) {
@@ -74,13 +75,13 @@ std::vector<Blocks::Unit> Blocks::units_of(const Block& block, Restoration& rest
     units.back().bytes += program_.storage(storage).bytes;
     units.back().storages.push_back(storage);
   }
-  // Each as if the others were there.
+  // The price of each, as if the others were kept.
   const auto none = [](Index) { return false; };
   for (Unit& unit : units) {
     restoration.clear();
     for (const Index storage : unit.storages) restoration.set(storage, false);
     std::int64_t ns = 0;
-    for (const Rerun one : restoration.bring(unit.storages, block.back, none)) {
+    for (const GroupRerun one : restoration.bring(unit.storages, block.back, none)) {
       ns += replays_.ns(one.group, block.back);
     }
     unit.price = static_cast<double>(ns) / static_cast<double>(unit.bytes + 1);
@@ -116,7 +117,7 @@ void Blocks::find_options(Block& block, const Choice& choice, Restoration& resto
   }
 }
 
-// What is there while the chain's steps are taken.
+// Tracks what is resident while the steps of the chain are taken.
 class Blocks::Walk {
  public:
   Walk(const Blocks& blocks, Restoration& restoration)
@@ -154,7 +155,7 @@ class Blocks::Walk {
   void hold(const std::vector<Index>& storages) {
     for (const Index storage : storages) {
       ++holders(storage);
-      // The first time it runs anyway.
+      // In the forward its maker runs anyway.
       if (turned_) {
         wanted_.push_back(storage);
       } else {

@@ -3,12 +3,13 @@
 // planner/blocks.h: a pass as a chain of stages, and a schedule of the chain as reruns.
 //
 // Note [Blocks]
-// Cuts part the forward into blocks. What crosses the cut behind a block is a value of Note [Chains]. What is far, Note [Cuts], is not part
-// of the chain and is never made again. A block's backward begins at the first operator that needs something which no later
-// block has read.
-// Options: what is cheapest to make again, by ns a byte, is not kept, up to so many bytes, and comes back just before the backward needs it.
-// What is made on the way to that stays until it is needed itself; in a frugal option it goes, and is made again then: less memory,
-// and many more runs.
+// Cuts divide the forward into blocks. What crosses the cut after a block is a value
+// (Note [Chains]). Far storages (Note [Cuts]) are not part of the chain and are never recomputed.
+// A block's backward begins at the first operator that needs something that no later block has
+// read.
+// Options: each level drops more bytes of what is cheapest to recompute, by ns a byte, and restores
+// it just before the backward needs it. What is made on the way stays until it is needed itself. In
+// a frugal option it is freed, and made again then: that takes less memory, and many more runs.
 #pragma once
 
 #include "planner/chain.h"
@@ -23,8 +24,8 @@ namespace neap::planner {
 class Blocks {
  public:
   struct Choice {
-    std::size_t levels;  // how much is kept of a block, by ns a byte; two at least
-    bool frugal;         // each level twice, of small blocks: Note [Blocks]
+    std::size_t levels;  // levels of how much of a block is kept, by ns a byte; at least 2
+    bool frugal;         // adds a frugal option to each level of small blocks: Note [Blocks]
   };
 
   // `cuts` and `far`: Note [Cuts].
@@ -32,30 +33,30 @@ class Blocks {
          const Choice& choice);
 
   [[nodiscard]] Index size() const { return static_cast<Index>(blocks_.size()); }
-  // Of a block; the first keeps all that the backward needs.
+  // The number of options of a block. The first keeps all that the backward needs.
   [[nodiscard]] Index options(Index block) const {
     return static_cast<Index>(blocks_[static_cast<std::size_t>(block)].options.size());
   }
-  // A stage for each block. Cost: a look at each operator for each option.
+  // Returns a stage for each block. Cost: each operator once for each option.
   [[nodiscard]] std::vector<ChainStage> measure() const;
-  // Adds what runs again. REQUIRES: the steps are those of a persistent schedule.
+  // Adds the reruns of the steps. REQUIRES: the steps form a persistent schedule.
   void append(const std::vector<ChainStep>& steps, Restoration& restoration) const;
 
  private:
   struct Option {
-    std::vector<Index> kept;  // of what the block made
+    std::vector<Index> kept;  // storages that the block made
     bool frugal;
   };
   struct Block {
-    Index first;  // of the forward: [first, last)
+    Index first;  // its forward operators: [first, last)
     Index last;
-    Index back = kNone;  // of the backward: [back, over)
+    Index back = kNone;  // its backward operators: [back, over)
     Index over = kNone;
-    std::vector<Index> own = {};      // made by it; not far
-    std::vector<Index> outputs = {};  // crosses the cut behind it, whoever made it
+    std::vector<Index> own = {};      // storages that it made, without far ones
+    std::vector<Index> outputs = {};  // what crosses the cut after it, made by any block
     std::vector<Option> options = {};
   };
-  // What comes back together: a group's results that the backward needs.
+  // Storages that are restored together: those results of a group that the backward needs.
   struct Unit {
     Index group;
     std::int64_t bytes;
@@ -76,13 +77,13 @@ class Blocks {
     const Index made = pass_.uses(storage).made;
     return made >= block.first && made < block.last;
   }
-  // By the block's backward, or by one after it.
+  // Needed by the block's backward, or a later one.
   [[nodiscard]] bool is_needed(const Block& block, Index storage) const {
     return pass_.is_saved(storage) && pass_.uses(storage).last_backward >= block.back;
   }
   void sort_storages();
   void find_backwards();
-  // Of what crosses no cut, the cheapest first.
+  // Of what crosses no cut, cheapest first.
   [[nodiscard]] std::vector<Unit> units_of(const Block& block, Restoration& restoration) const;
   [[nodiscard]] bool crosses(const Block& block, Index storage) const {
     return pass_.uses(storage).last_forward >= block.last;
@@ -94,7 +95,7 @@ class Blocks {
   const Program& program_;
   const Pass& pass_;
   std::int64_t far_;
-  std::vector<std::size_t> block_of_;  // of forward operators
+  std::vector<std::size_t> block_of_;  // by forward operator
   std::vector<Block> blocks_;
 };
 

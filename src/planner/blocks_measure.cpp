@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What blocks take, counted operator by operator.
+// The sizes and times of blocks, counted operator by operator.
 #include "planner/blocks.h"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ std::int64_t bytes_of(const Program& program, const std::vector<Index>& storages
 
 }  // namespace
 
-// Bytes while a block runs, forward or backward; what other blocks made is not in them.
+// Bytes while a block runs forward or backward, without what other blocks made.
 class Blocks::Profile {
  public:
   Profile(const Blocks& blocks, Restoration& restoration)
@@ -46,12 +46,12 @@ class Blocks::Profile {
     std::inclusive_scan(gradients_.begin(), gradients_.end(), gradients_.begin());
   }
 
-  // Made by the backward before `op`, and not over.
+  // Bytes that the backward made before `op` and still needs.
   [[nodiscard]] std::int64_t gradients(Index op) const {
     return gradients_[at(std::min(op, pass_.last()) - pass_.turn())];
   }
 
-  // The most while the block runs and `kept` stays.
+  // The most bytes while the block runs and `kept` stays.
   std::int64_t forward(const Block& block, const std::vector<Index>& kept) {
     for (const Index storage : kept) lives_[at(storage)] = true;
     std::int64_t now = 0;
@@ -74,9 +74,9 @@ class Blocks::Profile {
 
   struct Backward {
     std::int64_t most;
-    std::int64_t ns;  // with what runs again
+    std::int64_t ns;  // with reruns
   };
-  // While its backward runs, from what is kept on.
+  // The backward of the block, with `kept` resident.
   Backward backward(const Block& block, const Option& option) {
     restoration_.clear();
     now_ = 0;
@@ -90,7 +90,7 @@ class Blocks::Profile {
     return result;
   }
 
-  // The same, from a run on that makes what is kept, as far as the backward needs it.
+  // The same, after a rerun that makes what is kept, as far as the backward needs it.
   Backward again(const Block& block, const Option& option) {
     restoration_.clear();
     now_ = 0;
@@ -143,9 +143,9 @@ class Blocks::Profile {
     }
   }
 
-  void rerun(std::span<const Rerun> reruns, Index stage, Backward& result) {
+  void rerun(std::span<const GroupRerun> reruns, Index stage, Backward& result) {
     std::vector<Index> ops;
-    for (const Rerun one : reruns) {
+    for (const GroupRerun one : reruns) {
       const auto group = replays_.operators(one.group, stage);
       ops.insert(ops.end(), group.begin(), group.end());
     }
@@ -175,7 +175,7 @@ class Blocks::Profile {
   const Pass& pass_;
   Restoration& restoration_;
   std::vector<bool> lives_;
-  std::vector<Index> last_;  // the last operator of a rerun that needs it
+  std::vector<Index> last_;  // the last operator of the current rerun that needs it
   std::vector<std::int64_t> gradients_;
   std::int64_t now_ = 0;
 };
@@ -186,7 +186,7 @@ ChainStage Blocks::measure(const Block& block, Profile& profile) const {
   for (Index op = block.first; op < block.last; ++op) stage.ns += program_.op(op).ns;
   std::vector<Index> crossing;
   for (const Index storage : block.outputs) {
-    // Of the values before it, back to the one that it was first of.
+    // Earlier values that share it, back to the block that made it.
     const std::size_t earlier = block_of(block.first) - block_of(pass_.uses(storage).made);
     if (earlier == 0) crossing.push_back(storage);
     if (stage.shared.size() < earlier) stage.shared.resize(earlier, 0);

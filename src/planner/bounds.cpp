@@ -12,16 +12,18 @@ namespace neap::planner {
 namespace {
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kLarge = std::int64_t{1} << 60;  // sums of a few are no overflow
+constexpr std::int64_t kLarge = std::int64_t{1} << 60;  // the sum of a few does not overflow
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // Note [Flow]
-// Of one moment: which storages to hold over it, at a price a byte, and which operators to run again after it, at their ns, so
-// that the program has what it needs later. The cheapest choice is a smallest cut: demand enters at each needed storage, passes
-// through it as far as its price goes, and ends in its maker and its writers as far as their ns go, or goes on to what these
-// read. What cannot come back takes all that its price lets through. Any flow is at most the cut, so a greedy one will do. From
-// the oldest storage on, it comes close to the largest: what an old one cannot end, it cannot end for a young one either.
+// For one moment: choose the storages to hold over it, at a price per byte, and the operators to
+// rerun after it, at their ns, so that the program has what it needs later. The cheapest choice is
+// a minimum cut. Demand enters at each needed storage and passes through it up to its price. It
+// ends in the maker and the writers up to their ns, or goes on to what these read. A storage that
+// cannot be restored absorbs all that its price lets through. Any flow is at most the cut, so a
+// greedy flow gives a bound. Started from the oldest storage, it comes close to the maximum: what
+// an old storage cannot end, it cannot end for a young one either.
 class Flow {
  public:
   explicit Flow(const Certain& certain)
@@ -32,7 +34,8 @@ class Flow {
         room_(there_.size()),
         ns_(at(certain.end())) {}
 
-  // What the program needs after the moment, at `last` or before, beside what Certain::bytes() counts.
+  // Selects what the program needs after the moment, up to `last`, that Certain::bytes() does not
+  // count.
   void set(Index moment, Index last) {
     moment_ = moment;
     made_ = 0;
@@ -53,7 +56,7 @@ class Flow {
   }
   [[nodiscard]] std::int64_t demanded() const { return demanded_; }  // bytes
 
-  // What each storage costs when it comes back, by its own operators, as far as that is more than `least`; in order.
+  // The costs of restoring each storage by its own operators, those above `least` only, sorted.
   [[nodiscard]] std::vector<std::int64_t> costs(std::int64_t least) const {
     std::vector<std::int64_t> all;
     for (Index storage = 0; storage < made_; ++storage) {
@@ -64,12 +67,13 @@ class Flow {
     return all;
   }
 
-  // A bound of `scale` times the ns of reruns and the price of the bytes held, together. What costs `dear` ns must be held.
+  // A lower bound of `scale` times the ns of reruns plus the price of the bytes held. Storages that
+  // cost `dear` ns or more must be held.
   std::int64_t value(std::int64_t price, std::int64_t scale, std::int64_t dear = kMost) {
     dear_ = dear;
     for (Index op = 0; op < moment_; ++op) ns_[at(op)] = program_.op(op).ns * scale;
     for (Index storage = 0; storage < made_; ++storage) {
-      // No more than all the demand passes anywhere; so the product is no overflow.
+      // At most the whole demand passes anywhere. The product cannot overflow.
       room_[at(storage)] = std::min(program_.storage(storage).bytes, demanded_) * price;
     }
     std::int64_t sum = 0;
@@ -78,7 +82,8 @@ class Flow {
   }
 
  private:
-  // A longer path ends without a flow: few programs make so many storages from each other and need none of them later.
+  // Longer paths carry no flow. Few programs have long chains of storages that are not needed
+  // later.
   static constexpr int kDepth = 64;
 
   std::int64_t through(Index storage, std::int64_t most, int depth) {
@@ -90,7 +95,7 @@ class Flow {
       room -= want;
       return want;
     }
-    // Closed meanwhile: an operator that writes into two storages reads each for the other.
+    // Closed meanwhile, because an operator that writes into two storages reads each for the other.
     const std::int64_t rest = room - want;
     room = 0;
     std::int64_t left = want;
@@ -106,7 +111,7 @@ class Flow {
         }
       });
     }
-    // Else it stays closed: where a part finds no end, no more will.
+    // If something is left it stays closed: where a part finds no end, no more will.
     if (left == 0) room = rest;
     return want - left;
   }
@@ -126,19 +131,20 @@ class Flow {
   const Certain& certain_;
   const Program& program_;
   Index moment_ = 0;
-  Index made_ = 0;           // so many storages, by then
+  Index made_ = 0;           // the number of storages made by then
   std::vector<bool> there_;  // counted in Certain::bytes()
   std::vector<Index> sources_;
   std::vector<bool> needed_;  // one of sources_
   std::int64_t demanded_ = 0;
   std::int64_t dear_ = kMost;
-  std::vector<std::int64_t> room_;  // by storage: how much more may pass through it
-  std::vector<std::int64_t> ns_;    // by operator: how much more may end there
+  std::vector<std::int64_t> room_;  // by storage: how much more may pass
+  std::vector<std::int64_t> ns_;    // by operator: how much more may end
 };
 
 // Note [Windows]
-// A window is two moments: what is needed between them is there at the first, or runs again between them. Windows that do not
-// overlap count different reruns, so their bounds add up: a small budget makes one storage go more than once.
+// A window is a pair of moments. What is needed between them is resident at the first, or is rerun
+// between them. Windows that do not overlap count different reruns, so their bounds add up. That
+// counts a storage that a small budget evicts more than once.
 class Windows {
  public:
   Windows(const Certain& certain, std::int64_t budget)
@@ -148,16 +154,17 @@ class Windows {
     scale_ = std::max<std::int64_t>(kLarge / 4096 / std::max<std::int64_t>(ns_, 1), 1);
   }
 
-  // The best sum over windows that follow each other. REQUIRES: Certain::bytes() is inside the budget at the moments.
+  // The best sum over consecutive windows. REQUIRES: Certain::bytes() is inside the budget at the
+  // moments.
   std::int64_t bound(const std::vector<Index>& moments) {
-    std::vector<std::int64_t> best(moments.size() + 1, 0);  // from the moment on
+    std::vector<std::int64_t> best(moments.size() + 1, 0);  // by moment: from there to the end
     for (std::size_t from = moments.size(); from-- > 0;) {
       best[from] = best[from + 1];
       room_ = budget_ - certain_.bytes(moments[from]);
       for (std::size_t to = from + 1; to <= moments.size(); ++to) {
         flow_.set(moments[from], to < moments.size() ? moments[to] : certain_.end());
         const std::int64_t ns = window();
-        if (ns > ns_) return kMost;  // no window takes more, since it counts each operator once
+        if (ns > ns_) return kMost;  // a valid window counts each operator once at most
         best[from] = std::max(best[from], ns + best[to]);
       }
     }
@@ -165,12 +172,12 @@ class Windows {
   }
 
  private:
-  // Of the window that flow_ is set to.
+  // The bound of the window that flow_ is set to.
   std::int64_t window() {
     if (flow_.demanded() <= room_) return 0;
     std::int64_t found = best_price(kMost);
-    // A storage goes whole or not at all. Whoever spends less than `dear` lets nothing go that costs as much; when the rest
-    // comes to `dear` even so, nobody does.
+    // A storage is held whole or not at all. A plan that spends less than `dear` holds all storages
+    // that cost as much. If its bound is still `dear` or more, no plan spends less than `dear`.
     const std::vector<std::int64_t> costs = flow_.costs(found);
     for (std::size_t low = 0, high = costs.size(); low < high;) {
       const std::size_t middle = (low + high) / 2;
@@ -186,14 +193,14 @@ class Windows {
     return found;
   }
 
-  // Whatever the price, what is held takes the room at most: what it pays comes off. The bound is concave in the price, so its
-  // slope leads to the best of prices 1/64 apart.
+  // For any price, what is held takes at most the room, so the price of the room is subtracted. The
+  // result is concave in the price. Its slope leads to the best of prices 1/64 apart.
   std::int64_t best_price(std::int64_t dear) {
     const auto price = [](std::int64_t i) { return (64 + i % 64) << (i / 64) >> 6; };
     std::int64_t best = 0;
     const auto at_price = [&](std::int64_t i) {
       const std::int64_t value = flow_.value(price(i), scale_, dear) - price(i) * room_;
-      if (value > 0) best = std::max(best, (value - 1) / scale_ + 1);  // ns are whole
+      if (value > 0) best = std::max(best, (value - 1) / scale_ + 1);  // ns are integers
       return value;
     };
     std::int64_t low = 0;
@@ -215,11 +222,12 @@ class Windows {
   std::int64_t room_ = 0;
   Flow flow_;
   std::int64_t ns_ = 0;  // of all operators
-  std::int64_t scale_;   // what is compared: ns * scale_, bytes * price
+  std::int64_t scale_;   // compares ns * scale_ with bytes * price
 };
 
-// In each of some equal parts of the step, the moment at which most bytes are there or needed later. So many that the windows
-// between them take less than a second: 7 of 100,000 operators.
+// In each of some equal parts of the step, the moment with the most bytes that are resident or
+// needed later. The number of parts keeps the windows between them below a second: 7 for 100,000
+// operators.
 std::vector<Index> heaviest(const Certain& certain) {
   const std::int64_t end = certain.end();
   std::int64_t count = std::min<std::int64_t>(end, 32);
@@ -242,7 +250,8 @@ Floor floor_of(const Certain& certain) {
     if (bytes > best.bytes) best = {bytes, moment};
   };
   for (Index moment = kNone; moment <= certain.end(); ++moment) take(moment, certain.bytes(moment));
-  // What reruns read can only add to it, where what they read is lost: not often, so a look at some moments is enough.
+  // What reruns read can only add to the floor, and only where it is lost, which is rare. So some
+  // moments are enough.
   Flow flow(certain);
   std::vector<Index> looks = heaviest(certain);
   if (best.op != kNone && best.op != certain.end()) looks.push_back(best.op);

@@ -14,7 +14,7 @@ Certain::Certain(const Replays& replays) : replays_(replays), program_(replays.p
     oldest_.push_back(oldest(storage));
     const auto first_of = [&](std::span<const Index> writers) {
       Index first = one.given ? 0 : last_moments_[at(one.maker)];
-      // A writer's is after its own run: it takes nothing before it is asked for.
+      // A writer's last moment is after its own run, so it changes nothing before it is asked for.
       for (const Index writer : writers) first = std::min(first, last_moments_[at(writer)]);
       return first;
     };
@@ -29,7 +29,8 @@ Certain::Certain(const Replays& replays) : replays_(replays), program_(replays.p
   sum();
 }
 
-// From it on, the operator cannot run again. Not Replays::last_stage(): what else its group makes may ask for more.
+// The moment from which the operator cannot run again. Not Replays::last_stage(), because the rest
+// of its group may have stricter limits.
 Index Certain::last_moment(Index op) const {
   if (!program_.op(op).replayable) return op + 1;
   Index last = graph::kNever;
@@ -42,7 +43,7 @@ Index Certain::last_moment(Index op) const {
   return last;
 }
 
-// The oldest version that an operator needs in order to make or write anything else.
+// The oldest version that an operator needs to make or write anything but the storage itself.
 Index Certain::oldest(Index storage) const {
   for (const Index user : program_.users(storage)) {
     const auto mutates = program_.mutates(user);
@@ -61,7 +62,7 @@ Index Certain::next_use(Index storage, Index moment) const {
 }
 
 void Certain::sum() {
-  std::vector<std::int64_t> pinned_bytes(at(end()) + 2, 0);  // first the changes, then their sums
+  std::vector<std::int64_t> pinned_bytes(at(end()) + 2, 0);  // first differences, then their sums
   needed_ = pinned_bytes;
   std::int64_t kept = 0;
   for (Index storage = 0; storage < program_.storages(); ++storage) {

@@ -8,8 +8,8 @@
 namespace neap::planner {
 namespace {
 
-// Sums of ns are whole numbers far below 2^53, so doubles hold them exactly; unlike 64-bit integers, any processor takes the
-// smaller of several at once.
+// Sums of ns are integers far below 2^53, so doubles hold them exactly. Unlike for 64-bit integers,
+// any processor has a vector minimum for doubles.
 constexpr double kNoWay = std::numeric_limits<double>::infinity();
 
 template <class Visit>
@@ -31,7 +31,7 @@ std::int64_t slot_size(const std::vector<ChainStage>& chain, std::int64_t budget
   for_each_size(chain, [&](std::int64_t size) { divisor = std::gcd(divisor, size); });
   if (divisor == 0) return std::max<std::int64_t>(budget, 1);
   if (budget / divisor <= slots) return divisor;
-  // Rounding adds up where one thing is kept beside the other.
+  // Rounding accumulates where several things are kept at once.
   std::int64_t best = 0;
   std::int64_t least_waste = std::numeric_limits<std::int64_t>::max();
   for (std::int64_t count = slots; count > slots / 2; --count) {
@@ -49,7 +49,7 @@ std::int64_t slot_size(const std::vector<ChainStage>& chain, std::int64_t budget
   return best;
 }
 
-// Hot: the inner loop of the program.
+// Hot: the inner loop of the dynamic program.
 void relax(double* best, const double* right, const double* left, std::size_t count, double ns) {
   for (std::size_t i = 0; i < count; ++i) {
     const double sum = ns + right[i] + left[i];
@@ -71,7 +71,7 @@ ChainTable::ChainTable(const std::vector<ChainStage>& chain, std::int64_t budget
 
 ChainTable::Saving ChainTable::saving(Size first, Size last, const ChainOption& option) const {
   const ChainStage& stage = chain_[first];
-  // Left of a cut, so it ran before.
+  // It is left of a cut, so it ran before.
   if (first == last && last + 1 < chain_.size()) {
     return {slots_of(stage.gradient + option.again), 0, static_cast<double>(option.again_ns)};
   }
@@ -106,16 +106,16 @@ void ChainTable::fill(Size first, Size last) {
       best[free] = std::min(best[free], one.ns + after[free - one.kept]);
     }
   }
-  // Or runs to value `cut`, keeps that, and comes back for the stages before it.
+  // Or run to value `cut`, keep it, and return to the stages before it later.
   for_each_cut(first, last, [&](const Cut& cut) {
-    if (cut.least >= width_) return true;  // and so is what lies behind it
+    if (cut.least >= width_) return true;  // and so are all later ones
     relax(best + cut.least, row(cut.at, last) + (cut.least - cut.kept),
           row(first, cut.at - 1) + cut.least, width_ - cut.least, cut.ns);
     return false;
   });
 }
 
-// Finds again what fill() chose: the sums are exact.
+// Repeats the choices of fill(): the sums are exact, so they compare equal.
 void ChainTable::append(Size first, Size last, Size free, std::vector<ChainStep>& steps) const {
   using Action = ChainStep::Action;
   const auto step = [&](Action action, Size stage, Size option = 0) {

@@ -3,20 +3,25 @@
 // planner/chain.h: the cheapest way through a chain of stages and back, inside a number of bytes.
 //
 // Note [Chains]
-// Stage i makes value i + 1 from value i; value 0 is always there and counts nowhere. A value is what crosses from one stage to the next:
-// some of it may be of earlier values too, as a residual block's input is of each value inside of the block, and takes no memory twice. The
-// backward of a stage needs value i, what a run of the stage saved, and the gradient of value i + 1, and makes that of value i. What
-// a run saves, one of several options, holds value i + 1; the less that is, the longer the backward. Between two backwards the
-// stages run in their order, from a value that is there to the stage whose backward is next. A schedule is persistent when what
-// it keeps (a value as the start of a later run, or what a run saved) stays until the backward of its stage. ChainTable finds the
-// cheapest persistent one: the dynamic program of "Optimal checkpointing for heterogeneous chains: how to train deep neural
-// networks with limited memory", Beaumont et al., arXiv 1911.13214, with options, with values that share, with what a stage costs when
-// it runs just for its backward, and with no gradient counted before the first backward.
+// Stage i makes value i + 1 from value i. Value 0 is always resident and is not counted. A value is
+// what crosses from one stage to the next. Values may share memory, as a residual block's input is
+// part of each value inside of the block; it counts once.
+// The backward of a stage needs value i, what a run of the stage saved, and the gradient of
+// value i + 1. It makes the gradient of value i. What a run saves, one of several options, includes
+// value i + 1; the less it saves, the longer the backward takes. Between two backwards the stages
+// run in their order, from a resident value to the stage whose backward is next.
+// A schedule is persistent when what it keeps (a value as the start of a later run, or what a run
+// saved) stays until the backward of its stage. ChainTable finds the cheapest persistent one, by
+// the dynamic program of "Optimal checkpointing for heterogeneous chains: how to train deep neural
+// networks with limited memory", Beaumont et al., arXiv 1911.13214. It adds options, values that
+// share, the cost of a stage that runs just for its backward, and the absence of gradients before
+// the first backward.
 //
 // Note [Slots]
-// The program counts in slots of equal size. What takes memory takes whole slots, so no result passes the budget; it may be dearer
-// than the best. A slot is the greatest common divisor of all sizes, and the result the best one, when so few slots are
-// enough; otherwise it has the size, near budget / slots, that rounds the least.
+// The dynamic program counts in slots of equal size. Sizes are rounded up to whole slots, so no
+// result exceeds the budget, but it may be more expensive than the best. The slot is the greatest
+// common divisor of all sizes when that gives few enough slots; then the result is optimal.
+// Otherwise the slot has the size near budget / slots with the least rounding.
 #pragma once
 
 #include "graph/program.h"
@@ -30,28 +35,29 @@ namespace neap::planner {
 using graph::Index;
 
 struct ChainOption {
-  std::int64_t kept = 0;         // bytes saved, the output's among them, the input's not
-  std::int64_t backward_ns = 0;  // with what it makes again
-  std::int64_t forward = 0;      // bytes on top of `kept` while the stage runs
-  std::int64_t backward = 0;     // bytes on top of `kept` and the output's gradient meanwhile
-  // The stage's run and its backward at once, when the stage ran before: the output need not be made again. No more than both.
+  std::int64_t kept = 0;         // bytes saved, with the output, without the input
+  std::int64_t backward_ns = 0;  // with what it recomputes
+  std::int64_t forward = 0;      // bytes in addition to `kept` while the stage runs
+  std::int64_t backward = 0;     // bytes in addition to `kept` and the output's gradient
+  // Run and backward at once, when the stage ran before and its output need not be made again. At
+  // most the sum of both.
   std::int64_t again_ns = 0;
-  std::int64_t again = 0;  // bytes on top of the output's gradient meanwhile
+  std::int64_t again = 0;  // bytes in addition to the output's gradient
 };
 
 struct ChainStage {
   std::int64_t ns = 0;        // of its forward
   std::int64_t output = 0;    // bytes of value i + 1
-  std::int64_t forward = 0;   // bytes on top of input and output, when nothing is saved
-  std::int64_t gradient = 0;  // bytes, of its output's
-  // Bytes that the output has from value i, value i - 1 and so on; none from those that are left out at the end. What is of two
-  // values is of those between.
+  std::int64_t forward = 0;   // bytes in addition to input and output, when nothing is saved
+  std::int64_t gradient = 0;  // bytes of its output's gradient
+  // Bytes that the output shares with value i, value i - 1 and so on; trailing zeros may be
+  // missing. What two values share is shared by all between.
   std::vector<std::int64_t> shared = {};
-  std::vector<ChainOption> options = {};  // ways to save; one at least
+  std::vector<ChainOption> options = {};  // what a run can save; at least one
 };
 
-// Forward: the stage's input, unless it is kept, goes with it. ForwardFromKept: the input stays as the start of later runs.
-// ForwardSaving: it stays, and the option's bytes too.
+// Forward: frees the stage's input afterwards, unless it is kept. ForwardFromKept: the input stays
+// as the start of later runs. ForwardSaving: the input stays, and the option's bytes too.
 struct ChainStep {
   enum class Action : std::uint8_t { Forward, ForwardFromKept, ForwardSaving, Backward };
   Action action = Action::Forward;
@@ -68,11 +74,12 @@ struct ChainSchedule {
 
 class ChainTable {
  public:
-  // For all budgets up to this one. Cost: stages^3 / 6 * slots steps of some 0.3 ns, stages^2 / 2 * slots * 8 bytes.
+  // Solves all budgets up to this one.
+  // Cost: stages^3 / 6 * slots steps of some 0.3 ns, stages^2 / 2 * slots * 8 bytes.
   // REQUIRES: `chain` outlives it; no size or time is negative.
   ChainTable(const std::vector<ChainStage>& chain, std::int64_t budget, std::int64_t slots);
 
-  // Nothing: no persistent schedule fits. The same budget gives the same schedule.
+  // nullopt: no persistent schedule fits. Equal budgets give equal schedules.
   [[nodiscard]] std::optional<ChainSchedule> solve(std::int64_t budget) const;
   [[nodiscard]] std::int64_t slot() const { return slot_; }
 
@@ -82,32 +89,32 @@ class ChainTable {
   [[nodiscard]] Size slots_of(std::int64_t bytes) const {
     return static_cast<Size>((bytes + slot_ - 1) / slot_);
   }
-  // The ns of stages first to last and back, by the slots that are free.
+  // The ns of stages first to last and back, by the number of free slots.
   [[nodiscard]] double* row(Size first, Size last) {
     return rows_.data() + (last * (last + 1) / 2 + first) * width_;
   }
   [[nodiscard]] const double* row(Size first, Size last) const {
     return rows_.data() + (last * (last + 1) / 2 + first) * width_;
   }
-  // Of value `later`, what value `earlier` has not.
+  // The bytes of value `later` that it does not share with value `earlier`.
   [[nodiscard]] std::int64_t more(Size earlier, Size later) const {
     const ChainStage& maker = chain_[later - 1];
     const Size between = later - 1 - earlier;
     const bool shares = earlier > 0 && between < maker.shared.size();
     return maker.output - (shares ? maker.shared[between] : 0);
   }
-  // While stage `stage` runs and nothing of it is saved; value `first` is there anyway.
+  // Bytes while stage `stage` runs and saves nothing. Value `first` is resident anyway.
   [[nodiscard]] std::int64_t forward(Size first, Size stage) const {
     return (stage > first ? more(first, stage) : 0) + more(stage, stage + 1) +
            chain_[stage].forward;
   }
-  // Held while stages up to `last` are run: the gradient that the first of their backwards will read.
+  // Held while stages up to `last` run: the gradient that the first of their backwards reads.
   [[nodiscard]] std::int64_t gradient(Size last) const {
     return last + 1 < chain_.size() ? chain_[last].gradient : 0;
   }
   struct Saving {
     Size least;  // slots that must be free
-    Size kept;   // slots, for the stages after it
+    Size kept;   // slots that stay taken for the stages after it
     double ns;
   };
   // Runs the first stage so that its backward needs no other run.
@@ -118,7 +125,8 @@ class ChainTable {
     Size least;  // slots that must be free to run to it
     double ns;   // of running to it
   };
-  // Visits the ways to run from value `first` to a later one, nearest first, until visit(cut) says true.
+  // Visits the ways to run from value `first` to a later one, nearest first, until visit(cut)
+  // returns true.
   template <class Visit>
   void for_each_cut(Size first, Size last, Visit visit) const;
   void fill(Size first, Size last);
@@ -126,7 +134,7 @@ class ChainTable {
 
   const std::vector<ChainStage>& chain_;
   std::int64_t slot_ = 1;
-  Size width_ = 1;  // of a row: the most slots, and one
+  Size width_ = 1;  // of a row: the most slots, plus one
   std::vector<double> rows_;
 };
 

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/deadline.h: until when a search goes on.
+// planner/deadline.h: when a search has to end.
 #pragma once
 
 #include <chrono>

@@ -25,7 +25,7 @@ class Emission {
     steps_.push_back({action, op});
     const Moment now = schedule_.moment(stage, op);
     for (const graph::Content& need : program_.needs(op)) {
-      // Of a given one, the release is what ends it when it comes with this operator: below.
+      // A given storage that is released with this operator ends at its release, below.
       if (!released_here(need.storage, action, op)) free_if_over(need.storage, now);
     }
     for (const Index storage : program_.makes(op)) free_if_over(storage, now);
@@ -47,7 +47,7 @@ class Emission {
     }
   }
 
-  // Given storages by the operator that their release follows, those that arrive there left out.
+  // Given storages by the operator that their release follows, without those that arrive there.
   [[nodiscard]] std::vector<std::vector<Index>> lists_of_releases() const {
     std::vector<std::vector<Index>> lists(static_cast<std::size_t>(program_.operators()));
     for (Index storage = 0; storage < program_.storages(); ++storage) {

@@ -62,7 +62,7 @@ class LateFrees {
   }
 
  private:
-  // Steps [from, to) in which the storage would be there, and is not.
+  // Steps [from, to) in which the storage would stay, and is freed in the plan.
   struct Stay {
     Index storage;
     std::size_t from, to;
@@ -87,7 +87,7 @@ class LateFrees {
       arrive(op);
       most = std::max(most, now_);
     } else {
-      // A writer that ran again: the last free may be of an older content.
+      // After a writer's rerun, the last free may be of an older version.
       for (const graph::Content& one : program_.mutates(op)) rewrite(one.storage);
       for (const Index storage : program_.makes(op)) {
         if (program_.storage(storage).versions > 0) rewrite(storage);
@@ -105,7 +105,7 @@ class LateFrees {
   }
   void rewrite(Index storage) { rewritten_[static_cast<std::size_t>(storage)] = true; }
 
-  // What takes the least room first.
+  // In increasing order of bytes times steps.
   [[nodiscard]] std::vector<Stay> stays() const {
     std::vector<Stay> all;
     for (Index storage = 0; storage < program_.storages(); ++storage) {
@@ -126,7 +126,7 @@ class LateFrees {
 
   const Program program_;
   graph::Plan plan_;
-  PeakTree bytes_;                          // by step, while it is taken; 0 of a free
+  PeakTree bytes_;                          // bytes while each step is taken; 0 for a free
   std::vector<std::size_t> run_;            // by operator
   std::vector<std::size_t> last_free_;      // by storage
   std::vector<bool> resident_, rewritten_;  // by storage

@@ -1,9 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/late_frees.h: what need not go yet stays.
+// planner/late_frees.h: delays the frees of a plan where there is room.
 //
-// A plan frees a storage after its last use, also while the program still holds it. Whoever follows the plan has to take it from the
-// program then, which costs more than to let it go when the program does, and is of no use where bytes are not short.
+// A plan frees a storage after its last use, even while the program still holds it. Following that
+// plan means to take the storage from the program, which costs more than to wait until the program
+// drops it. It gains nothing where there is room.
 #pragma once
 
 #include <neap/graph.h>
@@ -12,9 +13,11 @@
 
 namespace neap::planner {
 
-// The same plan, with what is not brought back any more freed when the program lets go of it (never, when it does not), as far as no
-// moment then takes more than `limit` bytes. Reruns and time stay; the peak is what it is then.
-// REQUIRES: graph::simulate() accepts the plan and finds no peak above the limit. Cost: O(n log n) for n steps.
+// Returns the plan in which the last free of each storage moves to its release (and disappears when
+// it has none), as far as no moment then takes more than `limit` bytes. Reruns and time stay the
+// same; the peak is updated.
+// REQUIRES: graph::simulate() accepts the plan with a peak of at most `limit`. Cost: O(n log n) for
+// n steps.
 graph::Plan free_late(const graph::Trace& trace, graph::Plan plan, std::int64_t limit);
 
 }  // namespace neap::planner

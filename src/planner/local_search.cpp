@@ -25,12 +25,12 @@ LocalSearch::LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t 
   }
 }
 
-void LocalSearch::add(Rerun rerun) {
+void LocalSearch::add(GroupRerun rerun) {
   schedule_.add(rerun);
   journal_.push_back({rerun, true});
 }
 
-void LocalSearch::remove(Rerun rerun) {
+void LocalSearch::remove(GroupRerun rerun) {
   schedule_.remove(rerun);
   journal_.push_back({rerun, false});
 }
@@ -47,8 +47,9 @@ void LocalSearch::roll_back(std::size_t mark) {
   }
 }
 
-// Frees the storage at the moment, and makes it again in `stage`, that of its next use or an earlier one. What that needs, and would
-// have to be held over the moment for it, is made again with it. False: it cannot go, or costs too much; some of it may be done.
+// Frees the storage at the moment, and remakes it in `stage`, that of its next use or an earlier
+// one. Whatever its remaking needs, and would hold over the moment, is remade too.
+// False: it cannot be freed, or costs too much; part of the change may be done.
 bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t most_cost) {
   const std::int64_t before = schedule_.cost();
   if (!schedule_.gap(storage, moment).lives) return false;
@@ -58,19 +59,19 @@ bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t m
     pending.pop_back();
     const Index maker = program_.storage(next).maker;
     if (maker == kNone) continue;  // given: it stays
-    const Rerun rerun{replays_.group_of(maker), stage};
+    const GroupRerun rerun{replays_.group_of(maker), stage};
     if (schedule_.has(rerun)) continue;
-    // It would run before the moment.
+    // Its rerun would be before the moment.
     if (schedule_.moment(stage, maker) <= moment) {
       if (next == storage) return false;
       continue;
     }
-    const std::vector<Rerun> all = schedule_.closure(rerun);
+    const std::vector<GroupRerun> all = schedule_.closure(rerun);
     if (all.empty()) {
       if (next == storage) return false;
       continue;
     }
-    for (const Rerun one : all) {
+    for (const GroupRerun one : all) {
       const auto ops = replays_.operators(one.group, stage);
       std::vector<Index> asleep;
       for (const Index op : ops) {
@@ -88,7 +89,7 @@ bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t m
   return true;
 }
 
-// Lowers the peak, at the least price. False: nothing can.
+// Lowers the peak at the least price. False: nothing can.
 bool LocalSearch::relieve(std::int64_t most_cost) {
   const Index stage = schedule_.peak_stage();
   const std::int64_t peak = schedule_.peak();
@@ -102,10 +103,11 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
     const Index group = replays_.group_of(maker);
     const double bytes = static_cast<double>(
         std::min(program_.storage(storage).bytes, std::max<std::int64_t>(peak - budget_, 1)));
-    // So that equal blocks do not all go the same way.
+    // Random, so that equal blocks are not all treated alike.
     const double jitter = 1 + 0.2 * uniform();
     const Index next = schedule_.stage_of(gap.after);
-    // Right before something that it is made from is overwritten, and held from there on.
+    // The alternative: remake it just before one of its inputs is overwritten, and hold it from
+    // there.
     const Index before = std::min(next, replays_.intact_until(group));
     const std::array<Index, 2> stages{next, before};
     for (const Index at : std::span(stages).first(before < next ? 2 : 1)) {
@@ -119,7 +121,7 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
   const std::size_t tried = std::min(kTried, drops_.size());
   std::ranges::partial_sort(drops_, drops_.begin() + static_cast<std::ptrdiff_t>(tried), {},
                             &Drop::price);
-  // Applied for real, so that what else it moves is in the price.
+  // Applies each for real, so that the price includes all that it changes.
   double best = 0;
   std::size_t chosen = tried;
   const std::int64_t over = peak - budget_;
@@ -131,7 +133,7 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
     const bool dropped = drop(drops_[i].storage, drops_[i].stage, moment, most_cost);
     const std::int64_t freed = std::min(over, peak - schedule_.stage_peak(stage));
     const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
-    // Elsewhere it may have become worse.
+    // It may be worse elsewhere.
     const std::int64_t now = schedule_.peak();
     roll_back(mark);
     if (!dropped || freed <= 0 || now > peak) continue;
@@ -156,8 +158,8 @@ bool LocalSearch::fit() {
   return true;
 }
 
-// Nothing outside of the group uses what it makes.
-bool LocalSearch::is_idle(Rerun rerun) const {
+// True when nothing outside of the group uses what it makes.
+bool LocalSearch::is_idle(GroupRerun rerun) const {
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
     for (const Index storage : program_.makes(op)) {
       Moment last = schedule_.moment(rerun.stage, op);
@@ -167,7 +169,7 @@ bool LocalSearch::is_idle(Rerun rerun) const {
       }
       if (!schedule_.ends_at(storage, last)) return false;
       if (last != schedule_.moment(rerun.stage, op)) {
-        // Read between two writers, perhaps.
+        // It may be read between two writers.
         if (!schedule_.may_remove(rerun)) return false;
       }
     }
@@ -175,17 +177,17 @@ bool LocalSearch::is_idle(Rerun rerun) const {
   return true;
 }
 
-// What has been taken away used it, and nobody in the stage does any more: goes too.
-void LocalSearch::prune(Rerun removed) {
-  std::vector<Rerun> pending{removed};
+// Removes reruns of the stage that only the removed one used, and so on.
+void LocalSearch::prune(GroupRerun removed) {
+  std::vector<GroupRerun> pending{removed};
   while (!pending.empty()) {
-    const Rerun gone = pending.back();
+    const GroupRerun gone = pending.back();
     pending.pop_back();
     for (const Index op : replays_.operators(gone.group, gone.stage)) {
       for (const graph::Content& need : program_.needs(op)) {
         const Index maker = program_.storage(need.storage).maker;
         if (maker == kNone) continue;
-        const Rerun other{replays_.group_of(maker), gone.stage};
+        const GroupRerun other{replays_.group_of(maker), gone.stage};
         if (!schedule_.has(other) || !is_idle(other)) continue;
         remove(other);
         pending.push_back(other);
@@ -194,8 +196,9 @@ void LocalSearch::prune(Rerun removed) {
   }
 }
 
-// Moves it to an earlier stage, where something that it needs is made or used anyway. False: there is none.
-bool LocalSearch::shift(Rerun rerun) {
+// Moves the rerun to an earlier stage, where something that it needs is made or used anyway.
+// False: there is none.
+bool LocalSearch::shift(GroupRerun rerun) {
   const auto ops = replays_.operators(rerun.group, rerun.stage);
   const Index op = ops[random_() % ops.size()];
   const auto needs = program_.needs(op);
@@ -204,7 +207,7 @@ bool LocalSearch::shift(Rerun rerun) {
   const Index stage =
       schedule_.stage_of(schedule_.event_before(need, schedule_.moment(rerun.stage, op)));
   if (stage == kNone || stage >= rerun.stage) return false;
-  const Rerun moved{rerun.group, stage};
+  const GroupRerun moved{rerun.group, stage};
   if (schedule_.has(moved) || schedule_.closure(moved).size() != 1) return false;
   remove(rerun);
   add(moved);
@@ -213,15 +216,16 @@ bool LocalSearch::shift(Rerun rerun) {
 }
 
 void LocalSearch::tidy() {
-  // A pass over thousands of reruns takes time, and after the first few there is seldom more to gain than that much.
+  // A pass over thousands of reruns takes time, and after the first few there is seldom more than
+  // this share to gain.
   constexpr std::int64_t kWorthAnother = 200;
   std::int64_t before = 0;
   do {
     before = schedule_.cost();
-    std::vector<Rerun> all = schedule_.reruns();
+    std::vector<GroupRerun> all = schedule_.reruns();
     std::ranges::stable_sort(all, std::ranges::greater{},
-                             [&](Rerun one) { return replays_.ns(one.group, one.stage); });
-    for (const Rerun one : all) {
+                             [&](GroupRerun one) { return replays_.ns(one.group, one.stage); });
+    for (const GroupRerun one : all) {
       if (!schedule_.has(one) || !schedule_.may_remove(one)) continue;
       if (deadline_.has_passed()) break;
       const std::size_t mark = journal_.size();
@@ -233,8 +237,9 @@ void LocalSearch::tidy() {
   journal_.clear();
 }
 
-// One change and what it takes to fit again. False: it would cost more than that, and all is as before.
-bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
+// One change, and drops until the peak fits again. False: that costs more than `most_cost`;
+// everything is as before then.
+bool LocalSearch::change(GroupRerun rerun, std::int64_t most_cost) {
   if (!schedule_.may_remove(rerun)) return false;
   constexpr int kShifts = 2;  // of 5 changes
   if (random_() % 5 < kShifts) {
@@ -252,13 +257,14 @@ bool LocalSearch::change(Rerun rerun, std::int64_t most_cost) {
   return false;
 }
 
-// Simulated annealing: what makes a plan a little worse is accepted at first, ever less as it goes on.
+// Simulated annealing: slightly worse plans are accepted, ever fewer of them.
 void LocalSearch::improve(std::int64_t changes) {
-  std::vector<Rerun> all = schedule_.reruns();
-  std::vector<Rerun> best = all;
+  std::vector<GroupRerun> all = schedule_.reruns();
+  std::vector<GroupRerun> best = all;
   std::int64_t best_cost = schedule_.cost();
-  // Of the cost, and of the mean rerun: among thousands, several would be lost at each change (an LSTM of cells at 30 % took 37.0 %
-  // more time by its plan without this, and 36.4 % with it).
+  // Shares of the cost, and of the mean rerun. Without the second, among thousands of reruns each
+  // change could lose several (an LSTM of cells at 30 % took 37.0 % more time by its plan without
+  // it, and 36.4 % with it).
   constexpr double kHeat = 0.003;
   constexpr double kMostHeat = 0.4;
   const double heat =
@@ -269,7 +275,7 @@ void LocalSearch::improve(std::int64_t changes) {
     const double left = 1 - static_cast<double>(i) / static_cast<double>(changes);
     const double slack = heat * left * left * -std::log(1 - uniform());
     const std::size_t pick = random_() % all.size();
-    const Rerun rerun = all[pick];
+    const GroupRerun rerun = all[pick];
     if (!schedule_.has(rerun)) {
       all[pick] = all.back();
       all.pop_back();
@@ -285,11 +291,11 @@ void LocalSearch::improve(std::int64_t changes) {
       }
     }
     journal_.clear();
-    // Each rerun is in the list at least once; not many times over.
+    // Each rerun is in the list at least once, but not many times.
     if (all.size() > 4 * schedule_.size() + 16) all = schedule_.reruns();
   }
-  for (const Rerun one : schedule_.reruns()) schedule_.remove(one);
-  for (const Rerun one : best) schedule_.add(one);
+  for (const GroupRerun one : schedule_.reruns()) schedule_.remove(one);
+  for (const GroupRerun one : best) schedule_.add(one);
 }
 
 }  // namespace neap::planner

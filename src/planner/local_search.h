@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/local_search.h: fewer reruns inside the budget, one change after the other.
+// planner/local_search.h: reduces the reruns of a schedule inside the budget, change by change.
 #pragma once
 
 #include "planner/deadline.h"
@@ -15,35 +15,37 @@ class LocalSearch {
  public:
   LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed, Deadline deadline = {});
 
-  // Adds reruns until the peak fits. False: it found no way, or not by the deadline; the schedule is where it was given up.
+  // Adds reruns until the peak fits. False: it found no way, or not before the deadline; the
+  // schedule stays as it is then.
   bool fit();
-  // Takes away what the budget has room for, until a pass gains little, or the deadline.
+  // Removes reruns that the budget has room for, until a pass gains little, or the deadline.
   void tidy();
-  // Takes reruns away, makes room for that by others, and keeps what became cheaper.
-  // REQUIRES: the peak fits. Ends after so many changes, or at the deadline.
+  // Removes reruns, adds others to fit again, and keeps what is cheaper. Ends after `changes`, or
+  // at the deadline.
+  // REQUIRES: the peak fits.
   void improve(std::int64_t changes);
 
  private:
   struct Change {
-    Rerun rerun;
+    GroupRerun rerun;
     bool added;
   };
   struct Drop {
     Index storage;
-    Index stage;   // in which it is made again
+    Index stage;   // in which it is remade
     double price;  // ns a byte
   };
   // In [0, 1).
   double uniform() { return static_cast<double>(random_() >> 11) / 9007199254740992.0; }
-  void add(Rerun rerun);
-  void remove(Rerun rerun);
+  void add(GroupRerun rerun);
+  void remove(GroupRerun rerun);
   void roll_back(std::size_t mark);
   bool drop(Index storage, Index stage, Moment moment, std::int64_t most_cost);
   bool relieve(std::int64_t most_cost);
-  bool change(Rerun rerun, std::int64_t most_cost);
-  bool shift(Rerun rerun);
-  void prune(Rerun removed);
-  [[nodiscard]] bool is_idle(Rerun rerun) const;
+  bool change(GroupRerun rerun, std::int64_t most_cost);
+  bool shift(GroupRerun rerun);
+  void prune(GroupRerun removed);
+  [[nodiscard]] bool is_idle(GroupRerun rerun) const;
 
   Schedule& schedule_;
   const Replays& replays_;
@@ -53,7 +55,7 @@ class LocalSearch {
   Deadline deadline_;
   std::vector<Change> journal_;
   std::vector<Drop> drops_;
-  std::vector<Index> droppable_;  // storages, made by what may run again
+  std::vector<Index> droppable_;  // storages whose makers may run again
 };
 
 }  // namespace neap::planner

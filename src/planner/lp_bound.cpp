@@ -1,19 +1,21 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Note [Linear program]
-// The relaxation of Checkmate (Jain et al., "Checkmate: Breaking the Memory Wall with Optimal Tensor Rematerialization",
-// MLSys 2020, arXiv 1910.02653), said of what is there when operator t runs, so that it holds for every plan: see Note
-// [Certain]. For each storage, `there` at moment t; for each operator before it, `again`: it runs again between operators t - 1
-// and t. Both are 0 or 1 in a plan, and between them here.
+// The relaxation of Checkmate (Jain et al., "Checkmate: Breaking the Memory Wall with Optimal
+// Tensor Rematerialization", MLSys 2020, arXiv 1910.02653), stated for what is resident when
+// operator t runs, so that it holds for every plan: see Note [Certain]. Variables: `there`, for
+// each storage at moment t; `again`, for each earlier operator that runs again between operators
+// t - 1 and t. Both are 0 or 1 in a plan, and between 0 and 1 here.
 //   there[t][s] <= there[t - 1][s] + again[t][o]      o the maker of s
-//   again[t][i] <= there[t - 1][s] + again[t][o]      i reads s; o the maker, and each writer whose work it reads
+//   again[t][i] <= there[t - 1][s] + again[t][o]      i reads s; o the maker, each writer it needs
 //             1 <= there[t - 1][s] + again[t][o]      operator t reads s
-//   the bytes of what is there, beside what is certain, fit at each moment
-// What the operators cost that run again is the least in total. A plan gives such numbers, so it costs no less. Nothing is said
-// of the memory between two operators, where a plan may run others again in any order.
+//   the bytes of what is resident, in addition to what is certain, fit at each moment
+// The objective is the total cost of the reruns. Every plan gives such values, so no plan costs
+// less. The memory between two operators is not constrained, because a plan may run others there in
+// any order.
 //
-// Whatever prices the solver finds for these rows, a bound follows from them by sums alone (weak duality); so neither its tolerances
-// nor its time limit can make the bound wrong.
+// Any prices that the solver finds for these rows give a valid bound by sums alone (weak duality).
+// So neither its tolerances nor its time limit can make the bound wrong.
 #include "planner/lp_bound.h"
 
 #include "planner/certain.h"
@@ -38,7 +40,7 @@ constexpr double kUnitNs = 1e3;
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-// Rows of a_r x >= b_r, columns between 0 and 1.
+// Rows of a_r x >= b_r, with columns between 0 and 1.
 struct Rows {
   std::vector<double> cost;  // by column
   std::vector<double> least;
@@ -98,7 +100,7 @@ class LinearProgram {
     }
   }
 
-  // `who` <= there before + `op` in the span; who is 1 where it is no column.
+  // `who` <= resident before + `op` in the span; `who` is 1 when it is no column.
   void add_either(Index moment, int who, Index storage, Index op) {
     if (is_there(storage, moment - 1)) return;
     if (who != kNoColumn) rows_.add(who, -1);
@@ -106,7 +108,8 @@ class LinearProgram {
     if (const int again = again_[at(moment)][at(op)]; again != kNoColumn) rows_.add(again, 1);
     rows_.close(who == kNoColumn ? 1 : 0);
   }
-  // Its maker, and the first writers. What the operator before the span has made or written is there.
+  // For the maker and the first `version` writers. What the operator before the span has made or
+  // written is resident.
   void add_need(Index moment, int who, Index storage, Index version) {
     const Program::Storage& one = program_.storage(storage);
     if (one.given || one.maker >= moment - 1) return;
@@ -116,7 +119,7 @@ class LinearProgram {
     }
   }
 
-  // What happens between the operator before the moment and the moment.
+  // The span between the operator before the moment and the moment.
   void add_span(Index moment) {
     for (Index storage = 0; storage < program_.storages(); ++storage) {
       const int column = there_[at(moment)][at(storage)];
@@ -152,7 +155,7 @@ class LinearProgram {
     }
     if (any) rows_.close(of_budget(certain_.bytes(moment) - budget_));
   }
-  // Near 1, as all that a solver computes with should be.
+  // Near 1, as the numbers of a solver should be.
   [[nodiscard]] double of_budget(std::int64_t bytes) const {
     return static_cast<double>(bytes) / static_cast<double>(budget_);
   }
@@ -183,7 +186,7 @@ double bound_of(const Rows& rows, const std::vector<double>& prices) {
     }
   }
   for (const double one : reduced) add(std::min(one, 0.0));
-  return bound - 1e-10 * size;  // more than sums of a million doubles are off by
+  return bound - 1e-10 * size;  // exceeds the rounding error of a million terms
 }
 
 std::vector<double> prices_of(const Rows& rows, std::chrono::milliseconds time_limit) {
@@ -220,7 +223,7 @@ std::optional<std::int64_t> lp_bound(const Replays& replays, std::int64_t budget
   const double bound = bound_of(rows, prices_of(rows, time_limit)) * kUnitNs;
   if (!std::isfinite(bound)) return {};
   constexpr double kMost = 9e18;
-  return static_cast<std::int64_t>(std::ceil(std::clamp(bound, 0.0, kMost)));  // ns are whole
+  return static_cast<std::int64_t>(std::ceil(std::clamp(bound, 0.0, kMost)));  // ns are integers
 }
 
 #else

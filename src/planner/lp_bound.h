@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/lp_bound.h: a bound that looks at all moments at once, where neap is built with COIN-OR's Clp.
+// planner/lp_bound.h: a lower bound over all moments at once, in builds with COIN-OR's Clp.
 #pragma once
 
 #include "planner/replays.h"
@@ -11,8 +11,10 @@
 
 namespace neap::planner {
 
-// As recompute_bound(), by linear programming. Nothing: built without NEAP_CLP, or more than 300 operators.
-// Cost: 0.1 s of 100 operators, 5 s of 300; what has been found by `time_limit` counts.
+// As recompute_bound(), by linear programming. nullopt: built without NEAP_CLP, or more than 300
+// operators.
+// Cost: 0.1 s for 100 operators, 5 s for 300. After `time_limit`, the result is what was found by
+// then.
 std::optional<std::int64_t> lp_bound(const Replays& replays, std::int64_t budget,
                                      std::chrono::milliseconds time_limit);
 

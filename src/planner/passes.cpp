@@ -9,14 +9,14 @@ namespace {
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-// What crosses each place of a forward, counted from its first operator; storages that are far-crossing left out.
+// What crosses each place of a forward, counted from its first operator, without far storages.
 struct Crossing {
   std::vector<std::int64_t> bytes;
-  std::vector<std::int64_t> unsaved;  // of them, what the backward does not need
-  std::vector<std::int64_t> ns;       // of the operators that made it
-  std::vector<Index> groups;          // that begin before it and end after it
+  std::vector<std::int64_t> unsaved;  // the part that the backward does not need
+  std::vector<std::int64_t> ns;       // time of the operators that made it
+  std::vector<Index> groups;          // groups that begin before the place and end after it
   std::vector<Index> earliest;        // where the first of what crosses was made
-  std::vector<Index> latest;          // where the last of it is read for the last time
+  std::vector<Index> latest;          // where the last of what crosses is last read
 };
 
 class Cutting {
@@ -73,7 +73,7 @@ class Cutting {
   [[nodiscard]] std::int64_t saved(Index from, Index to) const {
     return pass_.saved_before(pass_.first() + to) - pass_.saved_before(pass_.first() + from);
   }
-  // What crosses is much cheaper to make again, by bytes, than what crosses the other.
+  // What crosses `place` is much cheaper to recompute, per byte, than what crosses `other`.
   [[nodiscard]] bool is_cheaper(Index place, Index other) const {
     if (other == 0 || at(other) >= crossing_.bytes.size()) return false;
     const auto price = [&](Index one) {
@@ -99,7 +99,7 @@ class Cutting {
   Crossing crossing_;
   const Pass& pass_;
   std::vector<Index> open_;
-  std::vector<Index> before_, after_;  // of a cut: its neighbours; 0 and the number of places: none
+  std::vector<Index> before_, after_;  // neighbours of a cut; 0 and the number of places: none
 };
 
 }  // namespace

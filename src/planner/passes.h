@@ -1,14 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/passes.h: the forwards of a step with their backwards, what the one leaves for the other, and where a forward can be cut.
+// planner/passes.h: the forwards of a step with their backwards, what a forward leaves for its
+// backward, and where it can be cut.
 //
 // Note [Cuts]
-// A cut at operator p parts the forward into what runs before p and what runs from p on. What crosses it is made before and read after
-// it, in the forward. In a chain of blocks only a block's output crosses between two blocks, while more crosses inside of them; so
-// cuts go by what crosses, the most first: coarsely, as long as something crosses the cut that also crosses one beside it, or is much
-// cheaper to make again than what crosses that one; or finely, as long as there are too many. One that is crossed by what the backward
-// does not need goes in any case. What crosses cuts that are far apart (a mask for all layers, a U-Net's skips) is crossing
-// everywhere and decides nothing.
+// A cut at operator p divides the forward into what runs before p and what runs from p on. A
+// storage crosses the cut when it is made before and read after it, in the forward. In a chain of
+// blocks only the block's output crosses between two blocks, while more crosses inside of them. So
+// cuts are removed by what crosses them, the most first. Coarsely: as long as something that
+// crosses the cut also crosses a neighbour, or what crosses it is much cheaper to recompute than
+// what crosses a neighbour. Finely: as long as there are too many. A cut that is crossed by much
+// that the backward does not need is removed too. A storage that crosses cuts that are far
+// apart (a mask for all layers, a U-Net's skips) is far: it crosses everywhere, and is ignored.
 #pragma once
 
 #include "planner/replays.h"
@@ -18,16 +21,17 @@
 
 namespace neap::planner {
 
-// One forward, operators [first, turn), and its backward, [turn, last). A step that accumulates gradients has several.
+// One forward, operators [first, turn), and its backward, [turn, last). A step that accumulates
+// gradients has several.
 class Pass {
  public:
   struct Uses {
     Index made;
-    Index last_forward;    // `made`, when the forward does not read it
+    Index last_forward;    // equals `made` when the forward does not read it
     Index first_backward;  // kNone: the backward does not need it
     Index last_backward;
-    bool
-        mobile;  // made by this forward, over when the pass is, and may be made again when it is first needed
+    // Made by this forward, dead after the pass, and may be remade when it is first needed.
+    bool mobile;
   };
 
   Pass(const Replays& replays, Index first, Index turn, Index last);
@@ -35,7 +39,7 @@ class Pass {
   [[nodiscard]] Index first() const { return first_; }
   [[nodiscard]] Index turn() const { return turn_; }
   [[nodiscard]] Index last() const { return last_; }
-  // Storages that may be its own: [first_storage, last_storage).
+  // The range of storages that may be its own: [first_storage, last_storage).
   [[nodiscard]] Index first_storage() const { return first_storage_; }
   [[nodiscard]] Index last_storage() const {
     return first_storage_ + static_cast<Index>(uses_.size());
@@ -44,28 +48,28 @@ class Pass {
   [[nodiscard]] bool is_mobile(Index storage) const {
     return storage >= first_storage_ && storage < last_storage() && uses(storage).mobile;
   }
-  // REQUIRES: one of its own.
+  // REQUIRES: `storage` is in that range.
   [[nodiscard]] const Uses& uses(Index storage) const {
     return uses_[static_cast<std::size_t>(storage - first_storage_)];
   }
-  // Mobile, and the backward needs it.
+  // Mobile, and needed by the backward.
   [[nodiscard]] bool is_saved(Index storage) const {
     return is_mobile(storage) && uses(storage).first_backward != kNone;
   }
   [[nodiscard]] std::int64_t saved_bytes() const { return saved_before_.back(); }
-  // Of all that is made in [first, op).
+  // The saved bytes of what is made in [first, op).
   [[nodiscard]] std::int64_t saved_before(Index op) const {
     return saved_before_[static_cast<std::size_t>(op - first_)];
   }
 
-  // How far apart, and of which size, in bytes that the forward leaves to the backward.
+  // The distance and number of cuts, measured in bytes that the forward leaves to the backward.
   struct Grain {
-    std::int64_t far;    // what crosses so many is left out
-    std::int64_t limit;  // of a segment, but for one operator or group
-    std::size_t most;    // cuts, about
+    std::int64_t far;    // storages that cross more than this are ignored
+    std::int64_t limit;  // the most of a segment, unless it is one operator or group
+    std::size_t most;    // number of cuts, about
     bool coarse;
   };
-  // Operators p, in order, none of them `first`. Cost: O(n log n).
+  // Returns operators p, in order, without `first`. Cost: O(n log n).
   [[nodiscard]] std::vector<Index> cuts(const Grain& grain) const;
   [[nodiscard]] bool is_far(Index storage, std::int64_t far) const {
     return saved_before(uses(storage).last_forward) - saved_before(uses(storage).made + 1) > far;
@@ -79,7 +83,7 @@ class Pass {
   std::vector<std::int64_t> saved_before_;
 };
 
-// Those of the trace that have a backward, by the operators' phases.
+// The passes of the trace that have a backward, by the operators' phases.
 std::vector<Pass> passes_of(const graph::Trace& trace, const Replays& replays);
 
 }  // namespace neap::planner

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/peak_tree.h: bytes at each stage, with sums over ranges and the largest found in logarithmic time.
+// planner/peak_tree.h: bytes at each stage, with additions to ranges and range maxima in
+// logarithmic time.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,8 @@
 
 namespace neap::planner {
 
-// A segment tree: node i has children 2i and 2i + 1. Invariant: most[i] == extra[i] + max(most of its children).
+// A segment tree: node i has children 2i and 2i + 1. Invariant: most[i] == extra[i] + max(most of
+// its children).
 class PeakTree {
  public:
   explicit PeakTree(std::size_t size)
@@ -19,7 +21,7 @@ class PeakTree {
         most_(2 * leaves_, 0),
         extra_(2 * leaves_, 0) {}
 
-  // Adds to each of [first, last).
+  // Adds `bytes` to each of [first, last).
   void add(std::size_t first, std::size_t last, std::int64_t bytes) {
     if (first >= last || bytes == 0) return;
     std::size_t low = first + leaves_;
@@ -35,7 +37,7 @@ class PeakTree {
   }
 
   [[nodiscard]] std::int64_t most() const { return most_[1]; }
-  // The first of the largest.
+  // The first position of the maximum.
   [[nodiscard]] std::size_t where() const {
     std::size_t node = 1;
     while (node < leaves_) node = 2 * node + (most_[2 * node] >= most_[2 * node + 1] ? 0 : 1);
@@ -46,7 +48,7 @@ class PeakTree {
     for (std::size_t node = i + leaves_; node > 0; node /= 2) sum += extra_[node];
     return sum;
   }
-  // The largest of [first, last); 0 of none.
+  // The maximum of [first, last); 0 for an empty range.
   [[nodiscard]] std::int64_t most(std::size_t first, std::size_t last) const {
     return first < last ? most(1, 0, leaves_, first, last) : 0;
   }

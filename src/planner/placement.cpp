@@ -1,13 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Note [Placement]
-// Offsets for stays of known begin and end are dynamic storage allocation, which is NP-hard; the bound is the largest sum of what is
-// there at once. Over time, what has its place makes a skyline. Its lowest piece takes the stay of the greatest weight among those
-// that are there within that piece and at no other time, and is filled up to the lower neighbour when there is none (Sekiyama,
-// Imamichi, Imai and Raymond, arXiv 1804.10001, where the longest goes first). Here a weight is the logarithm of bytes times a power
-// of the length, and tries go on from the best weights so far: what stands out above the bound gets heavier, which is squeaky wheel
-// optimization (Joslin and Clements, AAAI-98), and a few others change at random, until that helps no more and it begins anew.
-// Half of the work goes into the best of these beginnings.
+// Offsets for stays of known begin and end are the problem of dynamic storage allocation, which is
+// NP-hard. A lower bound is the largest sum of what exists at once. The stays placed so far form a
+// skyline over time. Its lowest piece gets the heaviest stay that lies within the time of that
+// piece. When there is none, the piece is raised to its lower neighbour (Sekiyama, Imamichi, Imai
+// and Raymond, arXiv 1804.10001, where the longest stay goes first). Here a weight is the logarithm
+// of the bytes times a power of the length. Each try changes the best weights so far: stays that
+// stand out above the bound get heavier, which is squeaky wheel optimization (Joslin and Clements,
+// AAAI-98), and a few others change at random. When that no longer helps, it starts anew. Half of
+// the work goes into the best of these starts.
 #include "graph/program.h"
 
 #include <neap/planner.h>
@@ -25,7 +27,7 @@ namespace {
 using graph::Index;
 using graph::kNone;
 
-// In moments: an operator of step s runs in 2s, and in 2s + 1 it has run.
+// In moments: the operator of step s runs at 2s, and has run at 2s + 1.
 struct Life {
   std::int64_t begin;
   std::int64_t end;  // the first moment without it
@@ -34,7 +36,7 @@ struct Life {
 
 struct Stays {
   std::vector<Stay> stays;
-  std::vector<Life> lives;  // of the same numbers, by begin
+  std::vector<Life> lives;  // parallel to `stays`, sorted by begin
 };
 
 class Reading {
@@ -63,7 +65,7 @@ class Reading {
       const graph::Program::Storage& made = program_.storage(storage);
       if (open_[static_cast<std::size_t>(storage)] == kNone) {
         open(storage, step_, 2 * step_);
-      } else if (made.bytes > 0) {  // a second copy until it ends
+      } else if (made.bytes > 0) {  // a second copy until the operator ends
         add(made.id, made.bytes, step_, 2 * step_, 2 * step_ + 1);
       }
     }
@@ -102,14 +104,14 @@ class Reading {
   std::int64_t step_ = 0;
 };
 
-// The largest sum of what is there at once.
+// The largest sum of what exists at once.
 std::int64_t load_of(const std::vector<Life>& lives) {
   std::vector<std::pair<std::int64_t, std::int64_t>> changes;
   for (const Life& life : lives) {
     changes.emplace_back(life.begin, life.bytes);
     changes.emplace_back(life.end, -life.bytes);
   }
-  std::ranges::sort(changes);  // at one moment, what goes first
+  std::ranges::sort(changes);  // at one moment, ends come first
   std::int64_t load = 0, most = 0;
   for (const auto& change : changes) most = std::max(most, load += change.second);
   return most;
@@ -120,10 +122,10 @@ struct Offsets {
   std::int64_t arena = 0;
 };
 
-// As they come, each into the smallest hole that there is then. Cost: count * log(count).
+// Best fit, in order of time. Cost: count * log(count).
 Offsets as_they_come(const std::vector<Life>& lives) {
   Offsets offsets{std::vector<std::int64_t>(lives.size())};
-  std::map<std::int64_t, std::int64_t> holes;  // by offset; the last one has no end
+  std::map<std::int64_t, std::int64_t> holes;  // by offset; the last one is endless
   std::set<std::pair<std::int64_t, std::int64_t>> by_size;
   const auto add = [&](std::int64_t offset, std::int64_t bytes) {
     holes.emplace(offset, bytes);
@@ -175,10 +177,11 @@ Offsets as_they_come(const std::vector<Life>& lives) {
   return offsets;
 }
 
-// Builds one placement after another by weights. Cost of one: for each stay, how many begin in the piece that takes it.
+// Builds placements from weights. Cost of one: for each stay, the number of stays that begin in its
+// piece.
 class Skyline {
  public:
-  // `lives` by begin. Stops when all that it did is `limit` stays and pieces looked at.
+  // REQUIRES: `lives` is sorted by begin. Stops after `limit` looks at stays and pieces.
   Skyline(const std::vector<Life>& lives, std::int64_t limit) : lives_(lives), left_(limit) {
     for (const Life& life : lives) {
       begins_.push_back(life.begin);
@@ -258,7 +261,7 @@ class Skyline {
     join(at);
   }
 
-  // With neighbours of the same height.
+  // Merges with neighbours of the same height.
   void join(std::ptrdiff_t at) {
     const auto piece = pieces_.begin() + at;
     const auto after = piece + 1;
@@ -274,15 +277,15 @@ class Skyline {
 
   const std::vector<Life>& lives_;
   std::vector<std::int64_t> begins_;
-  std::vector<std::int64_t> ends_;  // kPlaced: it has its place
+  std::vector<std::int64_t> ends_;  // kPlaced: it has been placed
   std::vector<Piece> pieces_;       // by begin; neighbours differ in height
   std::int64_t last_ = 0;
   std::int64_t left_;
 };
 
 Offsets best_of_tries(const std::vector<Life>& lives, std::int64_t bound) {
-  constexpr std::int64_t kLimit = 2'000'000'000;  // two seconds or so
-  constexpr int kPatience = 50;                   // tries without a better one
+  constexpr std::int64_t kLimit = 2'000'000'000;  // about two seconds
+  constexpr int kPatience = 50;                   // tries without an improvement
   Offsets best = as_they_come(lives);
   std::vector<double> best_weights;
   std::int64_t least_by_weights = std::numeric_limits<std::int64_t>::max();

@@ -13,7 +13,7 @@
 namespace neap::planner {
 namespace {
 
-using Reruns = std::optional<std::vector<Rerun>>;
+using Reruns = std::optional<std::vector<GroupRerun>>;
 
 Reruns dtr_eq(const Problem& problem) {
   return walk(problem.replays, problem.budget, Rule::DtrEq, problem.seed);
@@ -24,12 +24,12 @@ Reruns next_use(const Problem& problem) {
 Reruns next_use_eq(const Problem& problem) {
   return walk(problem.replays, problem.budget, Rule::NextUseEq, problem.seed);
 }
-// With what is made from overwritten contents held from where they are overwritten only.
+// With `returns`: see planner/walk.h.
 template <Rule kRule>
 Reruns returning(const Problem& problem) {
   return walk(problem.replays, problem.budget, kRule, problem.seed, /*returns=*/true);
 }
-// From the plain step: at the highest peak, what is cheapest goes, until no peak is too high.
+// From the plain step: frees what is cheapest at the highest peak, until no peak is too high.
 Reruns peaks(const Problem& problem) {
   Schedule schedule(problem.replays);
   if (!LocalSearch(schedule, problem.budget, problem.seed, problem.deadline).fit()) return {};
@@ -48,8 +48,9 @@ Reruns of_anneal(const Problem& problem) {
   return anneal(problem.replays, problem.budget, problem.seed, problem.deadline);
 }
 
-// From plans of a budget larger by so many percent of what the plain step needs: peak after peak, what is cheapest goes.
-// Near the floor a rule that looks at one moment takes what it needs at the next; a plan with some room there is near one without.
+// Starts from plans for a budget that is larger by kPercent of what the plain step needs, and then
+// frees what is cheapest, peak by peak. Near the floor, a rule that looks at one moment uses up
+// what it needs at the next. A plan with a little more room is near one without it.
 template <std::int64_t kPercent>
 Reruns from_above(const Problem& problem) {
   if (problem.deadline.has_passed()) return {};
@@ -58,14 +59,14 @@ Reruns from_above(const Problem& problem) {
   Problem easier = problem;
   easier.budget += above * kPercent / 100;
   if (easier.budget >= plain.peak()) return {};
-  std::vector<std::pair<std::int64_t, std::vector<Rerun>>> plans;
+  std::vector<std::pair<std::int64_t, std::vector<GroupRerun>>> plans;
   for (const auto find : {next_use, next_use_eq, dtr_eq, of_chen, of_knapsack, of_rotor}) {
     Reruns reruns = find(easier);
     if (!reruns) continue;
     const std::int64_t ns = ns_of(problem.replays, *reruns);
     plans.emplace_back(ns, std::move(*reruns));
   }
-  std::ranges::stable_sort(plans, {}, &std::pair<std::int64_t, std::vector<Rerun>>::first);
+  std::ranges::stable_sort(plans, {}, &std::pair<std::int64_t, std::vector<GroupRerun>>::first);
   constexpr std::size_t kTried = 2;
   if (plans.size() > kTried) plans.resize(kTried);
   Reruns best;
@@ -73,7 +74,7 @@ Reruns from_above(const Problem& problem) {
   for (const auto& [ns, reruns] : plans) {
     if (ns > kMostTimesBest * plans.front().first) break;
     Schedule schedule(problem.replays);
-    for (const Rerun one : reruns) schedule.add(one);
+    for (const GroupRerun one : reruns) schedule.add(one);
     LocalSearch search(schedule, problem.budget, problem.seed, problem.deadline);
     if (!search.fit()) continue;
     search.tidy();

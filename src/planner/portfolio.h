@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/portfolio.h: where local search starts from. Each start is a plan by itself, by a method of the literature or ours.
+// planner/portfolio.h: the starts of local search. Each start is a plan by itself, from a method of
+// the literature or ours.
 #pragma once
 
 #include "planner/deadline.h"
@@ -14,7 +15,7 @@
 
 namespace neap::planner {
 
-// What a plan is asked for. The same problem gives the same plan, but for what the deadline cuts short.
+// Equal problems give equal plans, unless the deadline interrupts.
 struct Problem {
   const graph::Trace& trace;
   const Replays& replays;  // of the trace
@@ -25,17 +26,17 @@ struct Problem {
 
 struct Method {
   std::string_view name;
-  // Above so many operators it takes too long.
+  // With more operators it takes too long.
   Index most_operators;
-  // Those that search end at the deadline, with a plan if they have one by then.
-  std::optional<std::vector<Rerun>> (*find)(const Problem& problem);
-  bool for_outlived = false;  // of use only where Replays::outlived()
+  // Methods that search end at the deadline, and return a plan if they have one by then.
+  std::optional<std::vector<GroupRerun>> (*find)(const Problem& problem);
+  bool for_outlived = false;  // useful only if Replays::outlived()
 };
 
 std::span<const Method> portfolio();
 
-// A plan of so many times the reruns of the best one is not searched on: with thousands of reruns too many, only to take them
-// away would take longer than all the rest.
+// Plans with more than this multiple of the best plan's reruns are dropped: to remove thousands of
+// surplus reruns would take longer than all the rest.
 inline constexpr std::int64_t kMostTimesBest = 4;
 
 }  // namespace neap::planner

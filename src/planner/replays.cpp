@@ -7,16 +7,16 @@
 namespace neap::planner {
 namespace {
 
-// The operator that writes over the content; kNever: none does.
+// The operator that overwrites the content; kNever: none does.
 Index overwritten_by(const Program& program, graph::Content content) {
   const auto writers = program.writers(content.storage);
   const auto next = static_cast<std::size_t>(content.version);
   return next < writers.size() ? writers[next] : graph::kNever;
 }
 
-// The last stage in which the operator alone may run again.
+// The last stage in which the operator may run again, apart from its group.
 Index deadline_of(const Program& program, Index op) {
-  // What makes and writes nothing brings nothing back.
+  // An operator without results restores nothing.
   if (program.makes(op).empty() && program.mutates(op).empty()) return kNone;
   if (!program.op(op).replayable) return op;
   Index last = graph::kNever;
@@ -44,7 +44,7 @@ Replays::Replays(const Program& program)
     for (const graph::Content& one : program.mutates(op)) {
       const Index maker = program.storage(one.storage).maker;
       if (maker == kNone) continue;
-      // The smaller root wins, so that a group is named by its first operator.
+      // The smaller root wins, so the first operator of a group is its root.
       const Index one_root = find(op);
       const Index other = find(maker);
       root[static_cast<std::size_t>(std::max(one_root, other))] = std::min(one_root, other);
@@ -83,7 +83,7 @@ Replays::Replays(const Program& program)
   for (Index storage = 0; storage < program.storages(); ++storage) {
     const Index maker = program.storage(storage).maker;
     const auto users = program.users(storage);
-    // What never runs again is held in any case.
+    // A storage whose maker never runs again is held in any case.
     if (maker == kNone || users.empty() || !program.op(maker).replayable) continue;
     outlived_ = outlived_ || users.back() > intact_until(group_of(maker));
   }

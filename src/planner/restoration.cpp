@@ -39,9 +39,9 @@ void Restoration::want(std::span<const Index> storages, Index stage) {
   }
 }
 
-std::vector<Rerun> Restoration::reruns() const {
-  std::vector<Rerun> all = reruns_;
-  std::ranges::sort(all, {}, [&](Rerun one) {
+std::vector<GroupRerun> Restoration::reruns() const {
+  std::vector<GroupRerun> all = reruns_;
+  std::ranges::sort(all, {}, [&](GroupRerun one) {
     return std::pair(one.stage, replays_.operators(one.group, one.stage).front());
   });
   return all;

@@ -1,9 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/restoration.h: which groups run again in which stage so that what a backward needs is there when it needs it.
+// planner/restoration.h: which groups run again in which stage, so that what a backward needs is
+// resident when it needs it.
 //
-// It knows what is there by what it is told and what it brought. That this lives until it is used is the schedule's affair: there, what is not
-// made again is held.
+// It tracks what is resident from set() and bring(). It does not check that this stays resident
+// until its use: a Schedule holds whatever is not remade.
 #pragma once
 
 #include "planner/passes.h"
@@ -18,9 +19,9 @@ class Restoration {
  public:
   explicit Restoration(const Replays& replays);
 
-  // Stages may come in any order again.
+  // Allows stages to start from any stage again.
   void start_anew() { ++epoch_; }
-  // Forgets the reruns, not what is there.
+  // Forgets the reruns, but not what is resident.
   void clear() {
     reruns_.clear();
     start_anew();
@@ -30,10 +31,11 @@ class Restoration {
     return !gone_[static_cast<std::size_t>(storage)];
   }
 
-  // Makes the storages in this stage, with all that this takes. They are there afterwards, and so is what is made besides when
-  // `stays` says so. Returns the groups that run again for that. REQUIRES: stages in order, since start_anew().
+  // Remakes the storages in this stage, with everything that this needs. They are resident
+  // afterwards, and so are other results for which `stays` returns true. Returns the groups that
+  // run again. REQUIRES: stages do not decrease since start_anew().
   template <class Stays>
-  std::span<const Rerun> bring(std::span<const Index> storages, Index stage, Stays stays) {
+  std::span<const GroupRerun> bring(std::span<const Index> storages, Index stage, Stays stays) {
     const std::size_t mark = reruns_.size();
     want(storages, stage);
     for (std::size_t i = mark; i < reruns_.size(); ++i) {
@@ -47,8 +49,8 @@ class Restoration {
     return std::span(reruns_).subspan(mark);
   }
 
-  // All of them, by stage and operator.
-  [[nodiscard]] std::vector<Rerun> reruns() const;
+  // All reruns, by stage and operator.
+  [[nodiscard]] std::vector<GroupRerun> reruns() const;
 
  private:
   void want(std::span<const Index> storages, Index stage);
@@ -57,9 +59,9 @@ class Restoration {
   const Replays& replays_;
   const Program& program_;
   std::vector<bool> gone_;
-  std::vector<std::int64_t> seen_;  // by group: the last stage and epoch in which it runs again
+  std::vector<std::int64_t> seen_;  // by group: the last epoch and stage in which it runs again
   std::int64_t epoch_ = 0;
-  std::vector<Rerun> reruns_;
+  std::vector<GroupRerun> reruns_;
 };
 
 }  // namespace neap::planner

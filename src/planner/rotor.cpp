@@ -14,13 +14,14 @@ namespace {
 
 constexpr std::int64_t kSlots = 500;
 
-// How a forward is cut. Many blocks leave the choice to the chain's program; few leave it to their options, which know what is cheap
-// to make again across several layers. Which is better depends on the budget: for each of these, some trace and budget was found
-// for which it gave the cheapest schedule. The first serve large traces, for which there is no time for more.
+// How a forward is cut. Many blocks leave the choice to the dynamic program of the chain. Few
+// blocks leave it to their options, which know what is cheap to recompute across several layers.
+// Which is better depends on the budget: for each of these shapes, some trace and budget was found
+// for which it gave the cheapest schedule. Large traces have time for the first ones only.
 struct Shape {
-  std::int64_t far;  // Grain's, as parts of what the backward needs
+  std::int64_t far;  // Grain's, as divisors of what the backward needs
   std::int64_t limit;
-  std::size_t blocks;  // about
+  std::size_t blocks;  // number, about
   bool coarse;
   std::size_t levels;  // Choice's
 };
@@ -44,7 +45,7 @@ std::int64_t most_bytes(const std::vector<ChainStage>& chain) {
   return most;
 }
 
-// A pass as a chain, and how many bytes of the pass's peak are not the chain's.
+// A pass as a chain. `besides`: the bytes of the pass's peak that are not the chain's.
 struct Link {
   Blocks blocks;
   std::vector<ChainStage> chain;
@@ -64,8 +65,8 @@ class Rotor {
   Rotor(const Replays& replays, const std::vector<Pass>& passes, std::int64_t budget)
       : replays_(replays), passes_(passes), budget_(budget), trial_(replays, budget) {}
 
-  std::optional<std::vector<Rerun>> turn() {
-    if (trial_.take({})) return std::vector<Rerun>{};
+  std::optional<std::vector<GroupRerun>> turn() {
+    if (trial_.take({})) return std::vector<GroupRerun>{};
     if (passes_.empty()) return {};
     plain_ = trial_.schedule().peak();
     for (const Pass& pass : passes_) {
@@ -85,8 +86,8 @@ class Rotor {
 
  private:
   struct Train {
-    std::vector<std::unique_ptr<Link>> links;  // of each pass
-    double promise;                            // ns, as far as the chains know
+    std::vector<std::unique_ptr<Link>> links;  // one for each pass
+    double promise;                            // ns, by the chains' estimates
   };
 
   void build(const Shape& shape) {
@@ -116,7 +117,8 @@ class Rotor {
     trains_.push_back(std::move(train));
   }
 
-  // As if the chains' bytes were all that counts. Nothing: no schedule of the chains does with so little.
+  // Tries the peak as the budget of the chains. nullopt: no schedule of the chains has a peak this
+  // low.
   std::optional<bool> fits(const Train& train, std::int64_t peak) {
     Restoration restoration(replays_);
     for (const auto& link : train.links) {
@@ -124,14 +126,15 @@ class Rotor {
       if (!schedule) return {};
       link->blocks.append(schedule->steps, restoration);
     }
-    const std::vector<Rerun> reruns = restoration.reruns();
+    const std::vector<GroupRerun> reruns = restoration.reruns();
     left_ -= replays_.program().operators() + 4 * static_cast<std::int64_t>(reruns.size());
-    // Longer than anybody would wait for.
+    // Too long to be useful.
     if (reruns.size() > 4 * static_cast<std::size_t>(replays_.program().operators())) return {};
     return trial_.take(reruns);
   }
 
-  // What the chains take for their peak is near the schedule's, not equal to it: finds the largest that fits. More is cheaper.
+  // The peak of a schedule is near that of the chains, but not equal. Finds the largest that fits,
+  // since more bytes are cheaper.
   void search(const Train& train) {
     constexpr int kTries = 8;
     const std::int64_t slot = train.links.front()->table.slot();
@@ -155,14 +158,14 @@ class Rotor {
   std::vector<std::int64_t> peaks_;  // of each pass
   std::vector<std::vector<std::vector<Index>>> seen_;
   std::vector<Train> trains_;
-  // Work on schedules that are tried, as operators and reruns; some 100 ns each.
+  // Limits the work of tried schedules, in operators and reruns; some 100 ns each.
   std::int64_t left_ = 6'000'000;
 };
 
 }  // namespace
 
-std::optional<std::vector<Rerun>> rotor(const graph::Trace& trace, const Replays& replays,
-                                        std::int64_t budget) {
+std::optional<std::vector<GroupRerun>> rotor(const graph::Trace& trace, const Replays& replays,
+                                             std::int64_t budget) {
   return Rotor(replays, passes_of(trace, replays), budget).turn();
 }
 

@@ -46,7 +46,7 @@ Schedule::Schedule(const Replays& replays)
       events.push_back(used_at(moment(program_.operators(), program_.operators())));
     } else if (one.given && one.released != kNone) {
       const std::int64_t released = used_at(moment(one.released, one.released));
-      // It may have been released right after it arrived.
+      // It may be released right after its arrival.
       if (released > events.back()) events.push_back(released);
     }
     enter(storage, moment_of(events.front()), moment_of(events.back()), 1);
@@ -61,31 +61,31 @@ Schedule::Schedule(const Replays& replays)
   settle();
 }
 
-bool Schedule::has(Rerun rerun) const {
+bool Schedule::has(GroupRerun rerun) const {
   const auto& stage = reruns_[at(rerun.stage)];
   const auto ops = replays_.operators(rerun.group, rerun.stage);
   return !ops.empty() && std::ranges::binary_search(stage, ops.front());
 }
 
-std::vector<Rerun> Schedule::closure(Rerun rerun) const {
-  std::vector<Rerun> all{rerun};
+std::vector<GroupRerun> Schedule::closure(GroupRerun rerun) const {
+  std::vector<GroupRerun> all{rerun};
   std::vector<Index> needed;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!replays_.may_rerun(all[i].group, all[i].stage)) return {};
     needed.clear();
     replays_.overwritten_needs(all[i].group, all[i].stage, needed);
     for (const Index group : needed) {
-      const Rerun next{group, rerun.stage};
+      const GroupRerun next{group, rerun.stage};
       if (!has(next) && std::ranges::find(all, next) == all.end()) all.push_back(next);
     }
   }
   return all;
 }
 
-bool Schedule::may_remove(Rerun rerun) const {
+bool Schedule::may_remove(GroupRerun rerun) const {
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
     for (const graph::Content& one : program_.mutates(op)) {
-      // Whoever reads it before this write, and runs again in this stage.
+      // A rerun in this stage that reads it before this write.
       for (const Index user : program_.users(one.storage)) {
         if (user >= op) break;
         if (replays_.group_of(user) != rerun.group &&
@@ -98,7 +98,7 @@ bool Schedule::may_remove(Rerun rerun) const {
   return true;
 }
 
-void Schedule::add(Rerun rerun) {
+void Schedule::add(GroupRerun rerun) {
   auto& stage = reruns_[at(rerun.stage)];
   auto& freed = freed_[at(rerun.stage)];
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
@@ -113,7 +113,7 @@ void Schedule::add(Rerun rerun) {
   ++pairs_;
 }
 
-void Schedule::remove(Rerun rerun) {
+void Schedule::remove(GroupRerun rerun) {
   auto& stage = reruns_[at(rerun.stage)];
   auto& freed = freed_[at(rerun.stage)];
   for (const Index op : replays_.operators(rerun.group, rerun.stage)) {
@@ -128,12 +128,14 @@ void Schedule::remove(Rerun rerun) {
   --pairs_;
 }
 
-// The storage lives when the stages after `from` and up to `to` begin.
+// Adds the storage to the stages after that of `from`, up to that of `to`: it lives when they
+// begin.
 void Schedule::enter(Index storage, Moment from, Moment to, std::int64_t sign) {
   tree_.add(at(stage_of(from) + 2), at(stage_of(to) + 2), sign * program_.storage(storage).bytes);
 }
 
-// The program's own operator is the last of its stage: what ends with it is no part of the stage's peak.
+// The program's own operator is the last of its stage, so what ends with it does not affect the
+// stage's peak.
 void Schedule::count_end(Index storage, Moment moment, std::int64_t sign) {
   if (moment < 0) return;
   const Index stage = stage_of(moment);
@@ -179,7 +181,7 @@ void Schedule::remove_use(Index storage, Moment moment) {
   events.erase(use);
 }
 
-// What lived from the event before to the one after is cut in two.
+// Splits a life that spans the moment.
 void Schedule::add_make(Index storage, Moment moment) {
   Events& events = events_[at(storage)];
   const auto next = std::ranges::lower_bound(events, made_at(moment));
@@ -215,7 +217,7 @@ bool Schedule::ends_at(Index storage, Moment moment) const {
 
 bool Schedule::lives_at(Index storage, Moment moment) const {
   const Events& all = events(storage);
-  // The first event after the moment; the one before it is at the moment or earlier.
+  // The first event after the moment; its predecessor is at the moment or earlier.
   const auto next = std::ranges::upper_bound(all, made_at(moment));
   if (next == all.begin()) return false;
   if (moment_of(*(next - 1)) == moment) return true;
@@ -236,7 +238,7 @@ Schedule::Gap Schedule::gap(Index storage, Moment moment) const {
   return {moment_of(*(next - 1)), moment_of(*next), true};
 }
 
-// Bytes above those that live when the stage begins.
+// Bytes in addition to those that live when the stage begins.
 std::int64_t Schedule::own_peak(Index stage, Moment* where) const {
   std::int64_t now = 0;
   std::int64_t most = 0;
@@ -294,8 +296,8 @@ std::int64_t Schedule::peak_between(Index first, Index last) {
   return tree_.most(at(first + 1), at(last + 1));
 }
 
-std::vector<Rerun> Schedule::reruns() const {
-  std::vector<Rerun> all;
+std::vector<GroupRerun> Schedule::reruns() const {
+  std::vector<GroupRerun> all;
   all.reserve(pairs_);
   for (Index stage = 0; stage < stages(); ++stage) {
     for (const Index op : reruns_[at(stage)]) {
@@ -324,7 +326,7 @@ void Schedule::validate() {
     }
   }
   Schedule fresh(replays_);
-  for (const Rerun rerun : reruns()) fresh.add(rerun);
+  for (const GroupRerun rerun : reruns()) fresh.add(rerun);
   fresh.settle();
   if (fresh.cost() != cost_ || fresh.pairs_ != pairs_) {
     throw std::logic_error("planner: a schedule's cost does not follow from its reruns");

@@ -1,19 +1,22 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/schedule.h: which groups run again in which stage, and the bytes at every moment that follow from it.
+// planner/schedule.h: which groups run again in which stage, and the bytes at every moment that
+// follow from it.
 //
 // Note [Schedules]
-// A schedule is a set of pairs (group, stage). Nothing else is chosen: each use of a storage is served by the latest maker before it, and
-// a storage lives from a maker to the last use before the next one. So every set of allowed pairs is a plan, pairs can be
-// added and taken away in any order, and only memory and time change. (The one exception is closed over by `closure`.)
+// A schedule is a set of pairs (group, stage). Everything else follows: the latest maker before a
+// use serves it, and a storage lives from a maker to the last use before the next maker. So every
+// set of allowed pairs is a plan, and pairs can be added and removed in any order; only memory and
+// time change. (closure() and may_remove() handle the one exception, overwritten contents.)
 //
 // Note [Moments]
-// A moment is stage * (operators + 1) + operator. In stage t the reruns come in their order, then operator t itself. Storages that
-// arrive after operator t live from moment (t, operators) on; the ones of the head from before stage 0. What must be there at the
-// end is used in the last stage, which has no operator.
+// A moment is stage * (operators + 1) + operator. In stage t the reruns come in their order, then
+// operator t itself. Storages that arrive after operator t live from moment (t, operators) on;
+// those of the head live from before stage 0. What must be resident at the end is used in the last
+// stage, which has no operator.
 //
 // Invariants, checked by validate():
-//   stage_peak(t) == bytes that live when t begins + the most that its own operators add to them
+//   stage_peak(t) == bytes that live when t begins + the most that its own operators add
 //   freed_ of a rerun == bytes of the storages whose lives end with it
 //   cost() == sum of ns over all pairs
 #pragma once
@@ -29,16 +32,16 @@ namespace neap::planner {
 
 using Moment = std::int64_t;
 
-struct Rerun {
+struct GroupRerun {
   Index group;
   Index stage;
 
-  bool operator==(const Rerun&) const = default;
+  bool operator==(const GroupRerun&) const = default;
 };
 
-inline std::int64_t ns_of(const Replays& replays, std::span<const Rerun> reruns) {
+inline std::int64_t ns_of(const Replays& replays, std::span<const GroupRerun> reruns) {
   std::int64_t ns = 0;
-  for (const Rerun one : reruns) ns += replays.ns(one.group, one.stage);
+  for (const GroupRerun one : reruns) ns += replays.ns(one.group, one.stage);
   return ns;
 }
 
@@ -50,19 +53,21 @@ class Schedule {
   [[nodiscard]] const Program& program() const { return program_; }
   [[nodiscard]] Index stages() const { return program_.operators() + 1; }
 
-  [[nodiscard]] bool has(Rerun rerun) const;
+  [[nodiscard]] bool has(GroupRerun rerun) const;
   // The reruns of a stage, by operator.
   [[nodiscard]] std::span<const Index> operators(Index stage) const {
     return reruns_[static_cast<std::size_t>(stage)];
   }
-  // The pair and what it needs to run again in the same stage, as far as it is not there; empty: it is not allowed.
-  [[nodiscard]] std::vector<Rerun> closure(Rerun rerun) const;
-  // False: another pair of the stage needs it.
-  [[nodiscard]] bool may_remove(Rerun rerun) const;
-  // REQUIRES: allowed and closed over; not there, respectively there. Cost: logarithmic, and the length of the stages touched,
-  // when the peak is next asked for.
-  void add(Rerun rerun);
-  void remove(Rerun rerun);
+  // The pair, with the pairs that it needs in the same stage and that are not in the schedule;
+  // empty: not allowed.
+  [[nodiscard]] std::vector<GroupRerun> closure(GroupRerun rerun) const;
+  // False when another pair of the stage needs it.
+  [[nodiscard]] bool may_remove(GroupRerun rerun) const;
+  // REQUIRES: for add(), an allowed pair that is not in the schedule, with its closure; for
+  // remove(), a pair in it. Cost: logarithmic, plus the length of the touched stages at the next
+  // query of the peak.
+  void add(GroupRerun rerun);
+  void remove(GroupRerun rerun);
 
   [[nodiscard]] std::int64_t cost() const { return cost_; }  // ns of reruns
   [[nodiscard]] std::size_t size() const { return pairs_; }
@@ -71,17 +76,17 @@ class Schedule {
   Index peak_stage();
   [[nodiscard]] Moment peak_moment(Index stage) const;
   std::int64_t stage_peak(Index stage);
-  // The largest of stages [first, last).
+  // The largest peak of stages [first, last).
   std::int64_t peak_between(Index first, Index last);
 
-  // What happens to it before and after a moment, when the storage lives then without being used or made.
+  // The events of a storage before and after a moment at which it lives without being used or made.
   struct Gap {
     Moment before;
     Moment after;
     bool lives;
   };
   [[nodiscard]] Gap gap(Index storage, Moment moment) const;
-  // The last time before the moment that it was made or used.
+  // The last moment before `moment` at which it was made or used.
   [[nodiscard]] Moment event_before(Index storage, Moment moment) const;
   [[nodiscard]] bool lives_at(Index storage, Moment moment) const;
   [[nodiscard]] Index stage_of(Moment moment) const {
@@ -90,16 +95,16 @@ class Schedule {
   [[nodiscard]] Moment moment(Index stage, Index op) const {
     return static_cast<Moment>(stage) * width_ + op;
   }
-  // The storage is used at or made at the moment for the last time before it is made anew, or for ever.
+  // True when the moment is the storage's last event, or its last before it is remade.
   [[nodiscard]] bool ends_at(Index storage, Moment moment) const;
 
-  // Sets aside what it would come back to: snapshot = reruns().
-  [[nodiscard]] std::vector<Rerun> reruns() const;
-  // For tests: throws std::logic_error when an invariant does not hold.
+  // All pairs. Adding them to an empty schedule restores this one.
+  [[nodiscard]] std::vector<GroupRerun> reruns() const;
+  // For tests. Throws: std::logic_error when an invariant does not hold.
   void validate();
 
  private:
-  // Of one storage, in order: moment * 2 + 1 where it is made, moment * 2 where it is used.
+  // Events of one storage, sorted: moment * 2 + 1 when it is made, moment * 2 when it is used.
   using Events = std::vector<std::int64_t>;
   [[nodiscard]] const Events& events(Index storage) const {
     return events_[static_cast<std::size_t>(storage)];
@@ -109,7 +114,8 @@ class Schedule {
   void add_make(Index storage, Moment moment);
   void remove_make(Index storage, Moment moment);
   void enter(Index storage, Moment from, Moment to, std::int64_t sign);
-  // +1: a life of the storage ends with the moment; -1: no longer. Nothing for the head and the program's own operators.
+  // +1: a life of the storage ends at the moment; -1: it no longer does. Ignores the head and the
+  // program's own operators.
   void count_end(Index storage, Moment moment, std::int64_t sign);
   void touch(Moment moment);
   void settle();
@@ -119,11 +125,11 @@ class Schedule {
   const Program& program_;
   Moment width_;
   std::vector<Events> events_;
-  std::vector<std::vector<Index>> reruns_;        // operators by stage
-  std::vector<std::vector<std::int64_t>> freed_;  // bytes that go with each of them
+  std::vector<std::vector<Index>> reruns_;        // rerun operators, by stage
+  std::vector<std::vector<std::int64_t>> freed_;  // bytes freed after each of them
   std::vector<std::int64_t> own_;                 // by stage: what its operators add
   std::vector<std::int64_t> most_extra_;  // by operator: workspace, or what arrives after it
-  PeakTree tree_;                         // stage + 1; first the head
+  PeakTree tree_;                         // at stage + 1; the head is at 0
   std::vector<Index> touched_;
   std::vector<bool> is_touched_;
   std::int64_t cost_ = 0;

@@ -14,7 +14,8 @@ namespace {
 
 using Action = ChainStep::Action;
 
-// The first `again` of the blocks run twice: once to what crosses to the next, and when their backward begins.
+// The first `again` blocks run twice: in the forward, to make what crosses to the next, and when
+// their backward begins.
 std::vector<ChainStep> twice(Index blocks, Index again) {
   std::vector<ChainStep> steps;
   steps.reserve(3 * static_cast<std::size_t>(blocks));
@@ -30,13 +31,13 @@ std::vector<ChainStep> twice(Index blocks, Index again) {
 
 }  // namespace
 
-std::optional<std::vector<Rerun>> chen(const graph::Trace& trace, const Replays& replays,
-                                       std::int64_t budget) {
+std::optional<std::vector<GroupRerun>> chen(const graph::Trace& trace, const Replays& replays,
+                                            std::int64_t budget) {
   const std::vector<Pass> passes = passes_of(trace, replays);
   Trial trial(replays, budget);
   if (trial.take({})) return std::move(trial).best();
   using Cut = std::vector<Blocks>;  // of each pass
-  // All blocks but the last `kept` parts of 64.
+  // Reruns all blocks but the last `kept` 64ths.
   const auto take = [&](const Cut& cut, Index kept) {
     Restoration restoration(replays);
     for (const Blocks& blocks : cut) {
@@ -71,8 +72,8 @@ std::optional<std::vector<Rerun>> chen(const graph::Trace& trace, const Replays&
   return std::move(trial).best();
 }
 
-std::optional<std::vector<Rerun>> knapsack(const graph::Trace& trace, const Replays& replays,
-                                           std::int64_t budget) {
+std::optional<std::vector<GroupRerun>> knapsack(const graph::Trace& trace, const Replays& replays,
+                                                std::int64_t budget) {
   constexpr std::size_t kLevels = 129;
   const std::vector<Pass> passes = passes_of(trace, replays);
   Trial trial(replays, budget);
@@ -92,7 +93,8 @@ std::optional<std::vector<Rerun>> knapsack(const graph::Trace& trace, const Repl
     }
     return trial.take(restoration.reruns());
   };
-  // The first option that fits. Each keeps less than the one before; when that is too little, all comes back at the turn.
+  // Finds the first option that fits. Each keeps less than the one before. An option that keeps too
+  // little restores everything at the turn.
   const Index last = most - 1;
   const Index stride = std::max(last / 16, 1);
   Index low = 0;

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <string>
@@ -32,7 +31,7 @@ Infeasible::~Infeasible() = default;
 
 namespace {
 
-// Runs task(0) ... task(count - 1).
+// Runs task(0) ... task(count - 1). Rethrows the first exception, by index.
 void for_each_in_parallel(std::size_t count, std::size_t threads,
                           const std::function<void(std::size_t)>& task) {
   std::atomic<std::size_t> next{0};
@@ -56,11 +55,11 @@ void for_each_in_parallel(std::size_t count, std::size_t threads,
   }
 }
 
-// A plan on its way.
+// A plan during the search.
 struct Candidate {
   std::string name;
-  std::optional<std::vector<Rerun>> reruns;
-  std::int64_t found_ns = 0;  // as the method found it
+  std::optional<std::vector<GroupRerun>> reruns;
+  std::int64_t found_ns = 0;  // by the method, before local search
   std::int64_t ns = 0;
 };
 
@@ -78,7 +77,7 @@ class Solver {
         floor_(memory_floor(replays_)) {
     for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
     plain_peak_ = graph::plain_plan(trace).predicted_peak;
-    for (const std::vector<Repeat>& repeats : options.known) known_.push_back(judge(repeats));
+    for (const std::vector<Rerun>& known : options.known) known_.push_back(judge(known));
   }
 
   [[nodiscard]] const Floor& floor() const { return floor_; }
@@ -87,16 +86,16 @@ class Solver {
   [[nodiscard]] std::int64_t plain_ns() const { return plain_ns_; }
   [[nodiscard]] const Replays& replays() const { return replays_; }
 
-  // Empty when nothing fits.
+  // nullopt when nothing fits.
   std::optional<Solution> solve(std::int64_t budget) {
     if (budget < floor_.bytes) return {};
     Deadline deadline = no_limit();
     if (options_.time_limit) deadline.at = std::chrono::steady_clock::now() + *options_.time_limit;
     std::vector<Candidate> candidates = starts(budget, deadline);
-    // A plan comes before the limit.
+    // A first plan has precedence over the limit.
     if (!any(candidates) && options_.time_limit) candidates = starts(budget, no_limit());
     if (!any(candidates)) {
-      // What a rule finds is not monotone: it may fit less and fail at more.
+      // Methods are not monotone: one may fit a smaller budget and fail at a larger one.
       const std::int64_t works = smallest();
       if (works > budget) return {};
       candidates = starts(works, no_limit());
@@ -125,7 +124,8 @@ class Solver {
     return solution;
   }
 
-  // A budget that there is a plan for, as small as it goes in halving steps. Cost: some eight times all starts, once.
+  // A budget that has a plan, the smallest that bisection finds. Cost: about eight times all
+  // starts, once.
   std::int64_t smallest() {
     if (!smallest_) smallest_ = find_smallest();
     return *smallest_;
@@ -153,8 +153,9 @@ class Solver {
       plan.operators = std::move(operators);
     }
     if (!options_.followable) return;
-    // Where everything fits nothing goes early; else what is free is the allocator's, whose slabs may need it.
-    const bool fits = repeats_of(plan).empty();
+    // Without reruns nothing is freed early. Otherwise the remaining room belongs to the allocator,
+    // whose slabs may need it.
+    const bool fits = reruns_of(plan).empty();
     const std::int64_t limit =
         fits ? std::max(plan.predicted_peak, plan.budget) : plan.predicted_peak;
     plan = free_late(asked_, std::move(plan), limit);
@@ -171,7 +172,8 @@ class Solver {
     }
     return works;
   }
-  // REQUIRES: less than the plain peak and than what is known. Once one has a plan the others are not asked.
+  // REQUIRES: the budget is below the plain peak and the known peaks. Stops after the first
+  // success.
   [[nodiscard]] bool some_method_fits(std::int64_t budget) const {
     const std::vector<const Method*> asked = methods();
     std::atomic<bool> fits{false};
@@ -191,26 +193,26 @@ class Solver {
     return in_time;
   }
 
-  // What fits without a search: the caller's, and what was found before.
+  // Reruns that fit without a search: the caller's, and earlier results.
   struct Known {
     std::int64_t peak;
     std::int64_t ns;
-    std::vector<Rerun> reruns;
+    std::vector<GroupRerun> reruns;
   };
-  [[nodiscard]] Known judge(const std::vector<Repeat>& repeats) const {
+  [[nodiscard]] Known judge(const std::vector<Rerun>& known) const {
     Schedule schedule(replays_);
-    for (const Repeat repeat : repeats) {
-      if (repeat.op < 0 || repeat.op >= program_.operators() || repeat.before < 0 ||
-          repeat.before > program_.operators()) {
-        throw InvalidArgument("planner: operator " + std::to_string(repeat.op) +
+    for (const Rerun one : known) {
+      if (one.op < 0 || one.op >= program_.operators() || one.before < 0 ||
+          one.before > program_.operators()) {
+        throw InvalidArgument("planner: operator " + std::to_string(one.op) +
                               " is known to run again before operator " +
-                              std::to_string(repeat.before) + ", and the trace has " +
+                              std::to_string(one.before) + ", and the trace has " +
                               std::to_string(program_.operators()));
       }
-      const Rerun rerun{replays_.group_of(static_cast<Index>(repeat.op)),
-                        static_cast<Index>(repeat.before)};
+      const GroupRerun rerun{replays_.group_of(static_cast<Index>(one.op)),
+                             static_cast<Index>(one.before)};
       if (schedule.has(rerun)) continue;
-      for (const Rerun one : schedule.closure(rerun)) schedule.add(one);
+      for (const GroupRerun one : schedule.closure(rerun)) schedule.add(one);
     }
     return {schedule.peak(), schedule.cost(), schedule.reruns()};
   }
@@ -222,7 +224,7 @@ class Solver {
 
   std::vector<Candidate> starts(std::int64_t budget, const Deadline& deadline) {
     Schedule plain(replays_);
-    if (plain.peak() <= budget) return {{"plain", std::vector<Rerun>{}, 0, 0}};
+    if (plain.peak() <= budget) return {{"plain", std::vector<GroupRerun>{}, 0, 0}};
     std::vector<Candidate> found;
     const std::vector<const Method*> asked = methods();
     for (const Method* const method : asked) found.push_back({std::string(method->name), {}, 0, 0});
@@ -230,7 +232,7 @@ class Solver {
       found[i].reruns = asked[i]->find({trace_, replays_, budget, options_.seed, deadline});
       if (!found[i].reruns) return;
       if (schedule_of(found[i]).peak() > budget) {
-        found[i].reruns.reset();  // not what it said
+        found[i].reruns.reset();  // the method was wrong
         return;
       }
       found[i].found_ns = ns_of(replays_, *found[i].reruns);
@@ -248,7 +250,7 @@ class Solver {
                                [](const Candidate& one) { return one.reruns.has_value(); });
   }
 
-  // All but the worst are searched a little, the best of them much.
+  // Searches all but the worst a little, and the best of them much.
   Candidate search(std::int64_t budget, std::vector<Candidate>& candidates,
                    const Deadline& deadline) {
     const std::int64_t best_ns =
@@ -291,7 +293,7 @@ class Solver {
     std::ranges::stable_sort(candidates, {}, &Candidate::ns);
   }
 
-  // No changes: only what is too much goes.
+  // Without changes, only removes reruns that are not needed.
   void change(Candidate& candidate, std::int64_t budget, std::int64_t changes, std::uint64_t seed,
               const Deadline& deadline) const {
     Schedule schedule = schedule_of(candidate);
@@ -306,7 +308,7 @@ class Solver {
 
   [[nodiscard]] Schedule schedule_of(const Candidate& candidate) const {
     Schedule schedule(replays_);
-    for (const Rerun one : *candidate.reruns) schedule.add(one);
+    for (const GroupRerun one : *candidate.reruns) schedule.add(one);
     return schedule;
   }
   static void take(const Schedule& schedule, Candidate& candidate) {
@@ -316,7 +318,7 @@ class Solver {
 
   const graph::Trace& asked_;
   const graph::Trace held_;
-  const graph::Trace& trace_;  // one of the two
+  const graph::Trace& trace_;  // asked_ or held_
   Options options_;
   std::size_t threads_;
   Program program_;
@@ -330,14 +332,14 @@ class Solver {
 
 }  // namespace
 
-std::vector<Repeat> repeats_of(const graph::Plan& plan) {
-  std::vector<Repeat> repeats;
+std::vector<Rerun> reruns_of(const graph::Plan& plan) {
+  std::vector<Rerun> reruns;
   std::int64_t ran = 0;
   for (const graph::Step& step : plan.steps) {
     if (step.action == graph::Step::Action::Run) ++ran;
-    if (step.action == graph::Step::Action::Rerun) repeats.push_back({step.target, ran});
+    if (step.action == graph::Step::Action::Rerun) reruns.push_back({step.target, ran});
   }
-  return repeats;
+  return reruns;
 }
 
 Solution solve(const graph::Trace& trace, const Options& options) {
@@ -357,11 +359,6 @@ Solution solve_smallest(const graph::Trace& trace, const Options& options) {
   std::optional<Solution> solution = solver.solve(budget);
   if (!solution) solver.refuse(budget);
   return std::move(*solution);
-}
-
-Bytes allocator_room(Bytes budget) {
-  constexpr std::int64_t kSlabs = std::int64_t{64} << 10;  // some pages of each size
-  return Bytes(budget.count() / 256 + std::min(kSlabs, budget.count() / 64));
 }
 
 Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options& options) {
@@ -385,23 +382,12 @@ Frontier frontier(const graph::Trace& trace, std::int64_t points, const Options&
     if (solution) point.rerun_ns = solution->rerun_ns;
     result.points.push_back(point);
   }
-  // What no plan of a larger budget avoids, none of a smaller one does.
+  // What no plan of a larger budget avoids, no plan of a smaller one does either.
   for (std::size_t i = result.points.size() - 1; i-- > 0;) {
     std::optional<std::int64_t>& bound = result.points[i].bound_ns;
     if (bound) bound = std::max(bound, result.points[i + 1].bound_ns);
   }
   return result;
-}
-
-Bytes budget_of_share(const graph::Trace& trace, double share) {
-  if (!(share >= 0 && share <= 1)) {
-    throw InvalidArgument("planner: a share of " + std::to_string(share) +
-                          "; it must lie between 0 and 1");
-  }
-  const Program program(trace);
-  const std::int64_t head = program.head_bytes();
-  const std::int64_t above = graph::plain_plan(trace).predicted_peak - head;
-  return Bytes(head + static_cast<std::int64_t>(std::floor(share * static_cast<double>(above))));
 }
 
 }  // namespace neap::planner

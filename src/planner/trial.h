@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/trial.h: sets of reruns tried one after the other; the cheapest that fits is kept.
+// planner/trial.h: tries sets of reruns one after the other, and keeps the cheapest that fits.
 #pragma once
 
 #include "planner/schedule.h"
@@ -16,12 +16,12 @@ class Trial {
  public:
   Trial(const Replays& replays, std::int64_t budget) : schedule_(replays), budget_(budget) {}
 
-  // Makes the schedule of these reruns, as far as they are allowed. True: it fits.
-  bool take(const std::vector<Rerun>& reruns) {
-    for (const Rerun one : schedule_.reruns()) schedule_.remove(one);
-    for (const Rerun one : reruns) {
+  // Replaces the schedule by these reruns, as far as they are allowed. True when it fits.
+  bool take(const std::vector<GroupRerun>& reruns) {
+    for (const GroupRerun one : schedule_.reruns()) schedule_.remove(one);
+    for (const GroupRerun one : reruns) {
       if (schedule_.has(one)) continue;
-      for (const Rerun each : schedule_.closure(one)) schedule_.add(each);
+      for (const GroupRerun each : schedule_.closure(one)) schedule_.add(each);
     }
     if (schedule_.peak() > budget_) return false;
     if (!best_ || schedule_.cost() < best_cost_) {
@@ -33,12 +33,12 @@ class Trial {
 
   [[nodiscard]] Schedule& schedule() { return schedule_; }
   [[nodiscard]] bool has_fitted() const { return best_.has_value(); }
-  [[nodiscard]] std::optional<std::vector<Rerun>> best() && { return std::move(best_); }
+  [[nodiscard]] std::optional<std::vector<GroupRerun>> best() && { return std::move(best_); }
 
  private:
   Schedule schedule_;
   std::int64_t budget_;
-  std::optional<std::vector<Rerun>> best_;
+  std::optional<std::vector<GroupRerun>> best_;
   std::int64_t best_cost_ = 0;
 };
 

@@ -1,10 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "planner/walk.h"
 
+#include "planner/h_dtr_eq.h"
+
 #include <algorithm>
-#include <array>
 #include <limits>
-#include <numeric>
 #include <random>
 #include <utility>
 
@@ -12,38 +12,6 @@ namespace neap::planner {
 namespace {
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
-// Sums over sets of gone storages that hang together. One that comes back takes its own time off the sum and leaves the set as it is:
-// sets are never split, as in the paper.
-class Components {
- public:
-  explicit Components(std::size_t size) : parent_(size), ns_(size, 0) {
-    std::iota(parent_.begin(), parent_.end(), 0);
-  }
-  Index find(Index i) {
-    while (parent_[at(i)] != i) i = parent_[at(i)] = parent_[at(parent_[at(i)])];
-    return i;
-  }
-  void join(Index one, Index other) {
-    const Index from = find(one);
-    const Index to = find(other);
-    if (from == to) return;
-    parent_[at(from)] = to;
-    ns_[at(to)] += ns_[at(from)];
-  }
-  void add(Index i, double ns) { ns_[at(find(i))] += ns; }
-  double ns(Index root) const { return ns_[at(root)]; }
-  // A number of its own again.
-  Index fresh() {
-    parent_.push_back(static_cast<Index>(parent_.size()));
-    ns_.push_back(0);
-    return parent_.back();
-  }
-
- private:
-  std::vector<Index> parent_;
-  std::vector<double> ns_;
-};
 
 class Walk {
  public:
@@ -59,8 +27,7 @@ class Walk {
         last_stage_(at(replays.groups()), graph::kNever),
         last_reader_(at(program_.storages()), kNone),
         in_stage_(at(replays.groups()), kNone),
-        in_bring_(at(replays.groups()), kNone),
-        components_(0) {
+        in_bring_(at(replays.groups()), kNone) {
     find_last_stages();
     starts_.reserve(at(program_.operators()));
     double clock = 0;
@@ -71,7 +38,7 @@ class Walk {
     starts_.push_back(clock);
   }
 
-  std::optional<std::vector<Rerun>> take() {
+  std::optional<std::vector<GroupRerun>> take() {
     arrive(kNone);
     for (stage_ = 0; stage_ < program_.operators(); ++stage_) {
       if (resident_ > budget_ || !bring_due() || !bring(program_.needs(stage_)) ||
@@ -92,16 +59,17 @@ class Walk {
   struct State {
     bool made = false;
     bool resident = false;
-    Index candidate = kNone;  // place in candidates_
-    Index component = kNone;
+    Index candidate = kNone;  // index in candidates_
+    EvictedSets::Set evicted_set = EvictedSets::kNone;
     std::uint32_t locks = 0;
-    std::uint32_t next_user = 0;  // in its users
+    std::uint32_t next_user = 0;  // index in its users
     double last_use = 0;
   };
   State& state(Index storage) { return states_[at(storage)]; }
   [[nodiscard]] const State& state(Index storage) const { return states_[at(storage)]; }
 
-  // Of a group with all that it is made from: the last stage in which everything may run again, or is held because it may not.
+  // For each group, with all that it is made from: the last stage in which everything may run
+  // again, or is held because it may not.
   void find_last_stages() {
     for (Index group = 0; group < replays_.groups(); ++group) {
       Index& last = last_stage_[at(group)];
@@ -122,8 +90,8 @@ class Walk {
     }
   }
 
-  // `last`: the stage up to which it can be made again. Until then it can come back; and as long as the program will use it after
-  // that, it stays.
+  // The stage until which `content` is available. `last`: the last stage in which it can be remade.
+  // If the program uses it after that, it stays until its last use.
   [[nodiscard]] Index there_until(const graph::Content& content, Index last) const {
     if (last == graph::kNever) return last;
     const auto users = program_.users(content.storage);
@@ -153,7 +121,7 @@ class Walk {
     const Index last = last_stage_[at(group_of(storage))];
     return next <= last || (returns_ && stage_ < last);
   }
-  // The program needs it no more. It can be made again, or nothing that could run again reads it.
+  // The program no longer needs it, and it can be remade, or no rerun can read it any more.
   [[nodiscard]] bool is_dispensable(Index storage) const {
     return stage_ <= last_stage_[at(group_of(storage))] || stage_ >= last_reader_[at(storage)];
   }
@@ -165,7 +133,7 @@ class Walk {
     }
   }
 
-  // From here on it could not come back, and the program will use it.
+  // Restores what the program still needs and what could not be remade after this stage.
   bool bring_due() {
     if (!returns_) return true;
     std::vector<graph::Content> due;
@@ -203,8 +171,8 @@ class Walk {
           if (group_of(need.storage) != group) want(group_of(need.storage));
         }
       }
-      if (twice)
-        return false;  // brought back in this stage already, and evicted again: no plan says so
+      // It was restored in this stage before, and evicted again: a schedule cannot express that.
+      if (twice) return false;
       reruns_.push_back({group, stage_});
     }
     std::vector<Index> ops;
@@ -261,7 +229,7 @@ class Walk {
     return true;
   }
 
-  // The program uses it no more: LibTorch would free it.
+  // The program no longer uses it: LibTorch would free it.
   void let_go(Index storage) {
     State& one = state(storage);
     if (!one.resident || one.locks > 0 || one.candidate == kNone) return;
@@ -275,9 +243,9 @@ class Walk {
     resident_ += program_.storage(storage).bytes;
     one.candidate = static_cast<Index>(candidates_.size());
     candidates_.push_back(storage);
-    if (one.component != kNone) {
-      components_.add(one.component, -own_ns(storage));
-      one.component = kNone;
+    if (one.evicted_set != EvictedSets::kNone) {
+      evicted_.subtract(one.evicted_set, own_ns(storage));
+      one.evicted_set = EvictedSets::kNone;
     }
   }
 
@@ -295,10 +263,9 @@ class Walk {
       due_[at(last)].push_back(storage);
     }
     if (rule_ == Rule::NextUse) return;
-    one.component = components_.fresh();
-    components_.add(one.component, own_ns(storage));
+    one.evicted_set = evicted_.add(own_ns(storage));
     for_each_gone_neighbour(
-        storage, [&](Index other) { components_.join(one.component, state(other).component); });
+        storage, [&](Index other) { evicted_.join(one.evicted_set, state(other).evicted_set); });
   }
 
   [[nodiscard]] double own_ns(Index storage) const {
@@ -309,7 +276,7 @@ class Walk {
   void for_each_gone_neighbour(Index storage, Visit visit) {
     const Index group = group_of(storage);
     const auto look = [&](Index other) {
-      if (other != storage && state(other).component != kNone) visit(other);
+      if (other != storage && state(other).evicted_set != EvictedSets::kNone) visit(other);
     };
     for (const Index op : replays_.operators(group, program_.operators())) {
       for (const graph::Content& need : program_.needs(op)) look(need.storage);
@@ -321,31 +288,20 @@ class Walk {
   }
 
   double neighbourhood(Index storage) {
-    std::array<Index, 16> seen{};
-    std::size_t count = 0;
-    double ns = 0;
-    for_each_gone_neighbour(storage, [&](Index other) {
-      const Index root = components_.find(state(other).component);
-      const auto end = seen.begin() + static_cast<std::ptrdiff_t>(count);
-      if (count == seen.size() || std::find(seen.begin(), end, root) != end) return;
-      seen[count++] = root;
-      ns += components_.ns(root);
+    return evicted_.sum_of([&](const auto& visit) {
+      for_each_gone_neighbour(storage, [&](Index other) { visit(state(other).evicted_set); });
     });
-    return ns;
   }
 
   double score(Index storage) {
-    double ns = own_ns(storage) + 1;
-    if (rule_ != Rule::NextUse) ns += neighbourhood(storage);
-    double away = 0;
-    if (rule_ == Rule::DtrEq) {
-      away = clock_ - state(storage).last_use + 1;
-    } else {
+    const double around = rule_ != Rule::NextUse ? neighbourhood(storage) : 0;
+    double away = clock_ - state(storage).last_use;
+    if (rule_ != Rule::DtrEq) {
       const Index next = next_user(storage);
       away =
-          next == graph::kNever ? starts_.back() * 2 : starts_[at(next)] - starts_[at(stage_)] + 1;
+          next == graph::kNever ? starts_.back() * 2 - 1 : starts_[at(next)] - starts_[at(stage_)];
     }
-    return ns / (static_cast<double>(program_.storage(storage).bytes) * away);
+    return h_dtr_eq(own_ns(storage), around, program_.storage(storage).bytes, away);
   }
 
   bool make_room(std::int64_t bytes) {
@@ -376,19 +332,20 @@ class Walk {
   std::int64_t budget_;
   Rule rule_;
   bool returns_;
-  std::vector<std::vector<Index>> due_;  // by stage: what went, and comes back there at the latest
+  // by stage: evicted storages that must be restored there at the latest
+  std::vector<std::vector<Index>> due_;
   std::mt19937_64 random_;
   std::vector<State> states_;
   std::vector<Index> last_stage_;  // by group
-  std::vector<Index>
-      last_reader_;  // by storage: the last stage in which something that reads it may run again
+  // By storage: the last stage in which a reader of it may run again.
+  std::vector<Index> last_reader_;
   std::vector<Index> in_stage_;  // by group: the last stage that reran it
-  std::vector<Index> in_bring_;  // by group: the last of the bring()s that wanted it
+  std::vector<Index> in_bring_;  // by group: the last bring() that wanted it
   Index bring_ = kNone;
   std::vector<double> starts_;  // by operator, in plain time
   std::vector<Index> candidates_;
-  Components components_;
-  std::vector<Rerun> reruns_;
+  EvictedSets evicted_;
+  std::vector<GroupRerun> reruns_;
   std::int64_t resident_ = 0;
   double clock_ = 0;
   Index stage_ = 0;
@@ -396,8 +353,8 @@ class Walk {
 
 }  // namespace
 
-std::optional<std::vector<Rerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
-                                       std::uint64_t seed, bool returns) {
+std::optional<std::vector<GroupRerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
+                                            std::uint64_t seed, bool returns) {
   return Walk(replays, budget, rule, seed, returns).take();
 }
 

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// planner/walk.h: a step taken once from its first operator to its last, inside a budget: what is in the way goes, by a rule; what is
-// missing is made again. How an on-line engine would fare, and where searches start.
+// planner/walk.h: simulates the step once from start to end inside a budget. It evicts by a rule,
+// and remakes what is missing, as an online engine would. Searches start from the result.
 #pragma once
 
 #include "planner/schedule.h"
@@ -13,19 +13,22 @@
 namespace neap::planner {
 
 enum class Rule : std::uint8_t {
-  // h_DTR^eq of "Dynamic Tensor Rematerialization", Kirisame et al., arXiv 2006.09616: time to bring it and its gone
-  // neighbours back, by bytes and by the time since its last use. Knows nothing of the future.
+  // h_DTR^eq of "Dynamic Tensor Rematerialization", Kirisame et al., arXiv 2006.09616: the time to
+  // restore it with its evicted neighbours, divided by its bytes and by the time since its last
+  // use. Does not use the future.
   DtrEq,
-  // Time to bring it back, by bytes and by the time to its next use.
+  // The time to restore it, divided by its bytes and by the time to its next use.
   NextUse,
-  // The same with its gone neighbours: for budgets so small that they go more than once.
+  // The same with its evicted neighbours: for budgets so small that storages are evicted more than
+  // once.
   NextUseEq,
 };
 
-// The reruns of such a walk; nothing when the rule led to where nothing more can go. What is made from contents that are overwritten
-// before its next use stays from where it is made; with `returns`, it may go, and comes back right before they are overwritten.
-// Cost: O(evictions * candidates), of many candidates a sample of 512.
-std::optional<std::vector<Rerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
-                                       std::uint64_t seed, bool returns = false);
+// The reruns of such a walk; nullopt when nothing more could be evicted, or a rerun was not
+// possible. A storage that is made from contents that are overwritten before its next use is never
+// evicted. With `returns` it may be evicted, and is restored just before they are overwritten.
+// Cost: O(evictions * candidates); with more than 512 candidates, a sample of 512.
+std::optional<std::vector<GroupRerun>> walk(const Replays& replays, std::int64_t budget, Rule rule,
+                                            std::uint64_t seed, bool returns = false);
 
 }  // namespace neap::planner

@@ -11,10 +11,11 @@ using engine::Block;
 using engine::Read;
 using engine::Residence;
 using engine::Write;
+using planner::EvictedSets;
 
 namespace {
 
-// Up to here every candidate is looked at, beyond it a sample of as many.
+// Up to this many candidates, all are scored; of more, a random sample of this size.
 constexpr std::size_t kSample = 128;
 
 bool is_gone(const Block& block) {
@@ -23,51 +24,34 @@ bool is_gone(const Block& block) {
 
 }  // namespace
 
-std::uint32_t DtrEq::find(std::uint32_t component) {
-  while (components_[component].parent != component) {
-    components_[component].parent = components_[components_[component].parent].parent;
-    component = components_[component].parent;
-  }
-  return component;
-}
-
-// What would have to run before the block's operators could (its gone inputs), and what would then hang on it (gone
-// blocks that are made from it).
+// Visits the evicted inputs of the block's operators, which would have to be restored first, and
+// the evicted blocks that are made from it.
 template <class Visit>
 void DtrEq::for_each_gone_neighbour(Block& block, Visit visit) {
   for (Write* write = block.chain; write != nullptr; write = write->previous) {
     for (const Read& read : write->node()->reads()) {
-      if (is_gone(*read.block) && read.block->component != kNone) visit(*read.block);
+      if (is_gone(*read.block) && read.block->evicted_set != EvictedSets::kNone) visit(*read.block);
     }
     if (write->whole) break;
   }
   for (Read* read = block.readers; read != nullptr; read = read->next) {
     for (const Write& write : read->node()->writes()) {
-      if (write.block != nullptr && is_gone(*write.block) && write.block->component != kNone) {
+      if (write.block != nullptr && is_gone(*write.block) &&
+          write.block->evicted_set != EvictedSets::kNone) {
         visit(*write.block);
       }
     }
   }
 }
 
-double DtrEq::neighbourhood(Block& block) {
-  std::array<std::uint32_t, 16> seen{};
-  std::size_t count = 0;
-  double cost = 0;
-  for_each_gone_neighbour(block, [&](Block& neighbour) {
-    const std::uint32_t root = find(neighbour.component);
-    if (std::find(seen.begin(), seen.begin() + count, root) != seen.begin() + count) return;
-    if (count < seen.size()) seen[count++] = root;
-    cost += components_[root].cost;
-  });
-  return cost;
-}
-
 double DtrEq::score(Block& block, double clock) {
-  // Each time it came back makes the next time dearer, so that no block goes to and fro while others sit still.
+  // Each replay makes the block more expensive, so that one block is not evicted again and again
+  // while others stay.
   const double own = static_cast<double>(block.cost_ns) * (1.0 + block.replays);
-  const double staleness = clock - block.last_use + 1.0;
-  return (own + neighbourhood(block) + 1.0) / (static_cast<double>(block.bytes) * staleness);
+  const double around = evicted_.sum_of([&](const auto& visit) {
+    for_each_gone_neighbour(block, [&](Block& neighbour) { visit(neighbour.evicted_set); });
+  });
+  return planner::h_dtr_eq(own, around, block.bytes, clock - block.last_use);
 }
 
 std::uint32_t DtrEq::next_random() {
@@ -92,7 +76,8 @@ Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
     for (Block* const block : evictable) look(block);
     return best;
   }
-  // Among many, each look would wait for memory several times over: ask for all of a kind at once.
+  // With many candidates, each score waits for memory several times. Prefetch for all of the sample
+  // first.
   std::array<Block*, kSample> sample;
   for (Block*& block : sample) {
     block = evictable[next_random() % evictable.size()];
@@ -109,30 +94,24 @@ Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
   }
   for (Block* const block : sample) look(block);
   if (best != nullptr) return best;
-  for (Block* const block : evictable) look(block);  // nearly everything is locked
+  for (Block* const block : evictable) look(block);  // the whole sample is locked
   return best;
 }
 
-void DtrEq::went(Block& block) {
-  auto mine = static_cast<std::uint32_t>(components_.size());
-  components_.push_back({mine, static_cast<double>(block.cost_ns)});
+void DtrEq::on_evict(Block& block) {
+  const EvictedSets::Set mine = evicted_.add(static_cast<double>(block.cost_ns));
   for_each_gone_neighbour(block, [&](Block& neighbour) {
-    if (&neighbour == &block) return;
-    const std::uint32_t root = find(neighbour.component);
-    if (root == mine) return;
-    components_[mine].cost += components_[root].cost;
-    components_[root].parent = mine;
+    if (&neighbour != &block) evicted_.join(mine, neighbour.evicted_set);
   });
-  block.component = mine;
+  block.evicted_set = mine;
 }
 
-void DtrEq::came_back(Block& block) {
-  if (block.component == kNone) return;
-  Component& component = components_[find(block.component)];
-  component.cost = std::max(0.0, component.cost - static_cast<double>(block.cost_ns));
-  block.component = kNone;
+void DtrEq::on_restore(Block& block) {
+  if (block.evicted_set == EvictedSets::kNone) return;
+  evicted_.subtract(block.evicted_set, static_cast<double>(block.cost_ns));
+  block.evicted_set = EvictedSets::kNone;
 }
 
-void DtrEq::reset() { components_.assign(1, Component{0, 0}); }
+void DtrEq::reset() { evicted_.clear(); }
 
 }  // namespace neap::policy

@@ -10,7 +10,7 @@ std::vector<bool> solve_knapsack(std::span<const KnapsackItem> items, std::int64
   std::vector<bool> kept(items.size(), false);
   std::vector<std::size_t> fitting;
   std::int64_t all = 0;
-  std::int64_t unit = 0;  // bytes that every item is a multiple of
+  std::int64_t unit = 0;  // the greatest common divisor of all sizes
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (items[i].value <= 0 || items[i].bytes > room) continue;
     fitting.push_back(i);
@@ -21,7 +21,8 @@ std::vector<bool> solve_knapsack(std::span<const KnapsackItem> items, std::int64
     for (const std::size_t i : fitting) kept[i] = true;
     return kept;
   }
-  // Exact in units; coarser cells only where the units are too many. Items are rounded up, so that the room holds.
+  // Exact in multiples of `unit`; coarser cells only when there would be too many. Sizes are
+  // rounded up, so that the items fit the room.
   const std::int64_t cell = std::max(unit, (room + kKnapsackCells - 1) / kKnapsackCells);
   const auto cells = static_cast<std::size_t>(room / cell);
   std::vector<double> best(cells + 1, 0.0);
@@ -46,7 +47,7 @@ std::vector<bool> solve_knapsack(std::span<const KnapsackItem> items, std::int64
     at -= width(fitting[n]);
     left -= items[fitting[n]].bytes;
   }
-  // What rounding left over.
+  // Rounding may have left room for more items.
   std::ranges::stable_sort(fitting, std::ranges::greater{},
                            [&](std::size_t i) { return items[i].value; });
   for (const std::size_t i : fitting) {

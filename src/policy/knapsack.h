@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// policy/knapsack.h: which storages to keep in a limited room.
+// policy/knapsack.h: which storages to keep in limited memory.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,10 @@ struct KnapsackItem {
   double value = 0;
 };
 
-// Which items to keep: their bytes never pass `room`, and their values add up to the most, exactly for as long as the
-// bytes that are told apart (room / kKnapsackCells) are not coarser than the items need. Items without value stay out.
-// Cost: O(items x kKnapsackCells) time, one bit of memory for each.
+// Chooses the items to keep. Their bytes never exceed `room`, and their values have the largest
+// sum. The choice is exact unless sizes have to be rounded up to room / kKnapsackCells bytes. Items
+// without value are not kept.
+// Cost: O(items x kKnapsackCells) time, and one bit of memory for each pair.
 inline constexpr std::int64_t kKnapsackCells = 4096;
 std::vector<bool> solve_knapsack(std::span<const KnapsackItem> items, std::int64_t room);
 

@@ -4,12 +4,13 @@
 namespace neap::report {
 namespace {
 
-// The bytes of the character that `text` starts with; 0 when they are no UTF-8. REQUIRES: text is not empty.
+// The length of the first character of `text`, in bytes; 0 when it is not UTF-8. REQUIRES: text is
+// not empty.
 std::size_t character_bytes(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
   if (first < 0x80) return 1;
-  // 0xC0 and 0xC1 could only write again what one byte can.
+  // 0xC0 and 0xC1 would only be overlong forms of one byte.
   const std::size_t count = first >= 0xC2 && first < 0xE0   ? 2
                             : first >= 0xE0 && first < 0xF0 ? 3
                             : first >= 0xF0 && first < 0xF5 ? 4
@@ -53,7 +54,7 @@ std::string xml_text(std::string_view text) {
     } else if (first == '"') {
       result += "&quot;";
     } else {
-      // U+FFFE and U+FFFF are characters of UTF-8, and not of XML.
+      // UTF-8 can encode U+FFFE and U+FFFF, but XML does not allow them.
       const std::string_view character = text.substr(0, bytes);
       result +=
           character == "\xEF\xBF\xBE" || character == "\xEF\xBF\xBF" ? kReplacement : character;

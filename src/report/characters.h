@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// report/characters.h: text of any origin, as the formats need it.
+// report/characters.h: text of any origin, made fit for the output formats.
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,11 @@
 
 namespace neap::report {
 
-// How many columns of a terminal: one for each character of UTF-8, one for each byte that is none.
+// Columns in a terminal: one for each UTF-8 character, and one for each byte that is not UTF-8.
 std::size_t width_of(std::string_view text);
 
-// For the text of an XML element or attribute. What XML 1.0 cannot hold (control characters, bytes that are no UTF-8) becomes
-// U+FFFD.
+// For the text of an XML element or attribute. Line feeds and tabs become blanks. What XML 1.0
+// cannot hold (other control characters, bytes that are not UTF-8) becomes U+FFFD.
 std::string xml_text(std::string_view text);
 
 }  // namespace neap::report

@@ -14,13 +14,13 @@ namespace {
 
 constexpr double kWidth = 720, kHeight = 440;
 constexpr double kLeft = 76, kTop = 46, kBottom = 58, kRight = 24;
-constexpr double kCharacter =
-    6.6;  // mean width of one at 12 px, for the space that the legend needs
+// Mean width of a character at 12 px, for the space of the legend.
+constexpr double kCharacter = 6.6;
 
-// Told apart also by the colour-blind: "Color Universal Design", Okabe and Ito.
+// Distinguishable for colour-blind readers too: "Color Universal Design", Okabe and Ito.
 constexpr std::array kColours{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                               "#e69f00", "#56b4e9", "#000000"};
-// Series beyond the colours: the same ones again, in other dashes.
+// Series beyond the colours reuse them with other dashes.
 constexpr std::array kDashes{"", "7 4", "2 3"};
 
 // Shortest text of a number: `0.5`, `2000`, `1e+06`.
@@ -32,7 +32,7 @@ std::string number(double value) {
 
 std::string pixel(double value) { return fixed(value, 2); }
 
-// What an axis shows, in data's numbers, and where its marks stand.
+// The range of an axis in data units, and its tick marks.
 struct Scale {
   bool logarithmic = false;
   double low = 0;
@@ -46,11 +46,13 @@ struct Scale {
   }
 };
 
-// From 0, or from a round number below the smallest when all lie close together far from 0.
+// Starts at 0, or at a round number below the smallest value when all values are close together and
+// far from 0.
 Scale linear_scale(double smallest, double largest) {
   if (smallest > 0 && smallest < largest / 2) smallest = 0;
   if (largest < 0 && largest > smallest / 2) largest = 0;
-  // Values that differ in their last digits only are drawn as equal ones: no marks could stand between them.
+  // Values that differ only in their last digits are treated as equal, because no tick marks fit
+  // between them.
   const double size = std::max(std::abs(smallest), std::abs(largest));
   if (largest - smallest <= size * 1e-9) {
     const double around = size == 0 ? 1 : size / 2;
@@ -72,7 +74,7 @@ Scale linear_scale(double smallest, double largest) {
   return scale;
 }
 
-// Powers of ten, and twice and five times these when there would be few.
+// Powers of ten, and their double and fivefold where those would be few.
 Scale logarithmic_scale(double smallest, double largest) {
   const auto marks = [](double low, double high, bool fine) {
     std::vector<double> result;

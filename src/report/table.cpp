@@ -10,7 +10,7 @@
 namespace neap::report {
 namespace {
 
-// A cell is one line, in terminals and in Markdown.
+// Terminals and Markdown allow no line breaks in a cell.
 std::string one_line(std::string text) {
   for (char& character : text) {
     if (character == '\n' || character == '\r' || character == '\t') character = ' ';

@@ -18,7 +18,7 @@ Budget Budget::parse(std::string_view text) {
     return budget;
   }
   std::string_view number = text.substr(0, text.size() - 1);
-  while (number.ends_with(' ')) number.remove_suffix(1);  // as neap itself writes it: 30 %
+  while (number.ends_with(' ')) number.remove_suffix(1);  // neap itself writes "30 %"
   const auto [end, error] =
       std::from_chars(number.data(), number.data() + number.size(), budget.percent_);
   if (error != std::errc() || end != number.data() + number.size() ||

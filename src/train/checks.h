@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// train/checks.h: what a loader and a loss function may give. `where` begins the message, as "micro-batch 3 of step 7".
+// train/checks.h: checks of what a loader and a loss function return. `where` begins the message,
+// as "micro-batch 3 of step 7".
 #pragma once
 
 #include <neap/base.h>
@@ -12,7 +13,7 @@
 
 namespace neap::train {
 
-// Throws: InvalidArgument when there are none.
+// Throws: InvalidArgument when there are no rows.
 inline std::int64_t rows_of(const at::Tensor& x, const std::string& where) {
   if (!x.defined() || x.dim() == 0 || x.size(0) == 0) {
     throw InvalidArgument(where + " has no rows; leave it out of the loader");

@@ -65,7 +65,7 @@ void add(Stats& sum, const Stats& step) {
   sum.bookkeeping_ns += step.bookkeeping_ns;
 }
 
-// `loss` is a sum over the rows until mean() is called.
+// `loss` holds the sum over the rows; the caller divides it at the end.
 void add(PassResult& sum, const StepResult& step) {
   sum.loss += step.loss * static_cast<double>(step.samples);
   sum.samples += step.samples;
@@ -96,12 +96,13 @@ void check_parameters(const torch::nn::Module& module, torch::optim::Optimizer& 
                         module.name() + "; make it from model->parameters()");
 }
 
-// Evaluation mode while it lives. Modules may be in different modes, as one whose statistics are frozen: each gets its own back.
+// Evaluation mode while it lives. Modules may be in different modes, as one with frozen statistics,
+// so each mode is restored.
 class EvaluationMode {
  public:
   explicit EvaluationMode(torch::nn::Module& module) {
     modes_.emplace_back(&module, module.is_training());
-    // Parents come before their children, so that a child's mode is put back last.
+    // Parents come before their children, because train() of a parent changes its children.
     for (const auto& child : module.modules(/*include_self=*/false)) {
       modes_.emplace_back(child.get(), child->is_training());
     }
@@ -218,7 +219,7 @@ train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
   const at::NoGradGuard no_grad;
   train::PassResult result;
   at::Tensor sum;
-  const auto measure_next = [&] {  // false at the end of the pass
+  const auto measure_next = [&] {  // returns false at the end of the pass
     const std::optional<train::MicroBatch> batch = pass.next();
     if (!batch) return false;
     const std::string where = "micro-batch " + std::to_string(++result.micro_batches);
@@ -238,7 +239,7 @@ train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
       result.peak = std::max(result.peak, Bytes(memory::usage().peak));
       continue;
     }
-    // One a micro-batch: what a scope knows of its operators grows with their number.
+    // One scope for each micro-batch, because the records of a scope grow with its operators.
     Scope scope({.budget = options_.budget, .policy = options_.policy});
     more = measure_next();
     scope.end();

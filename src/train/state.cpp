@@ -14,7 +14,7 @@ namespace {
 State::Part part_of(std::string name, const at::Tensor& tensor) {
   State::Part part{std::move(name), 1, {}};
   if (!tensor.defined()) return part;
-  const at::Tensor dense = tensor.detach().contiguous();
+  const at::Tensor dense = tensor.detach().cpu().contiguous();
   part.item_bytes = static_cast<std::int64_t>(dense.itemsize());
   part.bytes.resize(dense.nbytes());
   if (!part.bytes.empty()) std::memcpy(part.bytes.data(), dense.const_data_ptr(), dense.nbytes());
@@ -51,7 +51,7 @@ void add_optimizer_state(std::vector<State::Part>& parts, const std::string& of,
   }
 }
 
-// As numbers are written, highest digit first, on a little-endian machine.
+// Most significant digit first. Assumes a little-endian machine.
 std::string hexadecimal(std::span<const std::byte> bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text = "0x";

@@ -16,15 +16,15 @@
 namespace neap::train {
 namespace {
 
-// The losses of a group, unread. They are copied into a tensor of their own: a loss that is kept itself would keep the recipe
-// that leads to it, and with that the batch.
+// The losses of a group, not read yet. They are copied into one tensor: to keep a loss itself would
+// keep the recipe that leads to it, and with that the batch.
 class Losses {
  public:
   void add(const at::Tensor& loss, std::int64_t most) {
     if (!values_.defined()) values_ = at::empty({most}, loss.options().dtype(at::kDouble));
     values_.select(0, count_++).copy_(loss.detach().reshape({}));
   }
-  // The one time that the step waits for the device.
+  // The only place where the step waits for the device.
   [[nodiscard]] std::vector<double> read() const {
     const at::Tensor values = values_.to(at::kCPU);
     const double* const first = values.const_data_ptr<double>();
@@ -181,7 +181,7 @@ std::optional<StepResult> Trainer::run(Pass& pass, std::int64_t most, std::int64
   return result;
 }
 
-// Gradients are whole; from here on parameters change.
+// Called when the gradients are complete. Parameters change from here on.
 void Trainer::update(StepResult& result) {
   if (const auto* norm = std::get_if<ClipNorm>(&options_.clip)) {
     const at::NoGradGuard no_grad;
@@ -223,15 +223,15 @@ PlainStep measure_plain(const Loss& loss, torch::optim::Optimizer& optimizer, co
   optimizer.zero_grad();
   memory::trim();
   plan_ahead(step);  // makes the optimizer's state
-  plan_ahead(step);  // begins beside the gradients of the step before, as those of a training do
+  plan_ahead(step);  // starts with the gradients of the step before, as in a training
   optimizer.zero_grad();
   memory::trim();
-  // After a trim: what is kept for reuse is no need of the step.
+  // After a trim, because the step does not need cached memory.
   const memory::Usage before = memory::usage();
   plain.base = Bytes(before.reserved);
   plain.peak = plain.base + step().peak - Bytes(before.live);
-  // Time is taken as a training has it: with the pages of the steps before. Fresh ones would count as LibTorch's time, and no
-  // step of a training pays for them again.
+  // Time is measured as in a training, with the pages of the steps before. Fresh pages would count
+  // as LibTorch's time, and a training pays for them only once.
   std::vector<double> times;
   constexpr int kTimed = 3;
   for (int i = 0; i < kTimed; ++i) times.push_back(step().milliseconds);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// AdaptiveCheckpointing: what it decides follows from bytes that were counted, on the CPU, and changes no bit.
+// AdaptiveCheckpointing: what it decides follows from bytes that were counted, on the CPU, and
+// changes no bit.
 #include "engine/engine.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"
@@ -106,7 +107,8 @@ TEST_F(Adaptive, decides_from_what_layers_keep_and_not_from_their_input) {
   step(adaptive, 256);
   const std::int64_t tensor = memory::footprint(256 * kWidth * 4);
   for (const AdaptiveDecision& decision : adaptive.decisions()) {
-    // tanh, exp (read by itself and by sin), the scaled mask, the sum; the result of sin and the product are read by nobody.
+    // tanh, exp (read by itself and by sin), the scaled mask, the sum; the result of sin and the
+    // product are read by nobody.
     EXPECT_EQ(decision.bytes, 4 * tensor) << decision.layer;
     EXPECT_GT(decision.ns, 0);
   }
@@ -227,7 +229,8 @@ TEST_F(Adaptive, works_when_shapes_change_and_scales_what_it_knows) {
   step(adaptive, 256);
   step(adaptive, 256);
   EXPECT_EQ(checkpointed(adaptive), 0);
-  // Twice the rows do not fit. It has never seen them, and still ends its first forward with them where it must.
+  // Twice the rows do not fit. It has never seen them, and still ends its first forward with them
+  // where it must.
   EXPECT_LE(step(adaptive, 512), all * 110 / 100);
   EXPECT_GT(checkpointed(adaptive), 0);
   EXPECT_GT(adaptive.decisions()[0].predicted, 0);

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version stopped at the first batch that did not fit, needed a GPU, and left its gradients in the model.
+// The short version stopped at the first batch that did not fit, needed a GPU, and left its
+// gradients in the model.
 #include "analysis/measured.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"

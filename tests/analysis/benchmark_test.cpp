@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version ran one cold step without an optimizer, and its gradients piled up. Times cannot be asserted: what is, is
-// that each variant ran the steps that it should, on the same numbers, with the peaks that the allocator has seen.
+// The short version ran one cold step without an optimizer, and its gradients piled up. Times
+// cannot be asserted: what is, is that each variant ran the steps that it should, on the same
+// numbers, with the peaks that the allocator has seen.
 #include "analysis/measured.h"
 #include "support/xml.h"
 
@@ -97,8 +98,8 @@ TEST(Benchmark, peaks_are_those_of_a_step_alone) {
   }
 }
 
-// Parameters, gradients and state after warm-up and measured steps: as many optimizer steps as there should be, gradients of
-// one step only.
+// Parameters, gradients and state after warm-up and measured steps: as many optimizer steps as
+// there should be, gradients of one step only.
 TEST(Benchmark, each_turn_trains_a_fresh_model_for_warm_up_and_one_step) {
   int models = 0, steps = 0;
   std::set<double> first_losses;

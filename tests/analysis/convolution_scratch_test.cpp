@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Scratch memory of convolutions hangs on the processor. So each shape is run on the machine at hand and compared with what is said
-// of its kernels, and what is said of others is held against what was measured there.
+// Scratch memory of convolutions hangs on the processor. So each shape is run on the machine at
+// hand and compared with what is said of its kernels, and what is said of others is held against
+// what was measured there.
 #include "analysis/convolution_scratch.h"
 
 #include "memory/allocator.h"
@@ -51,8 +52,9 @@ struct Square {
   }
 };
 
-// The layer whose backward was not foreseen on a processor with AVX2: its kernels want a picture of 3 rows or more, so oneDNN
-// multiplies matrices, and each thread has four times the weight for its part of the gradient.
+// The layer whose backward was not foreseen on a processor with AVX2: its kernels want a picture of
+// 3 rows or more, so oneDNN multiplies matrices, and each thread has four times the weight for its
+// part of the gradient.
 TEST(ConvolutionScratch, a_picture_smaller_than_the_kernel_takes_four_weights_a_thread_with_avx2) {
   const Convolution layer =
       Square{
@@ -186,7 +188,8 @@ TEST(ConvolutionScratch, of_each_kind_of_convolution_it_is_what_the_allocator_se
     y = forward();
     const auto said = analysis::scratch_of(shape.convolution(), kernels);
     const auto compare = [&](const char* which, std::int64_t expected, std::int64_t seen) {
-      // oneDNN's tables and sums of its threads, some tens of KiB, are not known, and the allocator rounds each block up.
+      // oneDNN's tables and sums of its threads, some tens of KiB, are not known, and the allocator
+      // rounds each block up.
       const std::int64_t bytes =
           static_cast<std::int64_t>(x.nbytes() + y.nbytes() + weight.nbytes());
       EXPECT_LE(std::abs(expected - seen), bytes / 25 + 40000)

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version took the size of the input for the activations. What is proved here is that each rule says what the allocator
-// holds after a real forward, to the byte, so that a LibTorch that keeps something else shows.
+// The short version took the size of the input for the activations. What is proved here is that
+// each rule says what the allocator holds after a real forward, to the byte, so that a LibTorch
+// that keeps something else shows.
 #include <neap/analysis.h>
 
 #include <gtest/gtest.h>
@@ -19,7 +20,8 @@ using Shape = std::vector<std::int64_t>;
 
 std::int64_t requested() { return memory::usage().requested; }
 
-// What is held for the backward when only the output is, without the input: what is kept, and the output.
+// What is held for the backward when only the output is, without the input: what is kept, and the
+// output.
 std::int64_t held_after(const at::Tensor& x,
                         const std::function<at::Tensor(const at::Tensor&)>& forward) {
   const std::int64_t before = requested();
@@ -47,7 +49,8 @@ void expect_exact(const char* name, nn::Sequential model, const Shape& shape,
   EXPECT_EQ(Shape(usage.layers.back().output), output.sizes().vec()) << name;
 }
 
-// Behind a layer that learns, so that there is a gradient, and before one that keeps its input, so that sharing shows.
+// Behind a layer that learns, so that there is a gradient, and before one that keeps its input, so
+// that sharing shows.
 void expect_exact_2d(const char* name, const nn::AnyModule& layer) {
   nn::Sequential model(nn::Conv2d(nn::Conv2dOptions(3, 8, 3).padding(1)));
   model->push_back(layer);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the estimate says of whole models: what it counts exactly, how far its peaks are off, and that it says so where it does not
-// know.
+// What the estimate says of whole models: what it counts exactly, how far its peaks are off, and
+// that it says so where it does not know.
 #include "analysis/convolution_scratch.h"
 
 #include <neap/analysis.h>

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A batch that is said to fit and does not costs a training: so the answer is compared with a search one by one, and the proof is
-// looked for among the steps that were run.
+// A batch that is said to fit and does not costs a training: so the answer is compared with a
+// search one by one, and the proof is looked for among the steps that were run.
 #include "analysis/measured.h"
 #include "memory/allocator.h"
 
@@ -85,7 +85,8 @@ TEST(MaxBatch, is_the_one_that_counting_finds_and_neap_goes_beyond_it) {
 TEST(MaxBatch, plain_peaks_are_predicted_so_that_few_steps_are_run) {
   const MaxBatchResult result = max_batch(make_job, make_batch, room(3000000), {.proof_steps = 1});
   EXPECT_GT(result.plain.batch_size, 1024);
-  // Doubling and bisection would take 21; blocks are whole pages, so peaks of so small a model rise in steps of 16 rows.
+  // Doubling and bisection would take 21; blocks are whole pages, so peaks of so small a model rise
+  // in steps of 16 rows.
   EXPECT_LE(result.plain.trials.size(), 14) << result.to_json();
 }
 
@@ -112,7 +113,8 @@ TEST(MaxBatch, not_even_the_smallest_may_fit) {
   EXPECT_NE(result.text().find("plain           none"), std::string::npos) << result.text();
 }
 
-// The optimizer's state comes with the first step: a search that never takes a second one promises too much.
+// The optimizer's state comes with the first step: a search that never takes a second one promises
+// too much.
 TEST(MaxBatch, counts_the_optimizers_state) {
   const auto with_adam = [] {
     Job job = make_job();

@@ -167,14 +167,16 @@ TEST(MeasuredUsage, counts_what_the_forward_keeps_and_not_its_input) {
   const std::int64_t tensor = memory::footprint(256 * 64 * 4);
   const MemoryUsage usage = analyze_memory_usage(model, {64}, 256);
   EXPECT_EQ(usage.input, tensor);
-  // Two results of tanh; the loss squares the second one, and its result, a scalar, and the gradient that it starts from.
+  // Two results of tanh; the loss squares the second one, and its result, a scalar, and the
+  // gradient that it starts from.
   const std::int64_t scalar = memory::footprint(4);
   EXPECT_EQ(usage.activations, 2 * tensor + 2 * scalar);
   const std::int64_t wider = analyze_memory_usage(model, {64}, 512).activations;
   EXPECT_EQ(wider, 2 * memory::footprint(512 * 64 * 4) + 2 * scalar);
 }
 
-// Its backward is at its peak in one product, when nothing else is alive but what the forward keeps.
+// Its backward is at its peak in one product, when nothing else is alive but what the forward
+// keeps.
 TEST(MeasuredUsage, counts_as_temporaries_what_the_backward_holds_besides_at_its_peak) {
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(torch::nn::LinearOptions(64, 64).bias(false)),

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Memory can run out at any allocation, also in the middle of a replay. Each one of two steps is made to fail, once and for
-// ever; the error must have a type, nothing may leak, and the next step must be right.
+// Memory can run out at any allocation, also in the middle of a replay. Each one of two steps is
+// made to fail, once and for ever; the error must have a type, nothing may leak, and the next step
+// must be right.
 #include "engine/engine.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"
@@ -116,7 +117,8 @@ struct Outcome {
   bool failed = false;
 };
 
-// Two steps in one scope in which allocation `k` fails (0: none does), then, when it failed, both again from the start.
+// Two steps in one scope in which allocation `k` fails (0: none does), then, when it failed, both
+// again from the start.
 Outcome two_steps(const Small& model, std::int64_t budget, std::int64_t k, bool for_ever) {
   Outcome outcome;
   for (int attempt = 0; attempt < 2; ++attempt) {

@@ -17,8 +17,9 @@ namespace {
 constexpr int kRuns = 1000;
 
 TEST(Budget, is_never_passed_in_a_thousand_runs_and_each_feasible_one_that_is_named_runs) {
-  // What has run in this process is known to fit, and a step that has gone the same way so far may still end otherwise: these are
-  // the first steps of a training, and no test before has run later ones.
+  // What has run in this process is known to fit, and a step that has gone the same way so far may
+  // still end otherwise: these are the first steps of a training, and no test before has run later
+  // ones.
   const auto& all = families();
   int fit = 0, refused = 0, named = 0;
   const int per_family = kRuns / static_cast<int>(all.size()) + 1;

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What goes into checkpoint(): in Python any module does. Each form gives the bits of the module called by itself, and evicts.
+// What goes into checkpoint(): in Python any module does. Each form gives the bits of the module
+// called by itself, and evicts.
 #include "engine/engine.h"
 #include "support/bytes.h"
 #include "support/message_of.h"

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint() and checkpoint_sequential(): what goes, what comes back, and how often. Counts are exact: an operator that runs
-// once too often is time that somebody pays on every step.
+// checkpoint() and checkpoint_sequential(): what goes, what comes back, and how often. Counts are
+// exact: an operator that runs once too often is time that somebody pays on every step.
 #include "checkpoint/squares.h"
 #include "engine/engine.h"
 #include "memory/allocator.h"
@@ -51,7 +51,8 @@ TEST_F(Checkpoint, evicts_the_inside_and_keeps_the_result) {
   const at::Tensor x = square(1).requires_grad_();
   const std::int64_t before = live();
   at::Tensor y = checkpoint([](const at::Tensor& in) { return in.tanh().sigmoid().exp(); }, x);
-  // exp saves its result, which is the output; the outputs of tanh and sigmoid, saved inside, have gone.
+  // exp saves its result, which is the output; the outputs of tanh and sigmoid, saved inside, have
+  // gone.
   EXPECT_EQ(live() - before, kTensor);
   Scope scope;
   y.sum().backward();
@@ -85,7 +86,8 @@ TEST_F(Checkpoint, runs_each_operator_once_more_a_backward_however_many_read_it)
       },
       x);
   y.sum().backward();
-  // sin; six times cos and exp, read by their products. The sums and the products are saved by nobody.
+  // sin; six times cos and exp, read by their products. The sums and the products are saved by
+  // nobody.
   EXPECT_EQ(scope.stats().replays, 1 + 6 * 2);
 }
 
@@ -104,7 +106,8 @@ TEST_F(Checkpoint, frees_what_it_brings_back_as_soon_as_nothing_needs_it) {
   const std::int64_t before = live();
   y = at::Tensor();
   loss.backward();
-  // One segment's inside at a time: of eight segments with three inner tensors each, never more than one is back.
+  // One segment's inside at a time: of eight segments with three inner tensors each, never more
+  // than one is back.
   EXPECT_LE(memory::usage().peak - before, 8 * kTensor);
 }
 
@@ -335,9 +338,10 @@ TEST_F(Checkpoint, sequential_refuses_impossible_numbers_of_segments_with_both_n
 
 // ---- Bounds ----
 
-// h_DTR can bring a storage back many times. What ends it: each materialization runs an operator once at most, and an
-// operator of the program starts one at most, or two when it overwrites something. So replays are at most
-// 2 x operators x recorded operators, and no operator runs more often than operators of the program came after it.
+// h_DTR can bring a storage back many times. What ends it: each materialization runs an operator
+// once at most, and an operator of the program starts one at most, or two when it overwrites
+// something. So replays are at most 2 x operators x recorded operators, and no operator runs more
+// often than operators of the program came after it.
 TEST_F(Checkpoint, replays_are_bounded_also_where_the_budget_is_tightest) {
   const at::Tensor x = square(1);
   constexpr int kChain = 60;

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The first promise: inside any budget, everything that a training step leaves has the bytes that plain LibTorch leaves.
+// The first promise: inside any budget, everything that a training step leaves has the bytes that
+// plain LibTorch leaves.
 #include "support/families.h"
 
 #include <neap/neap.h>

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A budget that plain LibTorch fits in always works, from the first step on: what neap holds so that something can be made again never
-// makes a step larger than plain LibTorch's. See Note [What is held].
+// A budget that plain LibTorch fits in always works, from the first step on: what neap holds so
+// that something can be made again never makes a step larger than plain LibTorch's. See Note [What
+// is held].
 #include "memory/allocator.h"
 #include "support/families.h"
 
@@ -18,7 +19,8 @@ namespace {
 
 constexpr int kSteps = 3;
 
-// What plain LibTorch reserves at its peak in a run of a family, with the rounding of the allocator.
+// What plain LibTorch reserves at its peak in a run of a family, with the rounding of the
+// allocator.
 std::int64_t plain_peak(const Family& family, std::uint64_t seed) {
   memory::trim();
   torch::manual_seed(seed);
@@ -40,7 +42,7 @@ TEST_P(PlainPeak, as_a_budget_fits_every_step_with_the_same_bits) {
   for (const std::uint64_t seed : {1, 2}) {
     const TrainingRun plain = run_plain(family, kSteps, seed);
     const std::int64_t budget = plain_peak(family, seed);
-    for (const Policy& policy : {Policy(Online{}), Policy(Planned{})}) {
+    for (const PlanMode& policy : {PlanMode(Online{}), PlanMode(Planned{})}) {
       const TrainingRun run = run_in_scope(family, kSteps, seed, budget, policy);
       EXPECT_LE(run.peak, budget);
       for (std::size_t step = 0; step < plain.states.size(); ++step) {

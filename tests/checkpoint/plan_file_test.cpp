@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans that come from files, as `neap plan -o` writes them: followed from the first step on, as far as they foresee it, and said so
-// where they are not.
-#include "checkpoint/compile.h"
+// Plans that come from files, as `neap plan -o` writes them: followed from the first step on, as
+// far as they foresee it, and said so where they are not.
+#include "autoplan/compile.h"
 #include "checkpoint/planned.h"
 
 #include <neap/neap.h>
@@ -31,7 +31,7 @@ class FixedPlan : public testing::Test {
     std::filesystem::create_directories(folder_);
     memory::trim();
     chain_();
-    trace_ = trace([&] { chain_(); });
+    trace_ = trace_step([&] { chain_(); });
     budget_ = planner::budget_of_share(trace_, 0.5) + Bytes(65536);
     plan_ = planner::solve(trace_, {.budget = planner::budget_of_share(trace_, 0.5)}).plan;
   }
@@ -242,7 +242,7 @@ TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_wh
             std::string::npos);
   Chain longer(30);
   longer();
-  const graph::Trace other = trace([&] { longer(); });
+  const graph::Trace other = trace_step([&] { longer(); });
   EXPECT_NE(note_of(graph::plain_plan(other), budget_ + Bytes(1)).find("does not fit this step"),
             std::string::npos);
   EXPECT_NE(note_of(graph::plain_plan(trace_), budget_ + Bytes(2)).find("the budget is"),
@@ -265,7 +265,7 @@ TEST_F(FixedPlan, that_cannot_be_read_is_refused_when_the_scope_opens) {
 TEST_F(FixedPlan, that_contradicts_itself_is_refused_before_anything_follows_it) {
   const auto refusal = [&](const graph::Plan& plan) -> std::string {
     try {
-      checkpointing::compile(plan, 0);
+      autoplan::compile(plan, 0);
     } catch (const InvalidArgument& error) {
       return error.what();
     }

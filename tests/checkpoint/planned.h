@@ -20,7 +20,7 @@ using squares::square;
 
 // A step in a scope of its own. No plan is being made while it runs.
 inline Stats run(const std::function<void()>& step, Bytes budget,
-                 const Policy& policy = Planned{}) {
+                 const PlanMode& policy = Planned{}) {
   Scope scope({.budget = budget, .policy = policy});
   step();
   engine::Engine::instance().validate();

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans that are broken at each operator of a whole step, forward, backward and optimizer, and models that take turns.
+// Plans that are broken at each operator of a whole step, forward, backward and optimizer, and
+// models that take turns.
 #include "engine/engine.h"
 #include "intercept/dispatch.h"
 #include "support/families.h"
@@ -19,8 +20,8 @@
 namespace neap::test {
 namespace {
 
-// Runs an operator of its own before the program's operator number `at`, wherever that is called from. What kernels call inside
-// themselves are no operators of the program.
+// Runs an operator of its own before the program's operator number `at`, wherever that is called
+// from. What kernels call inside themselves are no operators of the program.
 class Intrusion {
  public:
   explicit Intrusion(int at) {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint(), keep() and tag() in scopes that follow plans: what goes is the plan's to say, but for what rules say.
+// checkpoint(), keep_results() and set_checkpoint_policy() in scopes that follow plans: what goes
+// is the plan's to say, but for what rules say.
 #include "checkpoint/planned.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -68,7 +69,8 @@ class PlannedRegions : public testing::Test {
     bits_ = chain_.bits;
     bits_.insert(bits_.end(), of_function.begin(), of_function.end());
   }
-  // The third of three equal steps: the second is the first that can follow a plan. `plain`: the function without regions.
+  // The third of three equal steps: the second is the first that can follow a plan. `plain`: the
+  // function without regions.
   Stats third(const Function& function, const Function& plain, Bytes budget) {
     step(plain);
     const ByteLists expected = bits_;
@@ -185,8 +187,8 @@ TEST_F(PlannedRegions, that_are_nothing_have_nothing_to_keep) {
   const auto keeping = [](const at::Tensor& x) {
     return checkpoint(
         [](const at::Tensor& y) {
-          const at::Tensor kept = keep([&] { return y.tanh(); });
-          return tag(kept.sin(), CheckpointPolicy::MustSave).tanh();
+          const at::Tensor kept = keep_results([&] { return y.tanh(); });
+          return set_checkpoint_policy(kept.sin(), CheckpointPolicy::MustSave).tanh();
         },
         x);
   };

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Steps that follow plans: equal bits inside the budget, as foreseen, and what happens when a step is not as foreseen.
+// Steps that follow plans: equal bits inside the budget, as foreseen, and what happens when a step
+// is not as foreseen.
 #include "checkpoint/planned.h"
 #include "support/families.h"
 
@@ -61,6 +62,8 @@ INSTANTIATE_TEST_SUITE_P(Families, PlannedFamilies, testing::ValuesIn(repeating_
                          name_of);
 
 TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) {
+  // What a step takes beyond its storages: a slab or another.
+  constexpr std::int64_t kSlab = 4 * 4096;
   Chain chain(24);
   const Bytes budget = budget_of(12);
   const Stats first = run(std::ref(chain), budget);
@@ -74,7 +77,7 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_LE(second.replays, first.replays);
   EXPECT_GT(second.replays, 0);
   EXPECT_GT(second.planning_ns, 0);
-  EXPECT_GT(second.predicted_peak_bytes, second.peak_bytes * 98 / 100);
+  EXPECT_GT(second.predicted_peak_bytes, second.peak_bytes - kSlab);
   EXPECT_EQ(first_difference(chain.bits, expected), std::nullopt);
   // The same again: nothing is decided anew.
   const Stats third = run(std::ref(chain), budget);
@@ -82,10 +85,11 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_EQ(third.replays, second.replays);
   EXPECT_EQ(third.evictions, second.evictions);
   EXPECT_GE(third.predicted_peak_bytes, third.peak_bytes) << "the second has shown the slabs";
-  EXPECT_LT(third.predicted_peak_bytes, third.peak_bytes * 102 / 100);
+  EXPECT_LT(third.predicted_peak_bytes, third.peak_bytes + kSlab);
 }
 
-// A plan's storages go after their last use; where there is room for them they stay until the program lets go of them.
+// A plan's storages go after their last use; where there is room for them they stay until the
+// program lets go of them.
 TEST(PlannedSteps, evict_nothing_where_everything_fits) {
   Chain chain(24);
   const Bytes budget = budget_of(120);
@@ -231,7 +235,28 @@ TEST(PlannedSteps, make_a_new_plan_when_less_is_left_for_them) {
   EXPECT_EQ(stats.unplanned_bytes, 0);
 }
 
-// Nothing could bring them back, so they stay until the program lets go of them, though the step uses them no more.
+// Somebody takes memory while the step runs, by no operator, so no trace has it.
+TEST(PlannedSteps, that_fall_short_are_planned_again) {
+  Chain chain(22);  // of no other test: a plan that has proved right is not made again
+  const Bytes budget = budget_of(14);
+  run(std::ref(chain), budget);
+  const Stats planned = run(std::ref(chain), budget);
+  ASSERT_EQ(planned.plan_hits, 1);
+  const std::int64_t missing = budget.count() - planned.peak_bytes + 2 * kTensor;
+  const auto crowded = [&] {
+    const c10::DataPtr taken = memory::allocator().allocate(static_cast<std::size_t>(missing));
+    chain();
+  };
+  const Stats first = run(crowded, budget);
+  ASSERT_EQ(first.plan_hits, 1);
+  ASSERT_GT(first.unplanned_bytes, 0) << "the plan had room to spare";
+  const Stats second = run(crowded, budget);
+  EXPECT_EQ(second.plan_hits, 1);
+  EXPECT_NE(second.planning_ns, first.planning_ns) << "it is still the same plan";
+}
+
+// Nothing could bring them back, so they stay until the program lets go of them, though the step
+// uses them no more.
 TEST(PlannedSteps, count_with_what_the_program_holds_and_nothing_can_make_again) {
   Chain chain(24);
   const auto step = [&] {

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Rules that match nothing. Users wrote aten::matmul, addmm, aten.addmm or a layer's name with a slip in it, nothing was kept, and
-// nobody said so.
+// Rules that match nothing. Users wrote aten::matmul, addmm, aten.addmm or a layer's name with a
+// slip in it, nothing was kept, and nobody said so.
 #include "checkpoint/nearest_name.h"
 #include "checkpoint/squares.h"
 #include "support/message_of.h"
@@ -78,18 +78,20 @@ TEST(Rules, that_no_operator_can_match_are_refused_with_the_nearest_name) {
 
 TEST(Rules, of_layers_that_have_no_name_are_refused_with_the_nearest) {
   torch::nn::Sequential net(torch::nn::Linear(kSide, kSide), torch::nn::Linear(kSide, kSide));
-  name(net, "rules_net.");
-  EXPECT_EQ(refusal_of_layer("rules_nett.1"),
-            "CheckpointOptions: 'rules_nett.1' matches no layer that neap::name() was told; the "
-            "nearest is 'rules_net.1'");
+  name_layers(net, "rules_net.");
+  EXPECT_EQ(
+      refusal_of_layer("rules_nett.1"),
+      "CheckpointOptions: 'rules_nett.1' matches no layer that neap::name_layers() was told; the "
+      "nearest is 'rules_net.1'");
   EXPECT_EQ(
       refusal_of_layer(""),
       "CheckpointOptions: '' is an empty pattern of layers and matches none; leave it out for "
       "all");
-  EXPECT_EQ(refusal({.keep_at_most = Bytes(1),
-                     .importance = {{"rules_net.[01]", 2}, {"rules_net.2", 3}}}),
-            "CheckpointOptions: 'rules_net.2' matches no layer that neap::name() was told; the "
-            "nearest is 'rules_net.0'");
+  EXPECT_EQ(
+      refusal(
+          {.keep_at_most = Bytes(1), .importance = {{"rules_net.[01]", 2}, {"rules_net.2", 3}}}),
+      "CheckpointOptions: 'rules_net.2' matches no layer that neap::name_layers() was told; the "
+      "nearest is 'rules_net.0'");
   EXPECT_EQ(refusal_of_layer("rules_net.?"), "nothing was thrown");
 }
 
@@ -133,7 +135,8 @@ TEST(Rules, that_are_optional_are_not_noted) {
 
 TEST(Rules, of_layers_that_match_nothing_in_a_region_are_noted) {
   torch::nn::Linear first(kSide, kSide);
-  name(torch::nn::Sequential(first, torch::nn::Tanh(), torch::nn::Linear(kSide, kSide)), "noted.");
+  name_layers(torch::nn::Sequential(first, torch::nn::Tanh(), torch::nn::Linear(kSide, kSide)),
+              "noted.");
   const at::Tensor x = square(1).requires_grad_();
   const auto note = [&](const CheckpointRule& rule) {
     Scope scope;
@@ -169,10 +172,10 @@ TEST(Rules, are_noted_once_in_a_scope_and_forgotten_by_the_next) {
 
 TEST(NearestName, is_the_one_that_takes_the_fewest_letters) {
   const std::vector<std::string> names = {"aten::mm", "aten::bmm", "aten::tanh"};
-  EXPECT_EQ(checkpointing::nearest_name("aten::tanhh", names), "aten::tanh");
-  EXPECT_EQ(checkpointing::nearest_name("aten::mmm", names), "aten::mm") << "the first of two";
-  EXPECT_EQ(checkpointing::nearest_name("", names), "aten::mm");
-  EXPECT_EQ(checkpointing::nearest_name("x", {}), "");
+  EXPECT_EQ(detail::nearest_name("aten::tanhh", names), "aten::tanh");
+  EXPECT_EQ(detail::nearest_name("aten::mmm", names), "aten::mm") << "the first of two";
+  EXPECT_EQ(detail::nearest_name("", names), "aten::mm");
+  EXPECT_EQ(detail::nearest_name("x", {}), "");
 }
 
 }  // namespace

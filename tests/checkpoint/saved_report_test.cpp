@@ -21,7 +21,7 @@ using namespace squares;
 
 TEST(SavedReport, a_report_counts_each_storage_once_and_its_totals_are_the_allocators) {
   Net net;
-  name(net);
+  name_layers(net);
   const at::Tensor x = square(1);
   const std::int64_t before = live();
   Scope scope({.observe = true});
@@ -60,7 +60,7 @@ TEST(SavedReport, a_report_counts_each_storage_once_and_its_totals_are_the_alloc
   EXPECT_EQ(tanh_kept, 1);
   const std::string text = report.text();
   for (const char* const part :
-       {"live ", "evicted 40.0 KiB", "middle", "layer0", "aten::tanh", "parameter"}) {
+       {"live ", "evicted 32.0 KiB", "middle", "layer0", "aten::tanh", "parameter"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
   loss.backward();

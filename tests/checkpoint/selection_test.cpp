@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What stays when a region closes: by operator, layer, tag, source region, callback, importance and memory. Counts of
-// bytes and replays are exact.
+// What stays when a region closes: by operator, layer, tag, source region, callback, importance and
+// memory. Counts of bytes and replays are exact.
 #include "checkpoint/squares.h"
 #include "engine/engine.h"
 #include "support/bytes.h"
@@ -24,7 +24,8 @@ namespace {
 
 using namespace squares;
 
-// What a region that runs `fn` keeps, in tensors, its result not counted; and what its backward replays.
+// What a region that runs `fn` keeps, in tensors, its result not counted; and what its backward
+// replays.
 struct Outcome {
   std::int64_t kept = 0;
   std::int64_t replays = 0;
@@ -62,7 +63,8 @@ class Selection : public testing::Test {
   }
 };
 
-// Three results that the backward reads: of tanh, of exp, of sin's input. The last one is the result of the region.
+// Three results that the backward reads: of tanh, of exp, of sin's input. The last one is the
+// result of the region.
 at::Tensor chain(const at::Tensor& x) { return x.tanh().exp().sigmoid(); }
 
 TEST_F(Selection, without_options_is_checkpoint) {
@@ -114,10 +116,11 @@ TEST_F(Selection, asks_the_callback_with_operator_shape_bytes_and_cost) {
 
 TEST_F(Selection, keeps_what_named_layers_made) {
   Net net;
-  name(net);
+  name_layers(net);
   const Function fn = [&](const at::Tensor& x) { return net.forward(x); };
   const Outcome outcome = run({.rules = {{.layer = "layer[02]"}}}, fn);
-  // tanh saves its result. The product below it nobody saves: it is dead, and not replayed for a tanh that stays.
+  // tanh saves its result. The product below it nobody saves: it is dead, and not replayed for a
+  // tanh that stays.
   EXPECT_EQ(outcome.kept, 2);
   EXPECT_EQ(outcome.replays, 2) << "addmm and tanh of layer1";
   net.zero_grad();
@@ -126,8 +129,8 @@ TEST_F(Selection, keeps_what_named_layers_made) {
 
 TEST_F(Selection, tags_beat_rules_in_both_directions) {
   const Function fn = [](const at::Tensor& x) {
-    const at::Tensor a = tag(x.tanh(), CheckpointPolicy::PreferSave);
-    return tag(a.exp(), CheckpointPolicy::MustRecompute).sigmoid();
+    const at::Tensor a = set_checkpoint_policy(x.tanh(), CheckpointPolicy::PreferSave);
+    return set_checkpoint_policy(a.exp(), CheckpointPolicy::MustRecompute).sigmoid();
   };
   const Outcome outcome = run({.rules = {{.op = "aten::exp"}}}, fn);
   EXPECT_EQ(outcome.kept, 1);
@@ -139,14 +142,15 @@ TEST_F(Selection, keep_keeps_what_its_body_makes_and_replays_the_rest_around_it)
   int calls = 0;
   const Function fn = [&](const at::Tensor& x) {
     const at::Tensor a = x.tanh();
-    const at::Tensor b = keep([&] {
+    const at::Tensor b = keep_results([&] {
       ++calls;
       return a.exp().sin();
     });
     return b.cos().sigmoid();
   };
   const Outcome outcome = run(CheckpointOptions{}, fn);
-  // exp's and sin's results are read by the backward: of exp for itself and for sin, of sin for cos.
+  // exp's and sin's results are read by the backward: of exp for itself and for sin, of sin for
+  // cos.
   EXPECT_EQ(outcome.kept, 2);
   EXPECT_EQ(outcome.replays, 1) << "tanh; cos is dead and sigmoid saves its own result";
   EXPECT_EQ(calls, 1);
@@ -164,7 +168,8 @@ TEST_F(Selection, the_innermost_region_that_says_something_wins) {
         .sigmoid();
   };
   const Outcome outcome = run({.rules = {{.op = "aten::*"}}}, fn);
-  // Inside, exp goes; tanh, of which the inner one says nothing, stays. The result of sin nobody saved.
+  // Inside, exp goes; tanh, of which the inner one says nothing, stays. The result of sin nobody
+  // saved.
   EXPECT_EQ(outcome.kept, 1);
   EXPECT_EQ(outcome.replays, 1);
   expect_bits(outcome, fn);
@@ -196,7 +201,7 @@ TEST_F(Selection, must_recompute_holds_also_where_a_kept_operator_has_to_run_aga
 TEST_F(Selection, a_tag_on_what_nobody_saved_keeps_what_was_made_from_it) {
   const at::Tensor weight = square(3);
   const Function fn = [&](const at::Tensor& x) {
-    const at::Tensor product = tag(x.mm(weight), CheckpointPolicy::MustSave);
+    const at::Tensor product = set_checkpoint_policy(x.mm(weight), CheckpointPolicy::MustSave);
     return (product * 0.5).softmax(-1).exp();
   };
   const Outcome outcome = run(CheckpointOptions{}, fn);
@@ -259,7 +264,7 @@ TEST_F(Selection, replays_no_product_and_no_convolution_that_it_keeps) {
 
 TEST_F(Selection, chooses_by_recompute_time_and_importance_what_fits_into_the_room) {
   Net net;
-  name(net);
+  name_layers(net);
   const Function fn = [&](const at::Tensor& x) { return net.forward(x); };
   for (int room = 0; room <= 3; ++room) {
     const Outcome outcome = run({.keep_at_most = Bytes(room * kTensor)}, fn);
@@ -294,7 +299,8 @@ TEST_F(Selection, counts_what_must_run_again_before_a_result) {
     for (int i = 0; i < 200; ++i) far = far.mm(weight);  // saved by nobody
     return x.logcumsumexp(1) + far.reciprocal();
   };
-  // What an operator costs is the least of three times: one alone may have been interrupted for longer than all others take.
+  // What an operator costs is the least of three times: one alone may have been interrupted for
+  // longer than all others take.
   for (int i = 0; i < 3; ++i) run({.keep_at_most = Bytes(kTensor)}, fn);
   const Outcome outcome = run({.keep_at_most = Bytes(kTensor)}, fn);
   EXPECT_EQ(outcome.kept, 1);
@@ -330,8 +336,8 @@ TEST_F(Selection, must_save_holds_against_a_budget_and_prefer_save_gives_way) {
   EXPECT_FALSE(kept_in_budget(CheckpointPolicy::PreferSave));
 }
 
-// What the short versions lose: gradients of captured weights when no input needs one, random numbers, arguments that are no
-// tensors, results that are more than one.
+// What the short versions lose: gradients of captured weights when no input needs one, random
+// numbers, arguments that are no tensors, results that are more than one.
 TEST_F(Selection, serves_captured_weights_random_numbers_and_any_arguments_and_results) {
   const at::Tensor weight = square(3).requires_grad_(), x = square(1);
   const auto step = [&](bool checkpointed) {
@@ -391,13 +397,14 @@ TEST_F(Selection, names_are_not_given_while_another_thread_has_a_scope) {
   std::string refused = "not refused";
   std::thread([&] {
     try {
-      name(net);
+      name_layers(net);
     } catch (const ScopeConflict& error) {
       refused = error.what();
     }
   }).join();
   EXPECT_EQ(refused,
-            "neap::name: another thread has a neap::Scope or a checkpoint(); name the model before "
+            "neap::name_layers: another thread has a neap::Scope or a checkpoint(); name the model "
+            "before "
             "it, or in that "
             "thread");
 }

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A plan may run an operator again only where the engine would: what it keeps because nothing can make it again, or because the
-// program may have written it by hand, has an operator in the trace that is not replayable.
+// A plan may run an operator again only where the engine would: what it keeps because nothing can
+// make it again, or because the program may have written it by hand, has an operator in the trace
+// that is not replayable.
 #include "checkpoint/tracing.h"
 #include "memory/allocator.h"
 
@@ -26,7 +27,7 @@ constexpr std::int64_t kSide = 64;
 
 // Each operator as NAME+ or NAME-, replayable or not.
 std::vector<std::string> replayable(const std::function<void()>& step) {
-  const graph::Trace trace = neap::trace(step);
+  const graph::Trace trace = neap::trace_step(step);
   EXPECT_EQ(read_back(trace), trace);
   std::vector<std::string> all;
   for (const Operator& op : operators_of(trace)) {
@@ -68,7 +69,7 @@ TEST(TraceReplayable, memory_of_the_program_is_read_by_operators_that_are_not) {
 
 TEST(TraceReplayable, what_a_sparse_tensor_holds_is_not) {
   const at::Tensor places = torch::zeros({1, 4}, torch::kLong), x = torch::randn({4, kSide});
-  const graph::Trace trace = neap::trace([&] {
+  const graph::Trace trace = neap::trace_step([&] {
     const at::Tensor values = x.sin();
     const at::Tensor sparse = torch::sparse_coo_tensor(places, values, {4, kSide});
     (void)sparse.to_dense();  // reads the sine, and nobody sees it
@@ -131,7 +132,7 @@ TEST(TraceReplayable, gradients_and_what_the_optimizer_writes_are_not) {
   torch::nn::Linear layer(kSide, kSide);
   torch::optim::SGD optimizer(layer->parameters(), torch::optim::SGDOptions(0.1));
   const at::Tensor x = torch::randn({kSide, kSide});
-  const graph::Trace trace = neap::trace([&] {
+  const graph::Trace trace = neap::trace_step([&] {
     layer->forward(x).tanh().sum().backward();
     optimizer.step();
     optimizer.zero_grad();
@@ -192,8 +193,8 @@ TEST(TraceReplayable, what_is_written_where_nobody_records_stays_so) {
             (Names{"clone+", "mul_-", "add_-"}));
 }
 
-// Everything above at once, in the engine's own words: what a scope with a budget could evict at the end of a forward is what
-// the trace's operators could make again.
+// Everything above at once, in the engine's own words: what a scope with a budget could evict at
+// the end of a forward is what the trace's operators could make again.
 TEST(TraceReplayable, is_what_a_scope_with_a_budget_can_evict) {
   const at::Tensor x = torch::randn({kSide, kSide}), weight = torch::randn({kSide, kSide});
   std::vector<float> own(kSide * kSide);
@@ -231,7 +232,7 @@ TEST(TraceReplayable, is_what_a_scope_with_a_budget_can_evict) {
     }
   }
   std::vector<at::Tensor> held;
-  const graph::Trace trace = neap::trace([&] { forward(held); });
+  const graph::Trace trace = neap::trace_step([&] { forward(held); });
   std::map<graph::StorageId, std::pair<std::string, bool>> storages;
   std::set<graph::StorageId> large;
   for (const Operator& op : operators_of(trace)) {

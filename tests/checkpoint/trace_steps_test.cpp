@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// trace_steps(): several steps are one trace when they are the same step, and an error that says where not.
-#include "checkpoint/recorder.h"
+// trace_steps(): several steps are one trace when they are the same step, and an error that says
+// where not.
+#include "autoplan/recorder.h"
 #include "checkpoint/tracing.h"
 #include "support/message_of.h"
 
@@ -17,8 +18,8 @@
 namespace neap {
 namespace {
 
-using checkpointing::merge;
-using checkpointing::Recording;
+using autoplan::merge;
+using autoplan::Recording;
 using namespace test::tracing;
 
 TEST(TraceSteps, are_the_trace_of_one_of_them_but_for_times) {
@@ -35,7 +36,7 @@ TEST(TraceSteps, are_the_trace_of_one_of_them_but_for_times) {
     optimizer.step();
   };
   step();
-  const graph::Trace one = neap::trace(step, {.label = "small"});
+  const graph::Trace one = neap::trace_step(step, {.label = "small"});
   const graph::Trace three = neap::trace_steps(step, {.label = "small"});
   EXPECT_EQ(steps, 5);
   EXPECT_EQ(without_times(one), without_times(three));

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A trace is what a plain step did: its peak, computed from the trace alone, is the allocator's to the byte.
+// A trace is what a plain step did: its peak, computed from the trace alone, is the allocator's to
+// the byte.
 #include "checkpoint/tracing.h"
 #include "memory/allocator.h"
 #include "support/families.h"
@@ -28,10 +29,10 @@ TEST(Trace, has_operators_with_phases_layers_and_what_they_read_make_and_write) 
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(64, 64), torch::nn::Tanh(),
                               torch::nn::Linear(64, 64));
-  name(model, "net.");
+  name_layers(model, "net.");
   torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.1));
   const at::Tensor x = torch::randn({64, 64});
-  const graph::Trace trace = neap::trace(
+  const graph::Trace trace = neap::trace_step(
       [&] {
         optimizer.zero_grad();
         model->forward(x).sum().backward();
@@ -66,7 +67,8 @@ TEST(Trace, counts_the_scratch_that_an_operator_needs_while_it_runs) {
   const at::Tensor x = torch::randn({256, 256});
   const auto largest = [&](const std::function<void()>& step) {
     std::int64_t most = 0;
-    for (const Operator& op : operators_of(neap::trace(step))) most = std::max(most, op.workspace);
+    for (const Operator& op : operators_of(neap::trace_step(step)))
+      most = std::max(most, op.workspace);
     return most;
   };
   EXPECT_EQ(largest([&] { (void)x.tanh(); }), 0);
@@ -77,30 +79,30 @@ TEST(Trace, counts_the_scratch_that_an_operator_needs_while_it_runs) {
 TEST(Trace, leaves_regions_alone) {
   const at::Tensor x = torch::randn({64, 64}).requires_grad_();
   const auto fn = [](const at::Tensor& in) { return in.tanh().exp().sin(); };
-  const graph::Trace trace = neap::trace([&] { checkpoint(fn, x).sum().backward(); });
+  const graph::Trace trace = neap::trace_step([&] { checkpoint(fn, x).sum().backward(); });
   EXPECT_EQ(std::ranges::count(operators_of(trace), std::string("aten::tanh"), &Operator::name), 1);
   x.mutable_grad().reset();
-  const graph::Trace plain = neap::trace([&] { fn(x).sum().backward(); });
+  const graph::Trace plain = neap::trace_step([&] { fn(x).sum().backward(); });
   EXPECT_EQ(graph::run_plainly(trace).after_forward.size(),
             graph::run_plainly(plain).after_forward.size());
 }
 
 TEST(Trace, ends_with_the_step_that_throws) {
   struct Mine {};
-  EXPECT_THROW(neap::trace([] {
+  EXPECT_THROW(neap::trace_step([] {
                  torch::randn({64}).sin();
                  throw Mine();
                }),
                Mine);
   const Scope scope({.budget = Bytes(memory::usage().live + (1 << 20))});
-  EXPECT_THROW(neap::trace([] {}), ScopeConflict);
+  EXPECT_THROW(neap::trace_step([] {}), ScopeConflict);
 }
 
 TEST(Trace, puts_what_was_there_in_front_and_the_rest_where_it_arrived) {
   const at::Tensor early = torch::randn({64, 64}), x = torch::randn({64, 64});
   const at::Tensor untouched = torch::randn({64, 64});
   at::Tensor late;
-  const graph::Trace trace = neap::trace(
+  const graph::Trace trace = neap::trace_step(
       [&] {
         const at::Tensor y = x.sin();
         // As a loader does it: no operator of this thread makes it.
@@ -133,7 +135,7 @@ TEST(Trace, has_the_peak_of_data_that_arrives_and_of_memory_that_nobody_touches)
   };
   memory::reset_peak();
   const std::int64_t base = memory::usage().live;
-  const graph::Trace trace = neap::trace(step);
+  const graph::Trace trace = neap::trace_step(step);
   const std::int64_t peak = memory::usage().peak;
   // late, y, exp, sum, and 4 of what was made ahead less 3 that went.
   ASSERT_EQ(peak, base + 4 * tensor + memory::footprint(4 << 20) - memory::footprint(3 << 20));
@@ -146,7 +148,7 @@ TEST(Trace, knows_what_a_scope_around_it_has_made) {
   const at::Tensor x = torch::randn({64, 64});
   const Scope scope({.observe = true});
   const at::Tensor y = x.sin();
-  const graph::Trace trace = neap::trace([&] { (void)y.exp(); });
+  const graph::Trace trace = neap::trace_step([&] { (void)y.exp(); });
   const Operator exp = operators_of(trace).at(0);
   ASSERT_EQ(exp.reads.size(), 1);
   EXPECT_EQ(given_of(trace, exp.reads[0]).bytes, memory::footprint(4 * 64 * 64));
@@ -156,7 +158,7 @@ TEST(Trace, keeps_what_the_program_holds_at_the_end) {
   const at::Tensor x = torch::randn({64, 64}), untouched = torch::randn({64, 64});
   const at::Tensor weight = torch::randn({64, 64}).requires_grad_();
   at::Tensor out, dies_elsewhere;
-  const graph::Trace trace = neap::trace([&] {
+  const graph::Trace trace = neap::trace_step([&] {
     dies_elsewhere = x.cos();
     out = (x.sin() * weight).exp();
     out.sum().backward();
@@ -181,14 +183,14 @@ TEST(Trace, keeps_what_the_program_holds_at_the_end) {
 
 TEST(Trace, tells_what_only_the_first_run_writes) {
   torch::nn::BatchNorm1d norm(64);
-  name(norm, "norm");
+  name_layers(norm, "norm");
   const at::Tensor x = torch::randn({64, 64});
   std::vector<KnownTensor> known;
   for (const at::Tensor& buffer : norm->buffers()) {
     known.push_back({buffer, graph::StorageKind::Buffer});
   }
   const auto normalize = [&](const std::function<void()>& step) {
-    const graph::Trace trace = neap::trace(step, {.known = known});
+    const graph::Trace trace = neap::trace_step(step, {.known = known});
     EXPECT_EQ(read_back(trace), trace);
     for (const Operator& op : operators_of(trace)) {
       if (op.name == "aten::native_batch_norm") return std::pair(op, trace);
@@ -202,7 +204,8 @@ TEST(Trace, tells_what_only_the_first_run_writes) {
   for (const graph::StorageId id : training.mutates_once) {
     EXPECT_EQ(given_of(trace, id).kind, graph::StorageKind::Buffer);
   }
-  // Statistics that the step itself has made: they come back by their maker, so not beside the operator that writes them.
+  // Statistics that the step itself has made: they come back by their maker, so not beside the
+  // operator that writes them.
   const auto own = normalize([&] {
     const at::Tensor mean = torch::zeros({64}), variance = mean + 1;
     torch::batch_norm(x, {}, {}, mean, variance, /*training=*/true, 0.1, 1e-5, false);
@@ -221,7 +224,7 @@ TEST(Trace, counts_memory_from_before_install_as_nothing_and_knows_who_writes_it
                                                    theirs->allocate(1 << 12), theirs, true),
              0, {1 << 10}, {1});
   early.fill_(1);
-  const graph::Trace trace = neap::trace([&] {
+  const graph::Trace trace = neap::trace_step([&] {
     const at::Tensor y = early.sin();
     early.add_(y);
   });
@@ -247,7 +250,7 @@ TEST_P(TracedFamilies, have_the_allocators_peak_and_the_plain_bits) {
   memory::trim();
   memory::reset_peak();
   const std::int64_t base = memory::usage().live;
-  const graph::Trace trace = neap::trace([&] { loss = job.step(); });
+  const graph::Trace trace = neap::trace_step([&] { loss = job.step(); });
   const std::int64_t peak = memory::usage().peak - base;
   EXPECT_EQ(plain.states.back().first_difference(test::JobState::of(job, loss)), "");
   // What a kernel frees while it runs goes when it ends, when somebody watches.
@@ -268,7 +271,7 @@ TEST_P(TracedFamilies, have_the_same_trace_twice_but_for_times) {
       for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
     };
     step();
-    return without_times(neap::trace(step));
+    return without_times(neap::trace_step(step));
   };
   (void)traced();  // what is made once in a process
   const graph::Trace first = traced();

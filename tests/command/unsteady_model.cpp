@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A library with a model that does not keep to what neap/plugin.h asks; the environment's UNSTEADY says how.
+// A library with a model that does not keep to what neap/plugin.h asks; the environment's UNSTEADY
+// says how.
 #include <neap/plugin.h>
 
 #include <torch/torch.h>

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CIFAR's files have no header: only sizes and labels tell a whole one from a damaged one, so these are strict. Files here are
-// packed where their content is long, which the reader takes as well.
+// CIFAR's files have no header: only sizes and labels tell a whole one from a damaged one, so these
+// are strict. Files here are packed where their content is long, which the reader takes as well.
 #include "data/files.h"
 #include "memory/allocator.h"
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Files of a data set come from anywhere: cut short, mixed up, damaged, or with a header that promises terabytes.
+// Files of a data set come from anywhere: cut short, mixed up, damaged, or with a header that
+// promises terabytes.
 #include "data/files.h"
 #include "memory/allocator.h"
 

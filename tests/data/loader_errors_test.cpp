@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Wrong use, and samples that cannot be loaded: the caller gets a typed error that names the sample, and goes on.
+// Wrong use, and samples that cannot be loaded: the caller gets a typed error that names the
+// sample, and goes on.
 #include "data/loading.h"
 
 #include <gmock/gmock.h>
@@ -22,7 +23,8 @@ std::shared_ptr<Dataset> bad_at(std::int64_t which, std::function<Sample()> bad)
   });
 }
 
-// The error of the batch with that sample, which is the second of three; the batches around it come as ever.
+// The error of the batch with that sample, which is the second of three; the batches around it come
+// as ever.
 void expect_refused(const std::function<Sample()>& bad, const std::vector<std::string>& parts,
                     std::int64_t which = 5) {
   for (const std::int64_t workers : {0, 1, 4}) {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Where batches live: inside the budget and the bytes for loading ahead, never overwritten, and gone when the loader is.
+// Where batches live: inside the budget and the bytes for loading ahead, never overwritten, and
+// gone when the loader is.
 #include "data/loading.h"
 #include "engine/engine.h"
 #include "memory/allocator.h"
@@ -33,7 +34,8 @@ TEST(LoaderMemory, queued_batches_stay_inside_the_bytes_for_loading_ahead) {
     MemoryEfficientDataLoader loader(
         dataset, kBatch, {.workers = 2, .prefetch_bytes = Bytes(ahead * batch_bytes())});
     std::optional<Batch> held = loader.next();
-    // Two workers: the batch that was handed out, those ahead, and a first sample of the one that must wait.
+    // Two workers: the batch that was handed out, those ahead, and a first sample of the one that
+    // must wait.
     dataset->wait_for(before + (1 + ahead) * kBatch + 1);
     EXPECT_EQ(memory::usage().live, live + (1 + ahead) * batch_bytes());
     while (held) {
@@ -181,8 +183,9 @@ TEST(LoaderMemory, pinned_memory_is_ordinary_where_no_gpu_is) {
 
 // ---- With a budget ----
 
-// Three batches under one graph. x * 2 saves nothing for the backward, so each batch dies when the loop goes on, and its
-// evicted readers still need it: a loader that filled its buffer again would give other gradients.
+// Three batches under one graph. x * 2 saves nothing for the backward, so each batch dies when the
+// loop goes on, and its evicted readers still need it: a loader that filled its buffer again would
+// give other gradients.
 test::ByteLists train(const std::function<at::Tensor()>& next) {
   torch::manual_seed(2);
   const at::Tensor weight = torch::randn({kSide, kSide}).mul_(0.1).requires_grad_();
@@ -280,8 +283,8 @@ TEST(LoaderMemory, a_batch_that_does_not_fit_is_refused_and_comes_under_a_larger
   }
 }
 
-// In the thread of a scope, making room for a batch may evict the sample that goes into it. Here it must: beside the two
-// tensors of a batch there is room for one of the two of a sample.
+// In the thread of a scope, making room for a batch may evict the sample that goes into it. Here it
+// must: beside the two tensors of a batch there is room for one of the two of a sample.
 TEST(LoaderMemory, samples_that_are_evicted_before_they_are_copied_come_back) {
   const at::Tensor x = torch::randn({kSide, kSide});
   const auto dataset = from_function(2, [&](std::int64_t index) -> Sample {

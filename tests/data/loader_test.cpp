@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Which batches come, in which order, and how a loader goes on. A sequence that depends on the number of workers, or that a
-// restored loader continues a little differently, shows in no loss curve: only comparing it does.
+// Which batches come, in which order, and how a loader goes on. A sequence that depends on the
+// number of workers, or that a restored loader continues a little differently, shows in no loss
+// curve: only comparing it does.
 #include "data/loading.h"
 
 #include <algorithm>
@@ -96,7 +97,8 @@ TEST(Loader, shuffles_each_epoch_anew_by_its_seed) {
   EXPECT_EQ(orders.size(), 10U);
 }
 
-// A change of this order is a change for everybody who resumes a training: it must not come with a compiler.
+// A change of this order is a change for everybody who resumes a training: it must not come with a
+// compiler.
 TEST(Loader, shuffles_the_same_way_for_ever) {
   MemoryEfficientDataLoader loader(numbers(12), 12, {.shuffle = true, .seed = 1});
   EXPECT_EQ(epoch_of(loader)[0].samples,
@@ -224,7 +226,8 @@ class TwoThreads {
   ~TwoThreads() { at::set_num_threads(1); }
 };
 
-// A sum by two threads rounds otherwise than a sum by one, so a batch would depend on who loaded it.
+// A sum by two threads rounds otherwise than a sum by one, so a batch would depend on who loaded
+// it.
 TEST(Loader, gives_the_same_bits_whichever_thread_loads) {
   const TwoThreads two;
   torch::manual_seed(1);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A replay gets its arguments from these bytes and from nowhere else. What is lost on the way (an offset, a stride, a flag) is a
-// wrong gradient, so each kind of argument is written down, read again and compared.
+// A replay gets its arguments from these bytes and from nowhere else. What is lost on the way (an
+// offset, a stride, a flag) is a wrong gradient, so each kind of argument is written down, read
+// again and compared.
 #include "engine/call_codec.h"
 
 #include <gtest/gtest.h>
@@ -93,6 +94,26 @@ TEST(CallCodec, a_number_that_is_not_a_number_keeps_its_payload) {
   EXPECT_EQ(std::memcmp(&back, &value, sizeof value), 0);
 }
 
+// The 2 of `x * 2` is on the host where x is on another device: no block has it.
+TEST(CallCodec, numbers_of_the_host_come_back_as_tensors_of_their_own) {
+  const std::vector<c10::Scalar> numbers = {2, -0.1, true, c10::complex<double>(1, -1)};
+  for (const c10::Scalar& number : numbers) {
+    at::Tensor tensor = at::scalar_tensor(number, at::dtype(number.type()));
+    tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
+    Storages storages;
+    const Stack stack =
+        there_and_back({tensor, std::int64_t{7}}, {operand(tensor, Use::Number, 0)}, storages);
+    const at::Tensor back = stack[0].toTensor();
+    EXPECT_TRUE(torch::equal(back, tensor));
+    EXPECT_EQ(back.dtype(), tensor.dtype());
+    EXPECT_EQ(back.dim(), 0);
+    EXPECT_TRUE(back.unsafeGetTensorImpl()->is_wrapped_number());
+    EXPECT_FALSE(back.is_alias_of(tensor));
+    EXPECT_EQ(stack[1].toInt(), 7);
+    EXPECT_TRUE(storages.asked.empty());
+  }
+}
+
 TEST(CallCodec, lists_devices_and_mixed_numbers_come_back) {
   const std::vector<std::int64_t> ints{1, -2, std::int64_t{1} << 40};
   c10::List<c10::Scalar> scalars;
@@ -169,7 +190,8 @@ TEST(CallCodec, sizes_that_need_64_bits_keep_them) {
   const Stack stack = there_and_back({far}, {operand(far, Use::Read, 0)}, storages);
   EXPECT_EQ(stack[0].toTensor().size(0), 3'000'000'000);
   EXPECT_EQ(stack[0].toTensor().stride(0), 0);
-  // Narrow: tag, flags, type, dimensions, reference, then 4 bytes an extent; the strides of a dense tensor follow from them.
+  // Narrow: tag, flags, type, dimensions, reference, then 4 bytes an extent; the strides of a dense
+  // tensor follow from them.
   const at::Tensor near = torch::ones({2, 3});
   EXPECT_EQ(bytes_of({near}, {operand(near, Use::Read, 0)}), 1 + 2 + 1 + 1 + 2 + 2 * 4U);
   EXPECT_EQ(bytes_of({near.t()}, {operand(near.t(), Use::Read, 0)}), 7 + 4 * 4U);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What runs again to bring storages back: which operators, in which order, how often, and how many bytes it takes meanwhile. An
-// observer writes each replay down; the bytes are compared too.
+// What runs again to bring storages back: which operators, in which order, how often, and how many
+// bytes it takes meanwhile. An observer writes each replay down; the bytes are compared too.
 #include "engine/materialization.h"
 
 #include "regression/evicting.h"
@@ -27,7 +27,7 @@ class Replays final : public engine::Observer {
   void ran(const engine::OperatorRun& /*run*/) override {}
   void replayed(const engine::Node& node) override {
     names.push_back(node.traits->op.schema().name());
-    sequences.push_back(node.sequence);
+    sequences.push_back(node.operator_sequence);
   }
   void not_replayable(const engine::Block& /*block*/) override {}
   void released(const engine::Block& /*block*/) override {}

@@ -1,8 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random straight-line programs over a few tensors: functional operators, views, writes in place through views, overwriting
-// writes, random numbers, tensors that die, regions. Run plainly and under ever smaller budgets, all tensors that are left must
-// have the same bytes. Finds what no hand-written case thinks of: versions, aliases and deaths in odd orders.
+// Random straight-line programs over a few tensors: functional operators, views, writes in place
+// through views, overwriting writes, random numbers, tensors that die, regions. Run plainly and
+// under ever smaller budgets, all tensors that are left must have the same bytes. Finds what no
+// hand-written case thinks of: versions, aliases and deaths in odd orders.
 #include "engine/engine.h"
 #include "support/bytes.h"
 
@@ -141,8 +142,9 @@ class Program {
   std::vector<at::Tensor> kept_;
 };
 
-// Training steps over a random graph: operators that save their operands, their results or nothing, writes in place where autograd
-// allows them, noise, what is made with grad mode off, results that die unused, regions.
+// Training steps over a random graph: operators that save their operands, their results or nothing,
+// writes in place where autograd allows them, noise, what is made with grad mode off, results that
+// die unused, regions.
 class RandomTraining {
  public:
   explicit RandomTraining(unsigned seed) : seed_(seed) {
@@ -268,7 +270,8 @@ TEST(RandomProgram, leaves_the_same_bytes_under_every_budget_that_fits) {
   EXPECT_LT(refused, kPrograms * 3);
 }
 
-// Note [What is held]: what neap holds so that something can be made again never makes a program larger than it is in plain LibTorch.
+// Note [What is held]: what neap holds so that something can be made again never makes a program
+// larger than it is in plain LibTorch.
 TEST(RandomProgram, fits_in_what_plain_LibTorch_reserves) {
   install();
   torch::set_num_threads(1);
@@ -308,7 +311,7 @@ TEST(RandomTraining, fits_in_what_plain_LibTorch_reserves) {
       training.step();
       peak = std::max(peak, Bytes(memory::usage().peak_reserved));
     });
-    for (const Policy& policy : {Policy(Online{}), Policy(Planned{})}) {
+    for (const PlanMode& policy : {PlanMode(Online{}), PlanMode(Planned{})}) {
       SCOPED_TRACE("seed " + std::to_string(seed) + (policy.online() ? ", on line" : ", planned"));
       const auto found = train([&](RandomTraining& training) {
         memory::trim();

@@ -14,7 +14,8 @@ namespace {
 using engine::OperatorCosts;
 using engine::TimeSample;
 
-// Models repeat. With one in 16 counted instead of drawn, a step of 16 operators would be timed in one of them.
+// Models repeat. With one in 16 counted instead of drawn, a step of 16 operators would be timed in
+// one of them.
 TEST(TimeSample, counts_what_repeats_as_often_as_it_ran) {
   constexpr int kRounds = 20'000;
   for (const int period : {1, 2, 3, 5, 16, 48}) {

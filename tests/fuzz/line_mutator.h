@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/fuzz/line_mutator.h: damage that leaves most lines what they are. A file of JSON lines with bytes changed anywhere is
-// nearly always refused by the parser, so that what is behind it would hardly be tested.
+// tests/fuzz/line_mutator.h: damage that leaves most lines what they are. A file of JSON lines with
+// bytes changed anywhere is nearly always refused by the parser, so that what is behind it would
+// hardly be tested.
 #pragma once
 
 #include <algorithm>
@@ -72,7 +73,8 @@ class LineMutator {
     line.resize(LLVMFuzzerMutate(reinterpret_cast<unsigned char*>(line.data()), old, line.size()));
   }
 
-  // Another one in the place of one of the line's numbers, a list that is longer or shorter by one, or another key.
+  // Another one in the place of one of the line's numbers, a list that is longer or shorter by one,
+  // or another key.
   void mutate_number(std::string& line) {
     constexpr std::array<const char*, 7> kLarge{"72057594037927936",
                                                 "72057594037927937",

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Any bytes are a plan or are refused with a FormatError. What is a plan comes back equal, and a trace allows it or throws
-// BrokenPlan.
+// Any bytes are a plan or are refused with a FormatError. What is a plan comes back equal, and a
+// trace allows it or throws BrokenPlan.
 #include "fuzz/line_mutator.h"
 #include "fuzz/round_trip.h"
 
@@ -17,8 +17,9 @@ namespace {
 
 using fuzz::expect;
 
-// One of everything that has a rule: storages of the head and later, kept, released, of several outputs, written into, written
-// once, and an operator that must not run again. The corpus has plans for it.
+// One of everything that has a rule: storages of the head and later, kept, released, of several
+// outputs, written into, written once, and an operator that must not run again. The corpus has
+// plans for it.
 Trace small_step() {
   return {
       .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},

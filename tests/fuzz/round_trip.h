@@ -19,7 +19,8 @@ inline void expect(bool holds, const char* what) {
   std::abort();
 }
 
-// What `text` holds, written and read again meanwhile; nothing when it is refused. read(in, name); write(value, out).
+// What `text` holds, written and read again meanwhile; nothing when it is refused. read(in, name);
+// write(value, out).
 template <class Read, class Write>
 auto round_trip(const std::string& text, Read read, Write write) {
   const auto value_of = [&](const std::string& from) {

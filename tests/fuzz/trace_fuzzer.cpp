@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Any bytes are a trace or are refused with a FormatError. What is a trace comes back equal, and runs plainly.
+// Any bytes are a trace or are refused with a FormatError. What is a trace comes back equal, and
+// runs plainly.
 #include "fuzz/line_mutator.h"
 #include "fuzz/round_trip.h"
 

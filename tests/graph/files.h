@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/graph/files.h: traces and plans as files, whole and damaged, and what their readers say of them.
+// tests/graph/files.h: traces and plans as files, whole and damaged, and what their readers say of
+// them.
 #pragma once
 
 #include "support/scratch_folder.h"
@@ -96,7 +97,8 @@ Refusal refusal_of(Step step) {
   return {};
 }
 
-// Each bit of `text` is turned once, and each byte as a whole: `read` may refuse that with a FormatError, and throw nothing else.
+// Each bit of `text` is turned once, and each byte as a whole: `read` may refuse that with a
+// FormatError, and throw nothing else.
 template <class Read>
 void read_with_each_byte_damaged(const std::string& text, Read read) {
   for (std::size_t at = 0; at < text.size(); ++at) {

@@ -1,9 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A second, naive reading of the rules of a plan: every question is answered anew from sets and sums. Written from the page of
-// the file formats alone, without a look at src/graph/. Slow on purpose.
+// A second, naive reading of the rules of a plan: every question is answered anew from sets and
+// sums. Written from the page of the file formats alone, without a look at src/graph/. Slow on
+// purpose.
 //
-// Where the page leaves a choice, a comment that begins with "Reading:" says which one is taken here.
+// Where the page leaves a choice, a comment that begins with "Reading:" says which one is taken
+// here.
 #pragma once
 
 #include <neap/graph.h>
@@ -43,7 +45,8 @@ class NaiveRules {
           bytes_[made.storage] = made.bytes;
           maker_[made.storage] = before;
         }
-        // Reading: "one more after each operator that mutates": one, however often an operator lists the storage.
+        // Reading: "one more after each operator that mutates": one, however often an operator
+        // lists the storage.
         for (const StorageId storage : written_at_first(op)) writers_[storage].push_back(before);
         operators_.push_back(op);
         ++before;
@@ -77,8 +80,9 @@ class NaiveRules {
     for (const Made& made : op.makes) {
       if (!state.resident.contains(made.storage)) return {};
     }
-    // What it mutates is a made storage, and resident at the version before this write, as was just checked. This write was
-    // done before, by the first run, so the storage is on its way back and the rerun brings it one version nearer.
+    // What it mutates is a made storage, and resident at the version before this write, as was just
+    // checked. This write was done before, by the first run, so the storage is on its way back and
+    // the rerun brings it one version nearer.
     if (!op.mutates.empty()) return {};
     return "brings nothing back";
   }
@@ -86,7 +90,8 @@ class NaiveRules {
   // The rule about the end that is broken when no step follows; empty when the plan may end here.
   [[nodiscard]] std::string broken_by_end(const NaiveState& state) const {
     if (state.runs < count()) return "ends before the last run";
-    // Reading: what was brought back at version 0 for an old reader may also be resident at the end, unless it is kept.
+    // Reading: what was brought back at version 0 for an old reader may also be resident at the
+    // end, unless it is kept.
     for (const auto& [storage, version] : state.resident) {
       if (in_mid_chain(state, storage, version)) return "ends in the middle of a chain";
     }
@@ -108,8 +113,8 @@ class NaiveRules {
     }
     const Operator& op = at(step.target);
     const bool first = step.action == Step::Action::Run;
-    // Reading: of an output that is resident already, the copy that was there stays, at whatever version it is; "to bring back
-    // those of its outputs that are gone".
+    // Reading: of an output that is resident already, the copy that was there stays, at whatever
+    // version it is; "to bring back those of its outputs that are gone".
     for (const Made& made : op.makes) state.resident.emplace(made.storage, 0);
     for (const StorageId storage : first ? written_at_first(op) : ids(op.mutates)) {
       ++state.resident.at(storage);
@@ -129,8 +134,8 @@ class NaiveRules {
 
   // The most bytes from the begin of `step` to the begin of the next.
   [[nodiscard]] std::int64_t peak(const NaiveState& state, const Step& step) const {
-    // Reading: what arrives late is there when the operator before it has ended: beside its outputs, not beside its workspace or
-    // a second copy.
+    // Reading: what arrives late is there when the operator before it has ended: beside its
+    // outputs, not beside its workspace or a second copy.
     const std::int64_t at_rest = std::max(bytes(state), bytes(after(state, step)));
     if (step.action == Step::Action::Free) return at_rest;
     std::int64_t busy = bytes(state) + at(step.target).workspace;
@@ -150,7 +155,8 @@ class NaiveRules {
     const Operator& op = at(step.target);
     std::set<StorageId> used = ids(op.reads);
     used.merge(ids(op.mutates));
-    // Reading: the storages of mutates_once need not be there for a rerun, not even when they are in `in` too.
+    // Reading: the storages of mutates_once need not be there for a rerun, not even when they are
+    // in `in` too.
     for (const StorageId storage : op.mutates_once) {
       if (step.action == Step::Action::Run) used.insert(storage);
       if (step.action == Step::Action::Rerun) used.erase(storage);
@@ -171,9 +177,9 @@ class NaiveRules {
     return at == maker_.end() ? std::nullopt : std::optional(at->second);
   }
 
-  // Once a mutation was rerun, the rest of its chain follows first. A version above 0 that is not the newest so far can only
-  // come from a rerun: a first run leaves the newest.
-  // Reading: the rest of the chain is the mutations that have run so far in the plan, not those of the whole trace.
+  // Once a mutation was rerun, the rest of its chain follows first. A version above 0 that is not
+  // the newest so far can only come from a rerun: a first run leaves the newest. Reading: the rest
+  // of the chain is the mutations that have run so far in the plan, not those of the whole trace.
   [[nodiscard]] bool in_mid_chain(const NaiveState& state, StorageId storage,
                                   std::int64_t version) const {
     return version > 0 && version < version_before(storage, state.runs);
@@ -214,8 +220,9 @@ class NaiveRules {
     return {};
   }
 
-  // Reading: a made storage may go at any time when no rule about given storages or chains forbids it. That it "is brought back
-  // for every later use" is what the later steps are checked for; one without a later use and without a release may go too.
+  // Reading: a made storage may go at any time when no rule about given storages or chains forbids
+  // it. That it "is brought back for every later use" is what the later steps are checked for; one
+  // without a later use and without a release may go too.
   [[nodiscard]] std::string broken_by_free(const NaiveState& state, StorageId storage) const {
     if (!is_resident(state, storage)) return "frees what is not resident";
     if (arrives_.contains(storage)) {
@@ -238,7 +245,8 @@ class NaiveRules {
   std::map<StorageId, std::vector<std::int64_t>> writers_;
 };
 
-// What comes of a plan, or the line of the first rule that it breaks; then the figures mean nothing.
+// What comes of a plan, or the line of the first rule that it breaks; then the figures mean
+// nothing.
 struct NaiveOutcome {
   std::int64_t peak = 0;
   std::vector<std::int64_t> peaks = {};  // of each step

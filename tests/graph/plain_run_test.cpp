@@ -12,7 +12,8 @@ namespace {
 
 using Ids = std::vector<StorageId>;
 
-// 0: a parameter of 100, 1: data of 10 that is read late; 2 (40) and 3 (20) are made, 3 dies; a backward makes 4 (30).
+// 0: a parameter of 100, 1: data of 10 that is read late; 2 (40) and 3 (20) are made, 3 dies; a
+// backward makes 4 (30).
 Trace small_step() {
   Trace trace;
   trace.events = {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A plan may come from another solver. Its file is read as strictly as a trace; whether the trace allows it is simulate()'s.
+// A plan may come from another solver. Its file is read as strictly as a trace; whether the trace
+// allows it is simulate()'s.
 #include "graph/files.h"
 
 #include <gmock/gmock.h>

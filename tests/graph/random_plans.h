@@ -159,8 +159,8 @@ class PlanWalk {
   int work_ = 0;  // that the present request has cost; ends what would go round in circles
 };
 
-// A valid plan, with exact figures. What could not be brought back in one attempt is never freed in the next; what frees
-// nothing that is needed later always succeeds.
+// A valid plan, with exact figures. What could not be brought back in one attempt is never freed in
+// the next; what frees nothing that is needed later always succeeds.
 inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
                         const PlanOptions& options = {}) {
   const NaiveRules rules(trace);
@@ -183,7 +183,8 @@ inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
   return plan;
 }
 
-// A plan with steps dropped, doubled, moved, swapped, aimed elsewhere, turned into other actions or made up.
+// A plan with steps dropped, doubled, moved, swapped, aimed elsewhere, turned into other actions or
+// made up.
 class Damage {
  public:
   Damage(std::mt19937_64& engine, const Trace& trace, Plan plan)

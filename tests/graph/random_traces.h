@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random traces with everything that the format has. Equal seeds give equal results with every standard library.
+// Random traces with everything that the format has. Equal seeds give equal results with every
+// standard library.
 //
 //   std::mt19937_64 engine(seed);
 //   const Trace trace = random_trace(engine, {.operators = 20});

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The rules of a plan: each on a case small enough to count by hand, and all of them against a naive second writing on random
-// traces and plans. A wrong peak would break every promise of a budget, and no training run would show it.
+// The rules of a plan: each on a case small enough to count by hand, and all of them against a
+// naive second writing on random traces and plans. A wrong peak would break every promise of a
+// budget, and no training run would show it.
 #include "graph/naive_simulator.h"
 #include "graph/random_plans.h"
 #include "graph/random_traces.h"
@@ -75,7 +76,8 @@ Steps operator+(Steps steps, const Steps& more) {
   return steps;
 }
 
-// 0: a parameter of 100; 10 (40), 11 (20) and 12 (8) are made in a row, and the last operator reads 10 again.
+// 0: a parameter of 100; 10 (40), 11 (20) and 12 (8) are made in a row, and the last operator reads
+// 10 again.
 Trace row() {
   return {
       .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},
@@ -210,8 +212,8 @@ TEST(Simulate, runs_again_after_the_late_data_that_stands_behind) {
   expect(trace, {run(0), drop(10), rerun(0), run(1)}, fine(10 + 30 + 40 + 20, 0, 1));
 }
 
-// 1 (16) is made, read by "old", and written into twice: by "w1", and by "w2", which makes 3 (2) too and does not read it.
-// Times add up to a number that tells who ran how often.
+// 1 (16) is made, read by "old", and written into twice: by "w1", and by "w2", which makes 3 (2)
+// too and does not read it. Times add up to a number that tells who ran how often.
 Trace chain() {
   return {{Operator{.name = "make", .makes = {{1, 16}}, .ns = 1},
            Operator{.name = "old", .reads = {1}, .makes = {{2, 4}}, .ns = 10},
@@ -551,7 +553,8 @@ TEST(Simulate, agrees_with_a_naive_writing_on_random_plans_and_on_damaged_ones) 
       }
     }
   }));
-  // Not vacuous: half of the cases are valid, most of those rerun something, and each rule was broken first.
+  // Not vacuous: half of the cases are valid, most of those rerun something, and each rule was
+  // broken first.
   EXPECT_GE(tally.cases, 10'000);
   EXPECT_GE(tally.valid, tally.cases * 2 / 5);
   EXPECT_GE(tally.with_reruns, tally.cases / 4);

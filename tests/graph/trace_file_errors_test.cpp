@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A trace file comes from another program, another version or a full disk. What is no trace is refused, with the line.
+// A trace file comes from another program, another version or a full disk. What is no trace is
+// refused, with the line.
 #include "graph/files.h"
 
 #include <gmock/gmock.h>

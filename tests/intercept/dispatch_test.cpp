@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The fallback alone, with a handler that writes down what it sees: which operators, in which thread, and what stays hidden.
+// The fallback alone, with a handler that writes down what it sees: which operators, in which
+// thread, and what stays hidden.
 #include "intercept/dispatch.h"
 
 #include <neap/intercept.h>

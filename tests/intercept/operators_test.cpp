@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What schema and tags say of operators, and what the table of exceptions says: one operator of each kind. Whether the answers are
-// right for all operators is asked by running them (tests/operators).
+// What schema and tags say of operators, and what the table of exceptions says: one operator of
+// each kind. Whether the answers are right for all operators is asked by running them
+// (tests/operators).
 #include "intercept/operators.h"
 
 #include <neap/intercept.h>

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// How much memory is left, by the files that Linux shows: of the machine, and of the control groups of either version.
+// How much memory is left, by the files that Linux shows: of the machine, and of the control groups
+// of either version.
 #include "machine/memory_left.h"
 
 #include <gtest/gtest.h>

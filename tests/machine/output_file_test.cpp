@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A file that neap writes is there whole or not at all: what stood there before is gone only when the new one is complete.
+// A file that neap writes is there whole or not at all: what stood there before is gone only when
+// the new one is complete.
 #include "machine/aside.h"
 
 #include "support/scratch_folder.h"

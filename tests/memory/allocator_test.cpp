@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Every byte of every step goes through the allocator, and a block that overlaps another one by a byte shows as a wrong
-// gradient far away. So blocks are filled with a pattern of their own and checked when they go, and the counters are
-// compared with a naive model after each step.
+// Every byte of every step goes through the allocator, and a block that overlaps another one by a
+// byte shows as a wrong gradient far away. So blocks are filled with a pattern of their own and
+// checked when they go, and the counters are compared with a naive model after each step.
 #include "memory/allocator.h"
 
 #include "memory/held_pages.h"
@@ -61,7 +61,7 @@ TEST_F(Allocator, numbers_blocks_in_the_order_in_which_they_are_handed_out) {
   std::int64_t next = memory::usage().allocations;
   for (const std::int64_t bytes : {64, 5000, 1 << 20, 64}) {
     const c10::DataPtr block = take(bytes);
-    EXPECT_EQ(memory::header_of(block.get())->serial, next) << bytes;
+    EXPECT_EQ(memory::entry_of(block.get()).allocation_serial, next) << bytes;
     EXPECT_EQ(memory::usage().allocations, ++next);
   }
 }
@@ -80,10 +80,10 @@ TEST_F(Allocator, nothing_is_taken_for_zero_bytes) {
   EXPECT_EQ(memory::usage().allocations, before_.allocations);
 }
 
-TEST_F(Allocator, counts_what_is_taken_with_rounding_and_header) {
+TEST_F(Allocator, counts_what_is_taken_with_rounding) {
   const std::vector<std::pair<std::int64_t, std::int64_t>> cases{
-      {1, 128},     {64, 128},    {65, 192},    {960, 1024},  {961, 1280},
-      {1984, 2048}, {1985, 4096}, {4032, 4096}, {4033, 8192}, {1 << 20, (1 << 20) + 4096},
+      {1, 64},      {64, 64},     {65, 128},    {1024, 1024}, {1025, 1280},
+      {2048, 2048}, {2049, 4096}, {4096, 4096}, {4097, 8192}, {1 << 20, 1 << 20},
   };
   for (const auto& [bytes, taken] : cases) {
     EXPECT_EQ(memory::footprint(bytes), taken) << bytes;
@@ -112,8 +112,7 @@ bool system_tells_pages() {
 }
 // Of the pages that a block lies on.
 std::int64_t held(const c10::DataPtr& block, std::int64_t bytes) {
-  return test::held_pages(static_cast<const char*>(block.get()) - memory::kHeaderBytes, bytes)
-      .value_or(-1);
+  return test::held_pages(static_cast<const char*>(block.get()), bytes).value_or(-1);
 }
 
 // What is trimmed is really gone.
@@ -124,7 +123,7 @@ TEST_F(Allocator, trim_gives_pages_back_to_the_system) {
   {
     const c10::DataPtr block = take(kBytes);
     std::memset(block.get(), 1, kBytes);
-    start = static_cast<char*>(block.get()) - memory::kHeaderBytes;
+    start = static_cast<char*>(block.get());
   }
   EXPECT_EQ(test::held_pages(start, kBytes), kBytes / 4096);
   memory::trim();
@@ -171,7 +170,8 @@ TEST_F(Allocator, moves_cached_pages_to_where_they_fit_when_the_budget_is_full) 
   }
 }
 
-// As a backward's: gradients of weights and of activations, and the budget has room for one kind at a time.
+// As a backward's: gradients of weights and of activations, and the budget has room for one kind at
+// a time.
 TEST_F(Allocator, large_and_small_blocks_that_take_turns_share_their_pages) {
   if (!system_moves_pages()) GTEST_SKIP() << "this system has no MREMAP_DONTUNMAP";
   constexpr std::int64_t kLarge = 1 << 20, kSmall = 64 << 10;
@@ -335,7 +335,7 @@ TEST_F(Allocator, the_hook_can_keep_the_bytes_of_a_block_with_a_record) {
   });
   {
     const c10::DataPtr with = take(100), without = take(100);
-    memory::header_of(with.get())->record = &record;
+    memory::entry_of(with.get()).record = &record;
   }
   EXPECT_NE(kept, nullptr);
   EXPECT_EQ(memory::usage().live - before_.live, memory::footprint(100));
@@ -392,7 +392,8 @@ void run_random_steps(std::int64_t room) {
         requested += bytes;
         live += memory::footprint(bytes);
       } catch (const BudgetExceeded&) {
-        // A small block takes a new slab when there is no free one of its class: four pages at most.
+        // A small block takes a new slab when there is no free one of its class: four pages at
+        // most.
         RC_ASSERT(live + std::max<std::int64_t>(memory::footprint(bytes), 4 * 4096) +
                       memory::usage().cached >
                   room);
@@ -424,9 +425,10 @@ TEST(AllocatorProperty, blocks_never_overlap_and_counters_agree_with_a_naive_mod
       rc::check([] { run_random_steps(*rc::gen::inRange<std::int64_t>(1 << 16, 8 << 20)); }));
 }
 
-// Four threads put blocks on shelves, and whoever puts one where another lies frees that. The larger shelf alone has no room
-// inside the budget once each place was filled, whatever the order: so some are refused, and what is under test is that no moment
-// passes the budget, that no block overlaps another, and that each byte is counted once.
+// Four threads put blocks on shelves, and whoever puts one where another lies frees that. The
+// larger shelf alone has no room inside the budget once each place was filled, whatever the order:
+// so some are refused, and what is under test is that no moment passes the budget, that no block
+// overlaps another, and that each byte is counted once.
 TEST(AllocatorThreads, blocks_taken_and_freed_at_once_never_overlap_and_never_pass_the_budget) {
   memory::trim();
   memory::reset_peak();
@@ -495,7 +497,7 @@ TEST(AllocatorThreads, blocks_taken_and_freed_at_once_never_overlap_and_never_pa
   std::int64_t requested = 0;
   for (Shelf* shelf : {&large, &small}) {
     for (auto& place : *shelf) {
-      if (void* const data = place.load()) requested += memory::header_of(data)->requested;
+      if (void* const data = place.load()) requested += memory::entry_of(data).requested;
     }
   }
   EXPECT_EQ(full.requested - before.requested, requested);

@@ -1,8 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// An arena alone: which pages it hands out, what it says that they cost, and what the system holds for them meanwhile. Its
-// answer is what the budget is counted by, so each one is compared with the number that it must be.
+// An arena alone: which pages it hands out, what it says that they cost, and what the system holds
+// for them meanwhile. Its answer is what the budget is counted by, so each one is compared with the
+// number that it must be.
 #include "memory/arena.h"
+
+#include "device/device.h"
 
 #include "memory/held_pages.h"
 
@@ -41,7 +44,7 @@ bool is_filled(const char* start, std::int64_t bytes, char value) {
 }
 
 TEST(Arena, clean_pages_count_and_are_refused_with_how_many_are_missing) {
-  Arena arena;
+  Arena arena(device::cpu().pages());
   const Arena::Taken refused = arena.take(8 * kPageBytes, 7 * kPageBytes);
   EXPECT_EQ(refused.start, nullptr);
   EXPECT_EQ(refused.clean_bytes, 8 * kPageBytes);
@@ -63,7 +66,7 @@ TEST(Arena, leaves_addresses_to_others_where_the_system_limits_them) {
     const rlim_t limit = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kLeft;
     const rlimit limits{limit, limit};
     if (pages == 0 || setrlimit(RLIMIT_AS, &limits) != 0) _exit(2);
-    Arena arena;
+    Arena arena(device::cpu().pages());
     if (arena.take(16 * kPageBytes, kMost).start == nullptr) _exit(3);
     const void* const others =
         mmap(nullptr, kForOthers, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -75,7 +78,7 @@ TEST(Arena, leaves_addresses_to_others_where_the_system_limits_them) {
 }
 
 TEST(Arena, a_cached_run_is_handed_out_again_and_costs_nothing) {
-  Arena arena;
+  Arena arena(device::cpu().pages());
   const Arena::Taken first = arena.take(8 * kPageBytes, kMost);
   fill(first.start, 8 * kPageBytes, 1);
   arena.give_back({first.start, 8 * kPageBytes});
@@ -87,7 +90,7 @@ TEST(Arena, a_cached_run_is_handed_out_again_and_costs_nothing) {
 }
 
 TEST(Arena, a_cached_run_that_goes_on_as_a_clean_one_costs_what_is_missing) {
-  Arena arena;
+  Arena arena(device::cpu().pages());
   const Arena::Taken first = arena.take(8 * kPageBytes, kMost);
   fill(first.start, 8 * kPageBytes, 1);
   arena.give_back({first.start, 8 * kPageBytes});
@@ -105,7 +108,7 @@ struct Apart {
     arena.give_back({start, bytes});
     arena.give_back({start + 2 * bytes, bytes});
   }
-  Arena arena;
+  Arena arena{device::cpu().pages()};
   std::int64_t bytes;
   char* start;
 };
@@ -148,7 +151,7 @@ TEST(Arena, where_cached_pages_are_too_few_the_answer_says_how_many_more_it_take
 
 TEST(Arena, trim_gives_whole_pages_back_and_says_how_many) {
   if (!system_tells_pages()) GTEST_SKIP() << "this system has no /proc/self/pagemap";
-  Arena arena;
+  Arena arena(device::cpu().pages());
   constexpr std::int64_t kBytes = 16 * kPageBytes;
   const Arena::Taken taken = arena.take(kBytes, kMost);
   fill(taken.start, kBytes, 1);
@@ -170,7 +173,7 @@ TEST(Arena, trim_gives_whole_pages_back_and_says_how_many) {
 
 TEST(Arena, all_that_it_said_adds_up_to_what_the_system_holds) {
   if (!system_tells_pages()) GTEST_SKIP() << "this system has no /proc/self/pagemap";
-  Arena arena;
+  Arena arena(device::cpu().pages());
   std::vector<memory::Run> runs;
   std::int64_t counted = 0;
   std::uint64_t state = 1;
@@ -217,7 +220,7 @@ TEST(Arena, all_that_it_said_adds_up_to_what_the_system_holds) {
 
 // A process may have 65,530 mappings, and each piece that is moved makes some.
 TEST(Arena, after_8192_moved_pieces_what_is_cached_goes_back_and_the_answer_subtracts_it) {
-  Arena arena;
+  Arena arena(device::cpu().pages());
   constexpr std::int64_t kPiece = 2 * kPageBytes, kStep = kPiece + kPageBytes, kPieces = 3;
   constexpr int kMoves = 8192 / 2;
   for (int move = 1; move <= kMoves; ++move) {

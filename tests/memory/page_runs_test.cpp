@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A run that is lost is memory that nobody finds again, and two that overlap are two tensors in one place. Addresses are only
-// numbers here: the set touches no page.
+// A run that is lost is memory that nobody finds again, and two that overlap are two tensors in one
+// place. Addresses are only numbers here: the set touches no page.
 #include "memory/page_runs.h"
 
 #include <gtest/gtest.h>

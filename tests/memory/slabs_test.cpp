@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -41,9 +42,11 @@ struct Slabbed {
 
   char* add(std::int64_t bytes) {
     const auto size = static_cast<std::size_t>(Slabs::slab_bytes(bytes));
-    pages.push_back(std::make_unique<char[]>(size));
-    slabs.add({pages.back().get(), static_cast<std::int64_t>(size)}, bytes);
-    return pages.back().get();
+    pages.emplace_back(static_cast<char*>(std::aligned_alloc(kPageBytes, size)), &std::free);
+    char* const start = pages.back().get();
+    BlockMap::reserve(start, static_cast<std::int64_t>(size));
+    slabs.add({start, static_cast<std::int64_t>(size)}, bytes);
+    return start;
   }
   Slabs::Block take(std::int64_t bytes) {
     const Slabs::Block block = slabs.take(bytes);
@@ -60,7 +63,7 @@ struct Slabbed {
     return sizes;
   }
 
-  std::vector<std::unique_ptr<char[]>> pages;
+  std::vector<std::unique_ptr<char, decltype(&std::free)>> pages;
   std::vector<std::pair<Slab*, char*>> taken;
   Slabs slabs;
 };

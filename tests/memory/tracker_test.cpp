@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A tracker that samples misses the peak between two samples, and one that shares a peak with others resets theirs. So what is
-// proved is exactness: to the byte, nested, overlapping, and with threads that allocate meanwhile.
+// A tracker that samples misses the peak between two samples, and one that shares a peak with
+// others resets theirs. So what is proved is exactness: to the byte, nested, overlapping, and with
+// threads that allocate meanwhile.
 #include "memory/allocator.h"
 
 #include <gtest/gtest.h>
@@ -149,7 +150,8 @@ TEST_F(Tracker, sees_what_other_threads_hold_at_the_same_moment) {
   EXPECT_EQ(tracker_.records()[0].peak_live - base_, taken(3) + taken(4));
 }
 
-// The process-wide peaks are raised under the same lock: whatever the threads did, the two must agree.
+// The process-wide peaks are raised under the same lock: whatever the threads did, the two must
+// agree.
 TEST_F(Tracker, agrees_with_the_peaks_of_the_process_whatever_threads_do) {
   constexpr int kThreads = 4, kRounds = 20, kSteps = 500;
   for (int round = 0; round < kRounds; ++round) {

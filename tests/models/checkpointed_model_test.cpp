@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CheckpointedModel: which layers form a segment, what a step keeps, and that nothing but memory changes. Inputs need no
-// gradient here: Python's reentrant checkpoint answers that with no gradients for the captured weights.
+// CheckpointedModel: which layers form a segment, what a step keeps, and that nothing but memory
+// changes. Inputs need no gradient here: Python's reentrant checkpoint answers that with no
+// gradients for the captured weights.
 #include "models/training.h"
 
 #include <type_traits>
@@ -70,7 +71,8 @@ TEST_F(Models, cut_their_layers_as_the_segmentation_says) {
   EXPECT_EQ(Segmentation::square_root().ends(3), (Ends{2, 3}));
 }
 
-// A segment keeps what its last layer makes. So of each layer before that the matrix product and the ReLU run again.
+// A segment keeps what its last layer makes. So of each layer before that the matrix product and
+// the ReLU run again.
 TEST_F(Models, run_each_operator_inside_of_a_checkpointed_segment_once_more) {
   const auto replays_by = [](const Segmentation& segmentation) {
     return train_on_rows([&] { return model_of(10, segmentation); }).replays;
@@ -103,7 +105,8 @@ TEST_F(Models, keep_inside_of_a_segment_what_the_options_say) {
       return model;
     });
   };
-  // All that a backward reads are the outputs of ReLUs. Two of three in a segment are inside, the third is its output.
+  // All that a backward reads are the outputs of ReLUs. Two of three in a segment are inside, the
+  // third is its output.
   const Training activations = keeping({.rules = {{.op = "aten::relu"}}});
   EXPECT_EQ(activations.replays, 0);
   EXPECT_EQ(activations.kept, plain.kept);
@@ -135,7 +138,8 @@ TEST_F(Models, without_use_checkpoint_run_as_the_plain_one) {
                                   }));
 }
 
-// The backward of a Linear reads what it was given and what it gives: both are kept by its neighbours, and nothing is inside.
+// The backward of a Linear reads what it was given and what it gives: both are kept by its
+// neighbours, and nothing is inside.
 TEST_F(Models, with_one_small_layer_under_a_checkpoint_need_as_much_as_without) {
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({32, 784});
@@ -274,7 +278,8 @@ TEST_F(Models, pass_train_and_eval_on_to_the_layers) {
 
 // ---- Wrong use ----
 
-// The benchmark of the slides asks a factory for CheckpointedModel(use_checkpoint): as a number, true was one layer and false none.
+// The benchmark of the slides asks a factory for CheckpointedModel(use_checkpoint): as a number,
+// true was one layer and false none.
 TEST_F(Models, take_a_flag_for_use_checkpoint_and_for_no_number) {
   for (const bool flag : {false, true}) {
     const CheckpointedModel model(flag);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CheckpointedResNet. BatchNorm writes running statistics in its forward: a checkpoint that runs the forward twice updates them
-// twice, and only evaluation shows it. Here all buffers are compared after each step.
+// CheckpointedResNet. BatchNorm writes running statistics in its forward: a checkpoint that runs
+// the forward twice updates them twice, and only evaluation shows it. Here all buffers are compared
+// after each step.
 #include "models/training.h"
 
 namespace neap::test {
@@ -123,8 +124,8 @@ TEST_F(Models, of_a_number_of_blocks_are_the_net_of_the_slides_with_its_names_an
             (std::vector<Segment>{{0, 7}, {7, 14}, {14, 20}}));
 }
 
-// A block's output and small statistics stay. The backward reads what each convolution and each ReLU inside made; a BatchNorm
-// runs for the ReLU behind it.
+// A block's output and small statistics stay. The backward reads what each convolution and each
+// ReLU inside made; a BatchNorm runs for the ReLU behind it.
 TEST_F(Models, of_residual_blocks_run_each_operator_that_the_backward_needs_once_more) {
   constexpr std::int64_t kStem = 3;   // conv, norm, ReLU
   constexpr std::int64_t kBlock = 4;  // conv, norm, ReLU, conv

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// SegmentedNetwork: as many segments as were asked for, as even as can be, and logits that no ReLU has cut.
+// SegmentedNetwork: as many segments as were asked for, as even as can be, and logits that no ReLU
+// has cut.
 #include "models/cut.h"
 #include "models/training.h"
 
@@ -19,7 +20,8 @@ using Numbers = std::vector<std::int64_t>;
 
 const Numbers kDims{512, 256, 128, 64, 32, 10};
 
-// What a step holds at its peak, and what it keeps between forward and backward: counted moment by moment.
+// What a step holds at its peak, and what it keeps between forward and backward: counted moment by
+// moment.
 std::pair<std::int64_t, std::int64_t> rank(const Numbers& outputs, const Numbers& ends) {
   std::int64_t peak = 0, held = 0;
   std::size_t begin = 0;
@@ -87,7 +89,8 @@ TEST(Cut, takes_outputs_of_any_size) {
   EXPECT_EQ(models::ends_of_lowest_peak(Numbers(6, large), 3), (Numbers{3, 5, 6}));
 }
 
-// The step peaks at the first layer's backward, whatever is cut: all that has to run again does so before, beside small gradients.
+// The step peaks at the first layer's backward, whatever is cut: all that has to run again does so
+// before, beside small gradients.
 TEST_F(Models, of_falling_widths_have_the_wide_layers_inside_of_a_segment) {
   const SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});
   EXPECT_EQ(model->segments(), (std::vector<Segment>{{0, 4}, {4, 5}, {5, 6}}));
@@ -159,7 +162,8 @@ TEST_F(Models, of_equal_layers_keep_an_output_a_segment_and_replay_the_rest) {
   EXPECT_EQ(found.replays, (2 + 1) * 2);
 }
 
-// It evicted nothing for any number of segments, since its largest segment was to make as little as could be.
+// It evicted nothing for any number of segments, since its largest segment was to make as little as
+// could be.
 TEST_F(Models, of_the_documented_widths_keep_less_than_the_plain_one_and_peak_no_higher) {
   constexpr std::int64_t kRows = 1024;  // activations weigh more than weights
   torch::manual_seed(kSeed);

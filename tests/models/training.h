@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/models/training.h: trains the same model plainly and checkpointed, and compares everything that the steps leave.
+// tests/models/training.h: trains the same model plainly and checkpointed, and compares everything
+// that the steps leave.
 #pragma once
 
 #include "engine/engine.h"
@@ -35,7 +36,8 @@ class Models : public testing::Test {
 inline std::int64_t live() { return memory::usage().live; }
 inline std::int64_t replays() { return engine::Engine::instance().stats().replays; }
 
-// What kSteps steps leave and what the last one took. Momenta carry what any step got wrong on to the last state.
+// What kSteps steps leave and what the last one took. Momenta carry what any step got wrong on to
+// the last state.
 struct Training {
   std::vector<double> losses;
   train::State state;        // parameters, gradients, buffers, momenta, generator, loss
@@ -44,7 +46,8 @@ struct Training {
   std::int64_t replays = 0;  // in the last step
 };
 
-// make() gives the model and may draw from the generator; step(model, optimizer, training) trains once and returns the loss.
+// make() gives the model and may draw from the generator; step(model, optimizer, training) trains
+// once and returns the loss.
 template <class Make, class Step>
 Training train_by(const Make& make, const Step& step) {
   torch::manual_seed(kSeed);

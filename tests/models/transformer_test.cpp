@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The checkpointed transformer layer and encoder against LibTorch's own, where it has what we have, and against our plain layer
-// else: equal bits with dropout, whose random numbers a replay must draw again, and with masks, which it must apply again.
+// The checkpointed transformer layer and encoder against LibTorch's own, where it has what we have,
+// and against our plain layer else: equal bits with dropout, whose random numbers a replay must
+// draw again, and with masks, which it must apply again.
 #include "models/training.h"
 
 #include <algorithm>
@@ -138,7 +139,8 @@ TEST_F(Models, of_transformers_have_the_bits_of_the_plain_layer_in_each_form) {
   }
 }
 
-// Of a half only its output stays; its norm has to keep a mean and a deviation a token, too small to be worth a replay.
+// Of a half only its output stays; its norm has to keep a mean and a deviation a token, too small
+// to be worth a replay.
 TEST_F(Models, of_encoders_keep_two_outputs_a_layer) {
   constexpr std::int64_t kLayers = 6;
   const std::int64_t statistics = 2 * memory::footprint(kTokens * kBatch * 4);
@@ -181,11 +183,14 @@ TEST_F(Models, of_transformers_run_each_operator_that_the_backward_needs_once_mo
                Masks{})
         .replays;
   };
-  // Scaled q, copies of k and v, scores, softmax, times values, one copy; a dropout is three: numbers, division, product.
+  // Scaled q, copies of k and v, scores, softmax, times values, one copy; a dropout is three:
+  // numbers, division, product.
   constexpr std::int64_t kAttention = 1 + 2 + 1 + 1 + 3 + 1 + 1;
-  // The norm behind a sum reads the sum, so all before it comes back; what the norm makes is the output and stays.
+  // The norm behind a sum reads the sum, so all before it comes back; what the norm makes is the
+  // output and stays.
   EXPECT_EQ(replays_of(false), 4 * linear + kAttention + (3 + 1) + /*relu*/ 1 + 3 + (3 + 1));
-  // Nothing reads the sum inside: of the last Linear and dropout only the dropout's numbers and division run. The norm runs.
+  // Nothing reads the sum inside: of the last Linear and dropout only the dropout's numbers and
+  // division run. The norm runs.
   EXPECT_EQ(replays_of(true), 2 * linear + kAttention + (1 + 2) + /*relu*/ 1 + 3 + (1 + 2));
 }
 
@@ -238,7 +243,8 @@ TEST_F(Models, of_transformers_take_bool_masks_as_what_a_token_may_not_see) {
                      train_on_tokens(make, {masks.src.isinf(), masks.padding}));
 }
 
-// Adds 1 to the tokens from `first` on, and returns for each token of row 2 whether its output is still the same.
+// Adds 1 to the tokens from `first` on, and returns for each token of row 2 whether its output is
+// still the same.
 std::vector<bool> unchanged(const Masks& masks, std::int64_t first) {
   torch::manual_seed(kSeed);
   CheckpointedTransformerLayer layer(kWidth, kHeads, small(0.1));

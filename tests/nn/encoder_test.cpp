@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Our transformer layer where LibTorch has none, norm first and batch first, against the same written with LibTorch's modules.
-// tests/models/transformer_test.cpp compares the rest with LibTorch's layer.
+// Our transformer layer where LibTorch has none, norm first and batch first, against the same
+// written with LibTorch's modules. tests/models/transformer_test.cpp compares the rest with
+// LibTorch's layer.
 #include <neap/nn.h>
 
 #include <gtest/gtest.h>
@@ -22,7 +23,8 @@ void expect_same_bits(const at::Tensor& expected, const at::Tensor& found) {
   EXPECT_EQ(std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()), 0);
 }
 
-// Of the children of `layer`, in the order of the formulas: y = x + attention(norm1(x)), y + feed-forward(norm2(y)).
+// Of the children of `layer`, in the order of the formulas: y = x + attention(norm1(x)), y +
+// feed-forward(norm2(y)).
 at::Tensor written(const TransformerEncoderLayer& layer, const TransformerLayerOptions& options,
                    const at::Tensor& x, const at::Tensor& mask, const at::Tensor& padding) {
   const auto children = layer->named_children();

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// ImageNetResNet takes torchvision's weights: so names, shapes and what each block computes are exact here.
+// ImageNetResNet takes torchvision's weights: so names, shapes and what each block computes are
+// exact here.
 #include <neap/nn.h>
 
 #include <gtest/gtest.h>
@@ -179,7 +180,8 @@ TEST(ImageNetResNetModel, is_stem_blocks_and_head_in_a_row) {
 TEST(ImageNetResNetModel, starts_with_as_much_out_as_in_and_norms_that_change_nothing) {
   torch::manual_seed(3);
   const auto parameters = of_depth(18)->named_parameters();
-  // Standard deviation sqrt(2 / (channels out x kernel plane)), 256 in and 512 out; the sample of 1.2 million is near it.
+  // Standard deviation sqrt(2 / (channels out x kernel plane)), 256 in and 512 out; the sample of
+  // 1.2 million is near it.
   const double deviation = parameters["layer4.0.conv1.weight"].std().item<double>();
   EXPECT_NEAR(deviation * std::sqrt(512 * 9 / 2.0), 1, 0.005);
   EXPECT_TRUE(parameters["layer1.0.bn2.weight"].eq(1).all().item<bool>());

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Arguments that neither a schema nor an argument's name tells, and the operators that are not called.
+// Arguments that neither a schema nor an argument's name tells, and the operators that are not
+// called.
 #include "operators/arguments.h"
 
 #include <array>
@@ -452,8 +453,8 @@ struct Uncalled {
 };
 constexpr std::array kUncalled = {
     Uncalled{"aten::from_file", "maps a file"},
-    // Composite kernels, run above neap's dispatch key, that write through accessors: what they do to a tensor of a scope is
-    // not seen. See docs/design.md.
+    // Composite kernels, run above neap's dispatch key, that write through accessors: what they do
+    // to a tensor of a scope is not seen. See docs/design/limits.md.
     Uncalled{"aten::_sobol_engine_ff_", "writes through raw pointers, unseen"},
     Uncalled{"aten::_sobol_engine_initialize_state_", "writes through raw pointers, unseen"},
     Uncalled{"aten::_sobol_engine_scramble_", "writes through raw pointers, unseen"},

@@ -89,7 +89,8 @@ at::Tensor make_tensor(string_view kind, c10::IntArrayRef sizes) {
   }
 }
 
-// One value of the table's language. Throws std::invalid_argument when the text does not fit the type.
+// One value of the table's language. Throws std::invalid_argument when the text does not fit the
+// type.
 class Parser {
  public:
   explicit Parser(string_view text) : left_(text) {}
@@ -205,8 +206,8 @@ std::optional<c10::IValue> parsed(string_view text, const c10::TypePtr& type) {
   }
 }
 
-// SymInt, ScalarType, Layout and MemoryFormat are numbers to the boxed calling convention, `type()` says so; SymInt has
-// none of its own there.
+// SymInt, ScalarType, Layout and MemoryFormat are numbers to the boxed calling convention, `type()`
+// says so; SymInt has none of its own there.
 c10::TypePtr plain_type(const c10::TypePtr& type) {
   switch (type->kind()) {
     case c10::TypeKind::SymIntType:
@@ -358,7 +359,8 @@ std::string invent(const c10::Argument& argument, c10::TypePtr type, string_view
   }
 }
 
-// Runs the operator with empty tensors to write into, which tells their sizes; their dtypes are tried.
+// Runs the operator with empty tensors to write into, which tells their sizes; their dtypes are
+// tried.
 void make_outputs(const c10::OperatorHandle& op, std::vector<c10::IValue>& values,
                   const std::vector<std::size_t>& outputs) {
   constexpr std::array<std::array<at::ScalarType, 2>, 10> kDtypes = {

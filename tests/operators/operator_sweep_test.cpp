@@ -1,9 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Every operator of LibTorch that runs here, with arguments made from its schema: called plainly, then in a region that
-// evicts its arguments and results, which a later operator or the backward brings back. All bytes must be the same. The
-// table of exceptions in src/intercept/operators.cpp is what this proves: an operator that writes, draws or keeps what its schema
-// does not say would give other bytes here.
+// Every operator of LibTorch that runs here, with arguments made from its schema: called plainly,
+// then in a region that evicts its arguments and results, which a later operator or the backward
+// brings back. All bytes must be the same. The table of exceptions in src/intercept/operators.cpp
+// is what this proves: an operator that writes, draws or keeps what its schema does not say would
+// give other bytes here.
 #include "operators/arguments.h"
 #include "operators/sweep.h"
 
@@ -28,8 +29,8 @@ struct Silent final : c10::WarningHandler {
   void process(const c10::Warning& /*warning*/) override {}
 };
 
-// Some operators of LibTorch crash on arguments that their schema allows. So child processes sweep, each from where the last
-// one ended, and say what they begin, when they reach neap, and the row.
+// Some operators of LibTorch crash on arguments that their schema allows. So child processes sweep,
+// each from where the last one ended, and say what they begin, when they reach neap, and the row.
 class Children {
  public:
   explicit Children(std::vector<c10::OperatorHandle> ops) : ops_(std::move(ops)) {}

@@ -139,7 +139,8 @@ CallResult call(const Case& c) {
   return result;
 }
 
-// A scalar that depends on each bit of the floating outputs, and whose backward reads them; undefined without any.
+// A scalar that depends on each bit of the floating outputs, and whose backward reads them;
+// undefined without any.
 at::Tensor loss_of(const Tensors& outputs) {
   at::Tensor loss;
   for (const at::Tensor& output : outputs) {
@@ -344,7 +345,8 @@ class Sweep {
     });
   }
 
-  // Only what was made from the results is left, so the operator runs again, however small its results are.
+  // Only what was made from the results is left, so the operator runs again, however small its
+  // results are.
   void outlive_results() {
     fill_free_memory(0x44);
     Tensors made;

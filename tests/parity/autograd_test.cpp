@@ -176,8 +176,8 @@ TEST_F(TestAutograd, test_checkpointing_without_reentrant_custom_function_works)
   EXPECT_EQ(start.replays(), 7) << "five products around the function, two in it";
 }
 
-// There are no contexts to enter around a second run. What its dispatch mode counts: operators of the forward, and those that ran
-// again.
+// There are no contexts to enter around a second run. What its dispatch mode counts: operators of
+// the forward, and those that ran again.
 TEST_F(TestAutograd, test_checkpointing_without_reentrant_with_context_fn) {
   const at::Tensor x = leaf();
   Scope scope;
@@ -245,7 +245,8 @@ TEST_F(TestAutograd, test_access_saved_tensor_twice_without_recomputation_works)
   auto* const node = dynamic_cast<torch::autograd::generated::SinBackward0*>(d.grad_fn().get());
   ASSERT_NE(node, nullptr);
   EXPECT_EQ(start.replays(), 0);
-  // An operator that reads what was saved brings it back; there it stays, as long as the graph holds it.
+  // An operator that reads what was saved brings it back; there it stays, as long as the graph
+  // holds it.
   EXPECT_TRUE(torch::equal(node->self_.unpack(), a.exp()));
   EXPECT_EQ(start.replays(), 1);
   EXPECT_TRUE(torch::equal(node->self_.unpack(), a.exp()));
@@ -256,7 +257,8 @@ TEST_F(TestAutograd, test_access_saved_tensor_twice_without_recomputation_works)
   EXPECT_NE(text.find("after they have already been freed"), std::string::npos) << text;
 }
 
-// Where reentrant checkpoints raise, and must put themselves right again: a gradient for one tensor only.
+// Where reentrant checkpoints raise, and must put themselves right again: a gradient for one tensor
+// only.
 TEST_F(TestAutograd, test_checkpoint_valid_reset_on_error) {
   const at::Tensor a = leaf();
   const auto fn = [](const at::Tensor& x) { return x.exp(); };

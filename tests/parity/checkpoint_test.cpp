@@ -80,7 +80,8 @@ TEST_F(TestCheckpoint, test_checkpoint) {
   expect_equal_to_plain(model, layers);
 }
 
-// A list of modules has no forward in C++: a module of a program holds them by their types, and calls them so.
+// A list of modules has no forward in C++: a module of a program holds them by their types, and
+// calls them so.
 TEST_F(TestCheckpoint, test_checkpoint_module_list) {
   torch::nn::Sequential model = small_net();
   std::vector<Function> layers;
@@ -182,7 +183,8 @@ TEST_F(TestCheckpoint, test_checkpoint_partial_grad) {
   const at::Tensor with = leaf({1, 4}), without = torch::randn({1, 4});
   checkpoint(both, with, without).first.sum().backward();
   EXPECT_TRUE(torch::equal(with.grad(), torch::ones({1, 4})));
-  // A result that needs no gradient is refused by LibTorch's backward, in the same words as without a region.
+  // A result that needs no gradient is refused by LibTorch's backward, in the same words as without
+  // a region.
   const auto first = [](const at::Tensor& a, const at::Tensor&) { return a; };
   const std::string plain = message_of<c10::Error>([&] { first(without, with).sum().backward(); });
   const std::string found =
@@ -228,7 +230,8 @@ TEST_F(TestCheckpoint, test_checkpointing_without_reentrant_early_free) {
   EXPECT_EQ(live_in_backward(true, true), retained);
 }
 
-// PyTorch's test sets a default device. Here it is the default type: what a region made keeps what it was made with.
+// PyTorch's test sets a default device. Here it is the default type: what a region made keeps what
+// it was made with.
 TEST_F(TestCheckpoint, test_checkpoint_preserves_device_context) {
   int calls = 0;
   const auto fn = [&](const at::Tensor& x) {

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// PyTorch's TestNestedCheckpoint, in C++: docs/parity.md. It runs each case with and without early stop; here an operator
-// runs again when its result is asked for, so there is nothing to stop.
+// PyTorch's TestNestedCheckpoint, in C++: docs/parity.md. It runs each case with and without early
+// stop; here an operator runs again when its result is asked for, so there is nothing to stop.
 #include "parity/parity.h"
 
 #include <memory>
@@ -90,7 +90,8 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint) {
   }
 }
 
-// Regions in regions take no second replay, and a gradient of a gradient reads what the first one brought back.
+// Regions in regions take no second replay, and a gradient of a gradient reads what the first one
+// brought back.
 TEST_F(TestNestedCheckpoint, runs_each_operator_again_once_however_deep_its_region_is) {
   const Function f = [](const at::Tensor& x) { return x.sin().exp().sin(); };
   const at::Tensor x = leaf();

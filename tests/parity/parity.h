@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/parity/parity.h: one step of a function, plain or in a region, and what it kept and made again. The tests beside it
-// cover the behaviour that PyTorch's tests of activation checkpointing cover, under the same names: docs/parity.md.
+// tests/parity/parity.h: one step of a function, plain or in a region, and what it kept and made
+// again. The tests beside it cover the behaviour that PyTorch's tests of activation checkpointing
+// cover, under the same names: docs/parity.md.
 #pragma once
 
 #include "engine/engine.h"
@@ -60,7 +61,8 @@ inline Function checkpointed(Function fn) {
   return [fn = std::move(fn)](const at::Tensor& x) { return checkpoint(fn, x); };
 }
 
-// 1 KiB a tensor. Those of PyTorch's tests are often smaller than 512 bytes: neap never evicts such, so nothing would be tested.
+// 1 KiB a tensor. Those of PyTorch's tests are often smaller than 512 bytes: neap never evicts
+// such, so nothing would be tested.
 constexpr std::int64_t kSide = 16;
 
 inline at::Tensor leaf(at::IntArrayRef sizes = {kSide, kSide}) {

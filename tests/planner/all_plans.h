@@ -37,8 +37,8 @@ inline Trace tiny_trace(std::mt19937_64& random, int round) {
                                .released = round % 7 == 0 ? 40 : 90});
 }
 
-// All plans of a tiny trace, by states. The rules are those of NaiveRules, with a state in 64 bits: 4 for each storage, 0
-// or its version and 1; above them how many operators have run.
+// All plans of a tiny trace, by states. The rules are those of NaiveRules, with a state in 64 bits:
+// 4 for each storage, 0 or its version and 1; above them how many operators have run.
 class AllPlans {
  public:
   explicit AllPlans(const Trace& trace) : rules_(trace) {

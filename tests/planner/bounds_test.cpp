@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A bound that is too large condemns budgets and plans that are good, and nothing else would show it. So it is held against every
-// plan that anybody finds, and on tiny traces against the best there is, found by going through all that the rules allow.
+// A bound that is too large condemns budgets and plans that are good, and nothing else would show
+// it. So it is held against every plan that anybody finds, and on tiny traces against the best
+// there is, found by going through all that the rules allow.
 #include "planner/bounds.h"
 
 #include "bench/traces/generators.h"
@@ -85,7 +86,8 @@ class Holds {
     tight_ += bound > 0 ? 1 : 0;
   }
 
-  // What the rules and the search find when only so many percent of what is over the floor may be taken.
+  // What the rules and the search find when only so many percent of what is over the floor may be
+  // taken.
   void against_searches(std::int64_t percent) {
     const std::int64_t plain = graph::plain_plan(trace_).predicted_peak;
     const std::int64_t budget = floor_.bytes + (plain - floor_.bytes) * percent / 100;
@@ -93,7 +95,7 @@ class Holds {
       const auto reruns = walk(replays_, budget, rule, 1);
       if (!reruns) continue;
       Schedule schedule(replays_);
-      for (const Rerun one : *reruns) schedule.add(one);
+      for (const GroupRerun one : *reruns) schedule.add(one);
       against(emit(schedule, budget));
     }
     Schedule schedule(replays_);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The dynamic program rests on a theorem about the shape of the best persistent schedule. So the oracle knows no shape: it walks all
-// states that the stages' runs can lead to, byte by byte, and takes the shortest way.
+// The dynamic program rests on a theorem about the shape of the best persistent schedule. So the
+// oracle knows no shape: it walks all states that the stages' runs can lead to, byte by byte, and
+// takes the shortest way.
 #include "planner/chain.h"
 
 #include <gtest/gtest.h>
@@ -293,7 +294,8 @@ TEST(Chain, is_as_cheap_as_the_cheapest_of_all_persistent_schedules) {
   EXPECT_GT(solved, 3500);
 }
 
-// Forward steps to reverse `steps` steps from `kept` states, the first among them; without the one that goes with each reversal.
+// Forward steps to reverse `steps` steps from `kept` states, the first among them; without the one
+// that goes with each reversal.
 std::int64_t repeated_steps(std::int64_t steps, std::int64_t kept) {
   if (steps == 1) return 0;
   if (kept == 1) return steps * (steps - 1) / 2;
@@ -311,8 +313,8 @@ std::int64_t binomial(std::int64_t n, std::int64_t k) {
   return product;
 }
 
-// r * steps - C(kept + r, r - 1), where C(kept + r - 1, kept) < steps <= C(kept + r, kept). Proposition 1 of "Algorithm 799: revolve",
-// Griewank and Walther, 2000.
+// r * steps - C(kept + r, r - 1), where C(kept + r - 1, kept) < steps <= C(kept + r, kept).
+// Proposition 1 of "Algorithm 799: revolve", Griewank and Walther, 2000.
 std::int64_t binomial_steps(std::int64_t steps, std::int64_t kept) {
   std::int64_t r = 0;
   while (binomial(kept + r, kept) < steps) ++r;
@@ -340,7 +342,8 @@ TEST(Chain, takes_as_many_forward_steps_as_revolve_when_all_stages_are_alike) {
 }
 
 TEST(Chain, chooses_by_hand) {
-  // Stage 1 can save less and make that again; stage 0, run just for its backward, costs less than with its output.
+  // Stage 1 can save less and make that again; stage 0, run just for its backward, costs less than
+  // with its output.
   const ChainOption all{.kept = 5, .again_ns = 2, .again = 5};
   const ChainOption less{.kept = 2, .backward_ns = 1, .again_ns = 4, .again = 2};
   const Chain chain = {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Options::followable: a plan that neap's engine can follow to the letter takes nothing from the program that nothing makes again.
+// Options::followable: a plan that neap's engine can follow to the letter takes nothing from the
+// program that nothing makes again.
 #include "bench/traces/generators.h"
 #include "graph/random_traces.h"
 
@@ -20,7 +21,8 @@ using graph::Step;
 using graph::StorageId;
 using graph::Trace;
 
-// Storages that operators make which never run again, with the number of operators that have run when they are released; -1: never.
+// Storages that operators make which never run again, with the number of operators that have run
+// when they are released; -1: never.
 std::map<StorageId, std::int64_t> held_until(const Trace& trace) {
   std::map<StorageId, std::int64_t> held;
   std::int64_t ran = 0;

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Synthetic steps are what the planner's benches and properties stand on: a trace that no program can have, or that holds a
-// storage longer than LibTorch would, makes every figure there worthless. So the rules are checked by walking the events.
+// Synthetic steps are what the planner's benches and properties stand on: a trace that no program
+// can have, or that holds a storage longer than LibTorch would, makes every figure there worthless.
+// So the rules are checked by walking the events.
 #include "bench/traces/generators.h"
 
 #include <gtest/gtest.h>
@@ -46,7 +47,8 @@ std::int64_t peak_operator(const graph::Plan& plain, const graph::Outcome& outco
          1;
 }
 
-// Of each storage, counted in operators: the last that names it, and the one after which it is released.
+// Of each storage, counted in operators: the last that names it, and the one after which it is
+// released.
 struct Life {
   std::int64_t last_use = -1;
   std::int64_t release = -1;
@@ -138,7 +140,8 @@ TEST_P(Generators, make_steps_with_their_peak_where_the_forward_turns_into_the_b
   });
 }
 
-// A node of autograd holds what it saved until its last operator has run, and none here has more than three.
+// A node of autograd holds what it saved until its last operator has run, and none here has more
+// than three.
 TEST_P(Generators, release_a_storage_where_its_last_reader_ends) {
   for_some_seeds([](const Trace& trace, std::uint64_t) {
     const std::int64_t last = static_cast<std::int64_t>(operators_of(trace).size()) - 1;
@@ -224,7 +227,8 @@ TEST(Families, have_what_their_readers_must_cope_with) {
   EXPECT_GT(counts["unrolled"]["in place"], 10);  // biases, between two runs
 }
 
-// A generator that draws by a distribution of the standard library, or computes in floating point, fails here on some machine.
+// A generator that draws by a distribution of the standard library, or computes in floating point,
+// fails here on some machine.
 TEST(Families, have_the_same_bytes_and_times_on_every_machine) {
   const std::map<std::string_view, std::pair<std::int64_t, std::int64_t>> known = {
       {"chain", {343704064, 949047396}},   {"residual", {456152448, 1017854511}},

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The least time of reruns inside a budget for small graphs without writes in place, up to some sixty storages: all plans in the
-// order of their cost, but for those that another one is as good as.
+// The least time of reruns inside a budget for small graphs without writes in place, up to some
+// sixty storages: all plans in the order of their cost, but for those that another one is as good
+// as.
 #pragma once
 
 #include "graph/program.h"
@@ -19,11 +20,12 @@
 namespace neap::planner {
 
 // Note [States of the optimum]
-// A state is how many operators have run, and the set of what is resident. Three rules leave out plans that others replace:
-// nothing is freed before room is needed; then no more is freed than has to be, so that without one of the frees there would be
-// too little room; and what neither an operator to come nor the end has a use for, not even by way of reruns, is not looked at.
-// What a state still costs is at least one rerun of each operator that made something that is gone and needed, directly or for
-// those reruns.
+// A state is how many operators have run, and the set of what is resident. Three rules leave out
+// plans that others replace: nothing is freed before room is needed; then no more is freed than has
+// to be, so that without one of the frees there would be too little room; and what neither an
+// operator to come nor the end has a use for, not even by way of reruns, is not looked at. What a
+// state still costs is at least one rerun of each operator that made something that is gone and
+// needed, directly or for those reruns.
 class Optimum {
  public:
   // REQUIRES: no operator writes in place, and at most 64 storages are made.
@@ -118,8 +120,9 @@ class Optimum {
     for (; set != 0; set &= set - 1) sum += bytes_[static_cast<std::size_t>(std::countr_zero(set))];
     return sum;
   }
-  // Given ones that cannot go when so many operators have run. One that the program lets go of goes at once, for nothing that
-  // runs again may still need it: such operators are taken for not replayable.
+  // Given ones that cannot go when so many operators have run. One that the program lets go of goes
+  // at once, for nothing that runs again may still need it: such operators are taken for not
+  // replayable.
   [[nodiscard]] std::int64_t bytes_given(graph::Index ran) const {
     std::int64_t sum = 0;
     for (graph::Index i = 0; i < program_.storages(); ++i) {
@@ -162,8 +165,8 @@ class Optimum {
     free(set, set & ~op.needs, over, kAll, visit);
   }
   static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
-  // `over`: bytes that are too many; `may`: what may go, each after the ones that were thought of before; `smallest`: that has
-  // gone.
+  // `over`: bytes that are too many; `may`: what may go, each after the ones that were thought of
+  // before; `smallest`: that has gone.
   template <class Visit>
   void free(Set set, Set may, std::int64_t over, std::int64_t smallest, Visit visit) const {
     if (over <= 0) {

@@ -155,7 +155,7 @@ TEST(Restoration, holds_what_may_not_run_again_and_what_that_was_made_from) {
   Restoration restoration(replays);
   for (const Index storage : {0, 1, 2}) restoration.set(storage, false);
   restoration.bring(std::vector<Index>{2}, 3, [](Index) { return false; });
-  const std::vector<Rerun> expected = {{2, 3}};
+  const std::vector<GroupRerun> expected = {{2, 3}};
   EXPECT_EQ(restoration.reruns(), expected);
   EXPECT_TRUE(restoration.is_there(2));
 }
@@ -184,7 +184,8 @@ TEST(Passes, are_as_many_as_there_are_backwards) {
   EXPECT_EQ(passes[1].last(), 7);
 }
 
-// Cut at each operator, nothing is left to estimate: the chain's time is the schedule's, and its bytes suffice.
+// Cut at each operator, nothing is left to estimate: the chain's time is the schedule's, and its
+// bytes suffice.
 void compare_with_schedules(const graph::Trace& trace, std::size_t operators, int exact) {
   const Program program(trace);
   const Replays replays(program);

@@ -20,7 +20,8 @@ namespace {
 using graph::Step;
 using Action = Step::Action;
 
-// In half steps: a workspace and a second copy go when the step has run, and then comes what comes late.
+// In half steps: a workspace and a second copy go when the step has run, and then comes what comes
+// late.
 struct Life {
   std::int64_t begin, end;
 };
@@ -62,7 +63,8 @@ void expect_valid(const graph::Trace& trace, const graph::Plan& plan, const Plac
   EXPECT_LE(top, placement.arena.count());
   EXPECT_LT(placement.arena.count(), top + kPlacementAlignment);
 
-  // Each free ends a stay, and each stay but those of the end, of workspaces and of second copies is ended by one.
+  // Each free ends a stay, and each stay but those of the end, of workspaces and of second copies
+  // is ended by one.
   std::multiset<std::pair<graph::StorageId, std::int64_t>> ends;
   const auto steps = static_cast<std::int64_t>(plan.steps.size());
   for (const Stay& stay : stays) {
@@ -123,7 +125,8 @@ TEST(Place, puts_a_plan_into_a_block_at_most_3_percent_above_its_peak) {
   }
 }
 
-// The hard ones of the traces that are recorded: much is there all the time, and little of it is small.
+// The hard ones of the traces that are recorded: much is there all the time, and little of it is
+// small.
 TEST(Place, puts_recorded_steps_into_a_block_at_most_3_percent_above_their_peaks) {
   for (const auto& [file, share] : {std::pair{"lstm.jsonl.gz", 0.4},
                                     {"gpu/lstm_cells.jsonl.gz", 0.3},

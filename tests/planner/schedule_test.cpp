@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a schedule says of memory and time is what the simulator counts for the plan that it becomes; for any set of reruns.
+// What a schedule says of memory and time is what the simulator counts for the plan that it
+// becomes; for any set of reruns.
 #include "graph/random_traces.h"
 #include "planner/emit.h"
 #include "planner/local_search.h"
@@ -20,12 +21,13 @@ graph::Trace any_trace(std::mt19937_64& random, std::int64_t operators) {
 void disturb(Schedule& schedule, std::mt19937_64& random, int changes) {
   const Replays& replays = schedule.replays();
   for (int i = 0; i < changes; ++i) {
-    const Rerun rerun{static_cast<Index>(random() % static_cast<std::uint64_t>(replays.groups())),
-                      static_cast<Index>(random() % static_cast<std::uint64_t>(schedule.stages()))};
+    const GroupRerun rerun{
+        static_cast<Index>(random() % static_cast<std::uint64_t>(replays.groups())),
+        static_cast<Index>(random() % static_cast<std::uint64_t>(schedule.stages()))};
     if (schedule.has(rerun)) {
       if (schedule.may_remove(rerun)) schedule.remove(rerun);
     } else {
-      for (const Rerun one : schedule.closure(rerun)) schedule.add(one);
+      for (const GroupRerun one : schedule.closure(rerun)) schedule.add(one);
     }
   }
 }
@@ -44,7 +46,7 @@ TEST(Schedule, says_of_any_set_of_reruns_what_the_simulator_counts) {
     const graph::Plan plan = emit(schedule, schedule.peak());
     ASSERT_NO_THROW(graph::verify(trace, plan)) << "round " << round;
     reruns += graph::simulate(trace, plan).reruns;
-    for (const Rerun one : schedule.reruns()) {
+    for (const GroupRerun one : schedule.reruns()) {
       std::vector<Index> needed;
       replays.overwritten_needs(one.group, one.stage, needed);
       older += static_cast<std::int64_t>(needed.size());
@@ -63,7 +65,7 @@ TEST(Schedule, comes_back_to_where_it_was_when_its_changes_are_undone) {
     Schedule schedule(replays);
     const std::int64_t plain = schedule.peak();
     disturb(schedule, random, 40);
-    for (const Rerun one : schedule.reruns()) schedule.remove(one);
+    for (const GroupRerun one : schedule.reruns()) schedule.remove(one);
     EXPECT_EQ(schedule.peak(), plain);
     EXPECT_EQ(schedule.cost(), 0);
     EXPECT_EQ(schedule.size(), 0U);

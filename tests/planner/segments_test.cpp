@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Whatever a start says must be a plan inside the budget: the simulator judges. How good it is, is compared with the best schedule of a
-// chain whose every number the test knows.
+// Whatever a start says must be a plan inside the budget: the simulator judges. How good it is, is
+// compared with the best schedule of a chain whose every number the test knows.
 #include "planner/segments.h"
 
 #include "bench/traces/generators.h"
@@ -22,8 +22,8 @@ namespace {
 
 using bench::StepBuilder;
 using bench::Value;
-using Start = std::optional<std::vector<Rerun>> (*)(const graph::Trace&, const Replays&,
-                                                    std::int64_t);
+using Start = std::optional<std::vector<GroupRerun>> (*)(const graph::Trace&, const Replays&,
+                                                         std::int64_t);
 
 constexpr std::array<Start, 3> kStarts = {&chen, &knapsack, &rotor};
 constexpr std::array<const char*, 3> kNames = {"chen", "knapsack", "rotor"};
@@ -37,15 +37,15 @@ std::int64_t budget_at(const Program& program, std::int64_t plain, std::int64_t 
   return head + (plain - head) * percent / 100;
 }
 
-Schedule schedule_of(const Replays& replays, const std::vector<Rerun>& reruns) {
+Schedule schedule_of(const Replays& replays, const std::vector<GroupRerun>& reruns) {
   Schedule schedule(replays);
-  for (const Rerun one : reruns) schedule.add(one);
+  for (const GroupRerun one : reruns) schedule.add(one);
   return schedule;
 }
 
 // ns of reruns.
 std::int64_t checked_cost(const graph::Trace& trace, const Replays& replays,
-                          const std::vector<Rerun>& reruns, std::int64_t budget) {
+                          const std::vector<GroupRerun>& reruns, std::int64_t budget) {
   Schedule schedule = schedule_of(replays, reruns);
   EXPECT_LE(schedule.peak(), budget);
   EXPECT_NO_THROW(graph::verify(trace, emit(schedule, budget)));
@@ -146,14 +146,14 @@ TEST(Segments, chen_keeps_what_crosses_and_runs_the_rest_again_when_its_backward
   const Replays replays(program);
   const std::int64_t plain = Schedule(replays).peak();
   std::int64_t smallest = plain;
-  std::vector<Rerun> last;
+  std::vector<GroupRerun> last;
   while (const auto reruns = chen(trace, replays, smallest)) {
     last = *reruns;
     smallest = schedule_of(replays, last).peak() - 1;
   }
-  // Operator 9 makes the gradient of the loss, operator 10 + i is the backward of operator 8 - i. Three segments of three: the last
-  // is kept, the others run again up to what crosses.
-  const std::vector<Rerun> expected = {{3, 13}, {4, 13}, {0, 16}, {1, 16}};
+  // Operator 9 makes the gradient of the loss, operator 10 + i is the backward of operator 8 - i.
+  // Three segments of three: the last is kept, the others run again up to what crosses.
+  const std::vector<GroupRerun> expected = {{3, 13}, {4, 13}, {0, 16}, {1, 16}};
   EXPECT_EQ(last, expected);
 }
 
@@ -175,8 +175,9 @@ TEST(Segments, knapsack_makes_again_what_is_cheapest_by_bytes) {
   const Replays replays(program);
   const auto reruns = knapsack(trace, replays, Schedule(replays).peak() - 1);
   ASSERT_TRUE(reruns);
-  // Operator 8 + i is the backward of operator 6 - i; that of operator 4 reads what operator 3 made.
-  const std::vector<Rerun> expected = {{3, 10}};
+  // Operator 8 + i is the backward of operator 6 - i; that of operator 4 reads what operator 3
+  // made.
+  const std::vector<GroupRerun> expected = {{3, 10}};
   EXPECT_EQ(*reruns, expected);
 }
 
@@ -265,7 +266,8 @@ TEST(Segments, reach_into_each_pass_of_a_step) {
     if (kStarts[i] == &knapsack) continue;
     ASSERT_TRUE(reruns);
     const std::int64_t cost = checked_cost(trace, replays, *reruns, budget);
-    const auto early = std::ranges::count_if(*reruns, [](Rerun one) { return one.stage < 41; });
+    const auto early =
+        std::ranges::count_if(*reruns, [](GroupRerun one) { return one.stage < 41; });
     EXPECT_EQ(early * 2, std::ssize(*reruns));
     EXPECT_LT(cost, 2 * 20 * 100);
   }

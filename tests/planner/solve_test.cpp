@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What solve() promises: plans that the simulator takes, never worse than any of its starts, the same each time.
+// What solve() promises: plans that the simulator takes, never worse than any of its starts, the
+// same each time.
 #include "bench/traces/generators.h"
 #include "graph/random_traces.h"
 #include "planner/portfolio.h"
@@ -51,7 +52,8 @@ TEST(Solve, finds_for_every_family_and_share_a_plan_that_is_never_worse_than_its
   EXPECT_GT(solved, 15) << "of 21";
 }
 
-// Where a rule that looks at one moment has left nothing for the next, a plan for more memory is still near one that fits.
+// Where a rule that looks at one moment has left nothing for the next, a plan for more memory is
+// still near one that fits.
 TEST(Solve, begins_near_the_floor_with_plans_for_more_memory) {
   const graph::Trace trace = graph::read_trace(
       std::filesystem::path(NEAP_SOURCE_DIR "/bench/traces/gpu/resnet50.jsonl.gz"));
@@ -96,7 +98,7 @@ TEST(Solve, is_never_worse_than_what_is_known_to_fit) {
     const Solution smallest = solve_smallest(trace);
     // Not a byte more than that plan takes: the methods may fail there.
     Options options{.budget = Bytes(smallest.plan.predicted_peak)};
-    options.known = {{}, repeats_of(smallest.plan)};
+    options.known = {{}, reruns_of(smallest.plan)};
     const Solution solution = solve(trace, options);
     EXPECT_NO_THROW(graph::verify(trace, solution.plan)) << family;
     EXPECT_LE(solution.rerun_ns, smallest.rerun_ns) << family;
@@ -113,16 +115,16 @@ TEST(Solve, leaves_out_what_is_known_and_not_allowed_and_refuses_what_is_not_the
   const graph::Trace trace = bench::make_trace("chain", 100, 1);
   Options options{.budget = budget_of_share(trace, 0.5)};
   const Solution solution = solve(trace, options);
-  const std::vector<Repeat> repeats = repeats_of(solution.plan);
-  ASSERT_FALSE(repeats.empty());
+  const std::vector<Rerun> reruns = reruns_of(solution.plan);
+  ASSERT_FALSE(reruns.empty());
   std::int64_t operators = 0;
   for (const graph::Event& event : trace.events) {
     operators += std::holds_alternative<graph::Operator>(event) ? 1 : 0;
   }
   options.known = {{{operators - 1, 0}, {0, 0}}};  // before they have run
   EXPECT_EQ(solve(trace, options).plan, solution.plan);
-  for (const Repeat wrong :
-       {Repeat{-1, 1}, Repeat{operators, 1}, Repeat{0, -1}, Repeat{0, operators + 1}}) {
+  for (const Rerun wrong :
+       {Rerun{-1, 1}, Rerun{operators, 1}, Rerun{0, -1}, Rerun{0, operators + 1}}) {
     options.known = {{wrong}};
     try {
       (void)solve(trace, options);
@@ -232,14 +234,15 @@ TEST(Walk, stays_inside_the_budget_by_each_rule) {
         const auto reruns = method.find({trace, replays, budget, 1, {}});
         if (!reruns) continue;
         Schedule schedule(replays);
-        for (const Rerun one : *reruns) schedule.add(one);
+        for (const GroupRerun one : *reruns) schedule.add(one);
         EXPECT_LE(schedule.peak(), budget) << family << " " << share << " " << method.name;
       }
     }
   }
 }
 
-// As the engine's traces are: gradients have no recipe, and would pile up if they were held for readers that never run again.
+// As the engine's traces are: gradients have no recipe, and would pile up if they were held for
+// readers that never run again.
 TEST(Walk, lets_go_of_what_nothing_that_could_run_again_reads) {
   graph::Trace trace = bench::make_trace("residual", 500, 1);
   for (graph::Event& event : trace.events) {

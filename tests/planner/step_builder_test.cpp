@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the builder of synthetic steps does with gradients and releases, on steps small enough to write down.
+// What the builder of synthetic steps does with gradients and releases, on steps small enough to
+// write down.
 #include "bench/traces/step_builder.h"
 
 #include <gtest/gtest.h>

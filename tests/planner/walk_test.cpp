@@ -17,8 +17,8 @@
 namespace neap::planner {
 namespace {
 
-bool none_twice(std::vector<Rerun> reruns) {
-  std::ranges::sort(reruns, {}, [](Rerun one) { return std::pair(one.stage, one.group); });
+bool none_twice(std::vector<GroupRerun> reruns) {
+  std::ranges::sort(reruns, {}, [](GroupRerun one) { return std::pair(one.stage, one.group); });
   return std::ranges::adjacent_find(reruns) == reruns.end();
 }
 
@@ -39,9 +39,10 @@ void check_walks(bool returns, std::uint64_t seed) {
         ran_again += reruns->empty() ? 0 : 1;
         ASSERT_TRUE(none_twice(*reruns)) << "round " << round << ", " << percent << " %";
         Schedule schedule(replays);
-        for (const Rerun one : *reruns) schedule.add(one);
+        for (const GroupRerun one : *reruns) schedule.add(one);
         schedule.validate();
-        // A schedule runs the reruns of a stage by operator; a walk may have brought some of them after others.
+        // A schedule runs the reruns of a stage by operator; a walk may have brought some of them
+        // after others.
         if (!returns) {
           ASSERT_LE(schedule.peak(), budget) << "round " << round << ", " << percent << " %";
         }

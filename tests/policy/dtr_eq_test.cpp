@@ -39,11 +39,11 @@ class DtrEqTest : public testing::Test {
   }
   void go(Block& block) {
     block.residence = Residence::Evicted;
-    policy_.went(block);
+    policy_.on_evict(block);
   }
   void come_back(Block& block) {
     block.residence = Residence::Resident;
-    policy_.came_back(block);
+    policy_.on_restore(block);
   }
   Block* choose(const std::vector<Block*>& blocks, double clock = 1000) {
     return policy_.choose(blocks, clock);
@@ -135,7 +135,7 @@ TEST_F(DtrEqTest, agrees_with_a_search_of_the_graph_in_random_graphs) {
       Block* const chosen = policy.choose(left, 1000);
       ASSERT_EQ(score(chosen), score(best)) << "graph " << graph << ", " << left.size() << " left";
       chosen->residence = Residence::Evicted;
-      policy.went(*chosen);
+      policy.on_evict(*chosen);
       std::erase(left, chosen);
     }
     recipes.clear();

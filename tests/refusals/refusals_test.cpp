@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Who follows BudgetExceeded::smallest_feasible in a new process is not refused again. Each training runs in a process of its own:
-// nothing that a step has left behind, neither bytes nor what is known of budgets, helps the next one.
+// Who follows BudgetExceeded::smallest_feasible in a new process is not refused again. Each
+// training runs in a process of its own: nothing that a step has left behind, neither bytes nor
+// what is known of budgets, helps the next one.
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -21,7 +22,8 @@
 namespace neap::test {
 namespace {
 
-// What the action returned in a process of its own. It has no other threads to lose: the parent runs no operator.
+// What the action returned in a process of its own. It has no other threads to lose: the parent
+// runs no operator.
 std::vector<std::int64_t> in_new_process(const std::function<std::vector<std::int64_t>()>& action) {
   int ends[2];
   if (pipe(ends) != 0) throw Error("no pipe");
@@ -82,7 +84,8 @@ class Training {
   Job job_;
 };
 
-// Two steps in what plain LibTorch needs, then one in each of ever smaller budgets: what the refusals named.
+// Two steps in what plain LibTorch needs, then one in each of ever smaller budgets: what the
+// refusals named.
 std::vector<std::int64_t> sweep(const Family& family, std::int64_t peak) {
   return in_new_process([&] {
     std::vector<std::int64_t> named;

@@ -1,10 +1,12 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Raw access to an evicted tensor. A null pointer would crash far away, or be read as zeros; what the user gets is an error that
-// says what to do. Operators, item() among them, just work.
+// Raw access to an evicted tensor. A null pointer would crash far away, or be read as zeros; what
+// the user gets is an error that says what to do. Operators, item() among them, just work.
 #include "regression/evicting.h"
 
+#include <optional>
 #include <thread>
+#include <utility>
 
 namespace neap::test {
 namespace {
@@ -166,6 +168,61 @@ TEST(Pin, of_an_undefined_tensor_a_foreign_or_a_given_one_does_nothing) {
     EXPECT_NO_THROW(unpin(pin(tensor)));
     EXPECT_NO_THROW(unpin(tensor));
   }
+}
+
+TEST(Pinned, keeps_its_storage_in_memory_while_it_lives) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  at::Tensor pinned, moved, let_go;
+  std::optional<Pinned> first, second;
+  checkpoint([&] {
+    pinned = x * 2;
+    moved = x * 3;
+    let_go = x * 4;
+    first.emplace(pinned);
+    Pinned other(moved);
+    second.emplace(std::move(other));
+    const Pinned brief(let_go);
+  });
+  EXPECT_FALSE(evicted(pinned));
+  EXPECT_FALSE(evicted(moved));
+  EXPECT_TRUE(evicted(let_go));
+  EXPECT_EQ(first->tensor().data_ptr(), pinned.data_ptr());
+}
+
+TEST(Pinned, lets_go_of_the_storage_that_it_pinned_also_when_the_tensor_has_another_by_then) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  at::Tensor view, other;
+  checkpoint([&] {
+    at::Tensor made = x * 2;
+    view = made.view({-1});
+    other = x * 3;
+    pin(other);
+    std::optional<Pinned> pinned(made);
+    made.set_data(other);
+    pinned.reset();
+  });
+  EXPECT_TRUE(evicted(view));
+  EXPECT_FALSE(evicted(other)) << "its pin is not the other one's to end";
+}
+
+TEST(Pinned, of_a_scope_that_is_over_ends_no_pin_of_the_next) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  at::Tensor made;
+  std::optional<Pinned> old;
+  {
+    Scope scope({.budget = Bytes(memory::usage().live + (1 << 24)), .policy = Online{}});
+    made = x * 2;
+    old.emplace(made);
+  }
+  Scope scope({.budget = Bytes(memory::usage().live + (1 << 24)), .policy = Online{}});
+  pin(made);
+  old.reset();
+  const at::Tensor loss = (made * torch::ones({1}).requires_grad_()).sum();
+  bool says_pin = false;
+  for (const SavedStorage& row : saved_report(loss).storages) {
+    says_pin = says_pin || row.reason == "neap::pin";
+  }
+  EXPECT_TRUE(says_pin);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Ways to ask for gradients beyond one backward: several over one graph, gradients of gradients, functions of the program. A
-// recipe that dies with the first backward would leave the second with nothing to replay (crash or an error).
+// Ways to ask for gradients beyond one backward: several over one graph, gradients of gradients,
+// functions of the program. A recipe that dies with the first backward would leave the second with
+// nothing to replay (crash or an error).
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -206,7 +207,8 @@ TEST(Autograd, of_a_module_that_is_called_twice_is_the_same) {
   const ByteLists expected = run(false);
   const Counts counts;
   EXPECT_EQ(first_difference(expected, run(true)), std::nullopt);
-  // In each call: linear and tanh. Sigmoid's result is the region's, and the second linear's is not saved.
+  // In each call: linear and tanh. Sigmoid's result is the region's, and the second linear's is not
+  // saved.
   EXPECT_EQ(counts.replays(), 4);
 }
 

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// BatchNorm's forward writes running statistics. If a replay wrote them again, losses and gradients would still be right and
-// only evaluation wrong: no loss curve shows it, memcmp does.
+// BatchNorm's forward writes running statistics. If a replay wrote them again, losses and gradients
+// would still be right and only evaluation wrong: no loss curve shows it, memcmp does.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -56,7 +56,8 @@ TEST(BatchNorm, that_is_replayed_twice_writes_its_statistics_once) {
   EXPECT_EQ(first_difference(bytes_of({mean, var}), bytes_of({my_mean, my_var})), std::nullopt);
 }
 
-// As when a layer is built inside the scope: the statistics have a recipe, which their update makes stale.
+// As when a layer is built inside the scope: the statistics have a recipe, which their update makes
+// stale.
 TEST(BatchNorm, whose_statistics_were_made_in_the_region_has_them_updated_once) {
   const at::Tensor x = image();
   const at::Tensor start = torch::rand({200});
@@ -76,7 +77,8 @@ TEST(BatchNorm, whose_statistics_were_made_in_the_region_has_them_updated_once) 
             std::nullopt);
 }
 
-// In evaluation mode the statistics are read: what was made from them must not see those of a later training step.
+// In evaluation mode the statistics are read: what was made from them must not see those of a later
+// training step.
 TEST(BatchNorm, in_evaluation_comes_back_with_the_statistics_that_it_had_read) {
   const at::Tensor x = image();
   const Counts counts;

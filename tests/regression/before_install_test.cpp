@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A program without neap::install(): AdaptiveCheckpointing never checkpointed and said nothing, a plain trainer had peaks of 0
-// bytes, a benchmark was refused by "track_memory", which the program had not called. All refuse alike, with one text.
+// A program without neap::install(): AdaptiveCheckpointing never checkpointed and said nothing, a
+// plain trainer had peaks of 0 bytes, a benchmark was refused by "track_memory", which the program
+// had not called. All refuse alike, with one text.
 #include <neap/all.h>
 
 #include <gtest/gtest.h>
@@ -50,7 +51,7 @@ const std::map<std::string, std::string> kRefusals = [] {
       {"CheckpointedModel", [&] { CheckpointedModel(model)->forward(x); }},
       {"AdaptiveCheckpointing",
        [&] { AdaptiveCheckpointing(Bytes(1)).forward_with_adaptive_checkpoint(model, x); }},
-      {"trace", [&] { (void)trace([] {}); }},
+      {"trace_step", [&] { (void)trace_step([] {}); }},
       {"MemoryTracker", [&] { MemoryTracker().track_memory("a").end(); }},
       {"fit", [&] { trainer(false).fit(loader, 1); }},
       {"plain fit", [&] { trainer(true).fit(loader, 1); }},

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the forward of a custom function makes and writes, with grad mode off. It was pinned: no write with grad mode off had a recipe.
-// Now that it can be made again, what such a function writes by hand must be seen, and what only looks like it must stay given.
+// What the forward of a custom function makes and writes, with grad mode off. It was pinned: no
+// write with grad mode off had a recipe. Now that it can be made again, what such a function writes
+// by hand must be seen, and what only looks like it must stay given.
 #include "engine/engine.h"
 #include "support/bytes.h"
 

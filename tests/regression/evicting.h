@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/regression/evicting.h: the two ways in which these tests evict, and the questions that they ask afterwards.
+// tests/regression/evicting.h: the two ways in which these tests evict, and the questions that they
+// ask afterwards.
 #pragma once
 
 #include "engine/engine.h"
@@ -44,7 +45,8 @@ class Counts {
   Stats before_ = now();
 };
 
-// Makes tensors in a region, so that they are evicted when it closes. `make` must not use them after it returned.
+// Makes tensors in a region, so that they are evicted when it closes. `make` must not use them
+// after it returned.
 template <class Make>
 at::Tensor made_in_region(Make make) {
   at::Tensor made;
@@ -52,8 +54,9 @@ at::Tensor made_in_region(Make make) {
   return made;
 }
 
-// What `make` gives comes back with the bytes that it had, though `meanwhile` ran between eviction and replay. Returns the
-// number of operators that ran again. `make` must take what it reads from outside and must not change it.
+// What `make` gives comes back with the bytes that it had, though `meanwhile` ran between eviction
+// and replay. Returns the number of operators that ran again. `make` must take what it reads from
+// outside and must not change it.
 inline std::int64_t expect_same_bytes_when_back(
     const std::function<at::Tensor()>& make, const std::function<void()>& meanwhile = [] {}) {
   torch::manual_seed(3);
@@ -69,8 +72,9 @@ inline std::int64_t expect_same_bytes_when_back(
   return counts.replays();
 }
 
-// A program leaves tensors. Run plainly and in scopes with shares of what it needs, it must leave the same bytes, and the
-// shares must be so small that operators ran again. It makes all that it changes itself.
+// A program leaves tensors. Run plainly and in scopes with shares of what it needs, it must leave
+// the same bytes, and the shares must be so small that operators ran again. It makes all that it
+// changes itself.
 using Program = std::function<std::vector<at::Tensor>()>;
 
 inline void expect_same_bytes_under_budgets(const Program& program,

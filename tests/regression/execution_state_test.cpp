@@ -1,8 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Which bits a kernel gives is decided by more than its arguments: autocast, oneDNN, threads, the flush of denormals. A replay
-// runs in the backward, where these may differ: the loss is the same, the gradients are not.
-#include "intercept/execution_state.h"
+// Which bits a kernel gives is decided by more than its arguments: autocast, oneDNN, threads, the
+// flush of denormals. A replay runs in the backward, where these may differ: the loss is the same,
+// the gradients are not.
+#include "device/execution_state.h"
 #include "intercept/operators.h"
 #include "regression/evicting.h"
 
@@ -81,7 +82,8 @@ TEST(ExecutionState, a_euclidean_distance_comes_back_as_it_was_made_under_autoca
   });
 }
 
-// The second product takes its weight from autocast's cache, which the first filled and the end of autocast empties.
+// The second product takes its weight from autocast's cache, which the first filled and the end of
+// autocast empties.
 TEST(ExecutionState, a_weight_that_autocast_had_cached_can_be_made_again_after_the_cache_is_empty) {
   at::Tensor weight = torch::randn({48, 48}).requires_grad_();
   const at::Tensor x = torch::randn({48, 48});
@@ -146,14 +148,15 @@ TEST(ExecutionState, a_convolution_comes_back_with_onednn_as_it_was) {
   EXPECT_TRUE(context().userEnabledMkldnn());
 }
 
-// Asked of LibTorch for what multiplies matrices only: what adds or multiplies number by number is the same at any precision.
+// Asked of LibTorch for what multiplies matrices only: what adds or multiplies number by number is
+// the same at any precision.
 TEST(ExecutionState, of_a_product_knows_the_precision_that_it_was_made_with) {
   const auto set = [](at::Float32Precision precision) {
     context().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, precision);
   };
   const at::Float32Precision before =
       context().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
-  intercept::ExecutionStates states;
+  device::ExecutionStates states;
   set(at::Float32Precision::IEEE);
   const std::uint16_t exact = states.current(true);
   set(at::Float32Precision::BF16);

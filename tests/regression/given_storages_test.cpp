@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The batch, a mask or a scalar dies while recipes still read it: a replay would read freed memory, and crash or train on what
-// was put there since. Its bytes must stay, must be counted, and must go as soon as nothing needs them.
+// The batch, a mask or a scalar dies while recipes still read it: a replay would read freed memory,
+// and crash or train on what was put there since. Its bytes must stay, must be counted, and must go
+// as soon as nothing needs them.
 #include "regression/evicting.h"
 
 namespace neap::test {

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// NoGradGuard and InferenceMode change which dispatch keys tensors and threads have. An engine that loses its own key with
-// them sees nothing from then on: evicted tensors never come back ("neap has evicted this storage").
+// NoGradGuard and InferenceMode change which dispatch keys tensors and threads have. An engine that
+// loses its own key with them sees nothing from then on: evicted tensors never come back ("neap has
+// evicted this storage").
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -64,8 +65,9 @@ TEST(InferenceMode, inside_a_region_evicts_and_replays) {
             2);
 }
 
-// A guard of inference mode that closes puts back the dispatch keys from before it: what a region inside had evicted would
-// never come back. It has nothing saved for a backward either, so a region there only calls its function.
+// A guard of inference mode that closes puts back the dispatch keys from before it: what a region
+// inside had evicted would never come back. It has nothing saved for a backward either, so a region
+// there only calls its function.
 TEST(InferenceMode, around_a_region_evicts_nothing) {
   const at::Tensor x = source();
   const Counts counts;

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Writes: through views, by out= operators, by operators that give back one of their inputs. A replay that misses one, or runs
-// one twice, gives wrong numbers in exactly the part that was written.
+// Writes: through views, by out= operators, by operators that give back one of their inputs. A
+// replay that misses one, or runs one twice, gives wrong numbers in exactly the part that was
+// written.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -46,7 +47,8 @@ TEST(InPlace, values_read_between_two_writes_come_back_with_what_they_had_read) 
   EXPECT_GE(counts.replays(), 5);
 }
 
-// The operator writes row after row until it meets the index that is out of range. No recipe says how far it came.
+// The operator writes row after row until it meets the index that is out of range. No recipe says
+// how far it came.
 TEST(InPlace, what_a_failing_operator_has_written_stays) {
   const at::Tensor x = source();
   at::Tensor index = torch::arange(kSide, torch::kLong);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Tensors outlive what they were made in: a hidden state over steps, an activation for a plot, a view of something large. After
-// the scope nobody brings them back, so they must be there when it ends, with their bytes.
+// Tensors outlive what they were made in: a hidden state over steps, an activation for a plot, a
+// view of something large. After the scope nobody brings them back, so they must be there when it
+// ends, with their bytes.
 #include "regression/evicting.h"
 
 namespace neap::test {

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Programs make tensors before install() and before the scope: parameters, tables, a library's own. Their memory comes from
-// another allocator; freeing it with ours crashes, and losing sight of it makes recipes read freed memory.
+// Programs make tensors before install() and before the scope: parameters, tables, a library's own.
+// Their memory comes from another allocator; freeing it with ours crashes, and losing sight of it
+// makes recipes read freed memory.
 #include "regression/evicting.h"
 
 #include <c10/core/CPUAllocator.h>

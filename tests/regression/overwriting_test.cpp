@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// An optimizer overwrites what recipes read, also through ancestors that are long dead. In the experiment a GAN with two Adam
-// optimizers got wrong parameters this way after a few steps, and nothing said so.
+// An optimizer overwrites what recipes read, also through ancestors that are long dead. In the
+// experiment a GAN with two Adam optimizers got wrong parameters this way after a few steps, and
+// nothing said so.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -75,7 +76,8 @@ TEST(Overwriting, of_optimizer_state_that_is_made_inside_the_scope_leaves_it_rig
       {75, 60});
 }
 
-// As above with grad mode on and state that is no leaf's: updates from values that are dead afterwards.
+// As above with grad mode on and state that is no leaf's: updates from values that are dead
+// afterwards.
 TEST(Overwriting, of_a_running_average_of_dead_activations_leaves_it_right) {
   expect_same_bytes_under_budgets(
       [] {
@@ -139,7 +141,8 @@ void foreach_step(std::vector<at::Tensor>& weights) {
   at::_foreach_mul_(weights, 0.99);
 }
 
-// Weights are overwritten by operators on lists while the activations of the next forward read them.
+// Weights are overwritten by operators on lists while the activations of the next forward read
+// them.
 at::Tensor chain(const std::vector<at::Tensor>& weights) {
   at::Tensor x = torch::ones({64, 64});
   for (int i = 0; i < 12; ++i) x = torch::tanh(x.mm(weights[static_cast<std::size_t>(i) % 2]));

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random operators replayed with other numbers give a backward that belongs to another dropout mask; replayed with the live
-// generator they also change every random number that the program draws afterwards.
+// Random operators replayed with other numbers give a backward that belongs to another dropout
+// mask; replayed with the live generator they also change every random number that the program
+// draws afterwards.
 #include "regression/evicting.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -17,7 +18,8 @@ at::Generator own_generator() {
   return at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{77});
 }
 
-// Evicts what `draw` gives, draws other numbers, and brings it back: the same numbers, and the live generator untouched.
+// Evicts what `draw` gives, draws other numbers, and brings it back: the same numbers, and the live
+// generator untouched.
 void expect_drawn_again(const char* name, const std::function<at::Tensor()>& draw) {
   SCOPED_TRACE(name);
   torch::manual_seed(3);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Memory that grows step by step until the machine swaps: records of dead blocks that hold each other, bytes that are kept for
-// readers that are gone. Both were real: x += f(x) in an open scope built a cycle of dead records.
+// Memory that grows step by step until the machine swaps: records of dead blocks that hold each
+// other, bytes that are kept for readers that are gone. Both were real: x += f(x) in an open scope
+// built a cycle of dead records.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -63,7 +64,8 @@ TEST(Recorder, does_not_grow_with_grad_mode_off) {
   });
 }
 
-// A recurrent network that never cuts its history: each value is made from the one before it, and no other lives.
+// A recurrent network that never cuts its history: each value is made from the one before it, and
+// no other lives.
 TEST(Recorder, does_not_grow_with_a_chain_of_values_under_a_given_one_that_is_renewed) {
   expect_recorder_does_not_grow([](at::Tensor& x) {
     x = torch::tanh(x);

@@ -1,8 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the user saw: after one BudgetExceeded in a backward, batches that fit alone were refused for ever. LibTorch's autograd engine
-// keeps the nodes of a backward that ended by an exception in a queue of the thread, with all that they saved, until the
-// thread's next backward; so the activations of the failed step stayed, and the next forward met a full budget.
+// What the user saw: after one BudgetExceeded in a backward, batches that fit alone were refused
+// for ever. LibTorch's autograd engine keeps the nodes of a backward that ended by an exception in
+// a queue of the thread, with all that they saved, until the thread's next backward; so the
+// activations of the failed step stayed, and the next forward met a full budget.
 #include "engine/engine.h"
 #include "memory/allocator.h"
 

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A tensor's storage is not for life: resize_ frees it while the StorageImpl lives, set_data and set_ exchange it, _lazy_clone
-// shares it until one side writes. Mistaking these for deaths frees memory that is in use (crash); not seeing them evicts
-// or restores the wrong bytes.
+// A tensor's storage is not for life: resize_ frees it while the StorageImpl lives, set_data and
+// set_ exchange it, _lazy_clone shares it until one side writes. Mistaking these for deaths frees
+// memory that is in use (crash); not seeing them evicts or restores the wrong bytes.
 #include "regression/evicting.h"
 
 namespace neap::test {

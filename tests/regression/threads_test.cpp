@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Data loaders allocate while a step runs, and tensors die in threads that did not make them. The budget is the process's, so
-// another thread's allocation may evict what the scope's thread made.
+// Data loaders allocate while a step runs, and tensors die in threads that did not make them. The
+// budget is the process's, so another thread's allocation may evict what the scope's thread made.
 #include "regression/evicting.h"
 
 #include <atomic>
@@ -47,7 +47,8 @@ TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
   EXPECT_LE(scope.stats().peak_bytes, budget.count());
 }
 
-// A loader's worker makes the batch that the scope's thread waits for: no operator comes that would serve it.
+// A loader's worker makes the batch that the scope's thread waits for: no operator comes that would
+// serve it.
 TEST(Threads, an_allocation_of_another_thread_evicts_while_the_scopes_thread_waits_for_it) {
   const at::Tensor x = torch::rand({kSide, kSide});
   Scope scope({.budget = room_for(10, kBytes)});

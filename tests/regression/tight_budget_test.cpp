@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A materialization kept all that was at hand and read by its operators, the last ones too, from its beginning: a ResNet was refused
-// at 12 % of its memory, of which 8 % are enough.
+// A materialization kept all that was at hand and read by its operators, the last ones too, from
+// its beginning: a ResNet was refused at 12 % of its memory, of which 8 % are enough.
 #include "regression/evicting.h"
 
 namespace neap::test {

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Programs fill tensors through raw pointers: torch::tensor(vector), accessors, memcpy. No operator says so. A replay of the
-// `empty` that made them would give garbage labels: the loss is silently wrong, and wrong in another way each time.
+// Programs fill tensors through raw pointers: torch::tensor(vector), accessors, memcpy. No operator
+// says so. A replay of the `empty` that made them would give garbage labels: the loss is silently
+// wrong, and wrong in another way each time.
 #include "regression/evicting.h"
 
 #include <cstring>
@@ -28,7 +29,8 @@ void fill_by_hand(const at::Tensor& tensor) {
   }
 }
 
-// `source` is what was filled by hand: it must stay, and what was made from it must be right when it is back.
+// `source` is what was filled by hand: it must stay, and what was made from it must be right when
+// it is back.
 void expect_filled_by_hand_stays(const std::function<at::Tensor(const at::Tensor&)>& make) {
   const at::Tensor like = torch::rand({kSide, kSide});
   const Counts counts;

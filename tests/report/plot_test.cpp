@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A picture is looked at once and believed: what is tested is that it is XML whatever names it gets, that each point stands
-// where its numbers say, and that the numbers beside the axes are round ones around the data.
+// A picture is looked at once and believed: what is tested is that it is XML whatever names it
+// gets, that each point stands where its numbers say, and that the numbers beside the axes are
+// round ones around the data.
 #include "support/xml.h"
 
 #include <neap/report.h>

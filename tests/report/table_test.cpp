@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A table that is a column off, or a CSV whose cell holds a comma, is read wrong by a person or a program later, and nobody
-// sees it here. So whole outputs are compared.
+// A table that is a column off, or a CSV whose cell holds a comma, is read wrong by a person or a
+// program later, and nobody sees it here. So whole outputs are compared.
 #include <neap/report.h>
 
 #include <gtest/gtest.h>

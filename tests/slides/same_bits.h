@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/slides/same_bits.h: compares a slide's training with the same in plain LibTorch, byte for byte.
+// tests/slides/same_bits.h: compares a slide's training with the same in plain LibTorch, byte for
+// byte.
 #pragma once
 
 #include <torch/torch.h>

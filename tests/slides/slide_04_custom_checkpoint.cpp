@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Slide 4: a checkpoint that chooses what it keeps, beside one that a program writes as an autograd function.
+// Slide 4: a checkpoint that chooses what it keeps, beside one that a program writes as an autograd
+// function.
 #include "same_bits.h"
 
 #include <neap/all.h>

@@ -115,8 +115,8 @@ Job recurrent() {
   });
 }
 
-// The generator's step overwrites weights that the discriminator's graph has read, and both optimizers make their
-// state inside the scope.
+// The generator's step overwrites weights that the discriminator's graph has read, and both
+// optimizers make their state inside the scope.
 Job gan() {
   const auto model = std::make_shared<Parts>();
   torch::nn::Sequential generator, discriminator;
@@ -218,15 +218,15 @@ Job in_place() {
 class Autocast {
  public:
   Autocast() {
-    at::autocast::set_autocast_enabled(at::kCPU, true);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(place(), true);
+    at::autocast::set_autocast_dtype(place(), at::kBFloat16);
     at::autocast::increment_nesting();
   }
   Autocast(const Autocast&) = delete;
   Autocast& operator=(const Autocast&) = delete;
   ~Autocast() {
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, false);
+    at::autocast::set_autocast_enabled(place(), false);
   }
 };
 
@@ -338,6 +338,11 @@ Job experts() {
 
 }  // namespace
 
+c10::DeviceType& place() {
+  static c10::DeviceType type = c10::DeviceType::CPU;
+  return type;
+}
+
 const std::vector<Family>& families() {
   static const std::vector<Family> all{
       {"mlp", mlp, true},
@@ -394,7 +399,7 @@ TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed) {
 }
 
 TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
-                         const Policy& policy) {
+                         const PlanMode& policy) {
   torch::manual_seed(seed);
   const Job job = family.make();
   TrainingRun run;
@@ -402,8 +407,9 @@ TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, st
     for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
     Options options;
     if (budget > 0) options.budget = Bytes(budget);
-    // The first step makes the optimizer's state and never comes again: a plan of it would be of no use.
-    options.policy = step == 0 ? Policy(Online{}) : policy;
+    // The first step makes the optimizer's state and never comes again: a plan of it would be of no
+    // use.
+    options.policy = step == 0 ? PlanMode(Online{}) : policy;
     Scope scope(options);
     const double loss = job.step();
     scope.end();

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Small training jobs of the kinds that people train: each makes the engine do something that the others do not.
+// Small training jobs of the kinds that people train: each makes the engine do something that the
+// others do not.
 #pragma once
 
 #include <neap/checkpoint.h>
@@ -16,8 +17,8 @@
 
 namespace neap::test {
 
-// A model with its optimizers. step() is a whole training step and returns the loss; it is the code of a user, and knows
-// nothing of neap.
+// A model with its optimizers. step() is a whole training step and returns the loss; it is the code
+// of a user, and knows nothing of neap.
 struct Job {
   std::shared_ptr<torch::nn::Module> model;
   std::vector<std::shared_ptr<torch::optim::Optimizer>> optimizers;
@@ -30,8 +31,11 @@ struct Family {
   bool two_threads = false;   // plain LibTorch gives the same bits twice with two threads
 };
 
+// Where LibTorch makes the families: the CPU, until a test says that it is elsewhere.
+c10::DeviceType& place();
 const std::vector<Family>& families();
-// Ways to train that hold, make or write tensors beside the layers. Not all can be brought far below plain LibTorch.
+// Ways to train that hold, make or write tensors beside the layers. Not all can be brought far
+// below plain LibTorch.
 const std::vector<Family>& schemes();
 
 // What a job leaves behind: parameters, gradients, buffers, optimizer state, generator, loss.
@@ -59,7 +63,7 @@ TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed);
 // Throws: BudgetExceeded.
 // No plan is being made while a step runs.
 TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
-                         const Policy& policy = Online{});
+                         const PlanMode& policy = Online{});
 // base + percent of what a plain step needs above it.
 std::int64_t budget_at(const TrainingRun& plain, double percent);
 

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Ways to train that surprise an engine below autograd: noise from no tensor, a checkpoint of one's own, gradients that are kept
-// and used later, an optimizer that runs the model many times a step.
+// Ways to train that surprise an engine below autograd: noise from no tensor, a checkpoint of one's
+// own, gradients that are kept and used later, an optimizer that runs the model many times a step.
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -56,7 +56,8 @@ Job noisy(const Noise& noise) {
   });
 }
 
-// A checkpoint of one's own: no graph in the forward, and a second forward with its own backward inside of the backward.
+// A checkpoint of one's own: no graph in the forward, and a second forward with its own backward
+// inside of the backward.
 struct OwnCheckpoint : torch::autograd::Function<OwnCheckpoint> {
   using Body = std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight)>;
   struct Held : torch::CustomClassHolder {
@@ -111,8 +112,8 @@ Job own_checkpoint() {
   });
 }
 
-// Chunks are embedded without a graph, the loss gives gradients of the embeddings, and each chunk is embedded again with a graph from
-// the random state of the first time.
+// Chunks are embedded without a graph, the loss gives gradients of the embeddings, and each chunk
+// is embedded again with a graph from the random state of the first time.
 Job gradient_cache() {
   const auto model = std::make_shared<Layers>(3, 64);
   const at::Tensor left = torch::randn({256, 64});
@@ -159,7 +160,8 @@ Job gradient_cache() {
   return job;
 }
 
-// Several forwards and backwards a step, gradients of gradients, and histories of flat gradients that stay.
+// Several forwards and backwards a step, gradients of gradients, and histories of flat gradients
+// that stay.
 Job quasi_newton() {
   const auto model = std::make_shared<Layers>(5, 48);
   Job job;

@@ -9,7 +9,8 @@
 
 namespace neap::test {
 
-// A base of fixtures: a folder of its own for each test. CTest runs several test programs at once, hence the process's number.
+// A base of fixtures: a folder of its own for each test. CTest runs several test programs at once,
+// hence the process's number.
 class ScratchFolder {
  public:
   ScratchFolder()

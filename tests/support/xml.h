@@ -10,8 +10,8 @@
 
 namespace neap::test {
 
-// What is wrong with `text`, with the offset; empty for nothing. Knows what a picture uses: a declaration, elements,
-// attributes in double quotes, text and the five entities.
+// What is wrong with `text`, with the offset; empty for nothing. Knows what a picture uses: a
+// declaration, elements, attributes in double quotes, text and the five entities.
 inline std::string xml_error(std::string_view text) {
   const std::string_view whole = text;
   const auto error = [&](std::string_view at, const std::string& what) {

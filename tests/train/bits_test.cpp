@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a group of micro-batches leaves behind: the bits of the loop that a person would write, and the gradient of the mean
-// over all of its rows, however many there are.
+// What a group of micro-batches leaves behind: the bits of the loop that a person would write, and
+// the gradient of the mean over all of its rows, however many there are.
 #include "memory/allocator.h"
 #include "train/training.h"
 
@@ -116,8 +116,8 @@ TEST(TrainerBits, hold_for_a_loader_that_fills_one_buffer_again_by_hand) {
 
 // ---- The scale ----
 
-// Small whole numbers, and numbers of rows whose shares are halves of halves: nothing is rounded, so sums in any order have
-// the same bits, and the gradient of one large batch is the oracle.
+// Small whole numbers, and numbers of rows whose shares are halves of halves: nothing is rounded,
+// so sums in any order have the same bits, and the gradient of one large batch is the oracle.
 class ExactScale : public testing::Test {
  protected:
   static constexpr std::int64_t kRows = 8, kMicroBatches = 4;

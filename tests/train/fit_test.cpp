@@ -252,7 +252,8 @@ TEST(TrainerFit, leaves_no_micro_batch_out_and_says_what_each_epoch_was) {
   EXPECT_EQ(steps[2].micro_batches, 2);
 }
 
-// On slides train_step() goes over the loader. It was one optimizer step here, on the same first micro-batches each time.
+// On slides train_step() goes over the loader. It was one optimizer step here, on the same first
+// micro-batches each time.
 TEST(TrainerFit, is_what_train_step_and_train_epoch_do_with_a_loader_once) {
   const auto batches = uneven_batches();
   Job by_hand;

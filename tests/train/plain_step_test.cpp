@@ -11,8 +11,8 @@
 namespace neap::test {
 namespace {
 
-// neap was said to take 0.61 of the plain time without a replay: each plain step had its pages given back before it, and paid for
-// fresh ones.
+// neap was said to take 0.61 of the plain time without a replay: each plain step had its pages
+// given back before it, and paid for fresh ones.
 TEST(PlainStep, is_timed_with_the_memory_of_the_steps_before_it) {
   Job job;
   const MicroBatch batch = batches_of({4 * kBatch})[0];
@@ -50,7 +50,8 @@ TEST(State, is_not_made_of_bytes_that_are_cut_short) {
   }
 }
 
-// The step that makes the optimizer's state, and those after it, which begin beside the gradients of the one before.
+// The step that makes the optimizer's state, and those after it, which begin beside the gradients
+// of the one before.
 TEST(PlainStep, lets_a_training_follow_plans_from_its_first_step_on) {
   const MicroBatch batch = batches_of({4 * kBatch})[0];
   const auto loss_of = [](const Job& job) {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/train/training.h: a small job, and the training loop that a person would write for it with plain LibTorch.
+// tests/train/training.h: a small job, and the training loop that a person would write for it with
+// plain LibTorch.
 #pragma once
 
 #include "support/bytes.h"
@@ -26,7 +27,8 @@ using train::MicroBatch;
 
 constexpr std::int64_t kBatch = 64, kIn = 24, kClasses = 5;
 
-// Convolution-free, but with all that a step can get wrong: statistics, random numbers, optimizer state.
+// Convolution-free, but with all that a step can get wrong: statistics, random numbers, optimizer
+// state.
 struct Job {
   Job() {
     torch::manual_seed(11);
@@ -80,7 +82,8 @@ train::StepResult first_step(MemoryEfficientTrainer& trainer, Range&& loader) {
   return trainer.step(pass).value();
 }
 
-// What a person writes without neap. `change` runs between backward and optimizer step of each group; `after` behind it.
+// What a person writes without neap. `change` runs between backward and optimizer step of each
+// group; `after` behind it.
 struct ByHand {
   std::int64_t accumulate = 4;
   std::function<void(Job&)> change = [](Job&) {};

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What stands between the gradients and the parameters: a loss that is no number, clipping, and the learning rate.
+// What stands between the gradients and the parameters: a loss that is no number, clipping, and the
+// learning rate.
 #include "train/training.h"
 
 #include <torch/nn/utils/clip_grad.h>
@@ -131,7 +132,8 @@ TEST(TrainerSchedule, of_a_rate_that_is_no_number_is_refused_before_parameters_c
 
 // ---- No number ----
 
-// A model without statistics and random numbers, so that a step that did not happen leaves no trace.
+// A model without statistics and random numbers, so that a step that did not happen leaves no
+// trace.
 struct PlainJob {
   PlainJob() { torch::manual_seed(3); }
   torch::nn::Sequential model = [] {

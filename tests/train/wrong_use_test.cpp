@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Each wrong use of a trainer ends in a message with the value that was given and what to give instead.
+// Each wrong use of a trainer ends in a message with the value that was given and what to give
+// instead.
 #include "train/training.h"
 
 #include <neap/data.h>

@@ -1,0 +1,111 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "autoplan/plan_job.h"
+
+#include "autoplan/compile.h"
+#include "autoplan/plan_cache.h"
+#include "autoplan/plan_file.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <utility>
+#include <variant>
+
+namespace neap::autoplan {
+namespace {
+
+// The results of these operators, in rising order, stay: they may not run again.
+void hold_results(graph::Trace& trace, const std::vector<std::int64_t>& operators) {
+  auto next = operators.begin();
+  std::int64_t number = 0;
+  for (graph::Event& event : trace.events) {
+    auto* const op = std::get_if<graph::Operator>(&event);
+    if (op == nullptr) continue;
+    while (next != operators.end() && *next < number) ++next;
+    if (next != operators.end() && *next == number) op->replayable = false;
+    ++number;
+  }
+}
+
+graph::Plan solve(const PlanJob& job, const graph::Trace& trace,
+                  const std::vector<std::vector<planner::Rerun>>& known,
+                  const std::stop_token& stop) {
+  planner::Options options{.budget = Bytes(job.step.budget - job.margin),
+                           .followable = true,
+                           .threads = 1,
+                           .stop = stop,
+                           .known = known};
+  try {
+    return planner::solve(trace, options).plan;
+  } catch (const planner::Infeasible& error) {
+    if (error.smallest_known > Bytes(job.step.budget)) throw;
+    options.budget = error.smallest_known;  // the allocator may do with less than the margin
+    return planner::solve(trace, options).plan;
+  }
+}
+
+// With the preferred results kept. Throws: planner::Infeasible.
+graph::Plan solve_with_preferred(const PlanJob& job, const std::stop_token& stop) {
+  graph::Trace trace = job.trace;
+  hold_results(trace, job.preferred);
+  auto known = job.known;
+  for (std::vector<planner::Rerun>& reruns : known) {
+    std::erase_if(reruns, [&](const planner::Rerun& one) {
+      return std::ranges::binary_search(job.preferred, one.op);
+    });
+  }
+  return solve(job, trace, known, stop);
+}
+
+graph::Plan search(const PlanJob& job, const std::stop_token& stop) {
+  if (!job.preferred.empty()) {
+    try {
+      return solve_with_preferred(job, stop);
+    } catch (const planner::Infeasible&) {
+      // The plan without them follows.
+    }
+  }
+  return solve(job, job.trace, job.known, stop);
+}
+
+std::string why_no_plan(const PlanJob& job, const std::exception& error) {
+  if (job.step.plan_file.empty()) {
+    return std::string("this step goes on without a plan: ") + error.what();
+  }
+  return job.step.plan_file + " does not fit this step, which goes on line: " + error.what();
+}
+
+}  // namespace
+
+CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  CatalogueEntry entry;
+  entry.id = job->step;
+  entry.job = job;
+  entry.base = job->base;
+  entry.margin = job->margin;
+  try {
+    const graph::Plan plan =
+        job->fixed ? fit_to_trace(*job->fixed, job->trace, job->step.budget, job->margin)
+                   : search(*job, stop);
+    entry.reruns = planner::reruns_of(plan);
+    entry.step = std::make_shared<const PlannedStep>(
+        compile(job->trace, plan, std::min(job->margin, job->step.budget - plan.predicted_peak),
+                job->numbers, job->calls));
+    if (!job->cache.empty() && !stop.stop_requested()) {
+      try {
+        write_cached(job->cache, {job->step.budget, job->base, job->margin, *entry.step});
+      } catch (const Error& error) {
+        entry.note = error.what();
+      }
+    }
+  } catch (const std::exception& error) {
+    entry.note = why_no_plan(*job, error);
+  }
+  entry.planning_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
+          .count();
+  return entry;
+}
+
+}  // namespace neap::autoplan

@@ -1,0 +1,71 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// autoplan/recorder.h: makes a recording from what the engine tells about a step.
+#pragma once
+
+#include "autoplan/recording.h"
+#include "engine/observer.h"
+
+#include <neap/graph.h>
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+namespace neap::autoplan {
+
+// Ids count from 0, in the order in which the engine meets storages or sees them made. So the same
+// step has the same ids. If the scope has just been opened, the ids are the engine's numbers.
+class Recorder final : public engine::Observer {
+ public:
+  // Records from now on. `kinds`: the known kinds of storages, by the address of their data.
+  // REQUIRES: these storages live as long as the recorder.
+  explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {});
+
+  void ran(const engine::OperatorRun& run) override;
+  void replayed(const engine::Node& node) override;
+  void not_replayable(const engine::Block& block) override;
+  void released(const engine::Block& block) override;
+
+  // Ends the recording.
+  Recording finish();
+
+ private:
+  struct Storage {
+    graph::StorageId id;
+    std::int64_t bytes;
+    std::int64_t maker;  // an operator; -1: no operator of the trace made it
+  };
+  Storage* storage_of(const engine::Block& block);
+  void refer(std::vector<graph::StorageId>& ids, const engine::Block& block);
+  graph::StorageId number(const engine::Block& block);
+  void meet(const engine::Block& block);
+  void meet_all(const engine::OperatorRun& run);
+  void write_once(graph::Operator& op, const engine::Block& block);
+  void write_whole(const engine::OperatorRun& run);
+  void name_what_is_trained();
+  void take_decision(const engine::Block& block, const Storage& storage);
+  [[nodiscard]] std::int64_t position() const {
+    return static_cast<std::int64_t>(recording_.operators.size());
+  }
+
+  Recording recording_;
+  std::unordered_map<const void*, graph::StorageKind> kinds_;
+  std::unordered_map<const engine::Block*, Storage> storages_;
+  // Empty storages that nothing has used yet, with their makers.
+  std::unordered_map<graph::StorageId, std::int64_t> empty_;
+  std::vector<std::int64_t> allocations_;  // the allocator's count before each operator
+  std::vector<std::uint64_t> sequences_;   // the engine's sequence number of each operator
+  std::int64_t allocations_before_;
+  std::int64_t known_ = 0;                 // live bytes of storages_
+  std::vector<const engine::Block*> met_;  // storages that the current operator uses first
+  // Bytes of a storage that was met late. They are subtracted from recording_.untouched, in its
+  // entries [first, last).
+  struct Correction {
+    std::int64_t first, last, bytes;
+  };
+  std::vector<Correction> corrections_;
+  bool backward_seen_ = false;
+};
+
+}  // namespace neap::autoplan

@@ -1,0 +1,49 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// autoplan/worker.h: the thread that makes plans while the program trains.
+#pragma once
+
+#include "autoplan/catalogue.h"
+#include "autoplan/plan_job.h"
+
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <vector>
+
+namespace neap::autoplan {
+
+// One job at a time. Threads: one at a time calls it.
+class PlanWorker {
+ public:
+  PlanWorker() = default;
+  PlanWorker(const PlanWorker&) = delete;
+  PlanWorker& operator=(const PlanWorker&) = delete;
+  ~PlanWorker() { shut_down(); }
+  // Stops the search that is under way and waits for its end. Later jobs are dropped.
+  void shut_down();
+
+  // While a job is under way one other waits; a newer one takes its place, because its step is
+  // likelier to come again.
+  void submit(std::shared_ptr<const PlanJob> job);
+  // The plan that has been made, if one has. start_waiting() must follow.
+  std::optional<CatalogueEntry> take();
+  // The same, but waits for a job that is under way. Nullopt: there is none.
+  std::optional<CatalogueEntry> wait();
+  // Starts the job that waits, if one does.
+  void start_waiting();
+
+ private:
+  std::stop_source stop_;
+  std::future<CatalogueEntry> running_;
+  std::shared_ptr<const PlanJob> waiting_;
+};
+
+// Makes all plans at once, each in a thread of its own, and waits for them. When `interrupted`
+// becomes true the searches end with the best that they have. In the order of the jobs.
+std::vector<CatalogueEntry> make_plans(const std::vector<std::shared_ptr<const PlanJob>>& jobs,
+                                       const std::function<bool()>& interrupted);
+
+}  // namespace neap::autoplan

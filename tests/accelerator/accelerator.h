@@ -1,0 +1,46 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// A small accelerator on LibTorch's key PrivateUse1, emulated on the CPU, so that neap can be
+// tested on a device that is not the CPU where there is none.
+//
+// What it has of a real one:
+//   memory      of its own, behind addresses at which the host faults
+//   a stream    whose kernels write late: not before the next kernel begins, or the host waits
+//   a generator with a seed and an offset
+//   a thread    in which LibTorch runs the device's part of a backward
+// Its kernels are LibTorch's for the CPU, on the bytes of the device's memory.
+#pragma once
+
+#include "device/device.h"
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <utility>
+
+namespace neap::test {
+
+// accelerator:0, known to LibTorch from the start of the process.
+c10::Device accelerator();
+// For device::track(), before install().
+device::Device& accelerator_for_neap();
+
+// While it lives, factories that are told no device make tensors on the accelerator.
+struct MakesTensors {
+  MakesTensors();
+  MakesTensors(const MakesTensors&) = delete;
+  MakesTensors& operator=(const MakesTensors&) = delete;
+  ~MakesTensors();
+};
+
+// The most bytes of memory that the device held at the start or end of a kernel since the last
+// call.
+std::int64_t accelerator_most_bytes();
+// Kernels that ran there; writes of theirs that were late.
+std::int64_t accelerator_kernels();
+std::int64_t accelerator_late_writes();
+void seed_accelerator(std::uint64_t seed);
+// Seed and offset of its generator.
+std::pair<std::uint64_t, std::uint64_t> accelerator_generator_state();
+
+}  // namespace neap::test

@@ -1,0 +1,64 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// The emulated accelerator's memory and its stream.
+#pragma once
+
+#include "device/pages.h"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace neap::test {
+
+// A file in memory that is mapped twice: where the program sees it nobody may read or write, and
+// where the device's kernels see it they may.
+class DeviceMemory final : public device::Pages {
+ public:
+  static DeviceMemory& instance();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  // Where kernels find what the program knows as `address`.
+  [[nodiscard]] char* inside(const void* address) const {
+    return inside_ + (static_cast<const char*>(address) - outside_);
+  }
+  [[nodiscard]] bool is_inside(const void* address) const {
+    const char* const at = static_cast<const char*>(address);
+    return at >= inside_ && at < inside_ + kBytes;
+  }
+  [[nodiscard]] std::int64_t held() const;
+
+  Range reserve(std::int64_t bytes) override;
+  void prepare(Range range) noexcept override;
+  void move(char* from, char* to, std::int64_t bytes) noexcept override;
+  void release(Range range) noexcept override;
+
+ private:
+  static constexpr std::int64_t kBytes = std::int64_t{16} << 30;
+  DeviceMemory();
+
+  int file_;
+  char* inside_;
+  char* outside_;
+  bool reserved_ = false;
+};
+
+// Work runs in order, and late. Threads: any.
+class Stream {
+ public:
+  static Stream& instance();
+  void push(std::function<void()> work);
+  // Returns when nothing is left to do.
+  void wait();
+  [[nodiscard]] std::int64_t late() const { return late_.load(); }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::function<void()>> work_;
+  std::atomic<std::int64_t> late_{0};
+};
+
+}  // namespace neap::test
