@@ -36,8 +36,8 @@ run("${scratch}/build/example_budget")
 run("${scratch}/build/example_checkpoint")
 run("${scratch}/build/example_simple_model")
 expect_printed(
-  "plain peak:        4485952 bytes"
-  "checkpointed peak: 4485952 bytes")
+  "plain peak:        4460288 bytes"
+  "checkpointed peak: 4460288 bytes")
 run("${scratch}/build/example_memory_usage")
 run("${scratch}/build/example_checkpointed_model")
 expect_printed("same loss: yes")
