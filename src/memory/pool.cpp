@@ -26,8 +26,7 @@ void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
 std::int64_t footprint(std::int64_t bytes) noexcept {
   if (bytes > kMost - kPageBytes) return kMost;
   static const std::int64_t alignment = device::tracked().alignment();
-  if (const std::int64_t aligned = (bytes + alignment - 1) / alignment * alignment;
-      aligned <= kLargestSmall) {
+  if (const std::int64_t aligned = (bytes + alignment - 1) & -alignment; aligned <= kLargestSmall) {
     return small_class_bytes(aligned);
   }
   return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;

@@ -211,13 +211,11 @@ struct InKernel {
   ~InKernel() { in_kernel = false; }
 };
 
-std::atomic<std::int64_t> kernels{0};
 std::atomic<std::int64_t> most_bytes{0};
 
 // All that was written so far is in memory.
 void begin_kernel() {
   Stream::instance().wait();
-  ++kernels;
   most_bytes = std::max(most_bytes.load(), DeviceMemory::instance().held());
 }
 
@@ -506,7 +504,6 @@ device::Device& accelerator_for_neap() {
 }
 
 std::int64_t accelerator_most_bytes() { return most_bytes.exchange(0); }
-std::int64_t accelerator_kernels() { return kernels.load(); }
 std::int64_t accelerator_late_writes() { return Stream::instance().late(); }
 void seed_accelerator(std::uint64_t seed) { impl_of(default_generator()).set_current_seed(seed); }
 std::pair<std::uint64_t, std::uint64_t> accelerator_generator_state() {

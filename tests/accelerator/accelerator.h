@@ -33,11 +33,10 @@ struct MakesTensors {
   ~MakesTensors();
 };
 
-// The most bytes of memory that the device held at the start or end of a kernel since the last
-// call.
+// The most bytes of memory that the device held when a kernel began, since the last call. All that
+// was written before is in memory then.
 std::int64_t accelerator_most_bytes();
-// Kernels that ran there; writes of theirs that were late.
-std::int64_t accelerator_kernels();
+// Writes of kernels that were late.
 std::int64_t accelerator_late_writes();
 void seed_accelerator(std::uint64_t seed);
 // Seed and offset of its generator.
