@@ -2,79 +2,22 @@
 #include "accelerator/accelerator.h"
 
 #include "accelerator/device_memory.h"
+#include "accelerator/generator.h"
 #include "device/generator_state.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/EmptyTensor.h>
-#include <ATen/InferSize.h>
-#include <ATen/TensorUtils.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
-#include <c10/core/CPUAllocator.h>
-#include <c10/core/TensorOptions.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <array>
-#include <atomic>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
-#include <vector>
 
 namespace neap::test {
 namespace {
 
 constexpr c10::DeviceType kType = c10::DeviceType::PrivateUse1;
-
-// ---------------------------------------------------------------- random numbers
-
-struct Generator final : c10::GeneratorImpl {
-  Generator() : GeneratorImpl(accelerator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1)) {}
-
-  void set_current_seed(std::uint64_t seed) override {
-    seed_ = seed;
-    offset_ = 0;
-  }
-  void set_offset(std::uint64_t offset) override { offset_ = offset; }
-  std::uint64_t get_offset() const override { return offset_; }
-  std::uint64_t current_seed() const override { return seed_; }
-  std::uint64_t seed() override { return seed_; }
-  void set_state(const c10::TensorImpl& state) override {
-    const auto* const words = static_cast<const std::uint64_t*>(state.data());
-    seed_ = words[0];
-    offset_ = words[1];
-  }
-  c10::intrusive_ptr<c10::TensorImpl> get_state() const override {
-    at::Tensor state = at::detail::empty_cpu({16}, at::kByte);
-    const std::uint64_t words[] = {seed_, offset_};
-    std::memcpy(state.mutable_data_ptr(), words, sizeof words);
-    return state.getIntrusivePtr();
-  }
-  // The seed of the next kernel that draws.
-  std::uint64_t next() { return seed_ * 0x9E3779B97F4A7C15ULL + offset_++; }
-
- private:
-  Generator* clone_impl() const override {
-    auto* const clone = new Generator;
-    clone->seed_ = seed_;
-    clone->offset_ = offset_;
-    return clone;
-  }
-
-  std::uint64_t seed_ = 0, offset_ = 0;
-};
-
-at::Generator& default_generator() {
-  static auto* const generator = new at::Generator(at::make_generator<Generator>());
-  return *generator;
-}
-Generator& impl_of(const at::Generator& generator) {
-  return *static_cast<Generator*>(generator.unsafeGetGeneratorImpl());
-}
 
 struct SavedGenerator final : device::GeneratorState {
   explicit SavedGenerator(const at::Generator& generator)
@@ -197,313 +140,20 @@ const bool hooks_are_registered = [] {
   return true;
 }();
 
-// ---------------------------------------------------------------- kernels
-
-// Factories make tensors here when no device is named: see MakesTensors. Inside of kernels they do
-// not.
-thread_local bool makes_tensors = false;
-thread_local bool in_kernel = false;
-
-struct InKernel {
-  InKernel() { in_kernel = true; }
-  InKernel(const InKernel&) = delete;
-  InKernel& operator=(const InKernel&) = delete;
-  ~InKernel() { in_kernel = false; }
-};
-
-std::atomic<std::int64_t> most_bytes{0};
-
-// All that was written so far is in memory.
-void begin_kernel() {
-  Stream::instance().wait();
-  most_bytes = std::max(most_bytes.load(), DeviceMemory::instance().held());
-}
-
-// A tensor of the host on the bytes of one of the device. Its storage can grow, as those of
-// outputs do.
-at::Tensor as_host(const at::Tensor& tensor) {
-  const c10::Storage& storage = tensor.storage();
-  void* data = nullptr;
-  if (storage.nbytes() > 0) data = DeviceMemory::instance().inside(storage.data());
-  at::Tensor host = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(c10::make_intrusive<c10::StorageImpl>(
-          c10::StorageImpl::use_byte_size_t(), storage.nbytes(),
-          c10::DataPtr(data, c10::Device(c10::DeviceType::CPU)), c10::GetDefaultCPUAllocator(),
-          true)),
-      c10::DispatchKeySet(c10::DispatchKey::CPU), tensor.dtype());
-  c10::TensorImpl& impl = *host.unsafeGetTensorImpl();
-  impl.set_sizes_and_strides(tensor.sizes(), tensor.strides(), tensor.storage_offset());
-  impl._set_conj(tensor.is_conj());
-  impl._set_neg(tensor.is_neg());
-  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) impl.set_wrapped_number(true);
-  return host;
-}
-
-// The arguments of a kernel on the host, and the way back for its results.
-class OnHost {
- public:
-  c10::IValue argument(const c10::IValue& value) {
-    if (value.isTensor()) return host_of(value.toTensor());
-    if (value.isDevice()) return c10::Device(c10::DeviceType::CPU);
-    if (value.isGenerator()) {
-      drawn_from_ = value.toGenerator();
-      return c10::IValue();
-    }
-    if (value.isTensorList()) {
-      c10::List<at::Tensor> list;
-      for (const at::Tensor& tensor : value.toTensorVector()) list.push_back(host_of(tensor));
-      return list;
-    }
-    if (value.isOptionalTensorList()) {
-      c10::List<std::optional<at::Tensor>> list;
-      for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
-        list.push_back(tensor ? std::optional(host_of(*tensor)) : std::nullopt);
-      }
-      return list;
-    }
-    return value;
-  }
-  // Outputs that the kernel has resized.
-  void take_new_shapes() {
-    for (const auto& [host, tensor] : pairs_) {
-      const c10::Storage& now = host.storage();
-      c10::StorageImpl& storage = *tensor.storage().unsafeGetStorageImpl();
-      if (now.nbytes() > storage.nbytes()) {
-        c10::DataPtr fresh = c10::GetAllocator(kType)->allocate(now.nbytes());
-        write_late(fresh.get(), now);
-        storage.set_data_ptr_noswap(std::move(fresh));
-        storage.set_nbytes(now.nbytes());
-      }
-      if (host.sizes() == tensor.sizes() && host.strides() == tensor.strides()) continue;
-      tensor.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(),
-                                                          host.storage_offset());
-    }
-  }
-  at::Tensor host_of(const at::Tensor& tensor) {
-    if (!tensor.defined() || tensor.device() != accelerator()) return tensor;
-    pairs_.emplace_back(as_host(tensor), tensor);
-    return pairs_.back().first;
-  }
-  c10::IValue result(const c10::IValue& value) {
-    if (value.isTensor()) return device_of(value.toTensor());
-    if (value.isTensorList()) {
-      c10::List<at::Tensor> list;
-      for (const at::Tensor& tensor : value.toTensorVector()) list.push_back(device_of(tensor));
-      return list;
-    }
-    return value;
-  }
-  [[nodiscard]] Generator& generator() const {
-    return impl_of(drawn_from_.defined() ? drawn_from_ : default_generator());
-  }
-
-  at::Tensor device_of(const at::Tensor& made) {
-    if (!made.defined()) return made;
-    for (const auto& [host, tensor] : pairs_) {
-      if (host.is_same(made)) return tensor;
-    }
-    const void* const data = made.storage().data();
-    for (const auto& [host, tensor] : pairs_) {
-      if (data == nullptr || host.storage().data() != data) continue;
-      return shaped_as(made, tensor.storage());  // a view
-    }
-    const c10::Storage source = made.storage();
-    c10::Allocator* const allocator = c10::GetAllocator(kType);
-    c10::Storage storage(c10::Storage::use_byte_size_t(), source.nbytes(), allocator, true);
-    if (source.nbytes() > 0) write_late(storage.data(), source);
-    return shaped_as(made, std::move(storage));
-  }
-
- private:
-  static void write_late(const void* to, const c10::Storage& source) {
-    char* const inside = DeviceMemory::instance().inside(to);
-    Stream::instance().push(
-        [source, inside] { std::memcpy(inside, source.data(), source.nbytes()); });
-  }
-
-  static at::Tensor shaped_as(const at::Tensor& like, c10::Storage storage) {
-    at::Tensor tensor = at::detail::make_tensor<c10::TensorImpl>(
-        std::move(storage), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), like.dtype());
-    c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
-    impl.set_sizes_and_strides(like.sizes(), like.strides(), like.storage_offset());
-    impl._set_conj(like.is_conj());
-    impl._set_neg(like.is_neg());
-    return tensor;
-  }
-
-  std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;  // of the host, of the device
-  at::Generator drawn_from_;
-};
-
-// The host's generator is the device's while this lives.
-class Seeded {
- public:
-  explicit Seeded(std::uint64_t seed) : before_(generator().get_state()) {
-    generator().set_current_seed(seed);
-  }
-  Seeded(const Seeded&) = delete;
-  Seeded& operator=(const Seeded&) = delete;
-  ~Seeded() { generator().set_state(before_); }
-
- private:
-  static at::Generator generator() { return at::detail::getDefaultCPUGenerator(); }
-  at::Tensor before_;
-};
-
-void run_kernel(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  begin_kernel();
-  const std::size_t arguments = op.schema().arguments().size();
-  OnHost host;
-  torch::jit::Stack own;
-  for (const c10::IValue& value : torch::jit::last(*stack, arguments)) {
-    own.push_back(host.argument(value));
-  }
-  bool draws = op.hasTag(at::Tag::nondeterministic_seeded);
-  for (const c10::Argument& argument : op.schema().arguments()) {
-    draws = draws || argument.type()->str().find("Generator") != std::string::npos;
-  }
-  {
-    std::optional<Seeded> seeded;
-    if (draws) seeded.emplace(host.generator().next());
-    const InKernel here;
-    op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &own);
-  }
-  host.take_new_shapes();
-  torch::jit::drop(*stack, arguments);
-  for (const c10::IValue& value : own) stack->push_back(host.result(value));
-}
-
-at::Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype,
-                 std::optional<at::Layout> /*layout*/, std::optional<at::Device> /*device*/,
-                 std::optional<bool> /*pinned*/, std::optional<at::MemoryFormat> format) {
-  return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), c10::GetAllocator(kType),
-                                   c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
-                                   c10::dtype_or_default(dtype), format);
-}
-
-at::Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride,
-                         std::optional<at::ScalarType> dtype, std::optional<at::Layout> /*layout*/,
-                         std::optional<at::Device> /*device*/, std::optional<bool> /*pinned*/) {
-  return at::detail::empty_strided_generic(
-      C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride), c10::GetAllocator(kType),
-      c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), c10::dtype_or_default(dtype));
-}
-
-// Views look at no data, which may be evicted.
-at::Tensor view_of(const at::Tensor& tensor, at::IntArrayRef sizes, at::IntArrayRef strides,
-                   std::int64_t offset) {
-  at::Tensor view = at::detail::make_tensor<c10::TensorImpl>(
-      c10::TensorImpl::VIEW, c10::Storage(tensor.storage()), tensor.key_set(), tensor.dtype());
-  view.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, offset);
-  return view;
-}
-at::Tensor as_strided(const at::Tensor& tensor, at::IntArrayRef sizes, at::IntArrayRef strides,
-                      std::optional<std::int64_t> offset) {
-  return view_of(tensor, sizes, strides, offset.value_or(tensor.storage_offset()));
-}
-at::Tensor view(const at::Tensor& tensor, at::IntArrayRef sizes) {
-  const at::DimVector inferred = at::infer_size_dv(sizes, tensor.numel());
-  const auto strides = at::detail::computeStride(tensor.sizes(), tensor.strides(), inferred);
-  TORCH_CHECK(strides.has_value(), "view: no strides fit");
-  return view_of(tensor, inferred, *strides, tensor.storage_offset());
-}
-at::Tensor reshape_alias(const at::Tensor& tensor, at::IntArrayRef sizes, at::IntArrayRef strides) {
-  return view_of(tensor, sizes, strides, tensor.storage_offset());
-}
-
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight,
-                       const std::optional<at::Tensor>& bias, at::IntArrayRef stride,
-                       at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
-                       at::IntArrayRef output_padding, std::int64_t groups) {
-  begin_kernel();
-  const InKernel here;
-  OnHost host;
-  const auto host_bias = bias ? std::optional(host.host_of(*bias)) : std::nullopt;
-  return host.device_of(at::convolution(host.host_of(x), host.host_of(weight), host_bias, stride,
-                                        padding, dilation, transposed, output_padding, groups));
-}
-
-std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
-    const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight,
-    at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
-    at::IntArrayRef output_padding, std::int64_t groups, std::array<bool, 3> mask) {
-  begin_kernel();
-  const InKernel here;
-  OnHost host;
-  const std::vector<std::int64_t> bias_sizes = {gradient.size(1)};
-  const auto [of_x, of_weight, of_bias] = at::convolution_backward(
-      host.host_of(gradient), host.host_of(x), host.host_of(weight), bias_sizes, stride, padding,
-      dilation, transposed, output_padding, groups, mask);
-  return {host.device_of(of_x), host.device_of(of_weight), host.device_of(of_bias)};
-}
-
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool /*non_blocking*/) {
-  begin_kernel();
-  const auto host = [](const at::Tensor& tensor) {
-    return tensor.device() == accelerator() ? as_host(tensor) : tensor;
-  };
-  const InKernel here;
-  host(to).copy_(host(from));
-  return to;
-}
-
-std::optional<at::Device> device_or_accelerator(std::optional<at::Device> device) {
-  if (!device && makes_tensors && !in_kernel) return accelerator();
-  return device;
-}
-c10::DispatchKeySet keys_of(std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
-                            std::optional<at::Device> device) {
-  return c10::DispatchKeySet(c10::computeDispatchKey(dtype, layout, device));
-}
-at::Tensor select_empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype,
-                        std::optional<at::Layout> layout, std::optional<at::Device> device,
-                        std::optional<bool> pinned, std::optional<at::MemoryFormat> format) {
-  device = device_or_accelerator(device);
-  return at::_ops::empty_memory_format::redispatch(keys_of(dtype, layout, device), size, dtype,
-                                                   layout, device, pinned, format);
-}
-at::Tensor select_empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride,
-                                std::optional<at::ScalarType> dtype,
-                                std::optional<at::Layout> layout, std::optional<at::Device> device,
-                                std::optional<bool> pinned) {
-  device = device_or_accelerator(device);
-  return at::_ops::empty_strided::redispatch(keys_of(dtype, layout, device), size, stride, dtype,
-                                             layout, device, pinned);
-}
-
-// In place of LibTorch's own, which take the CPU.
-TORCH_LIBRARY_IMPL(aten, BackendSelect, m) {
-  m.impl("empty.memory_format", &select_empty);
-  m.impl("empty_strided", &select_empty_strided);
-}
-
-TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
-  m.fallback(torch::CppFunction::makeFromBoxedFunction<&run_kernel>());
-}
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
-  m.impl("empty.memory_format", &empty);
-  m.impl("empty_strided", &empty_strided);
-  m.impl("_copy_from", &copy_from);
-  m.impl("as_strided", &as_strided);
-  m.impl("view", &view);
-  m.impl("_reshape_alias", &reshape_alias);
-  m.impl("convolution_overrideable", &convolution);
-  m.impl("convolution_backward_overrideable", &convolution_backward);
-}
-
 }  // namespace
 
-MakesTensors::MakesTensors() { makes_tensors = true; }
-MakesTensors::~MakesTensors() { makes_tensors = false; }
-
 c10::Device accelerator() { return {kType, 0}; }
+
+at::Generator& default_generator() {
+  static auto* const generator = new at::Generator(at::make_generator<Generator>());
+  return *generator;
+}
 
 device::Device& accelerator_for_neap() {
   static auto* const instance = new Accelerator;
   return *instance;
 }
 
-std::int64_t accelerator_most_bytes() { return most_bytes.exchange(0); }
 std::int64_t accelerator_late_writes() { return Stream::instance().late(); }
 void seed_accelerator(std::uint64_t seed) { impl_of(default_generator()).set_current_seed(seed); }
 std::pair<std::uint64_t, std::uint64_t> accelerator_generator_state() {
