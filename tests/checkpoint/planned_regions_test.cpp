@@ -24,16 +24,27 @@ at::Tensor sine(const at::Tensor& x) {
   ++sine_calls;
   return x.sin();
 }
+// One that takes so much longer that a plan recomputes sines first, whatever a busy machine does to
+// the measured times.
+at::Tensor slow(const at::Tensor& x) {
+  at::Tensor y = x.softmax(1);
+  for (int i = 0; i < 40; ++i) y.sin_();
+  return y;
+}
 TORCH_LIBRARY(neap_planned, library) {
   library.def("sine(Tensor x) -> Tensor");
   library.impl("sine", c10::DispatchKey::CPU, TORCH_FN(sine));
+  library.def("slow(Tensor x) -> Tensor");
+  library.impl("slow", c10::DispatchKey::CPU, TORCH_FN(slow));
 }
-struct Sine : torch::autograd::Function<Sine> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
+// Calls an operator of one tensor and saves its result.
+struct SaveResult : torch::autograd::Function<SaveResult> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const char* name,
+                            const at::Tensor& x) {
     const at::AutoDispatchBelowADInplaceOrView below;
-    static const auto op = c10::Dispatcher::singleton()
-                               .findSchemaOrThrow("neap_planned::sine", "")
-                               .typed<at::Tensor(const at::Tensor&)>();
+    const auto op = c10::Dispatcher::singleton()
+                        .findSchemaOrThrow(name, "")
+                        .typed<at::Tensor(const at::Tensor&)>();
     at::Tensor y = op.call(x);
     context->save_for_backward({y});
     return y;
@@ -41,14 +52,16 @@ struct Sine : torch::autograd::Function<Sine> {
   // Of the result: any function of it does.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    return {gradients[0] * context->get_saved_variables()[0].cos()};
+    return {at::Tensor(), gradients[0] * context->get_saved_variables()[0].cos()};
   }
 };
 
 constexpr int kSines = 6;
 at::Tensor sines(const at::Tensor& x) {
   at::Tensor y = x;
-  for (int i = 0; i < kSines; ++i) y = Sine::apply(y.softmax(1));
+  for (int i = 0; i < kSines; ++i) {
+    y = SaveResult::apply("neap_planned::sine", SaveResult::apply("neap_planned::slow", y));
+  }
   return y;
 }
 CheckpointOptions rule(CheckpointPolicy policy) {
@@ -60,7 +73,10 @@ CheckpointOptions rule(CheckpointPolicy policy) {
 // A step of `function` and of a chain beside it.
 class PlannedRegions : public testing::Test {
  protected:
-  void SetUp() override { declare_replayable("neap_planned::sine"); }
+  void SetUp() override {
+    declare_replayable("neap_planned::sine");
+    declare_replayable("neap_planned::slow");
+  }
   void step(const Function& function) {
     const at::Tensor x = chain_.x.detach().requires_grad_();
     function(x).sum().backward();
