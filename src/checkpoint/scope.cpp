@@ -56,11 +56,12 @@ void Scope::end() { close(/*completed=*/true); }
 void Scope::close(bool completed) {
   if (!open_) return;
   engine::Engine& engine = engine::Engine::instance();
-  if (plans_) autoplan::PlannedSteps::instance().end(completed);
-  const bool followed = plans_ && autoplan::PlannedSteps::instance().follows();
-  const Stats before = stats();
+  autoplan::PlannedSteps& plans = autoplan::PlannedSteps::instance();
+  if (plans_) plans.end(completed);
+  const bool followed = plans_ && plans.follows();
+  const Stats before = stats_so_far();
   engine.close_scope(completed);
-  if (followed) autoplan::PlannedSteps::instance().count_hit();
+  if (followed) plans.count_hit();
   last_ = stats();
   last_.budget_bytes = before.budget_bytes;
   last_.pinned_bytes = before.pinned_bytes;
@@ -96,8 +97,9 @@ Stats Scope::stats() const {
   Stats now = stats_so_far();
   for (std::int64_t Stats::*const counter : kCounters) now.*counter -= base_.*counter;
   if (plans_) {
-    now.planning_ns = autoplan::PlannedSteps::instance().planning_ns();
-    now.plan_note = autoplan::PlannedSteps::instance().note();
+    const autoplan::PlannedSteps& plans = autoplan::PlannedSteps::instance();
+    now.planning_ns = plans.planning_ns();
+    now.plan_note = plans.note();
   }
   now.rule_note = detail::RuleNotes::instance().text();
   return now;
@@ -106,16 +108,16 @@ Stats Scope::stats() const {
 void finish_planning() { autoplan::PlannedSteps::instance().finish(); }
 
 at::Tensor pin(const at::Tensor& tensor) {
-  policy::ready_engine().pin(tensor);
+  policy::ready_engine().pins().pin(tensor);
   return tensor;
 }
 
-void unpin(const at::Tensor& tensor) { policy::ready_engine().unpin(tensor); }
+void unpin(const at::Tensor& tensor) { policy::ready_engine().pins().unpin(tensor); }
 
 Pinned::Pinned(at::Tensor tensor)
     : tensor_(std::move(tensor)),
       storage_(tensor_.defined() && tensor_.has_storage() ? tensor_.storage() : at::Storage()),
-      ticket_(policy::ready_engine().pin(tensor_)) {}
+      ticket_(policy::ready_engine().pins().pin(tensor_)) {}
 
 Pinned::Pinned(Pinned&& other) noexcept
     : tensor_(std::move(other.tensor_)),
@@ -123,15 +125,14 @@ Pinned::Pinned(Pinned&& other) noexcept
       ticket_(std::exchange(other.ticket_, 0)) {}
 
 Pinned::~Pinned() {
-  if (ticket_ != 0) policy::ready_engine().unpin(*storage_.unsafeGetStorageImpl(), ticket_);
+  if (ticket_ != 0) policy::ready_engine().pins().unpin(*storage_.unsafeGetStorageImpl(), ticket_);
 }
 
 SavedReport saved_report(const at::Tensor& loss) {
   if (!loss.defined() || !loss.requires_grad()) {
     throw InvalidArgument(
         "saved_report: the loss has no graph, so nothing is kept for its backward; call it after a "
-        "forward with grad "
-        "mode on, and before the backward");
+        "forward with grad mode on, and before the backward");
   }
   return policy::ready_engine().saved_report();
 }

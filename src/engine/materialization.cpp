@@ -3,6 +3,7 @@
 
 #include "engine/explain.h"
 #include "engine/stack_tensors.h"
+#include "intercept/dispatch.h"
 #include "intercept/storage_access.h"
 
 #include <algorithm>
@@ -89,7 +90,7 @@ void Materialization::replay_all() {
   device::ExecutionStateGuard state;
   for (; done_ < nodes_.size(); ++done_) {
     Node& node = *nodes_[done_];
-    state.become(engine_.states_[node.state]);
+    state.become(states_[node.state]);
     replay(node);
     node.marked = false;
     account(node);
@@ -121,28 +122,28 @@ void Materialization::end() {
 }
 
 void Materialization::replay(Node& node) {
-  const Engine::Timed time(engine_, &Stats::replay_ns);
+  const Timed time(counts_, &Stats::replay_ns);
   running_ = &node;
-  const intercept::OperatorTraits* const outer = engine_.running_;
-  engine_.running_ = node.traits;
+  const intercept::OperatorTraits* const outer = session_.running;
+  session_.running = node.traits;
   {
-    const Gate::Kernel kernel(engine_.gate_);
+    const Gate::Kernel kernel(session_.gate);
     const device::GeneratorStateGuard generator(node.generator.get());
     try {
       if (node.mutation) allocate_for(node);
       decode(node.code(), node.traits->arguments, *this, stack_);
       node.traits->op.callBoxed(&stack_);
     } catch (...) {
-      engine_.running_ = outer;
+      session_.running = outer;
       throw;
     }
   }
-  engine_.running_ = outer;
+  session_.running = outer;
   publish(node);
   stack_.clear();
   ++node.replays;
-  ++engine_.stats_.replays;
-  if (engine_.observer_ != nullptr) engine_.observer_->replayed(node);
+  ++counts_.stats.replays;
+  if (session_.observer != nullptr) session_.observer->replayed(node);
 }
 
 // A chain may start with an operator that overwrites the block. Its first write needs memory to
@@ -158,7 +159,7 @@ void Materialization::allocate_for(Node& node) {
     work.shadow_data = data;
   } else {
     block.data = data;
-    engine_.move(block, Residence::Working);
+    store_.move(block, Residence::Working);
   }
 }
 
@@ -182,7 +183,7 @@ c10::Storage Materialization::storage(Use use, std::uint16_t reference) {
   }
   // This storage does not own the memory. The block or the work keeps it until after the operator.
   return c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
-                                               c10::DataPtr(data, engine_.device_.where()), nullptr,
+                                               c10::DataPtr(data, session_.device.where()), nullptr,
                                                false);
 }
 
@@ -221,7 +222,7 @@ void Materialization::publish(Node& node) {
 void Materialization::take(Write& write, c10::DataPtr memory) {
   Block& block = *write.block;
   const bool bonus = block.work < 0 && block.residence == Residence::Evicted &&
-                     block.version == write.version && !engine_.director_frees(block);
+                     block.version == write.version && !session_.director_frees(block);
   // Nobody asked for it, and it is in memory already or of no use.
   if (block.work < 0 && !bonus) return;
   void* const data = memory.release_context();
@@ -229,11 +230,11 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
     works_[static_cast<std::size_t>(block.work)].shadow_data = data;
   } else {
     block.data = data;
-    engine_.move(block, Residence::Working);
+    store_.move(block, Residence::Working);
   }
   if (bonus) {
     // Keeping it costs nothing more, and may save a replay later.
-    if (engine_.put_into_storage(block)) {
+    if (store_.put_into_storage(block)) {
       publish_later(block);
     } else {
       discard(block);
@@ -247,7 +248,7 @@ void Materialization::advance(Block& block, std::uint32_t version) {
   Work& work = works_[static_cast<std::size_t>(block.work)];
   work.reached = version;
   if (work.shadow || !block.alive || version != block.version) return;
-  if (!engine_.put_into_storage(block)) return;
+  if (!store_.put_into_storage(block)) return;
   work.locked = true;
   ++block.locks;
   ++block.replays;
@@ -255,8 +256,8 @@ void Materialization::advance(Block& block, std::uint32_t version) {
 }
 
 void Materialization::discard(Block& block) {
-  engine_.free_data(block);
-  engine_.move(block, block.alive ? Residence::Evicted : Residence::Gone);
+  store_.free_data(block);
+  store_.move(block, block.alive ? Residence::Evicted : Residence::Gone);
 }
 
 // The lock is released later, because finish() may destroy the node that is running, and other
@@ -273,7 +274,7 @@ void Materialization::account(Node& node) {
     if (is_boundary(read)) {
       --block.locks;
       leave(block);
-      engine_.recipes_.release_if_unused(block);
+      recipes_.release_if_unused(block);
       continue;
     }
     Work& work = works_[static_cast<std::size_t>(block.work)];
@@ -297,12 +298,12 @@ void Materialization::retire(Work& work) {
   }
   if (block.residence != Residence::Working) return;  // no memory was made for it
   if (!block.alive && work.reached == block.version &&
-      (engine_.is_final_when_restored() || engine_.director_keeps(block))) {
+      (session_.is_final_when_restored() || session_.director_keeps(block))) {
     // Operators outside of this run read it too. It stays for them, so that no operator is replayed
     // twice.
-    engine_.move(block, Residence::Retained);
-    engine_.update_evictable(block);
-    engine_.policy_->on_restore(block);
+    store_.move(block, Residence::Retained);
+    store_.update_lists(block);
+    session_.policy->on_restore(block);
     publish_later(block);
     return;
   }
@@ -312,40 +313,16 @@ void Materialization::retire(Work& work) {
 // No node of this run reads the block any more. If the director frees it, it goes before the
 // remaining nodes run.
 void Materialization::leave(Block& block) {
-  if (block.locks == 0 && block.replayable() && engine_.director_frees(block)) {
-    engine_.release_content(block);
-  }
+  if (block.evictable >= 0 && can_go(block) && session_.director_frees(block)) store_.evict(block);
 }
 
 void Materialization::finish_published() {
   for (Block* const block : published_) {
     --block->locks;
-    engine_.finish(*block);
-    engine_.recipes_.release_if_unused(*block);
+    store_.finish(*block);
+    recipes_.release_if_unused(*block);
   }
   published_.clear();
-}
-
-void Engine::materialize(std::span<Block* const> targets, bool again) {
-  const Timed own(*this, &Stats::bookkeeping_ns);
-  const bool outer = std::exchange(materializing_, true);
-  std::unique_ptr<Materialization> one = std::exchange(spare_materialization_, nullptr);
-  if (!one) one = std::make_unique<Materialization>(*this);
-  try {
-    try {
-      one->run(targets);
-    } catch (const BudgetExceeded&) {
-      // Some storages were in memory and locked for operators that run late. If they are evicted,
-      // and made again when their turn comes, everything may fit.
-      if (outer || !again || evict_all() == 0) throw;
-      one->run(targets);
-    }
-  } catch (...) {
-    materializing_ = outer;
-    throw;
-  }
-  materializing_ = outer;
-  spare_materialization_ = std::move(one);
 }
 
 }  // namespace neap::engine

@@ -7,11 +7,17 @@
 // nodes. What later operators of the run read stays locked until the last of them has run, and is
 // freed then. When something throws (mostly BudgetExceeded), everything is as before, except what
 // has been restored already. Cost: O(n log n) for n operators to replay, for any size of the graph.
-// The engine reuses one object, so its lists are not allocated anew. LibTorch still allocates for
-// the arguments of each operator.
+// LibTorch allocates for the arguments of each operator.
 #pragma once
 
-#include "engine/engine.h"
+#include "device/execution_state.h"
+#include "engine/call_codec.h"
+#include "engine/counts.h"
+#include "engine/recipes.h"
+#include "engine/session.h"
+#include "engine/store.h"
+
+#include <ATen/core/stack.h>
 
 #include <limits>
 #include <span>
@@ -21,7 +27,9 @@ namespace neap::engine {
 
 class Materialization final : private StorageSource {
  public:
-  explicit Materialization(Engine& engine) : engine_(engine) {}
+  Materialization(Session& session, Counts& counts, Recipes& recipes, Store& store,
+                  const device::ExecutionStates& states)
+      : session_(session), counts_(counts), recipes_(recipes), store_(store), states_(states) {}
   Materialization(const Materialization&) = delete;
   Materialization& operator=(const Materialization&) = delete;
   ~Materialization() override = default;
@@ -67,7 +75,11 @@ class Materialization final : private StorageSource {
   c10::Storage storage(Use use, std::uint16_t reference) override;
   [[nodiscard]] at::Generator generator() const override;
 
-  Engine& engine_;
+  Session& session_;
+  Counts& counts_;
+  Recipes& recipes_;
+  Store& store_;
+  const device::ExecutionStates& states_;
   std::vector<Work> works_;
   std::vector<Node*> nodes_;   // to replay; in original order after collect()
   std::vector<Node*> search_;  // nodes whose reads have not been visited

@@ -150,16 +150,16 @@ struct Block {
   Write* chain;
   Read* readers;
   std::int64_t bytes;  // of the storage
-  double last_use;     // by Engine::clock_
+  double last_use;     // by Counts::clock
   float cost_ns;       // of its writes since the last whole one, ns
   std::uint32_t version;
   std::uint32_t blank_version;
   std::uint32_t reader_count;
   std::uint32_t list_index;    // index in the list of all blocks
   std::uint32_t scope_number;  // the order in which its scope met it: see Note [Directors]
-  std::int32_t evictable;      // index in Engine::evictable_; -1: not in it
-  std::int32_t held;           // index in Engine::held_; -1: not in it
-  std::int32_t in_region;      // index in Engine::region_blocks_; -1: not in it
+  std::int32_t evictable;      // index in Store::evictable(); -1: not in it
+  std::int32_t held;           // index in Store::held(); -1: not in it
+  std::int32_t in_region;      // index in the blocks of Regions; -1: not in it
   std::int32_t work;           // index in the current materialization; -1: not in it
   std::uint32_t evicted_set;   // belongs to the eviction policy
   std::uint32_t region;        // the innermost region when it was made; 0: none

@@ -1,46 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-//
-// engine/regions.cpp: regions, and what stays in memory when one closes.
-//
-// Note [Selection]
-// For each storage, as it is made, the innermost region that has a rule for it decides. A later
-// set_checkpoint_policy() overrides this decision. When a region closes, the blocks that are alive
-// and not to be saved are evicted. Two things are checked before:
-//   * A storage that is to be saved may be dead by then, because nobody saved it for the backward
-//     (the product below a softmax, for example). To hold it anyway could take more memory than no
-//     checkpoint at all. So the living storages that would need it stay instead, and its operator
-//     is not replayed either. Whatever the rules say, only storages that were alive stay.
-//   * What no rule has decided is offered to the region's selector, with the cost of making it
-//     again: the time of all operators between it and what stays.
-#include "engine/call.h"
-#include "engine/engine.h"
-#include "intercept/storage_access.h"
+#include "engine/regions.h"
 
-#include <ATen/core/Tensor.h>
+#include "engine/ancestors.h"
+#include "memory/allocator.h"
 
-#include <unordered_set>
+#include <utility>
 
 namespace neap::engine {
 namespace {
-
-// Calls `visit` once for each storage without data that would have to be made again for `block`.
-template <class Visit>
-void for_each_gone_ancestor(Block& block, Visit visit) {
-  std::vector<Block*> search = {&block};
-  std::unordered_set<const Block*> known = {&block};
-  while (!search.empty()) {
-    Block& next = *search.back();
-    search.pop_back();
-    for (Write* write = next.chain; write != nullptr; write = write->previous) {
-      for (const Read& read : write->node()->reads()) {
-        if (read.block->has_data() || !known.insert(read.block).second) continue;
-        visit(*read.block);
-        search.push_back(read.block);
-      }
-      if (write->whole) break;
-    }
-  }
-}
 
 // True when `block` cannot be made again without replaying an operator whose result is to be saved
 // and is dead. If that result is alive, it was evicted because the budget was full, and it is
@@ -52,34 +19,43 @@ bool needs_saved(Block& block) {
   return needs;
 }
 
-double cost_of_making_again(Block& block) {
-  auto cost = static_cast<double>(block.cost_ns);
-  for_each_gone_ancestor(block, [&](const Block& gone) { cost += gone.cost_ns; });
-  return cost;
-}
-
 }  // namespace
 
-bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
-  if (observer_ != nullptr && only_observing()) {
-    return false;  // an observer is to see the step as it is without regions
-  }
-  if (!evicts && regions_.empty()) return false;
-  memory::require_installed();
-  attach();
-  regions_.push_back({selector, region_blocks_.size(), region_names_.number(name), evicts});
-  return true;
+Regions::Regions(Session& session, Store& store, const Restorer& restorer, const LayerNames& layers,
+                 RunLog& run_log)
+    : session_(session), store_(store), restorer_(restorer), layers_(layers), run_log_(run_log) {}
+
+bool Regions::can_open(bool evicts) const {
+  // An observer is to see the step as it is without regions.
+  if (session_.observer != nullptr && session_.only_observing()) return false;
+  return evicts || !regions_.empty();
 }
 
-void Engine::keep(const at::Tensor& output) {
-  if (c10::StorageImpl* const storage = intercept::storage_of(output)) {
-    if (Block* const block = find(*storage)) block->kept = true;
+void Regions::open(Selector* selector, bool evicts, const std::string& name) {
+  regions_.push_back({selector, blocks_.size(), names_.number(name), evicts});
+  session_.in_region = true;
+}
+
+void Regions::enter(Block& block) {
+  if (regions_.empty()) return;
+  block.region = regions_.back().number;
+  // A storage that was made empty may still be written whole in the region.
+  if (block.pinned == PinReason::None || block.pinned == PinReason::Empty) {
+    block.in_region = static_cast<std::int32_t>(blocks_.size());
+    blocks_.push_back(&block);
   }
 }
 
-void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
+void Regions::leave(Block& block) noexcept {
+  if (block.in_region < 0) return;
+  blocks_[static_cast<std::size_t>(block.in_region)] = nullptr;
+  block.in_region = -1;
+}
+
+void Regions::decide(Block& block, const intercept::OperatorTraits& traits,
+                     c10::IntArrayRef sizes) {
   if (regions_.empty() || block.in_region < 0) return;
-  const Made made{call.traits, layers_.name(block.layer), sizes, memory::footprint(block.bytes),
+  const Made made{traits, layers_.name(block.layer), sizes, memory::footprint(block.bytes),
                   static_cast<std::int64_t>(block.cost_ns)};
   for (auto region = regions_.rbegin(); region != regions_.rend(); ++region) {
     if (region->selector == nullptr) continue;
@@ -92,42 +68,25 @@ void Engine::decide(const Call& call, Block& block, c10::IntArrayRef sizes) {
 
 // The decision becomes part of the run's hash: a plan that was made for other rules belongs to
 // another step.
-void Engine::decided(const Block& block) {
+void Regions::decided(const Block& block) {
   const auto policy = static_cast<std::uint64_t>(*block.decision) + 1;
   run_log_.decided(block.scope_number ^ (policy << 32));
   if (!block.saved()) return;
   for (Region& region : regions_) region.saves = true;
 }
 
-void Engine::set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage == nullptr || !owner_here()) return;
-  Block* const block = find(*storage);
-  if (block == nullptr) return;
-  block->decision = policy;
-  block->chosen = false;
-  decided(*block);
+void Regions::set_policy(Block& block, CheckpointPolicy policy) {
+  block.decision = policy;
+  block.chosen = false;
+  decided(block);
 }
 
-void Engine::name_parameter(const at::Tensor& parameter, std::string_view name) {
-  if (gate_.has_owner() && !owner_here()) {
-    throw ScopeConflict(
-        "neap::name_layers: another thread has a neap::Scope or a checkpoint(); name the model "
-        "before it, "
-        "or in that thread");
-  }
-  if (c10::StorageImpl* const storage = intercept::storage_of(parameter)) {
-    layers_.add(*storage, name);
-    if (Block* const block = find(*storage)) block->layer = layers_.layer_of(*storage);
-  }
-}
-
-void Engine::choose_saved(const Region& region) {
+void Regions::choose_saved(const Region& region) {
   const bool chooses = region.selector != nullptr && region.selector->chooses();
   if (!region.saves && !chooses) return;
   std::vector<Candidate> candidates;
-  for (std::size_t i = region.start; i < region_blocks_.size(); ++i) {
-    Block* const block = region_blocks_[i];
+  for (std::size_t i = region.start; i < blocks_.size(); ++i) {
+    Block* const block = blocks_[i];
     if (block == nullptr || block->kept || block->saved() || block->evictable < 0) continue;
     if (block->decision == CheckpointPolicy::MustRecompute) continue;
     // Oldest first, so that a storage that stays for an older one also serves the younger ones.
@@ -138,47 +97,55 @@ void Engine::choose_saved(const Region& region) {
     }
   }
   if (candidates.empty()) return;
-  for (Candidate& candidate : candidates)
-    candidate.cost_ns = cost_of_making_again(*candidate.block);
+  for (Candidate& candidate : candidates) {
+    candidate.cost_ns = restorer_.price_ns(*candidate.block);
+  }
   region.selector->choose(candidates);
   for (const Candidate& candidate : candidates) {
     if (candidate.keep) candidate.block->chosen = true;
   }
 }
 
-void Engine::close_region() {
-  const Busy busy(*this);
-  process_deaths();
-  const Region region = regions_.back();
-  if (region.evicts) {
-    // A director decides what is evicted, except that a rule can say MustRecompute.
-    const bool directed = director_ != nullptr;
-    if (!directed) choose_saved(region);
-    for (std::size_t i = region.start; i < region_blocks_.size(); ++i) {
-      Block* const block = region_blocks_[i];
-      if (block == nullptr || std::exchange(block->kept, false) || block->saved()) continue;
-      if (directed && block->decision != CheckpointPolicy::MustRecompute) continue;
-      if (block->evictable >= 0 && can_go(*block)) evict(*block);
-    }
-  }
-  regions_.pop_back();
-  if (!regions_.empty()) return;
-  const std::vector<Block*> blocks = std::exchange(region_blocks_, {});
-  for (Block* const block : blocks) {
-    if (block != nullptr) block->in_region = -1;
-  }
-  for (Block* const block : blocks) {
-    if (block != nullptr && block->residence == Residence::Resident) finish(*block);
+void Regions::evict_blocks_of(const Region& region) {
+  // A director decides what is evicted, except that a rule can say MustRecompute.
+  const bool directed = session_.director != nullptr;
+  if (!directed) choose_saved(region);
+  for (std::size_t i = region.start; i < blocks_.size(); ++i) {
+    Block* const block = blocks_[i];
+    if (block == nullptr || std::exchange(block->kept, false) || block->saved()) continue;
+    if (directed && block->decision != CheckpointPolicy::MustRecompute) continue;
+    if (block->evictable >= 0 && can_go(*block)) store_.evict(*block);
   }
 }
 
-void Engine::abandon_region() noexcept {
+void Regions::close() {
+  const Region region = regions_.back();
+  if (region.evicts) evict_blocks_of(region);
   regions_.pop_back();
   if (!regions_.empty()) return;
-  for (Block* const block : region_blocks_) {
+  session_.in_region = false;
+  const std::vector<Block*> blocks = std::exchange(blocks_, {});
+  for (Block* const block : blocks) {
     if (block != nullptr) block->in_region = -1;
   }
-  region_blocks_.clear();
+  for (Block* const block : blocks) {
+    if (block != nullptr && block->residence == Residence::Resident) store_.finish(*block);
+  }
+}
+
+void Regions::abandon() noexcept {
+  regions_.pop_back();
+  if (!regions_.empty()) return;
+  session_.in_region = false;
+  for (Block* const block : blocks_) {
+    if (block != nullptr) block->in_region = -1;
+  }
+  blocks_.clear();
+}
+
+void Regions::clear() noexcept {
+  blocks_.clear();
+  names_.clear();
 }
 
 }  // namespace neap::engine

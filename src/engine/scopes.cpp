@@ -1,29 +1,54 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/scopes.cpp: opens and closes scopes, and pins storages.
+// engine/scopes.cpp: opens and closes scopes and regions; how the engine gets its thread, loses it,
+// and forgets all blocks.
 #include "engine/engine.h"
-#include "intercept/failed_backward.h"
+#include "engine/explain.h"
 #include "intercept/storage_access.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace neap::engine {
+
+void Engine::set_eviction_policy(std::unique_ptr<EvictionPolicy> policy) {
+  session_.policy = std::move(policy);
+}
+
+void Engine::set_director(std::shared_ptr<Director> director) {
+  session_.director = std::move(director);
+  session_.was_directed = false;
+}
+
+void Engine::set_observer(Observer* observer) {
+  if (session_.observer != nullptr) {  // the observer is told everything up to now
+    const Busy busy(session_);
+    deaths_.process();
+    for (Block* const block : recipes_.blocks()) {
+      // These blocks have no recipe, so the check destroys no record.
+      if (block->pinned == PinReason::Observed) store_.check_blank(*block);
+    }
+  }
+  session_.observer = observer;
+}
+
+// ---- Scopes ----
 
 void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   memory::require_installed();
   attach();
-  if (scopes_ > 0) {
-    if (budget && budget != budget_) {
+  if (session_.scopes > 0) {
+    if (budget && budget != session_.budget) {
       throw ScopeConflict("a scope of another budget is open: " +
-                          (budget_ ? Bytes(*budget_).text() : std::string("none")) + " there, " +
-                          Bytes(*budget).text() +
+                          (session_.budget ? Bytes(*session_.budget).text() : std::string("none")) +
+                          " there, " + Bytes(*budget).text() +
                           " asked for; the budget is the process's: end the outer scope first, or "
                           "name none in the inner one");
     }
-    observing_ = observing_ || observe;
-    ++scopes_;
+    session_.observing = session_.observing || observe;
+    ++session_.scopes;
     return;
   }
   if (!regions_.empty()) {
@@ -37,25 +62,25 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
       throw;
     }
   }
-  budget_ = budget;
-  observing_ = observe;
+  session_.budget = budget;
+  session_.observing = observe;
   memory::reset_watermark();
   recipes_.reset_peak();
   run_log_.start(memory::usage().live);
-  was_directed_ = false;
-  scopes_ = 1;
+  session_.was_directed = false;
+  session_.scopes = 1;
 }
 
 void Engine::close_scope(bool completed) {
-  if (scopes_ > 1) {
-    --scopes_;
+  if (session_.scopes > 1) {
+    --session_.scopes;
     return;
   }
   if (!regions_.empty()) {
     throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
   }
-  if (!completed || failed_) drop_failed_backward();
-  process_deaths();
+  if (!completed || session_.failed) room_.drop_failed_backward();
+  deaths_.process();
   bring_all_back();
   if (completed) remember_run();
   abandon_scope();
@@ -65,45 +90,33 @@ void Engine::close_scope(bool completed) {
 // fits in that budget and 1/32 more: what is evicted depends on measured times, and a new process
 // may evict other storages where the room is only just enough.
 void Engine::remember_run() {
-  if (was_directed_) return run_log_.finished(std::nullopt);
-  run_log_.finished(budget_ ? *budget_ + *budget_ / 32 : memory::watermark());
+  if (session_.was_directed) return run_log_.finished(std::nullopt);
+  run_log_.finished(session_.budget ? *session_.budget + *session_.budget / 32
+                                    : memory::watermark());
 }
 
 void Engine::abandon_scope() noexcept {
-  if (scopes_ > 1) {
-    --scopes_;
+  if (session_.scopes > 1) {
+    --session_.scopes;
     return;
   }
-  scopes_ = 0;
-  observing_ = false;
-  beyond_plain_ = false;
-  if (failed_) drop_failed_backward();
+  session_.scopes = 0;
+  session_.observing = false;
+  room_.scope_ended();
+  if (session_.failed) room_.drop_failed_backward();
   {
-    const Busy busy(*this);
+    const Busy busy(session_);
     forget_all();
   }
-  if (std::exchange(budget_, std::nullopt)) memory::set_budget(std::nullopt);
+  if (std::exchange(session_.budget, std::nullopt)) memory::set_budget(std::nullopt);
   memory::set_target(std::nullopt);
   detach_if_idle();
 }
 
-// Frees the activations of a step that failed, which LibTorch's queue still holds. Called when a
-// scope or region begins, when a scope ends, and when an allocation would otherwise be refused.
-void Engine::drop_failed_backward() noexcept {
-  failed_ = false;
-  try {
-    intercept::drop_failed_backward();
-    process_deaths();
-  } catch (const std::exception&) {
-    // LibTorch can refuse a backward here, for example in a child of fork(). Its next backward
-    // frees the activations.
-  }
-}
-
 void Engine::bring_all_back() {
-  const Busy busy(*this);
+  const Busy busy(session_);
   std::vector<Block*> evicted;
-  Locks locks(*this);  // also of resident blocks: nothing may be evicted to make room
+  Locks locks(recipes_);  // also of resident blocks: nothing may be evicted to make room
   for (Block* const block : recipes_.blocks()) {
     if (block->alive) locks.add(*block);
     if (block->residence == Residence::Evicted) evicted.push_back(block);
@@ -112,26 +125,112 @@ void Engine::bring_all_back() {
   std::ranges::sort(evicted, {},
                     [](const Block* block) { return block->chain->node()->operator_sequence; });
   for (Block* const block : evicted) {
-    if (block->residence == Residence::Evicted) materialize({&block, 1});
+    if (block->residence == Residence::Evicted) replayer_.restore({&block, 1});
   }
 }
 
-void Engine::set_observer(Observer* observer) {
-  if (observer_ != nullptr) {  // the observer is told everything up to now
-    const Busy busy(*this);
-    process_deaths();
-    for (Block* const block : recipes_.blocks()) {
-      // These blocks have no recipe, so the check destroys no record.
-      if (block->pinned == PinReason::Observed) check_blank(*block);
-    }
+// ---- The thread ----
+
+void Engine::attach() {
+  if (session_.failed && owner_here()) room_.drop_failed_backward();
+  if (owner_here()) {
+    // A guard of LibTorch that has closed since may have put back older keys.
+    intercept::include(true);
+    return;
   }
-  observer_ = observer;
+  const auto lock = session_.gate.lock_owner();
+  if (session_.gate.has_owner()) {
+    deaths_.process();
+    if (session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) {
+      throw ScopeConflict(
+          "another thread has a neap::Scope, a checkpoint() or storages that one evicted; one "
+          "thread at a time can: end it there first, or train in that thread");
+    }
+    forget_all();
+  }
+  intercept::ensure_registered();
+  session_.gate.own();
+  if (session_.device.runs_backward_apart()) backward_thread_.emplace();
+  intercept::set_handler(this);
+  intercept::include(true);
 }
+
+void Engine::detach_if_idle() {
+  if (!owner_here() || session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) return;
+  forget_all();
+  const auto lock = session_.gate.lock_owner();
+  session_.gate.disown();
+  backward_thread_.reset();
+  intercept::set_handler(nullptr);
+  intercept::include(false);
+}
+
+void Engine::forget_all() noexcept {
+  const auto lock = deaths_.lock();
+  deaths_.process_locked();
+  pins_.clear();
+  recipes_.clear();
+  store_.clear();
+  regions_.clear();
+  states_.clear();
+  recorder_.clear();
+  session_.policy->reset();
+  session_.stop_director();
+  tracker_.clear();
+}
+
+void Engine::forget(Block& block) noexcept {
+  store_.forget(block);
+  tracker_.forget(block);
+  regions_.leave(block);
+}
+
+// ---- Regions ----
+
+bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
+  if (!regions_.can_open(evicts)) return false;
+  memory::require_installed();
+  attach();
+  regions_.open(selector, evicts, name);
+  return true;
+}
+
+void Engine::keep(const at::Tensor& output) {
+  if (c10::StorageImpl* const storage = intercept::storage_of(output)) {
+    if (Block* const block = store_.find(*storage)) regions_.keep(*block);
+  }
+}
+
+void Engine::close_region() {
+  const Busy busy(session_);
+  deaths_.process();
+  regions_.close();
+}
+
+void Engine::set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy) {
+  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  if (storage == nullptr || !owner_here()) return;
+  if (Block* const block = store_.find(*storage)) regions_.set_policy(*block, policy);
+}
+
+void Engine::name_parameter(const at::Tensor& parameter, std::string_view name) {
+  if (session_.gate.has_owner() && !owner_here()) {
+    throw ScopeConflict(
+        "neap::name_layers: another thread has a neap::Scope or a checkpoint(); name the model "
+        "before it, or in that thread");
+  }
+  if (c10::StorageImpl* const storage = intercept::storage_of(parameter)) {
+    layers_.add(*storage, name);
+    if (Block* const block = store_.find(*storage)) block->layer = layers_.layer_of(*storage);
+  }
+}
+
+// ---- What is known ----
 
 Stats Engine::stats() const {
-  Stats stats = stats_;
+  Stats stats = counts_.stats;
   stats.peak_bytes = memory::watermark();
-  stats.budget_bytes = budget_.value_or(0);
+  stats.budget_bytes = session_.budget.value_or(0);
   stats.recorder_bytes = recipes_.peak_bytes();
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
@@ -143,57 +242,20 @@ Stats Engine::stats() const {
   return stats;
 }
 
-std::uint64_t Engine::pin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage == nullptr || !owner_here()) return 0;
-  const Busy busy(*this);
-  Block* block = find(*storage);
-  if (block == nullptr && storage->nbytes() > 0) block = track(tensor, *storage);
-  if (block == nullptr) return 0;  // not LibTorch's memory, which is never evicted
-  if (block->residence == Residence::Evicted) {
-    Locks locks(*this);
-    locks.add(*block);
-    materialize({&block, 1});
+SavedReport Engine::saved_report() {
+  if (!owner_here() || !(session_.is_tracking() || store_.evicted() > 0)) {
+    throw Error(
+        "neap::saved_report: nothing is tracked in this thread; call it inside a Scope with a "
+        "budget, or one with Options::observe");
   }
-  ++block->pins;
-  return tickets_;
+  const Busy busy(session_);
+  deaths_.process();
+  return report_of(recipes_.blocks(), regions_.names(), layers_);
 }
 
-void Engine::unpin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage != nullptr) unpin(*storage, tickets_);
-}
-
-void Engine::unpin(c10::StorageImpl& storage, std::uint64_t ticket) {
-  if (!owner_here() || ticket != tickets_) return;  // its pins went with its scope
-  Block* const block = find(storage);
-  if (block != nullptr && block->pins > 0) --block->pins;
-}
-
-void Engine::validate() {
+void Engine::validate() const {
   recipes_.validate();
-  const auto require = [](bool holds, const char* equation) {
-    if (!holds) throw std::logic_error(std::string("engine: ") + equation);
-  };
-  std::int64_t evicted = 0, away = 0, retained = 0;
-  for (const Block* const block : recipes_.blocks()) {
-    const std::int64_t taken = block->unseen ? 0 : memory::footprint(block->bytes);
-    if (block->residence == Residence::Evicted) {
-      ++evicted;
-      away += taken;
-    }
-    if (block->residence == Residence::Retained) retained += taken;
-    require(block->residence != Residence::Working || materializing_, "no work is left behind");
-    require(block->evictable < 0 || evictable_[static_cast<std::size_t>(block->evictable)] == block,
-            "a block knows its place in the list of what can go");
-    require((block->held >= 0) == (block->residence == Residence::Retained && !block->replayable()),
-            "what is held is in the list of it");
-    require(block->held < 0 || held_[static_cast<std::size_t>(block->held)] == block,
-            "a block knows its place in the list of what is held");
-  }
-  require(evicted == evicted_, "evicted_ counts the evicted blocks");
-  require(away == away_, "away_ counts the bytes of evicted blocks");
-  require(retained == retained_, "retained_ counts the bytes of retained blocks");
+  store_.validate();
 }
 
 }  // namespace neap::engine

@@ -26,7 +26,7 @@ std::int64_t small_class_bytes(std::int64_t bytes) noexcept {
 }
 
 std::int64_t Slabs::slab_bytes(std::int64_t bytes) noexcept {
-  return bytes <= 512 ? kPageBytes : 4 * kPageBytes;
+  return bytes <= 512 ? kPageBytes : Slab::kMostBytes;
 }
 
 Slabs::Block Slabs::take(std::int64_t bytes) noexcept {
@@ -39,23 +39,20 @@ Slabs::Block Slabs::take(std::int64_t bytes) noexcept {
     number = slab->touched++;
   }
   ++slab->used;
-  if (slab->used == slab->blocks()) unlink(slab);
+  if (slab->used == slab->blocks) unlink(slab);
   return {slab->start + number * slab->block_bytes, slab};
 }
 
 void Slabs::add(Run pages, std::int64_t bytes) {
-  auto slab = std::make_unique<Slab>();
-  slab->start = pages.start;
-  slab->bytes = pages.bytes;
-  slab->block_bytes = bytes;
+  auto slab = std::make_unique<Slab>(pages.start, pages.bytes, bytes);
   slab->size_class = class_of(bytes);
-  slab->entries = std::make_unique<BlockEntry[]>(static_cast<std::size_t>(slab->blocks()));
+  slab->entries = std::make_unique<BlockEntry[]>(static_cast<std::size_t>(slab->blocks));
   BlockMap::set_slab(pages.start, pages.bytes, slab.get());
   link(slab.release());
 }
 
 void Slabs::give_back(Slab* slab, char* start) noexcept {
-  if (slab->used == slab->blocks()) link(slab);
+  if (slab->used == slab->blocks) link(slab);
   const std::int32_t number = slab->number_of(start);
   slab->entries[static_cast<std::size_t>(number)].next_free = std::exchange(slab->free, number);
   --slab->used;
@@ -103,7 +100,7 @@ void Slabs::validate() const {
         number = slab->entries[static_cast<std::size_t>(number)].next_free;
       }
       require(slab->used + free == slab->touched, "used and free blocks are those touched");
-      require(slab->used < slab->blocks(), "a full slab is in no list");
+      require(slab->used < slab->blocks, "a full slab is in no list");
     }
   }
 }

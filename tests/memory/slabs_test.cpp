@@ -105,6 +105,18 @@ TEST(Slabs, a_slab_hands_out_as_many_blocks_as_fit_and_none_overlaps_another) {
   }
 }
 
+TEST(Slabs, each_byte_of_a_slab_belongs_to_the_block_that_a_division_says) {
+  for (const std::int64_t bytes : classes()) {
+    SCOPED_TRACE(bytes);
+    Slabbed mine;
+    char* const start = mine.add(bytes);
+    const Slab& slab = *mine.take(bytes).slab;
+    for (std::int64_t offset = 0; offset < Slabs::slab_bytes(bytes); ++offset) {
+      ASSERT_EQ(slab.number_of(start + offset), offset / bytes) << offset;
+    }
+  }
+}
+
 TEST(Slabs, the_block_that_came_back_last_goes_out_first_also_out_of_a_slab_that_was_full) {
   Slabbed mine;
   mine.add(512);

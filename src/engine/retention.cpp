@@ -1,32 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-//
-// engine/retained.cpp: contents that cannot be made again, and what was made from them.
-//
-// Note [What is held]
-// The program may let go of a storage that cannot be made again, such as a batch or the result of
-// an operator that must not run twice. The engine then holds the storage as long as something could
-// be made from it. Plain LibTorch would have freed it. So held storages must never be the reason
-// why a budget is too small, and recipes must not grow for ever. Two rules ensure this:
-//
-//   * A storage that the program lets go of is held only where more bytes could be evicted for it
-//     than it takes. Otherwise what was made from it is pinned, and its recipes end. So a value
-//     that is made from the one before it, for ever, does not get a growing chain of recipes
-//     (tests/regression/recorder_test.cpp).
-//   * While plain LibTorch would still fit, held storages are freed first, and something is evicted
-//     only when none can be freed. The one for which the fewest bytes are pinned is freed first.
-//     Until plain LibTorch has needed more than the budget in this scope, all that the program
-//     holds is in memory, and held storages only come on top. So a step that fits plain LibTorch
-//     always fits (tests/checkpoint/held_test.cpp).
-//
-// After that, evicting saves memory, and holding makes evicting possible.
-#include "engine/engine.h"
+#include "engine/retention.h"
+
+#include "engine/locks.h"
 
 #include <algorithm>
 #include <limits>
 
 namespace neap::engine {
 
-Engine::Dependents Engine::dependents_of(Block& lost_block) {
+Retention::Retention(Session& session, Recipes& recipes, Store& store, Restorer& restorer)
+    : session_(session), recipes_(recipes), store_(store), restorer_(restorer) {}
+
+Retention::Dependents Retention::dependents_of(Block& lost_block) {
   Dependents found;
   const auto lose_readers = [&](Block& block, bool all) {
     for (Read* read = block.readers; read != nullptr; read = read->next) {
@@ -55,26 +40,31 @@ Engine::Dependents Engine::dependents_of(Block& lost_block) {
 // `overwritten` is about to lose a content that cannot be made again. Everything that depends on
 // this content, also through dead blocks, is restored and pinned. The search comes first, then what
 // may throw, then the changes. Returns false when something is evicted and must not be restored.
-bool Engine::protect_readers(Block& overwritten, bool may_materialize) {
+bool Retention::protect_readers(Block& overwritten, bool may_restore) {
   const Dependents found = dependents_of(overwritten);
-  Locks locks(*this);
+  Locks locks(recipes_);
   std::vector<Block*> absent;
   for (Block* const block : found.affected) {
     locks.add(*block);
     if (block->residence == Residence::Evicted) absent.push_back(block);
   }
   if (!absent.empty()) {
-    if (!may_materialize) return false;
-    materialize(absent);
+    if (!may_restore) return false;
+    restorer_.restore(absent);
   }
   for (Block* const block : found.affected) {
     // The current content of an opaque block has no recipe. Only its older versions had one.
-    if (block->residence != Residence::Gone) pin_for_good(*block, PinReason::Overwritten);
+    if (block->residence != Residence::Gone) store_.pin_for_good(*block, PinReason::Overwritten);
   }
   return true;
 }
 
-Engine::Trade Engine::trade_of(Block& held) {
+void Retention::before_write(Block& block) {
+  store_.check_blank(block);
+  if (!block.replayable() && block.reader_count > 0) protect_readers(block, /*may_restore=*/true);
+}
+
+Retention::Trade Retention::trade_of(Block& held) {
   const Dependents found = dependents_of(held);
   Trade trade;
   for (const Block* const block : found.affected) {
@@ -103,27 +93,23 @@ Engine::Trade Engine::trade_of(Block& held) {
   return trade;
 }
 
-bool Engine::is_worth_holding(Block& block) {
+bool Retention::is_worth_holding(Block& block) {
   const Trade trade = trade_of(block);
   return !trade.possible || trade.pins > trade.frees;
 }
 
-// Pins what was made from the block instead, so that nobody needs the block. Returns false when
-// something that was made from it is evicted. The caller releases the block.
-bool Engine::release_from_readers(Block& block) {
+bool Retention::release_from_readers(Block& block) {
   ++block.locks;  // protect_readers() may destroy the block's last readers
-  const bool unread = protect_readers(block, /*may_materialize=*/false);
+  const bool unread = protect_readers(block, /*may_restore=*/false);
   --block.locks;
   return unread;
 }
 
-// Frees the held block for which the fewest bytes are pinned. Returns the bytes freed; 0: none can
-// be freed.
-std::int64_t Engine::release_held() {
-  if (materializing_) return 0;  // nodes must not be destroyed
+std::int64_t Retention::release_held() {
+  if (session_.restoring) return 0;  // nodes must not be destroyed
   Block* best = nullptr;
   std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
-  for (Block* const block : held_) {
+  for (Block* const block : store_.held()) {
     if (block->locks > 0) continue;
     const Trade trade = trade_of(*block);
     if (!trade.possible || trade.pins - trade.frees >= lowest) continue;
@@ -135,6 +121,15 @@ std::int64_t Engine::release_held() {
   if (!release_from_readers(*best)) return 0;
   recipes_.release_if_unused(*best);
   return std::max<std::int64_t>(0, before - memory::usage().live);
+}
+
+void Retention::release_content(Block& block) {
+  if (block.locks > 0) return;
+  if (block.evictable >= 0) {
+    if (can_go(block)) store_.evict(block);
+  } else if (block.residence == Residence::Retained && !block.replayable() && !session_.restoring) {
+    release_from_readers(block);
+  }
 }
 
 }  // namespace neap::engine

@@ -1,0 +1,141 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// engine/engine.cpp: the way of one operator through the engine. Engine::run has the steps.
+// Hot: called once per operator. bench/micro.cpp measures it.
+#include "engine/engine.h"
+
+#include "engine/operator_time.h"
+#include "engine/peak_watch.h"
+#include "intercept/storage_access.h"
+
+#include <optional>
+
+namespace neap::engine {
+
+Engine& Engine::instance() {
+  static auto* const engine = new Engine;  // leaked, because deleters run after static destruction
+  return *engine;
+}
+
+Engine::Engine()
+    : deaths_(session_),
+      store_(session_, counts_, recipes_, deaths_.unseen(), &Deaths::of_evicted),
+      replayer_(session_, counts_, recipes_, store_, states_),
+      retention_(session_, recipes_, store_, replayer_),
+      regions_(session_, store_, replayer_, layers_, run_log_),
+      tracker_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_,
+               run_log_),
+      pins_(session_, recipes_, store_, tracker_, replayer_),
+      scanner_(session_, store_, tracker_),
+      recorder_(session_, counts_, recipes_, store_, tracker_, regions_, layers_, states_),
+      directing_(session_, recipes_, tracker_, retention_, replayer_),
+      room_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_, run_log_) {
+  recipes_.set_owner(this);
+}
+
+Engine::~Engine() = default;
+
+void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
+                  torch::jit::Stack* stack) {
+  const intercept::OperatorTraits& traits = intercept::traits_of(op);
+  if (traits.decompose) return intercept::decompose(op, keys, stack);
+  if (!owner_here()) return intercept::redispatch(op, keys, stack);
+  if (interrupted_.load(std::memory_order_relaxed) && session_.scopes > 0) {
+    interrupted_.store(false);
+    throw Interrupted();
+  }
+  try {
+    run(traits, op, keys, stack);
+  } catch (...) {
+    session_.failed = true;
+    throw;
+  }
+  if (session_.scopes == 0 && store_.evicted() == 0) detach_if_idle();
+}
+
+void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHandle& op,
+                 c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  ++counts_.stats.operators;
+  // An observer is told the time of each operator.
+  OperatorTime time(counts_, session_.observer != nullptr);
+  const Busy busy(session_);
+  room_.serve_others();
+  deaths_.process();
+  Call call(traits, stack);
+  Locks locks(recipes_);
+  scanner_.scan(call);
+  extend_run_log(call);
+  if (!traits.view) restore_operands(call, locks);
+  protect_overwritten(call);
+  recorder_.encode(call);
+  time.kernel_begins(call);
+  run_kernel(call, op, keys);
+  time.kernel_ended(call);
+  recorder_.record(call);
+  tracker_.operator_ended(call.grad_mode);
+  locks.release();
+  deaths_.process();
+  if (!traits.view) directing_.after_operator();
+  time.operator_ended();
+}
+
+// Extends the run's hash by this operator: see RunLog and Note [Directors].
+void Engine::extend_run_log(Call& call) {
+  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
+  std::uint64_t sizes = call.traits.name_hash;
+  std::uint64_t storages = 0;
+  for (const Operand& operand : call.operands) {
+    sizes =
+        (sizes ^ static_cast<std::uint64_t>(c10::typeMetaToScalarType(operand.tensor->dtype()))) *
+        kOdd;
+    for (const std::int64_t size : operand.tensor->sizes()) {
+      sizes = (sizes ^ static_cast<std::uint64_t>(size)) * kOdd;
+    }
+    storages =
+        (storages ^ (operand.block != nullptr ? operand.block->scope_number : kNoNumber)) * kOdd;
+  }
+  call.signature = sizes;
+  if (call.traits.view) return;  // not hashed, because equal steps may use different views
+  const auto so_far = session_.scopes > 0 ? run_log_.call(sizes ^ (storages >> 1)) : std::nullopt;
+  if (!so_far) return session_.stop_director();
+  if (session_.director && !session_.director->foresees(*so_far, &call.traits)) {
+    session_.stop_director();
+  }
+}
+
+void Engine::restore_operands(const Call& call, Locks& locks) {
+  c10::SmallVector<Block*, 8> absent;
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr) continue;
+    locks.add(*operand.block);
+    if (operand.use == Use::Unread) continue;
+    operand.block->last_use = counts_.clock;
+    if (operand.block->residence == Residence::Evicted) absent.push_back(operand.block);
+  }
+  directing_.before_operator(absent);
+}
+
+void Engine::protect_overwritten(const Call& call) {
+  for (Block* const block : call.writes) retention_.before_write(*block);
+  for (Block* const block : call.once_writes) retention_.before_write(*block);
+}
+
+void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
+  const intercept::OperatorTraits* const outer = session_.running;
+  session_.running = &call.traits;
+  try {
+    // Declared first, so that it is destroyed after `kernel`, when no other thread can evict.
+    std::optional<PeakWatch> watch;
+    if (session_.observer != nullptr) watch.emplace(session_, store_, call);
+    const Gate::Kernel kernel(session_.gate);
+    intercept::redispatch(op, keys, call.stack);
+  } catch (...) {
+    session_.running = outer;
+    session_.stop_director();
+    recorder_.failed(call);
+    throw;
+  }
+  session_.running = outer;
+}
+
+}  // namespace neap::engine

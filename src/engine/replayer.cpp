@@ -1,0 +1,44 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "engine/replayer.h"
+
+#include "engine/ancestors.h"
+
+#include <utility>
+
+namespace neap::engine {
+
+Replayer::Replayer(Session& session, Counts& counts, Recipes& recipes, Store& store,
+                   const device::ExecutionStates& states)
+    : session_(session), counts_(counts), recipes_(recipes), store_(store), states_(states) {}
+
+double Replayer::price_ns(Block& block) const {
+  auto cost = static_cast<double>(block.cost_ns);
+  for_each_gone_ancestor(block, [&](const Block& gone) { cost += gone.cost_ns; });
+  return cost;
+}
+
+void Replayer::restore(std::span<Block* const> targets, bool again) {
+  const Timed own(counts_, &Stats::bookkeeping_ns);
+  const bool outer = std::exchange(session_.restoring, true);
+  std::unique_ptr<Materialization> one = std::exchange(spare_, nullptr);
+  if (!one) {
+    one = std::make_unique<Materialization>(session_, counts_, recipes_, store_, states_);
+  }
+  try {
+    try {
+      one->run(targets);
+    } catch (const BudgetExceeded&) {
+      // Some storages were in memory and locked for operators that run late. If they are evicted,
+      // and made again when their turn comes, everything may fit.
+      if (outer || !again || store_.evict_all() == 0) throw;
+      one->run(targets);
+    }
+  } catch (...) {
+    session_.restoring = outer;
+    throw;
+  }
+  session_.restoring = outer;
+  spare_ = std::move(one);
+}
+
+}  // namespace neap::engine
