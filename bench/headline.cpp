@@ -134,7 +134,7 @@ std::vector<Row> measure(const std::string& name) {
   while (beyond <= most && attempt(name, How::Planned, beyond).fits) beyond += stride;
   std::ranges::sort(batches);
   for (const std::int64_t batch : batches) {
-    rows.push_back({"by the budget alone, on line", How::Online, batch});
+    rows.push_back({"by the budget alone, online", How::Online, batch});
     rows.push_back({"by the budget alone, by plan", How::Planned, batch});
   }
   for (const std::int64_t batch : std::set{first, beyond - stride}) {

@@ -104,7 +104,7 @@ void operator_cost() {
   };
   std::printf("| an operator on 240 floats behind an empty fallback | %s us more than plain |\n",
               above(Empty, Plain).c_str());
-  std::printf("| the same recorded, with all decided on line | %s us more than behind it |\n",
+  std::printf("| the same recorded, online | %s us more than behind it |\n",
               above(Online, Empty).c_str());
   std::printf("| the same recorded, by a plan | %s us more than behind it |\n",
               above(Planned, Empty).c_str());

@@ -84,7 +84,7 @@ void measure(const std::string& name, int repetitions) {
                       .step = [](Workload& w) { return step_in_scope(w, std::nullopt, false); }});
   for (const int share : kShares.at(name)) {
     const Bytes budget = base + Bytes(above.count() * share / 100);
-    variants.push_back({.name = std::to_string(share) + " %, on line",
+    variants.push_back({.name = std::to_string(share) + " %, online",
                         .step = [budget](Workload& w) { return step_in_scope(w, budget, false); }});
     variants.push_back(
         {.name = std::to_string(share) + " %, planned",

@@ -11,23 +11,6 @@
 namespace neap::app {
 namespace {
 
-Bytes automatic_budget() {
-  memory::trim();
-  const std::int64_t left = machine::memory().left();
-  if (left == 0) {
-    throw Error(
-        "--budget auto: what is left of memory is not known here, or nothing is; name bytes, as "
-        "1.5GiB");
-  }
-  constexpr std::int64_t kLeastMargin = std::int64_t{64} << 20;
-  const std::int64_t budget = memory::usage().reserved + left - std::max(left / 10, kLeastMargin);
-  if (budget <= 0) {
-    throw Error("--budget auto: no more than " + Bytes(left).text() +
-                " of memory are left; end other programs, or name bytes, as 40MiB");
-  }
-  return Bytes(budget);
-}
-
 // Runs a plain step on the first rows of each part of the batch.
 train::PlainStep measure(const Task& task, const train::MicroBatch& batch, std::int64_t rows,
                          std::int64_t accumulate) {
@@ -51,7 +34,6 @@ std::optional<std::int64_t> estimate(const Task& task, std::int64_t rows) {
 }  // namespace
 
 train::Budget parse_budget(const std::string& text, const char* option) {
-  if (text == "auto") return train::Budget::parse(std::to_string(automatic_budget().count()));
   try {
     return train::Budget::parse(text);
   } catch (const InvalidArgument& error) {

@@ -9,10 +9,8 @@
 
 namespace neap::app {
 
-// Parses the value of an option: what train::Budget takes, or auto. auto is what the machine, or
-// the container around it, leaves, less the larger of a tenth of it and 64 MiB. That margin is for
-// libraries, threads, and whatever else grows in the meantime. Throws: UsageError. Throws: Error
-// when nothing is left, or when it is not known what is left.
+// Parses the value of an option. Throws: UsageError for a text that is no budget; Error as
+// train::Budget::parse().
 train::Budget parse_budget(const std::string& text, const char* option = "--budget");
 
 // Returns a warning for a budget that is larger than what is left. Empty: it is not.

@@ -112,7 +112,7 @@ class Training {
     if (history_.steps >= kFirstSteps || history_.plain || options_.policy != "planned")
       return false;
     tell("step " + std::to_string(history_.steps + 1) +
-         " does not fit on line: plain steps are run for a plan of it, outside of the budget, and "
+         " does not fit online: plain steps are run for a plan of it, outside of the budget, and "
          "the training begins again");
     source.begin();
     return plan_first_steps(source.task(), source.next(), options_.accumulate);

@@ -44,7 +44,7 @@ class Steps {
       if (!plan_first_steps(task_, task_.batch_of_step(batch_size_, 0), accumulate_)) throw;
     }
     say("step " + std::to_string(step_ + 1) +
-        " does not fit on line: plain steps were run for a plan of it, and the steps begin again");
+        " does not fit online: plain steps were run for a plan of it, and the steps begin again");
     const std::int64_t done = step_;
     begin();
     while (step_ < done) (void)advance();
@@ -82,7 +82,7 @@ class Steps {
     const bool by_plan =
         result.stats.plan_hits > 0 || (result.step == 1 && result.stats.planned_operators > 0);
     if (!by_plan && unplanned.empty()) {
-      unplanned = "step " + std::to_string(result.step) + " went on line";
+      unplanned = "step " + std::to_string(result.step) + " was online";
       if (!result.stats.plan_note.empty()) unplanned += ": " + result.stats.plan_note;
     }
     finish_planning();  // so that later steps follow a plan

@@ -16,7 +16,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace neap {
 
@@ -60,35 +59,6 @@ class NEAP_EXPORT Bytes {
 
  private:
   std::int64_t count_ = 0;
-};
-
-// A storage that LibTorch holds, or that was evicted. A row of a SavedReport.
-struct SavedStorage {
-  enum class State : std::uint8_t {
-    Kept,     // in memory; it can be recomputed, or its region has closed and kept it
-    Evicted,  // not in memory; a read runs the operators that make it again
-    Pinned,   // in memory, and cannot be evicted: see `reason`
-  };
-  std::string region;      // the checkpoint() region or the like; empty: made outside of a region
-  std::string layer;       // from neap::name_layers(); empty: unknown
-  std::string op;          // the operator that made it, as aten::mm; empty: older than the scope
-  std::int64_t bytes = 0;  // as the allocator counts them, with rounding
-  State state = State::Kept;
-  std::string reason;  // why it cannot be evicted; empty unless Pinned
-};
-
-// All storages that LibTorch holds at one moment, each once. kept + pinned + other == live.
-struct NEAP_EXPORT SavedReport {
-  std::vector<SavedStorage> storages;  // largest first
-  std::int64_t kept = 0;
-  std::int64_t pinned = 0;
-  std::int64_t evicted = 0;  // not part of `live`
-  std::int64_t other = 0;    // storages that no operator of the scope has read or made
-  std::int64_t live = 0;     // `live` of memory::usage() at that moment
-
-  // The sums, then the largest groups of equal region, layer, operator and state; at most `rows`
-  // groups.
-  [[nodiscard]] std::string text(std::size_t rows = 20) const;
 };
 
 }  // namespace neap

@@ -55,11 +55,15 @@ struct PlainStep {
   double milliseconds;  // median
 };
 
-// How much memory a step may take, as a user writes it: `none`, `1.5GiB`, or `30%` of what a plain
-// step needs above its base.
+// How much memory a step may take, as a user writes it: `none`, `1.5GiB`, `30%` of what a plain
+// step needs above its base, or `auto`. `auto` is what the machine, or the container around it,
+// leaves at the time of parse(), less the larger of a tenth of it and 64 MiB. That margin is for
+// libraries, threads, and whatever else grows in the meantime.
 class NEAP_EXPORT Budget {
  public:
-  // Throws: InvalidArgument, with the text and what is wrong with it.
+  // For `auto`, it first gives the allocator's cache back to the system. Throws: InvalidArgument,
+  // with the text and what is wrong with it. For `auto`: Error when nothing is left, or when it is
+  // not known what is left.
   static Budget parse(std::string_view text);
 
   [[nodiscard]] bool is_share() const { return percent_ > 0; }

@@ -152,54 +152,80 @@ class Estimate {
     }
   }
 
+  // One of the layers up to this one keeps the storage for its backward.
+  static bool is_kept(const Walk::Storage& storage, std::size_t layer) {
+    return storage.first_keeper >= 0 && static_cast<std::size_t>(storage.first_keeper) <= layer;
+  }
+
   [[nodiscard]] std::int64_t kept_up_to(std::size_t layer) const {
     std::int64_t bytes = 0;
     for (const Walk::Storage& storage : walk_.storages()) {
-      if (storage.first_keeper >= 0 && static_cast<std::size_t>(storage.first_keeper) <= layer) {
-        bytes += storage.bytes;
-      }
+      if (is_kept(storage, layer)) bytes += storage.bytes;
     }
     return bytes;
   }
 
+  // The bytes of a layer's input or output. 0 when they are counted elsewhere: among what is kept,
+  // or as the input of the model, which is storage 0.
+  [[nodiscard]] std::int64_t uncounted(std::size_t index, std::size_t layer) const {
+    const Walk::Storage& storage = walk_.storages()[index];
+    return index == 0 || is_kept(storage, layer) ? 0 : storage.bytes;
+  }
+
+  // A moment of the step. The peak is the moment with the most bytes.
   void meet(std::int64_t held, std::int64_t temporaries) {
     if (held + temporaries <= usage_.peak) return;
     usage_.peak = held + temporaries;
     usage_.temporaries = temporaries;
   }
 
-  // Follows the step: what is held at each layer, forward and backward, and in the optimizer.
+  // Follows the step through its moments: one for each layer of the forward, one for each layer of
+  // the backward, and the optimizer's.
   void find_peak() {
+    // Held during the whole step.
     const std::int64_t base =
         usage_.input + usage_.parameters + usage_.buffers + usage_.optimizer_states;
-    const std::vector<Walk::Storage>& storages = walk_.storages();
+    follow_forward(base);
+    follow_backward(base);
+    // Now all gradients exist, and no activation is left.
+    meet(base + usage_.gradients, scratch_of(optimizer_) * largest_);
+  }
+
+  void follow_forward(std::int64_t base) {
     const std::vector<Walk::Layer>& layers = walk_.layers();
-    const auto passing = [&](std::size_t index, std::size_t layer) -> std::int64_t {
-      const Walk::Storage& storage = storages[index];
-      const bool kept =
-          storage.first_keeper >= 0 && static_cast<std::size_t>(storage.first_keeper) <= layer;
-      return kept || index == 0 ? 0 : storage.bytes;
-    };
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const Walk::Layer& layer = layers[i];
-      meet(base + kept_up_to(i), layer.held_forward + passing(layer.output, i) +
-                                     (layer.input != layer.output ? passing(layer.input, i) : 0));
+      std::int64_t temporaries = layer.held_forward + uncounted(layer.output, i);
+      if (layer.input != layer.output) temporaries += uncounted(layer.input, i);
+      meet(base + kept_up_to(i), temporaries);
     }
-    std::int64_t gradients = 0;
-    std::set<std::size_t> learned;  // rows whose gradients exist
-    for (std::size_t i = layers.size(); i-- > 0;) {
+  }
+
+  void follow_backward(std::int64_t base) {
+    const std::vector<Walk::Layer>& layers = walk_.layers();
+    std::int64_t gradients = 0;     // of the parameters, so far
+    std::set<std::size_t> learned;  // rows whose gradients are in that sum; layers may share a row
+    for (std::size_t i = layers.size(); i-- > 0;) {  // the last layer first
       const Walk::Layer& layer = layers[i];
       if (!layer.needs_gradient) continue;
-      // Gradients of the input and of the output; a view shares its gradient.
-      std::int64_t flowing = layer.held_backward + layer.skipped + storages[layer.output].bytes;
-      if (layer.input_has_gradient && layer.input != layer.output)
-        flowing += storages[layer.input].bytes;
       LayerUsage& row = usage_.layers[rows_[i]];
       if (learned.insert(rows_[i]).second) gradients += row.gradients;
-      row.temporaries = std::max(row.temporaries, flowing);
-      meet(base + kept_up_to(i) + gradients, flowing);
+      const std::int64_t temporaries = held_in_backward(layer);
+      row.temporaries = std::max(row.temporaries, temporaries);
+      // The activations of later layers have been freed by now.
+      meet(base + kept_up_to(i) + gradients, temporaries);
     }
-    meet(base + usage_.gradients, scratch_of(optimizer_) * largest_);
+  }
+
+  // The layer's scratch memory, the waiting gradients of skips, and the gradients of its output and
+  // its input. When the output is a view of the input, both are one storage with one gradient.
+  [[nodiscard]] std::int64_t held_in_backward(const Walk::Layer& layer) const {
+    const std::vector<Walk::Storage>& storages = walk_.storages();
+    std::int64_t bytes = layer.held_backward + layer.skipped + storages[layer.output].bytes;
+    if (layer.input_has_gradient && layer.input != layer.output) {
+      bytes += storages[layer.input].bytes;
+    }
+    return bytes;
   }
 
   OptimizerKind optimizer_;

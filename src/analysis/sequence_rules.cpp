@@ -47,28 +47,35 @@ bool go(const nn::MultiheadAttentionImpl& layer, Walk& walk) {
   return true;
 }
 
-// All layers of a recurrent network, in all directions. `extra`: elements that a direction keeps in
-// addition to the input.
-template <class Layer, class Extra>
-bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& extra) {
+// All layers of a recurrent network, in all directions.
+// `one_copy`: the directions share the copy of a batch_first input; false: each makes its own.
+// `kept_by_direction`: the elements that one direction of one layer keeps beside the layer's input,
+// by batch, tokens, features of the input, and hidden features.
+template <class Layer, class Kept>
+bool go_recurrent(const Layer& layer, Walk& walk, bool one_copy, const Kept& kept_by_direction) {
   const auto& options = layer.options;
   if (walk.sizes().size() != 3) return false;
   want_features(walk, options.input_size());
-  const std::int64_t batch = walk.batch(), tokens = walk.sizes()[1], hidden = options.hidden_size();
+  const std::int64_t batch = walk.batch();
+  const std::int64_t tokens = walk.sizes()[1];
+  const std::int64_t hidden = options.hidden_size();
+  const std::int64_t layers = options.num_layers();
   const std::int64_t directions = options.bidirectional() ? 2 : 1;
-  // The operator has time as its first dimension, so a batch_first input is copied.
-  const bool copied = options.batch_first() && batch > 1 && tokens > 1;
-  for (std::int64_t index = 0; index < options.num_layers(); ++index) {
+  const bool drops = options.dropout() > 0 && layer.is_training();
+  // The operator has time as its first dimension. So it copies a batch_first input, and keeps the
+  // copy in place of the input. Only the first layer does: the others read what the operator made.
+  const bool copies = options.batch_first() && batch > 1 && tokens > 1;
+  for (std::int64_t index = 0; index < layers; ++index) {
     const std::int64_t features = walk.sizes()[2];
-    if (index > 0 || !copied) {
-      walk.keep();
+    if (index == 0 && copies) {
+      walk.keep_elements((one_copy ? 1 : directions) * walk.elements());
     } else {
-      walk.keep_elements((input_once ? 1 : directions) * walk.elements());
+      walk.keep();
     }
-    walk.keep_elements(directions * extra(batch, tokens, features, hidden));
+    walk.keep_elements(directions * kept_by_direction(batch, tokens, features, hidden));
     walk.make({batch, tokens, directions * hidden});
-    if (index + 1 < options.num_layers() && options.dropout() > 0 && layer.is_training()) {
-      walk.keep_elements(walk.elements());
+    if (drops && index + 1 < layers) {      // no dropout after the last layer
+      walk.keep_elements(walk.elements());  // the mask
       walk.make(walk.sizes());
     }
   }
@@ -78,7 +85,7 @@ bool go_recurrent(const Layer& layer, Walk& walk, bool input_once, const Extra& 
 bool go(const nn::GRUImpl& layer, Walk& walk) {
   // Each time step keeps its state, its three gates in one tensor, and three terms of the new
   // state.
-  return go_recurrent(layer, walk, /*input_once=*/false,
+  return go_recurrent(layer, walk, /*one_copy=*/false,
                       [](std::int64_t batch, std::int64_t tokens, std::int64_t,
                          std::int64_t hidden) { return 7 * batch * tokens * hidden; });
 }
@@ -90,7 +97,7 @@ bool go(const nn::LSTMImpl& layer, Walk& walk) {
   walk.hold_elements(5 * walk.batch() * walk.sizes()[1] * layer.options.hidden_size() *
                      (layer.options.bidirectional() ? 2 : 1));
   return go_recurrent(
-      layer, walk, /*input_once=*/true,
+      layer, walk, /*one_copy=*/true,
       [](std::int64_t batch, std::int64_t tokens, std::int64_t features, std::int64_t hidden) {
         return batch * (tokens + 1) * (9 * hidden + 6 * std::max(features, hidden) + 16) +
                batch * tokens * hidden;

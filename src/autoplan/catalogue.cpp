@@ -8,6 +8,28 @@
 #include <variant>
 
 namespace neap::autoplan {
+namespace {
+
+// The step of `longer` runs all operators of the step of `shorter`, and then more.
+bool goes_on_after(const CatalogueEntry& longer, const CatalogueEntry& shorter) {
+  const StepId& end = shorter.id;
+  return longer.id.count > end.count && longer.step->calls[end.count - 1] == end.calls;
+}
+
+// Moves a plan that goes on where the first one ends to the front, until there is none. A short
+// step can follow a longer plan to the short step's own end. But a long step that follows a shorter
+// plan would lose it on the way.
+void put_longer_first(std::vector<const CatalogueEntry*>& entries) {
+  for (;;) {
+    const auto longer = std::ranges::find_if(entries, [&](const CatalogueEntry* entry) {
+      return goes_on_after(*entry, *entries.front());
+    });
+    if (longer == entries.end()) return;
+    std::rotate(entries.begin(), longer, longer + 1);
+  }
+}
+
+}  // namespace
 
 CatalogueEntry* Catalogue::find(const StepId& id) {
   const auto found = std::ranges::find(entries_, id, &CatalogueEntry::id);
@@ -75,13 +97,11 @@ std::vector<StepId> Catalogue::drop_plan(const PlannedStep* step, const std::str
   return dropped;
 }
 
-// First the plan of the step that came after the last one the last time, then the others, the last
-// used first. But a plan that goes on where a shorter one ends stands before the shorter one: a
-// short step can follow the longer plan to its own end, and a long step would lose the shorter plan
-// on the way.
+// The best guess first: the plan of the step that followed when the program last ran the step
+// `last`. Then the other plans, the last used first. In the end, longer plans go to the front: see
+// put_longer_first().
 PlanDirector::Steps Catalogue::candidates(const StepId& scope, const std::optional<StepId>& last,
                                           std::int64_t live) {
-  const CatalogueEntry* const before = last ? find(*last) : nullptr;
   std::vector<const CatalogueEntry*> usable;
   for (const CatalogueEntry& entry : entries_) {
     if (entry.fits(live) && entry.id.budget == scope.budget &&
@@ -89,17 +109,12 @@ PlanDirector::Steps Catalogue::candidates(const StepId& scope, const std::option
       usable.push_back(&entry);
     }
   }
+  const CatalogueEntry* const before = last ? find(*last) : nullptr;
   std::ranges::sort(usable, std::ranges::greater{}, [&](const CatalogueEntry* entry) {
-    return std::pair(before != nullptr && before->next == entry->id, entry->last_use);
+    const bool is_expected = before != nullptr && before->next == entry->id;
+    return std::pair(is_expected, entry->last_use);
   });
-  const auto continues_the_first = [&](const CatalogueEntry* entry) {
-    const StepId& first = usable.front()->id;
-    return entry->id.count > first.count && entry->step->calls[first.count - 1] == first.calls;
-  };
-  for (auto it = std::ranges::find_if(usable, continues_the_first); it != usable.end();
-       it = std::ranges::find_if(usable, continues_the_first)) {
-    std::rotate(usable.begin(), it, it + 1);
-  }
+  put_longer_first(usable);
   PlanDirector::Steps steps;
   for (const CatalogueEntry* const entry : usable) steps.push_back(entry->step);
   return steps;

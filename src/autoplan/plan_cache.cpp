@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic = "neapstep";
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 constexpr std::size_t kHead = kMagic.size() + 8;
 constexpr const char* kEnding = ".neapstep";
 constexpr std::int64_t kMostFileBytes = std::int64_t{1} << 28;

@@ -47,13 +47,15 @@ bool PlanDirector::agrees_so_far(const PlannedStep& other) const {
                             std::span(other.blocks).first(said));
 }
 
-bool PlanDirector::foresees(std::uint64_t calls, const intercept::OperatorTraits* op) {
-  const auto fits = [&](const PlannedStep& step) {
-    return calls_ < step.calls.size() && step.calls[calls_] == calls;
+bool PlanDirector::foresees(std::uint64_t so_far, const intercept::OperatorTraits* op) {
+  // The plan has this hash at the operator that comes next.
+  const auto expects = [&](const PlannedStep& plan) {
+    return calls_ < plan.calls.size() && plan.calls[calls_] == so_far;
   };
-  if (!fits(*step_)) {
+  if (!expects(*step_)) {
+    // What has been restored and evicted so far must suit the other plan too.
     const auto other = std::ranges::find_if(
-        steps_, [&](const auto& step) { return fits(*step) && agrees_so_far(*step); });
+        steps_, [&](const auto& plan) { return expects(*plan) && agrees_so_far(*plan); });
     if (other == steps_.end()) {
       stop();
       ++misses_;

@@ -45,7 +45,7 @@ class PlanDirector final : public engine::Director {
   void count_hit() { ++hits_; }
 
   // engine::Director
-  bool foresees(std::uint64_t calls, const intercept::OperatorTraits* op) override;
+  bool foresees(std::uint64_t so_far, const intercept::OperatorTraits* op) override;
   std::optional<Before> before_operator() override;
   std::span<const std::uint32_t> after_operator() override;
   [[nodiscard]] bool keeps(const engine::Block& block) const noexcept override {

@@ -46,7 +46,7 @@ CatalogueEntry PlanFile::entry_for(const StepId& step) const {
                                        step.budget - plan_->predicted_peak);
     entry.step = std::make_shared<const PlannedStep>(compile(*plan_, room));
   } catch (const InvalidArgument& error) {
-    entry.note = name_and_label() + " does not fit this step, which goes on line: " + error.what();
+    entry.note = name_and_label() + " does not fit this step, which is online: " + error.what();
   }
   return entry;
 }

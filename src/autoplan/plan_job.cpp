@@ -72,7 +72,7 @@ std::string why_no_plan(const PlanJob& job, const std::exception& error) {
   if (job.step.plan_file.empty()) {
     return std::string("this step goes on without a plan: ") + error.what();
   }
-  return job.step.plan_file + " does not fit this step, which goes on line: " + error.what();
+  return job.step.plan_file + " does not fit this step, which is online: " + error.what();
 }
 
 }  // namespace

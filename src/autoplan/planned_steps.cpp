@@ -20,6 +20,17 @@ constexpr int kMostReplans = 3;
 constexpr int kProved = 3;  // a plan that was followed so many times is not made again
 constexpr std::size_t kMostCalls = std::size_t{1} << 19;  // longer steps stay online
 
+// Replaces the times of this one step by the engine's: the smallest of a few runs. The first step
+// of a training runs on fresh pages, and under a budget it waits for others, so its own times say
+// little.
+void take_usual_times(std::vector<graph::Operator>& operators,
+                      const std::vector<std::uint64_t>& signatures) {
+  const engine::Engine& engine = ready_engine();
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].ns = static_cast<std::int64_t>(engine.cost_ns(signatures[i]));
+  }
+}
+
 // When the step took more than was foretold, that is known now.
 void learn_peak(CatalogueEntry& entry) {
   if (memory::watermark() <= entry.step->predicted_peak) return;
@@ -229,27 +240,25 @@ void PlannedSteps::drop_failed_plan() {
 // REQUIRES: the recording has its calls.
 std::shared_ptr<const PlanJob> PlannedSteps::job_of(Recording recording, const StepId& step,
                                                     std::int64_t base) const {
-  const engine::Engine& engine = ready_engine();
-  // The first step of a training runs on fresh pages, and under a budget it waits for others: one
-  // measurement says little.
-  for (std::size_t i = 0; i < recording.operators.size(); ++i) {
-    recording.operators[i].ns = static_cast<std::int64_t>(engine.cost_ns(recording.signatures[i]));
-  }
+  take_usual_times(recording.operators, recording.signatures);
+  // No plan may run these again, so their results stay.
   for (const std::int64_t op : recording.must_save) {
     recording.operators[static_cast<std::size_t>(op)].replayable = false;
   }
   auto job = std::make_shared<PlanJob>();
   job->step = step;
-  job->preferred = std::move(recording.prefer_save);
-  std::ranges::sort(job->preferred);
-  job->numbers = std::move(recording.numbers);
-  job->calls = std::move(recording.calls);
-  recording.calls.clear();
-  job->trace = make_trace(recording, "");
   job->base = base;
   job->margin = planner::allocator_room(Bytes(step.budget)).count();
-  if (!step.plan_file.empty()) job->fixed = file_.plan();
   job->cache = cache_;
+  if (!step.plan_file.empty()) job->fixed = file_.plan();
+  job->numbers = std::move(recording.numbers);
+  job->preferred = std::move(recording.prefer_save);
+  std::ranges::sort(job->preferred);
+  // The calls leave the recording before the trace is made, so the trace has none. Only a plan that
+  // is written to a file needs them there.
+  job->calls = std::exchange(recording.calls, {});
+  job->trace = make_trace(recording, "");
+  // What the step itself has rerun comes first, then the plans of smaller budgets.
   job->known = catalogue_.reruns_that_fit(step);
   if (!recording.reruns.empty()) job->known.insert(job->known.begin(), std::move(recording.reruns));
   return job;

@@ -29,33 +29,50 @@ Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds)
 }
 
 void Recorder::ran(const engine::OperatorRun& run) {
+  backward_seen_ = backward_seen_ || run.backward;
   graph::Operator op;
   op.name = run.traits.op.schema().name();
   op.layer = run.layer;
-  backward_seen_ = backward_seen_ || run.backward;
-  if (run.backward) {
-    op.phase = graph::Phase::Backward;
-  } else if (run.grad_mode) {
-    op.phase = graph::Phase::Forward;
-  } else {
-    op.phase = backward_seen_ ? graph::Phase::Optimizer : graph::Phase::Other;
-  }
+  op.phase = phase_of(run);
   op.ns = run.ns;
-  recording_.signatures.push_back(run.signature);
-  sequences_.push_back(run.operator_sequence);
   op.random = run.traits.random;
   op.replayable = run.replayable;
+  recording_.signatures.push_back(run.signature);
+  sequences_.push_back(run.operator_sequence);
+
   meet_all(run);
+  add_uses(op, run);
+  // Between uses and makes: run.live is from before the operator. It includes what the operator
+  // uses, and not what it makes.
+  recording_.untouched.push_back(run.live - known_);
+  allocations_.push_back(run.allocations);
+  add_makes(op, run);
+  recording_.operators.push_back(std::move(op));
+}
+
+// An optimizer runs with grad mode off, after a backward. What runs so before the first backward
+// belongs to no phase.
+graph::Phase Recorder::phase_of(const engine::OperatorRun& run) const {
+  if (run.backward) return graph::Phase::Backward;
+  if (run.grad_mode) return graph::Phase::Forward;
+  return backward_seen_ ? graph::Phase::Optimizer : graph::Phase::Other;
+}
+
+// Adds the storages that the operator reads and writes. REQUIRES: all of them have been met.
+void Recorder::add_uses(graph::Operator& op, const engine::OperatorRun& run) {
   for (const engine::Block* const block : run.reads) refer(op.reads, *block);
+  // Before the writes, because it asks whether anything has used the storage before.
   write_whole(run);
   for (const engine::Block* const block : run.writes) {
     refer(op.mutates, *block);
-    if (!run.whole) refer(op.reads, *block);
+    if (!run.whole) refer(op.reads, *block);  // a part of the old content stays
   }
   for (const engine::Block* const block : run.once_writes) write_once(op, *block);
+}
 
-  recording_.untouched.push_back(run.live - known_);
-  allocations_.push_back(run.allocations);
+// Adds the storages that the operator makes, and its workspace: what it held at its peak that
+// neither lived before nor is one of these storages.
+void Recorder::add_makes(graph::Operator& op, const engine::OperatorRun& run) {
   op.workspace = run.peak - run.live;
   for (const engine::Block* const block : run.makes) {
     const Storage made{number(*block), bytes_of(*block), position()};
@@ -63,10 +80,9 @@ void Recorder::ran(const engine::OperatorRun& run) {
     known_ += made.bytes;
     op.makes.push_back({made.id, made.bytes});
     op.workspace -= made.bytes;
-    if (run.traits.empty) empty_[made.id] = position();
+    if (run.traits.empty) empty_[made.id] = position();  // until something uses it
   }
   op.workspace = std::max<std::int64_t>(0, op.workspace);  // another thread may have freed memory
-  recording_.operators.push_back(std::move(op));
 }
 
 void Recorder::replayed(const engine::Node& node) {

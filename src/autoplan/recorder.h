@@ -40,6 +40,9 @@ class Recorder final : public engine::Observer {
   void refer(std::vector<graph::StorageId>& ids, const engine::Block& block);
   graph::StorageId number(const engine::Block& block);
   void meet(const engine::Block& block);
+  [[nodiscard]] graph::Phase phase_of(const engine::OperatorRun& run) const;
+  void add_uses(graph::Operator& op, const engine::OperatorRun& run);
+  void add_makes(graph::Operator& op, const engine::OperatorRun& run);
   void meet_all(const engine::OperatorRun& run);
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);

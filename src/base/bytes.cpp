@@ -2,6 +2,8 @@
 #include <neap/base.h>
 
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -119,33 +121,21 @@ class Reader {
 
 Bytes Bytes::parse(std::string_view text) { return Reader(text).read(); }
 
-// Avoids printf, which takes longer than an eviction may.
+// Not by printf, which takes longer than an eviction may. Exact below 8 PiB, where a double holds
+// each number of bytes.
 std::string Bytes::text() const {
   constexpr std::array<std::string_view, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  const bool negative = count_ < 0;
-  const std::uint64_t bytes =
-      negative ? 0 - static_cast<std::uint64_t>(count_) : static_cast<std::uint64_t>(count_);
-  std::string out = negative ? "-" : "";
-  if (bytes < 1024) return out.append(std::to_string(bytes)).append(" B");
-  // The first unit in which the rounded number is below 1024.
-  std::size_t unit = 1;
-  std::uint64_t tenths = 0;
-  for (;; ++unit) {
-    const unsigned shift = 10 * static_cast<unsigned>(unit);
-    const std::uint64_t whole = bytes >> shift;
-    const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
-    // The rest in tenths, rounded half to even.
-    const std::uint64_t scaled = rest * 10;
-    const std::uint64_t half = std::uint64_t{1} << (shift - 1);
-    const std::uint64_t left = scaled & ((std::uint64_t{1} << shift) - 1);
-    tenths = whole * 10 + (scaled >> shift);
-    if (left > half || (left == half && tenths % 2 == 1)) ++tenths;
-    if (tenths < 10240 || unit + 1 == kNames.size()) break;
-  }
-  out += std::to_string(tenths / 10);
-  out += '.';
-  out += static_cast<char>('0' + tenths % 10);
-  return out.append(" ").append(kNames[unit]);
+  constexpr double kRoundsUp = 1023.95;  // to 1024.0, which is 1.0 of the next unit
+  if (std::abs(static_cast<double>(count_)) < 1024) return std::to_string(count_) + " B";
+  auto value = static_cast<double>(count_);
+  std::size_t unit = 0;
+  for (; std::abs(value) >= kRoundsUp && unit + 1 < kNames.size(); ++unit) value /= 1024;
+  std::array<char, 16> digits{};
+  char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), value,
+                                  std::chars_format::fixed, 1)
+                        .ptr;
+  *end = ' ';
+  return std::string(digits.data(), end + 1).append(kNames[unit]);
 }
 
 }  // namespace neap

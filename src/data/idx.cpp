@@ -30,53 +30,69 @@ std::string shape_text(const std::vector<std::int64_t>& extents) {
          std::to_string(extents[2]);
 }
 
-// `what`: "images" or "labels", for messages.
-Content read_content(Source& source, std::size_t rank, const char* what) {
-  std::array<unsigned char, 16> header{};
-  const std::size_t header_bytes = 4 + 4 * rank;
-  const std::size_t got = source.read(header.data(), header_bytes);
-  if (got < header_bytes) {
+using Header = std::array<unsigned char, 16>;  // has room for three extents
+
+// `what`, here and below: "images" or "labels", for messages.
+Header read_header(Source& source, std::size_t rank, const char* what) {
+  Header header{};
+  const std::size_t bytes = 4 + 4 * rank;
+  const std::size_t got = source.read(header.data(), bytes);
+  if (got < bytes) {
     source.refuse(static_cast<std::int64_t>(got), "cut short: the header of " + std::string(what) +
-                                                      " has " + std::to_string(header_bytes) +
+                                                      " has " + std::to_string(bytes) +
                                                       " bytes, found " + std::to_string(got) +
                                                       "; fetch the file again");
   }
+  return header;
+}
+
+// The first four bytes: 0 0 type rank.
+void check_magic(const Source& source, const Header& header, std::size_t rank, const char* what) {
   if (header[0] == rank && header[1] == 8 && header[2] == 0 && header[3] == 0) {
     source.refuse(0, std::string("its numbers are byte-swapped, the lowest byte first: an IDX file "
                                  "has the highest first; write the file anew, or fetch it again"));
   }
-  if (header[0] != 0 || header[1] != 0 || header[2] != 8 || header[3] != rank) {
-    std::array<char, 16> found{};
-    std::snprintf(found.data(), found.size(), "%02x%02x%02x%02x", header[0], header[1], header[2],
-                  header[3]);
-    source.refuse(0, "not a file of " + std::string(what) + ": expected the magic number 0000080" +
-                         std::to_string(rank) + ", found " + found.data() +
-                         (header[2] == 8 && (header[3] == 1 || header[3] == 3)
-                              ? "; images and labels are mixed up: name the other file"
-                              : "; name an IDX file of unsigned bytes"));
-  }
-  Content content;
-  std::int64_t total = 1;
-  for (std::size_t i = 0; i < rank; ++i) {
-    std::int64_t extent = 0;
-    for (std::size_t byte = 0; byte < 4; ++byte) extent = extent << 8 | header[4 + 4 * i + byte];
-    if (extent == 0 || extent > kMostBytes / total) {
-      const auto swapped =
-          static_cast<std::int64_t>(__builtin_bswap32(static_cast<std::uint32_t>(extent)));
-      if (extent != 0 && swapped < extent && swapped <= kMostBytes / total) {
-        source.refuse(static_cast<std::int64_t>(4 + 4 * i),
-                      "extent " + std::to_string(i + 1) + " is " + std::to_string(extent) +
-                          ", and " + std::to_string(swapped) +
+  if (header[0] == 0 && header[1] == 0 && header[2] == 8 && header[3] == rank) return;
+  std::array<char, 16> found{};
+  std::snprintf(found.data(), found.size(), "%02x%02x%02x%02x", header[0], header[1], header[2],
+                header[3]);
+  const bool other_kind = header[2] == 8 && (header[3] == 1 || header[3] == 3);
+  source.refuse(0, "not a file of " + std::string(what) + ": expected the magic number 0000080" +
+                       std::to_string(rank) + ", found " + found.data() +
+                       (other_kind ? "; images and labels are mixed up: name the other file"
+                                   : "; name an IDX file of unsigned bytes"));
+}
+
+// Reads a big-endian number. `most`: a larger extent counts as damaged.
+std::int64_t extent_at(const Source& source, const Header& header, std::size_t index,
+                       std::int64_t most) {
+  const std::size_t offset = 4 + 4 * index;
+  std::int64_t extent = 0;
+  for (std::size_t byte = 0; byte < 4; ++byte) extent = extent << 8 | header[offset + byte];
+  if (extent != 0 && extent <= most) return extent;
+
+  const std::string is = "extent " + std::to_string(index + 1) + " is " + std::to_string(extent);
+  const auto at = static_cast<std::int64_t>(offset);
+  if (extent == 0) source.refuse(at, is + ", so there is nothing in it; fetch the file again");
+  // It is too large. When the swapped number makes sense, the writer had the wrong byte order.
+  const auto swapped =
+      static_cast<std::int64_t>(__builtin_bswap32(static_cast<std::uint32_t>(extent)));
+  if (swapped < extent && swapped <= most) {
+    source.refuse(at, is + ", and " + std::to_string(swapped) +
                           " when its bytes are swapped: an IDX file has the highest byte first; "
                           "write the file anew, or fetch it again");
-      }
-      source.refuse(static_cast<std::int64_t>(4 + 4 * i),
-                    "extent " + std::to_string(i + 1) + " is " + std::to_string(extent) +
-                        (extent == 0 ? ", so there is nothing in it" : ", more than can be meant") +
-                        "; fetch the file again");
-    }
-    total *= extent;
-    content.extents.push_back(extent);
+  }
+  source.refuse(at, is + ", more than can be meant; fetch the file again");
+}
+
+Content read_content(Source& source, std::size_t rank, const char* what) {
+  const Header header = read_header(source, rank, what);
+  check_magic(source, header, rank, what);
+  Content content;
+  std::int64_t total = 1;  // items, of one byte each
+  for (std::size_t i = 0; i < rank; ++i) {
+    content.extents.push_back(extent_at(source, header, i, kMostBytes / total));
+    total *= content.extents.back();
   }
   content.start = source.offset();
 

@@ -211,36 +211,53 @@ Node* CallRecorder::create_node(Call& call, std::span<const Recipes::NewWrite> w
 }
 
 void CallRecorder::record_made(Call& call, const NewStorages& made) {
+  // First, because it may take back call.replayable, which the observer is told.
   const PinReason pinned = pin_reason_of(call, made);
+  const NewBlocks blocks = create_blocks(call, made, pinned);
+  tell(call, {blocks.data(), blocks.size()});
+  if (pinned == PinReason::None) record_recipe(call, made, blocks);
+}
+
+// Makes a block for each new storage, in the same order.
+CallRecorder::NewBlocks CallRecorder::create_blocks(const Call& call, const NewStorages& made,
+                                                    PinReason pinned) {
   const std::uint16_t layer = layer_of(call);
+  // Only such a block may be written with grad mode off and still have a recipe: see
+  // Note [Writes with grad mode off].
   const bool temporary = !call.grad_mode && !call.gradient && hangs_on_what_stays(call);
-  const bool blank =
-      call.traits.factory && (pinned == PinReason::None || pinned == PinReason::Observed);
-  c10::SmallVector<Recipes::NewWrite, 4> writes;
+  // The operator can make the content again. Observed: it can too, but its scope evicts nothing.
+  const bool remade = pinned == PinReason::None || pinned == PinReason::Observed;
+  // The program may still fill by hand what it made from no tensor: see Note [Blanks].
+  const bool blank = call.traits.factory && remade;
+  NewBlocks blocks;
   for (const NewStorage& one : made) {
     Block* const block = tracker_.create(*one.storage, pinned);
     block->maker = &call.traits;
     block->layer = layer;
     block->temporary = temporary;
     if (blank && call.traits.zeros) {
-      block->blank = Blank::Zeros;
+      block->blank = Blank::Zeros;  // needs no hash
     } else if (blank) {
       store_.mark_blank(*block);
     }
-    writes.push_back({block, 0, one.result, true});
+    blocks.push_back(block);
   }
-  if (session_.observer != nullptr) {
-    c10::SmallVector<Block*, 4> blocks;
-    for (const Recipes::NewWrite& write : writes) blocks.push_back(write.block);
-    tell(call, {blocks.data(), blocks.size()});
+  return blocks;
+}
+
+// The operator becomes the recipe of the blocks that it has made.
+void CallRecorder::record_recipe(Call& call, const NewStorages& made, const NewBlocks& blocks) {
+  c10::SmallVector<Recipes::NewWrite, 4> writes;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    writes.push_back({.block = blocks[i], .version = 0, .result = made[i].result, .whole = true});
   }
-  if (pinned != PinReason::None) return;
   Node* const node = create_node(call, {writes.data(), writes.size()});
   node->once = call.once;
-  for (std::size_t i = 0; i < writes.size(); ++i) {
-    writes[i].block->cost_ns = node->cost_ns;
-    store_.update_lists(*writes[i].block);
-    regions_.decide(*writes[i].block, call.traits, made[i].tensor->sizes());
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    Block& block = *blocks[i];
+    block.cost_ns = node->cost_ns;
+    store_.update_lists(block);
+    regions_.decide(block, call.traits, made[i].tensor->sizes());
   }
 }
 
@@ -252,7 +269,7 @@ void CallRecorder::record_writes(Call& call, bool makes_blocks) {
   record_write(call, *call.writes[0]);
 }
 
-void CallRecorder::wrote_unrecorded(Call& call, bool makes_blocks) {
+void CallRecorder::wrote_unrecorded(const Call& call, bool makes_blocks) {
   for (Block* const block : call.writes) {
     if (call.replayable && !call.encoded && !makes_blocks) {
       wrote_observed(*block);

@@ -36,7 +36,7 @@ class CallRecorder {
   void record(Call& call);
   // The kernel has thrown. It may have written anything.
   void failed(const Call& call);
-  void clear() noexcept { last_generator_.reset(); }
+  void forget_generator() noexcept { last_generator_.reset(); }
 
  private:
   // A result of an operator on a storage of its own.
@@ -46,6 +46,7 @@ class CallRecorder {
     std::uint16_t result;      // its number among the results
   };
   using NewStorages = c10::SmallVector<NewStorage, 4>;
+  using NewBlocks = c10::SmallVector<Block*, 4>;
 
   [[nodiscard]] bool hangs_on_what_stays(const Call& call) const;
   [[nodiscard]] bool may_write_again(const Call& call, const Block& block) const;
@@ -57,10 +58,12 @@ class CallRecorder {
   PinReason pin_reason_of(Call& call, const NewStorages& made) const;
   Node* create_node(Call& call, std::span<const Recipes::NewWrite> writes);
   void record_made(Call& call, const NewStorages& made);
+  NewBlocks create_blocks(const Call& call, const NewStorages& made, PinReason pinned);
+  void record_recipe(Call& call, const NewStorages& made, const NewBlocks& blocks);
   void record_writes(Call& call, bool makes_blocks);
   void record_write(Call& call, Block& block);
   void written_whole(const Call& call, Block& block);
-  void wrote_unrecorded(Call& call, bool makes_blocks);
+  void wrote_unrecorded(const Call& call, bool makes_blocks);
   void wrote_unseen(Block& block);
   static void wrote_observed(Block& block);
   void tell(const Call& call, std::span<Block* const> made);

@@ -16,7 +16,7 @@ namespace neap::engine {
 
 class Deaths {
  public:
-  // Called in the owner's thread.
+  // Called by the thread that may touch the records: the owner, or one that is about to own them.
   struct Handler {
     virtual ~Handler() = default;
     virtual void on_death(Block& block) = 0;
@@ -30,7 +30,7 @@ class Deaths {
   static void of_evicted(void* record) noexcept;
   [[nodiscard]] UnseenMemory& unseen() noexcept { return unseen_; }
 
-  // Processes what is queued. Called by the owner's thread.
+  // Processes what is queued. Called by the same threads.
   void process() {
     if (is_waiting()) process_queue();
   }

@@ -3,7 +3,7 @@
 
 #include "engine/locks.h"
 
-#include <neap/engine.h>
+#include <neap/memory.h>
 
 #include <c10/util/SmallVector.h>
 
@@ -22,17 +22,12 @@ Directing::Directing(Session& session, Recipes& recipes, Tracker& tracker, Reten
 void Directing::follow(std::span<Block* const> absent) {
   const std::optional<Director::Before> directed = session_.director->before_operator();
   session_.was_directed = true;
-  if (!directed) {
-    session_.stop_director();
-    if (!absent.empty()) restorer_.restore(absent);
-    return;
+  if (directed && restore_with(directed->restores, absent)) {
+    return evict_all_of(directed->evicts);
   }
-  if (!restore_with(directed->restores, absent)) {
-    session_.stop_director();
-    if (!absent.empty()) restorer_.restore(absent);
-    return;
-  }
-  evict_all_of(directed->evicts);
+  // The director has nothing more to say, or asks for more than fits now.
+  session_.stop_director();
+  if (!absent.empty()) restorer_.restore(absent);
 }
 
 // False: all of them do not fit, but the operands alone may.

@@ -27,10 +27,10 @@ class Director {
  public:
   virtual ~Director() = default;
 
-  // The program is about to run an operator. `calls`: a hash of all operators of the scope up to
+  // The program is about to run an operator. `so_far`: a hash of all operators of the scope up to
   // this one. `op`: for messages. Returns false when the director did not foresee the operator;
   // then it is not asked again in this scope.
-  virtual bool foresees(std::uint64_t calls, const intercept::OperatorTraits* op) = 0;
+  virtual bool foresees(std::uint64_t so_far, const intercept::OperatorTraits* op) = 0;
 
   // Numbers of blocks, for the operator that foresees() was last asked about.
   struct Before {

@@ -4,11 +4,10 @@
 // Hot: called once per operator. bench/micro.cpp measures it.
 #include "engine/engine.h"
 
+#include <optional>
+#include "base/stable_hash.h"
 #include "engine/operator_time.h"
 #include "engine/peak_watch.h"
-#include "intercept/storage_access.h"
-
-#include <optional>
 
 namespace neap::engine {
 
@@ -56,7 +55,6 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
 void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHandle& op,
                  c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   ++counts_.stats.operators;
-  // An observer is told the time of each operator.
   OperatorTime time(counts_, session_.observer != nullptr);
   const Busy busy(session_);
   room_.serve_others();
@@ -81,22 +79,23 @@ void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHan
 
 // Extends the run's hash by this operator: see RunLog and Note [Directors].
 void Engine::extend_run_log(Call& call) {
-  constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
-  std::uint64_t sizes = call.traits.name_hash;
-  std::uint64_t storages = 0;
+  words_.clear();
   for (const Operand& operand : call.operands) {
-    sizes =
-        (sizes ^ static_cast<std::uint64_t>(c10::typeMetaToScalarType(operand.tensor->dtype()))) *
-        kOdd;
-    for (const std::int64_t size : operand.tensor->sizes()) {
-      sizes = (sizes ^ static_cast<std::uint64_t>(size)) * kOdd;
-    }
-    storages =
-        (storages ^ (operand.block != nullptr ? operand.block->scope_number : kNoNumber)) * kOdd;
+    const c10::IntArrayRef sizes = operand.tensor->sizes();
+    words_.push_back(static_cast<std::int64_t>(c10::typeMetaToScalarType(operand.tensor->dtype())));
+    words_.push_back(static_cast<std::int64_t>(sizes.size()));
+    words_.insert(words_.end(), sizes.begin(), sizes.end());
   }
-  call.signature = sizes;
+  call.signature =
+      stable_hash(words_.data(), words_.size() * sizeof(words_[0]), call.traits.name_hash);
   if (call.traits.view) return;  // not hashed, because equal steps may use different views
-  const auto so_far = session_.scopes > 0 ? run_log_.call(sizes ^ (storages >> 1)) : std::nullopt;
+  if (session_.scopes == 0) return session_.stop_director();
+  words_.clear();
+  for (const Operand& operand : call.operands) {
+    words_.push_back(operand.block != nullptr ? operand.block->scope_number : kNoNumber);
+  }
+  const std::optional<std::uint64_t> so_far =
+      run_log_.call(stable_hash(words_.data(), words_.size() * sizeof(words_[0]), call.signature));
   if (!so_far) return session_.stop_director();
   if (session_.director && !session_.director->foresees(*so_far, &call.traits)) {
     session_.stop_director();

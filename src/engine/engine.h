@@ -136,6 +136,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   CallRecorder recorder_;
   Directing directing_;
   Room room_;
+  std::vector<std::int64_t> words_;  // to hash, of the operator that runs
   std::optional<intercept::BackwardInThisThread> backward_thread_;  // while there is an owner
   static inline std::atomic<bool> interrupted_{false};
   static_assert(std::atomic<bool>::is_always_lock_free);

@@ -3,7 +3,6 @@
 
 #include "engine/policy.h"
 #include "memory/allocator.h"
-#include "memory/pool.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -8,7 +8,7 @@
 #include "engine/records.h"
 #include "engine/region_names.h"
 
-#include <neap/engine.h>
+#include <neap/memory.h>
 
 #include <cstdint>
 #include <span>

@@ -7,7 +7,6 @@
 // nodes. What later operators of the run read stays locked until the last of them has run, and is
 // freed then. When something throws (mostly BudgetExceeded), everything is as before, except what
 // has been restored already. Cost: O(n log n) for n operators to replay, for any size of the graph.
-// LibTorch allocates for the arguments of each operator.
 #pragma once
 
 #include "device/execution_state.h"

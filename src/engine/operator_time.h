@@ -13,10 +13,10 @@ namespace neap::engine {
 
 class OperatorTime {
  public:
-  // `each`: time this operator, whatever the sample says.
-  OperatorTime(Counts& counts, bool each)
+  // `observed`: time the kernel whatever the sample says, because an observer is told.
+  OperatorTime(Counts& counts, bool observed)
       : counts_(counts),
-        always_(each),
+        observed_(observed),
         each_(counts.sample.times_each()),
         looks_(each_ || counts.sample.draw()),
         entered_(looks_ ? counts.uncounted_ns() : 0) {}
@@ -25,7 +25,7 @@ class OperatorTime {
 
   void kernel_begins(const Call& call) {
     known_ = counts_.costs.of(call.signature);
-    is_short_ = known_.settled() && known_.ns < TimeSample::kShortNs && !always_;
+    is_short_ = known_.settled() && known_.ns < TimeSample::kShortNs && !observed_;
     counts_.sample.next(is_short_);
     if (looks_ || !is_short_) prepared_ = counts_.uncounted_ns();
   }
@@ -47,7 +47,7 @@ class OperatorTime {
 
  private:
   Counts& counts_;
-  bool always_;
+  bool observed_;
   bool each_;   // the operator counts as one, else as many
   bool looks_;  // its bookkeeping is timed
   bool is_short_ = false;

@@ -8,7 +8,7 @@ namespace neap::engine {
 
 PeakWatch::PeakWatch(Session& session, const Store& store, Call& call)
     : session_(session), store_(store), call_(call), outer_(std::exchange(session.watch, this)) {
-  const memory::Usage before = memory::Pool::instance().open(gauge_);
+  const memory::Usage before = memory::open_gauge(gauge_);
   call_.allocations = before.allocations;
   call_.live = call_.peak = before.live + shift();
 }
@@ -19,7 +19,7 @@ PeakWatch::~PeakWatch() {
 }
 
 void PeakWatch::end() {
-  memory::Pool::instance().close(gauge_);
+  memory::close_gauge(gauge_);
   call_.peak = std::max(call_.peak, gauge_.live + shift());
 }
 
@@ -29,7 +29,7 @@ Reclaiming::Reclaiming(Session& session) noexcept : session_(session) {
 
 Reclaiming::~Reclaiming() {
   for (PeakWatch* watch = session_.watch; watch != nullptr; watch = watch->outer_) {
-    memory::Pool::instance().open(watch->gauge_);
+    memory::open_gauge(watch->gauge_);
   }
 }
 

@@ -7,7 +7,7 @@
 #include "engine/call.h"
 #include "engine/session.h"
 #include "engine/store.h"
-#include "memory/pool.h"
+#include "memory/allocator.h"
 
 #include <cstdint>
 

@@ -26,7 +26,7 @@ class Pins {
   void unpin(const at::Tensor& tensor);
   void unpin(c10::StorageImpl& storage, std::uint64_t ticket);
   // All blocks are forgotten, and so are their pins.
-  void clear() noexcept { ++tickets_; }
+  void forget_all() noexcept { ++tickets_; }
 
  private:
   Session& session_;

@@ -85,7 +85,7 @@ class Recipes {
   void drain();
 
   // A list of freed records of one size, for the next record of that size: the pool takes several
-  // times as long to find one. Records in these lists are never given back, so the store keeps the
+  // times as long to find one. Records in these lists are never given back, so the pool keeps the
   // largest number of each size that there ever was.
   struct Spare {
     Spare* next;

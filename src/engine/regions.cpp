@@ -143,7 +143,7 @@ void Regions::abandon() noexcept {
   blocks_.clear();
 }
 
-void Regions::clear() noexcept {
+void Regions::forget_blocks() noexcept {
   blocks_.clear();
   names_.clear();
 }

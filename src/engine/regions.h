@@ -53,7 +53,7 @@ class Regions {
   // Asks the selectors about a storage that an operator has just made.
   void decide(Block& block, const intercept::OperatorTraits& traits, c10::IntArrayRef sizes);
   void set_policy(Block& block, CheckpointPolicy policy);
-  void clear() noexcept;
+  void forget_blocks() noexcept;
 
  private:
   struct Region {

@@ -3,6 +3,8 @@
 
 #include "engine/ancestors.h"
 
+#include <neap/memory.h>
+
 #include <utility>
 
 namespace neap::engine {

@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "engine/run_log.h"
 
+#include "base/stable_hash.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <utility>
@@ -10,7 +12,6 @@ namespace {
 
 constexpr std::size_t kMostRuns = 16;
 constexpr std::size_t kMostCalls = std::size_t{1} << 20;
-constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15ULL;
 
 }  // namespace
 
@@ -35,11 +36,13 @@ std::optional<std::uint64_t> RunLog::call(std::uint64_t operator_hash) {
   std::vector<std::uint64_t>& prefix = current_.prefix;
   if (prefix.size() >= kMostCalls) return std::nullopt;
   const std::uint64_t before = (prefix.empty() ? 0 : prefix.back()) ^ std::exchange(decided_, 0);
-  prefix.push_back((before ^ operator_hash) * kOdd + 1);
+  prefix.push_back(stable_hash(&operator_hash, sizeof operator_hash, before));
   return prefix.back();
 }
 
-void RunLog::decided(std::uint64_t what) noexcept { decided_ = (decided_ ^ what) * kOdd; }
+void RunLog::decided(std::uint64_t what) noexcept {
+  decided_ = stable_hash(&what, sizeof what, decided_);
+}
 
 RunLog::Run* RunLog::same_as_current() {
   const auto found = std::ranges::find_if(known_, [this](const Run& run) {

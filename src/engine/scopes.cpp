@@ -132,7 +132,7 @@ void Engine::bring_all_back() {
 // ---- The thread ----
 
 void Engine::attach() {
-  if (session_.failed && owner_here()) room_.drop_failed_backward();
+  if (owner_here() && session_.failed) room_.drop_failed_backward();
   if (owner_here()) {
     // A guard of LibTorch that has closed since may have put back older keys.
     intercept::include(true);
@@ -168,12 +168,12 @@ void Engine::detach_if_idle() {
 void Engine::forget_all() noexcept {
   const auto lock = deaths_.lock();
   deaths_.process_locked();
-  pins_.clear();
+  pins_.forget_all();
   recipes_.clear();
   store_.clear();
-  regions_.clear();
+  regions_.forget_blocks();
   states_.clear();
-  recorder_.clear();
+  recorder_.forget_generator();
   session_.policy->reset();
   session_.stop_director();
   tracker_.clear();
@@ -197,7 +197,7 @@ bool Engine::open_region(Selector* selector, bool evicts, const std::string& nam
 
 void Engine::keep(const at::Tensor& output) {
   if (c10::StorageImpl* const storage = intercept::storage_of(output)) {
-    if (Block* const block = store_.find(*storage)) regions_.keep(*block);
+    if (Block* const block = store_.find(*storage)) Regions::keep(*block);
   }
 }
 

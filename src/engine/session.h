@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // engine/session.h: what the parts of the engine share: what is open, who watches, who decides, and
-// what happens now. Only the thread that owns the engine uses it, and a thread that evicts for
-// another one: see Note [Phases].
+// what happens now. Any thread uses the gate. Only the thread that owns the engine uses the rest,
+// and a thread that evicts for another one: see Note [Phases].
 //
 // Note [Modes]
 // With a budget, every operator is recorded, and a recipe lives as long as it can be of use.

@@ -106,9 +106,10 @@ void Store::note_eviction(Block& block, std::int64_t taken) {
 
 std::int64_t Store::evict_all() {
   std::int64_t freed = 0;
-  // Backwards, because the last block takes the place of an evicted one.
+  // Backwards, because the last block takes the place of an evicted one. What is found to have been
+  // written by hand can take other blocks out of the list.
   for (std::size_t i = evictable_.size(); i-- > 0;) {
-    if (can_go(*evictable_[i])) freed += evict(*evictable_[i]);
+    if (i < evictable_.size() && can_go(*evictable_[i])) freed += evict(*evictable_[i]);
   }
   return freed;
 }
@@ -235,8 +236,20 @@ void Store::check_blank(Block& block) {
   }
   if (block.blank == Blank::Hashed) hashes_.erase(&block);
   block.blank = Blank::No;
-  pin_for_good(block, PinReason::Factory);
+  written_by_hand(block);
   if (session_.observer != nullptr) session_.observer->not_replayable(block);
+}
+
+// The current content cannot be made again. Older ones can, and must be where somebody reads them:
+// then the chain stays. It stays in a replay too, which may be about to run its nodes.
+void Store::written_by_hand(Block& block) {
+  bool is_chain_needed = session_.restoring;
+  for (const Read* read = block.readers; read != nullptr; read = read->next) {
+    is_chain_needed = is_chain_needed || read->version != block.version;
+  }
+  if (!is_chain_needed) return pin_for_good(block, PinReason::Factory);
+  block.opaque = true;
+  update_lists(block);
 }
 
 void Store::validate() const {

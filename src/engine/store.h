@@ -85,6 +85,7 @@ class Store {
 
  private:
   void note_eviction(Block& block, std::int64_t taken);
+  void written_by_hand(Block& block);
 
   Session& session_;
   Counts& counts_;

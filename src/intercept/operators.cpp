@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "intercept/operators.h"
 
+#include "base/stable_hash.h"
 #include "device/device.h"
 
 #include <neap/intercept.h>
@@ -159,16 +160,10 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
   }
 }
 
-// FNV-1a: std::hash may differ between processes, and plans are kept on disk.
+// std::hash may differ between processes, and plans are kept on disk.
 std::uint64_t hash_of(const c10::OperatorName& name) {
-  std::uint64_t hash = 0xCBF29CE484222325ULL;
-  const auto add = [&](string_view text) {
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  };
-  add(name.name);
-  add(".");
-  add(name.overload_name);
-  return hash;
+  const std::string whole = name.name + '.' + name.overload_name;
+  return stable_hash(whole.data(), whole.size());
 }
 
 OperatorTraits derive(const c10::OperatorHandle& op, bool declared) {

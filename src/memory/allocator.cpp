@@ -4,7 +4,6 @@
 #include "memory/allocator.h"
 
 #include "device/device.h"
-
 #include "memory/pool.h"
 
 #include <atomic>
@@ -30,6 +29,13 @@ namespace {
 std::atomic<DeathHook> death_hook{nullptr};
 std::atomic<bool> is_installed{false};
 
+// The pool of the tracked device. Never destroyed, because deleters still run after static
+// destruction.
+Pool& pool() {
+  static Pool* const pool = new Pool(device::tracked().pages());
+  return *pool;
+}
+
 void delete_block(void* data) {
   if (data == nullptr) return;
   void* const record = entry_of(data).record.load(std::memory_order_acquire);
@@ -37,7 +43,7 @@ void delete_block(void* data) {
     const DeathHook hook = death_hook.load(std::memory_order_acquire);
     if (hook != nullptr && hook(record, data)) return;
   }
-  Pool::instance().release(data);
+  pool().release(data);
 }
 
 class PoolAllocator final : public c10::Allocator {
@@ -46,7 +52,7 @@ class PoolAllocator final : public c10::Allocator {
     void* data = nullptr;
     if (bytes != 0) {
       constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
-      data = Pool::instance().take(
+      data = pool().take(
           bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
     }
     // raw_allocate() asserts that data and context are equal, so the context cannot hold
@@ -67,32 +73,32 @@ c10::Allocator& allocator() noexcept {
   return *instance;
 }
 c10::DeleterFnPtr deleter() noexcept { return &delete_block; }
-void release(void* data) noexcept { Pool::instance().release(data); }
+void release(void* data) noexcept { pool().release(data); }
 
-void set_reclaimer(Reclaimer* reclaimer) noexcept { Pool::instance().set_reclaimer(reclaimer); }
-Waiting::Waiting() noexcept : reclaimer_(Pool::instance().reclaimer()) {
+void set_reclaimer(Reclaimer* reclaimer) noexcept { pool().set_reclaimer(reclaimer); }
+Waiting::Waiting() noexcept : reclaimer_(pool().reclaimer()) {
   if (reclaimer_ != nullptr && !reclaimer_->begin_wait()) reclaimer_ = nullptr;
 }
 Waiting::~Waiting() {
   if (reclaimer_ != nullptr) reclaimer_->end_wait();
 }
 void set_death_hook(DeathHook hook) noexcept { death_hook.store(hook, std::memory_order_release); }
-void set_budget(std::optional<std::int64_t> bytes) { Pool::instance().set_budget(bytes); }
-void set_target(std::optional<std::int64_t> bytes) noexcept { Pool::instance().set_target(bytes); }
-std::optional<std::int64_t> budget() noexcept { return Pool::instance().budget(); }
-std::int64_t watermark() noexcept { return Pool::instance().watermark(); }
-void reset_watermark() noexcept { Pool::instance().reset_watermark(); }
-void add_unseen(std::int64_t bytes) noexcept { Pool::instance().add_unseen(bytes); }
+void set_budget(std::optional<std::int64_t> bytes) { pool().set_budget(bytes); }
+void set_target(std::optional<std::int64_t> bytes) noexcept { pool().set_target(bytes); }
+std::optional<std::int64_t> budget() noexcept { return pool().budget(); }
+std::int64_t watermark() noexcept { return pool().watermark(); }
+void reset_watermark() noexcept { pool().reset_watermark(); }
+void add_unseen(std::int64_t bytes) noexcept { pool().add_unseen(bytes); }
 void fail_allocation(std::int64_t k, bool for_ever) noexcept {
-  Pool::instance().fail_allocation(k, for_ever);
+  pool().fail_allocation(k, for_ever);
 }
-void validate() { Pool::instance().validate(); }
+void validate() { pool().validate(); }
+Usage open_gauge(PeakGauge& gauge) noexcept { return pool().open(gauge); }
+Usage close_gauge(PeakGauge& gauge) noexcept { return pool().close(gauge); }
 
-Usage usage() noexcept { return Pool::instance().usage(); }
-void reset_peak() noexcept { Pool::instance().reset_peak(); }
-Bytes trim() noexcept {
-  return Bytes(Pool::instance().trim(std::numeric_limits<std::int64_t>::max()));
-}
+Usage usage() noexcept { return pool().usage(); }
+void reset_peak() noexcept { pool().reset_peak(); }
+Bytes trim() noexcept { return Bytes(pool().trim(std::numeric_limits<std::int64_t>::max())); }
 bool installed() noexcept { return is_installed.load(); }
 
 void require_installed() {

@@ -83,6 +83,19 @@ void set_target(std::optional<std::int64_t> bytes) noexcept;
 std::int64_t watermark() noexcept;
 void reset_watermark() noexcept;
 
+// The largest counters between open_gauge() and close_gauge(). Any number can be open at once, each with its
+// own peaks.
+struct PeakGauge {
+  std::int64_t live = 0;
+  std::int64_t reserved = 0;
+  PeakGauge* next = nullptr;  // links of the pool's list
+  PeakGauge* previous = nullptr;
+};
+// Both return the counters at the moment when the gauge starts or stops, with no allocation
+// between. REQUIRES: the gauge does not move until it is closed.
+Usage open_gauge(PeakGauge& gauge) noexcept;
+Usage close_gauge(PeakGauge& gauge) noexcept;
+
 // Throws: Error when install() was not called, because counts, evictions and plans would then
 // silently do nothing. All callers share one text, which names none of them: the user may have
 // called none by name.

@@ -21,6 +21,12 @@ void raise(std::atomic<std::int64_t>& peak, std::int64_t value) noexcept {
   if (value > peak.load(std::memory_order_relaxed)) peak.store(value, std::memory_order_relaxed);
 }
 
+[[noreturn]] void throw_no_addresses(std::int64_t bytes, std::int64_t reserved) {
+  throw OutOfMemory("the system gives no more addresses: an allocation needs " +
+                    Bytes(bytes).text() + " and " + Bytes(reserved).text() +
+                    " are in use; set a budget below the machine's memory, or raise its limits");
+}
+
 }  // namespace
 
 std::int64_t footprint(std::int64_t bytes) noexcept {
@@ -32,12 +38,7 @@ std::int64_t footprint(std::int64_t bytes) noexcept {
   return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
-Pool::Pool() : arena_(device::tracked().pages()) {}
-
-Pool& Pool::instance() {
-  static Pool* const pool = new Pool;
-  return *pool;
-}
+Pool::Pool(device::Pages& pages) : arena_(pages) {}
 
 void* Pool::take(std::int64_t bytes) {
   const std::int64_t taken = footprint(bytes);
@@ -106,6 +107,7 @@ void Pool::raise_gauges() noexcept {
   }
 }
 
+// A soft limit that is in reach is tried first, then the hard one.
 Pool::Attempt Pool::take_pages(std::int64_t bytes) {
   bool aims = true;
   while (true) {
@@ -116,29 +118,26 @@ Pool::Attempt Pool::take_pages(std::int64_t bytes) {
     const std::int64_t allowed = aims ? std::max<std::int64_t>(0, target - reserved)
                                       : (limit < 0 ? kMost : limit) - reserved;
     const Arena::Taken taken = arena_.take(bytes, allowed);
-    if (taken.start != nullptr) {
-      const std::int64_t now = reserved + taken.clean_bytes;
-      reserved_.store(now, std::memory_order_relaxed);
-      raise(peak_reserved_, now);
-      raise(watermark_, now);
-      try {
-        BlockMap::reserve(taken.start, bytes);
-      } catch (...) {
-        arena_.give_back({taken.start, bytes});
-        throw;
-      }
-      return {.start = taken.start};
-    }
-    if (taken.clean_bytes == 0) {
-      throw OutOfMemory(
-          "the system gives no more addresses: an allocation needs " + Bytes(bytes).text() +
-          " and " + Bytes(reserved).text() +
-          " are in use; set a budget below the machine's memory, or raise its limits");
-    }
+    if (taken.start != nullptr) return reserve(taken, bytes);
+    if (taken.clean_bytes == 0) throw_no_addresses(bytes, reserved);
     // Empty slabs cost less to give up than an eviction.
     if (give_back_empty_slabs()) continue;
     if (!std::exchange(aims, false)) return {.shortage = taken.clean_bytes - allowed};
   }
+}
+
+Pool::Attempt Pool::reserve(const Arena::Taken& taken, std::int64_t bytes) {
+  const std::int64_t now = reserved_.load(std::memory_order_relaxed) + taken.clean_bytes;
+  reserved_.store(now, std::memory_order_relaxed);
+  raise(peak_reserved_, now);
+  raise(watermark_, now);
+  try {
+    BlockMap::reserve(taken.start, bytes);
+  } catch (...) {
+    arena_.give_back({taken.start, bytes});
+    throw;
+  }
+  return {.start = taken.start};
 }
 
 void Pool::release(void* data) noexcept {

@@ -17,6 +17,7 @@
 // Hot: take() and release(), once per allocation; guarded by the steps of bench/models.cpp.
 #pragma once
 
+#include "device/pages.h"
 #include "memory/allocator.h"
 #include "memory/arena.h"
 #include "memory/slabs.h"
@@ -28,19 +29,10 @@
 
 namespace neap::memory {
 
-// The largest counters between open() and close(). Any number can be open at once, each with its
-// own peaks.
-struct PeakGauge {
-  std::int64_t live = 0;
-  std::int64_t reserved = 0;
-  PeakGauge* next = nullptr;  // links of the pool's list
-  PeakGauge* previous = nullptr;
-};
-
+// Of one device.
 class Pool {
  public:
-  // The pool of the process. Never destroyed, because deleters still run after static destruction.
-  static Pool& instance();
+  explicit Pool(device::Pages& pages);
 
   // Returns the data of a new block. Throws: BudgetExceeded, OutOfMemory; nothing has changed then.
   void* take(std::int64_t bytes);
@@ -51,9 +43,6 @@ class Pool {
   void reset_peak() noexcept;
   [[nodiscard]] std::int64_t watermark() const noexcept { return watermark_.load(); }
   void reset_watermark() noexcept;
-  // Both return the counters at the moment when the gauge starts or stops, with no allocation
-  // between.
-  // REQUIRES: the gauge does not move from open() to close().
   Usage open(PeakGauge& gauge) noexcept;
   Usage close(PeakGauge& gauge) noexcept;
   void add_unseen(std::int64_t bytes) noexcept { unseen_.fetch_add(bytes); }
@@ -68,8 +57,6 @@ class Pool {
   void validate() const;
 
  private:
-  Pool();
-
   using Counter = std::atomic<std::int64_t>;
 
   // The start of a block; null: `shortage` bytes must be evicted first.
@@ -81,6 +68,8 @@ class Pool {
   };
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(std::int64_t bytes);
+  // Counts pages that the arena has given.
+  Attempt reserve(const Arena::Taken& taken, std::int64_t bytes);
   std::int64_t trim_locked(std::int64_t bytes) noexcept;
   bool give_back_empty_slabs();
   void raise_gauges() noexcept;

@@ -11,6 +11,8 @@
 namespace neap::memory {
 namespace {
 
+static_assert(Slab::kMostBytes % kPageBytes == 0);
+
 // A class every 64 bytes up to 1 KiB (16 classes), then every 256 up to 2 KiB. At most a fifth of a
 // block is unused, except in blocks below 320 bytes.
 std::size_t class_of(std::int64_t bytes) noexcept {

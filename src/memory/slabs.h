@@ -23,6 +23,9 @@ inline constexpr std::int64_t kLargestSmall = 2048;
 // The bytes that a small block takes. REQUIRES: 0 < bytes <= kLargestSmall.
 std::int64_t small_class_bytes(std::int64_t bytes) noexcept;
 
+// Slab::number_of() needs this.
+static_assert(kLargestSmall <= 32 * Slab::kUnit && Slab::kMostBytes <= 256 * Slab::kUnit);
+
 class Slabs {
  public:
   Slabs() = default;

@@ -1,6 +1,5 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "memory/allocator.h"
-#include "memory/pool.h"
 
 #include <neap/memory.h>
 
@@ -57,7 +56,7 @@ void MemoryTracker::Phase::end() noexcept {
   State& state = *open->state;
   Record& record = open->record;
   // First of all: later allocations would be counted.
-  const memory::Usage now = memory::Pool::instance().close(open->gauge);
+  const memory::Usage now = memory::close_gauge(open->gauge);
   record.live_end = now.live;
   record.reserved_end = now.reserved;
   record.peak_live = open->gauge.live;
@@ -101,7 +100,7 @@ MemoryTracker::Phase MemoryTracker::track_memory(std::string phase) {
   record.begin_seconds = state_->seconds();
   state_->edges.push_back({record.phase, true, record.begin_seconds, 0, 0});
   Phase result(std::move(open));
-  const memory::Usage now = memory::Pool::instance().open(result.open_->gauge);
+  const memory::Usage now = memory::open_gauge(result.open_->gauge);
   record.live_begin = state_->edges.back().live = now.live;
   record.reserved_begin = state_->edges.back().reserved = now.reserved;
   result.allocated_ = now.live;

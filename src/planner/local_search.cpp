@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -92,17 +93,24 @@ bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t m
 // Lowers the peak at the least price. False: nothing can.
 bool LocalSearch::relieve(std::int64_t most_cost) {
   const Index stage = schedule_.peak_stage();
-  const std::int64_t peak = schedule_.peak();
   if (stage == kNone) return false;
   const Moment moment = schedule_.peak_moment(stage);
+  const std::int64_t peak = schedule_.peak();
+  find_drops(moment, peak);
+  const std::optional<Drop> best = best_drop({stage, moment, peak}, most_cost);
+  return best && drop(best->storage, best->stage, moment, most_cost);
+}
+
+// All storages that can be freed at the moment of the peak, with the price of each by itself.
+void LocalSearch::find_drops(Moment moment, std::int64_t peak) {
+  const std::int64_t over = std::max<std::int64_t>(peak - budget_, 1);
   drops_.clear();
   for (const Index storage : droppable_) {
     const Schedule::Gap gap = schedule_.gap(storage, moment);
     if (!gap.lives) continue;
     const Index maker = program_.storage(storage).maker;
     const Index group = replays_.group_of(maker);
-    const double bytes = static_cast<double>(
-        std::min(program_.storage(storage).bytes, std::max<std::int64_t>(peak - budget_, 1)));
+    const double bytes = static_cast<double>(std::min(program_.storage(storage).bytes, over));
     // Random, so that equal blocks are not all treated alike.
     const double jitter = 1 + 0.2 * uniform();
     const Index next = schedule_.stage_of(gap.after);
@@ -117,35 +125,39 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
           {storage, at, static_cast<double>(replays_.ns(group, at) + 100) / bytes * jitter});
     }
   }
-  constexpr std::size_t kTried = 6;
-  const std::size_t tried = std::min(kTried, drops_.size());
-  std::ranges::partial_sort(drops_, drops_.begin() + static_cast<std::ptrdiff_t>(tried), {},
+}
+
+// Of the cheapest drops, the one that lowers the peak most for what it costs. When none
+// of them lowers it, the first after them that does.
+std::optional<LocalSearch::Drop> LocalSearch::best_drop(const Peak& peak, std::int64_t most_cost) {
+  constexpr std::size_t kCheapest = 6, kMostTried = 4 * kCheapest;
+  const std::size_t cheapest = std::min(kCheapest, drops_.size());
+  std::ranges::partial_sort(drops_, drops_.begin() + static_cast<std::ptrdiff_t>(cheapest), {},
                             &Drop::price);
-  // Applies each for real, so that the price includes all that it changes.
-  double best = 0;
-  std::size_t chosen = tried;
-  const std::int64_t over = peak - budget_;
-  for (std::size_t i = 0; i < drops_.size(); ++i) {
-    if (i >= tried && chosen < tried) break;
-    if (i >= 4 * kTried) break;
-    const std::size_t mark = journal_.size();
-    const std::int64_t cost = schedule_.cost();
-    const bool dropped = drop(drops_[i].storage, drops_[i].stage, moment, most_cost);
-    const std::int64_t freed = std::min(over, peak - schedule_.stage_peak(stage));
-    const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
-    // It may be worse elsewhere.
-    const std::int64_t now = schedule_.peak();
-    roll_back(mark);
-    if (!dropped || freed <= 0 || now > peak) continue;
-    const double gain = static_cast<double>(freed) / paid;
-    if (gain > best) {
-      best = gain;
-      chosen = i;
-    }
-    if (i >= tried) break;
+  std::optional<Drop> best;
+  double most = 0;
+  for (std::size_t i = 0; i < std::min(kMostTried, drops_.size()); ++i) {
+    if (i >= cheapest && best) break;
+    const double gain = gain_of(drops_[i], peak, most_cost);
+    if (gain <= most) continue;
+    most = gain;
+    best = drops_[i];
   }
-  if (best == 0) return false;
-  return drop(drops_[chosen].storage, drops_[chosen].stage, moment, most_cost);
+  return best;
+}
+
+// The bytes by which the drop lowers the peak, for each ns that it costs; 0: it does not lower it.
+// The drop is applied and rolled back, so that the price includes all that it changes.
+double LocalSearch::gain_of(const Drop& one, const Peak& peak, std::int64_t most_cost) {
+  const std::int64_t cost = schedule_.cost();
+  const std::size_t mark = journal_.size();
+  const bool dropped = drop(one.storage, one.stage, peak.moment, most_cost);
+  const std::int64_t freed =
+      std::min(peak.bytes - budget_, peak.bytes - schedule_.stage_peak(peak.stage));
+  const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
+  const std::int64_t now = schedule_.peak();  // it may be higher in another stage
+  roll_back(mark);
+  return dropped && freed > 0 && now <= peak.bytes ? static_cast<double>(freed) / paid : 0;
 }
 
 bool LocalSearch::fit() {

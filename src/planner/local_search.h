@@ -35,6 +35,11 @@ class LocalSearch {
     Index stage;   // in which it is remade
     double price;  // ns a byte
   };
+  struct Peak {
+    Index stage;
+    Moment moment;
+    std::int64_t bytes;
+  };
   // In [0, 1).
   double uniform() { return static_cast<double>(random_() >> 11) / 9007199254740992.0; }
   void add(GroupRerun rerun);
@@ -42,6 +47,9 @@ class LocalSearch {
   void roll_back(std::size_t mark);
   bool drop(Index storage, Index stage, Moment moment, std::int64_t most_cost);
   bool relieve(std::int64_t most_cost);
+  void find_drops(Moment moment, std::int64_t peak);
+  std::optional<Drop> best_drop(const Peak& peak, std::int64_t most_cost);
+  double gain_of(const Drop& one, const Peak& peak, std::int64_t most_cost);
   bool change(GroupRerun rerun, std::int64_t most_cost);
   bool shift(GroupRerun rerun);
   void prune(GroupRerun removed);

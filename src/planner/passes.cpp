@@ -10,7 +10,41 @@ namespace {
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // What crosses each place of a forward, counted from its first operator, without far storages.
+// Spans are added first, as differences between neighbours; sum_up() makes totals of them.
 struct Crossing {
+  explicit Crossing(std::size_t places, Index none_made)
+      : bytes(places + 1),
+        unsaved(places + 1),
+        ns(places + 1),
+        groups(places + 1),
+        earliest(places + 1, none_made),
+        latest(places + 1, kNone) {}
+
+  template <class Number>
+  static void add(std::vector<Number>& counts, Index after, Index until, Number amount) {
+    counts[at(after) + 1] += amount;
+    counts[std::min(at(until) + 1, counts.size() - 1)] -= amount;
+  }
+  void add_storage(Index made, Index read, std::int64_t its_bytes, std::int64_t its_ns,
+                   bool is_saved) {
+    add(bytes, made, read, its_bytes);
+    add(ns, made, read, its_ns);
+    if (!is_saved) add(unsaved, made, read, its_bytes);
+    latest[at(made) + 1] = std::max(latest[at(made) + 1], read);
+    earliest[at(read)] = std::min(earliest[at(read)], made);
+  }
+  void sum_up() {
+    for (std::vector<std::int64_t>* const counts : {&bytes, &unsaved, &ns}) {
+      std::inclusive_scan(counts->begin(), counts->end(), counts->begin());
+    }
+    std::inclusive_scan(groups.begin(), groups.end(), groups.begin());
+    std::inclusive_scan(latest.begin(), latest.end(), latest.begin(),
+                        [](Index a, Index b) { return std::max(a, b); });
+    std::inclusive_scan(earliest.rbegin(), earliest.rend(), earliest.rbegin(),
+                        [](Index a, Index b) { return std::min(a, b); });
+    bytes.pop_back();
+  }
+
   std::vector<std::int64_t> bytes;
   std::vector<std::int64_t> unsaved;  // the part that the backward does not need
   std::vector<std::int64_t> ns;       // time of the operators that made it
@@ -141,49 +175,21 @@ Pass::Pass(const Replays& replays, Index first, Index turn, Index last)
 
 std::vector<Index> Pass::cuts(const Grain& grain) const {
   const Program& program = replays_.program();
-  const std::size_t places = at(turn_ - first_);
-  Crossing crossing;
-  crossing.bytes.assign(places + 1, 0);
-  crossing.unsaved.assign(places + 1, 0);
-  crossing.ns.assign(places + 1, 0);
-  crossing.groups.assign(places + 1, 0);
-  crossing.earliest.assign(places + 1, turn_);
-  crossing.latest.assign(places + 1, kNone);
+  Crossing crossing(at(turn_ - first_), turn_);
   for (Index storage = first_storage_; storage < last_storage(); ++storage) {
-    if (!is_mobile(storage)) continue;
-    const Index made = uses(storage).made - first_;
-    const Index read = uses(storage).last_forward - first_;
-    if (read == made) continue;
-    if (is_far(storage, grain.far)) continue;
-    const std::int64_t bytes = program.storage(storage).bytes;
-    crossing.bytes[at(made) + 1] += bytes;
-    crossing.bytes[at(read) + 1] -= bytes;
-    const std::int64_t ns = replays_.ns(replays_.group_of(uses(storage).made), turn_);
-    crossing.ns[at(made) + 1] += ns;
-    crossing.ns[at(read) + 1] -= ns;
-    if (!is_saved(storage)) {
-      crossing.unsaved[at(made) + 1] += bytes;
-      crossing.unsaved[at(read) + 1] -= bytes;
-    }
-    crossing.latest[at(made) + 1] = std::max(crossing.latest[at(made) + 1], read);
-    crossing.earliest[at(read)] = std::min(crossing.earliest[at(read)], made);
-  }
-  std::inclusive_scan(crossing.bytes.begin(), crossing.bytes.end(), crossing.bytes.begin());
-  crossing.bytes.pop_back();
-  std::inclusive_scan(crossing.unsaved.begin(), crossing.unsaved.end(), crossing.unsaved.begin());
-  std::inclusive_scan(crossing.ns.begin(), crossing.ns.end(), crossing.ns.begin());
-  for (std::size_t i = 1; i <= places; ++i) {
-    crossing.latest[i] = std::max(crossing.latest[i], crossing.latest[i - 1]);
-    const std::size_t back = places - i;
-    crossing.earliest[back] = std::min(crossing.earliest[back], crossing.earliest[back + 1]);
+    if (!is_mobile(storage) || is_far(storage, grain.far)) continue;
+    const Uses& used = uses(storage);
+    if (used.last_forward == used.made) continue;
+    crossing.add_storage(used.made - first_, used.last_forward - first_,
+                         program.storage(storage).bytes,
+                         replays_.ns(replays_.group_of(used.made), turn_), is_saved(storage));
   }
   for (Index op = first_; op < turn_; ++op) {
     const auto group = replays_.operators(replays_.group_of(op), turn_);
     if (group.front() != op) continue;
-    ++crossing.groups[at(op - first_) + 1];
-    --crossing.groups[std::min(at(group.back() - first_) + 1, places)];
+    Crossing::add(crossing.groups, op - first_, group.back() - first_, Index{1});
   }
-  std::inclusive_scan(crossing.groups.begin(), crossing.groups.end(), crossing.groups.begin());
+  crossing.sum_up();
   Cutting cutting(std::move(crossing), *this);
   cutting.thin_out(grain);
   return cutting.left(grain.most);

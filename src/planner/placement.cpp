@@ -283,66 +283,96 @@ class Skyline {
   std::int64_t left_;
 };
 
-Offsets best_of_tries(const std::vector<Life>& lives, std::int64_t bound) {
-  constexpr std::int64_t kLimit = 2'000'000'000;  // about two seconds
-  constexpr int kPatience = 50;                   // tries without an improvement
-  Offsets best = as_they_come(lives);
-  std::vector<double> best_weights;
-  std::int64_t least_by_weights = std::numeric_limits<std::int64_t>::max();
-  Skyline skyline(lives, kLimit);
-  std::mt19937_64 random(1);
-  const auto uniform = [&] { return static_cast<double>(random() >> 11U) * 0x1p-53; };
-  const auto either_way = [&] { return 2 * uniform() - 1; };
-  const auto done = [&](std::int64_t leave) {
-    return best.arena <= bound + bound / 1000 || skyline.left() <= leave;
-  };
-  const auto search = [&](std::vector<double> weights, int patience, std::int64_t leave) {
+// Tries many orders of placing. Each order comes of a weight for each life; a climb changes the
+// weights at random and keeps what does not raise the arena.
+class Tries {
+ public:
+  Tries(const std::vector<Life>& lives, std::int64_t bound)
+      : lives_(lives), bound_(bound), skyline_(lives, kLimit), best_(as_they_come(lives)) {}
+
+  // The first half of the time goes to climbs from new weights, the rest to the best of them.
+  Offsets best() {
+    for (int start = 0; !is_done(kLimit / 2); ++start) {
+      climb(start_weights(start), kPatience, kLimit / 2);
+    }
+    if (!best_weights_.empty()) climb(best_weights_, std::numeric_limits<int>::max(), 0);
+    return best_;
+  }
+
+ private:
+  static constexpr std::int64_t kLimit = 2'000'000'000;  // about two seconds
+  static constexpr int kPatience = 50;                   // tries without an improvement
+
+  double uniform() { return static_cast<double>(random_() >> 11U) * 0x1p-53; }
+  double either_way() { return 2 * uniform() - 1; }
+  // `leave`: of the limit, for later.
+  [[nodiscard]] bool is_done(std::int64_t leave) const {
+    return best_.arena <= bound_ + bound_ / 1000 || skyline_.left() <= leave;
+  }
+
+  // Large and long lives first: their product, or with the time squared.
+  std::vector<double> start_weights(int start) {
+    std::vector<double> weights;
+    for (const Life& life : lives_) {
+      weights.push_back(std::log(life.bytes) +
+                        (start % 2 == 0 ? 2 : 1) * std::log(life.end - life.begin) +
+                        (start < 2 ? 0 : either_way() / 2));
+    }
+    return weights;
+  }
+
+  void climb(std::vector<double> weights, int patience, std::int64_t leave) {
     std::vector<double> tried = weights;
     std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (int since = 0; since < patience && !done(leave); ++since) {
-      const Offsets found = skyline.place(tried);
-      if (skyline.left() <= 0) return;
-      if (found.arena < best.arena) best = found;
-      if (found.arena < least_by_weights) {
-        least_by_weights = found.arena;
-        best_weights = tried;
-      }
+    for (int since = 0; since < patience && !is_done(leave); ++since) {
+      const Offsets found = skyline_.place(tried);
+      if (skyline_.left() <= 0) return;
+      keep_if_better(found, tried);
       if (found.arena < least) since = 0;
       if (found.arena <= least) {
         least = found.arena;
         weights = tried;
       }
       tried = weights;
-      const double above =
-          static_cast<double>(bound) + uniform() * static_cast<double>(found.arena - bound);
-      for (std::size_t i = 0; i < tried.size(); ++i) {
-        if (static_cast<double>(found.at[i] + lives[i].bytes) > above && random() % 4 == 0) {
-          tried[i] += uniform();
-        } else if (random() % 32 == 0) {
-          tried[i] += either_way();
-        }
+      change(tried, found);
+    }
+  }
+
+  void keep_if_better(const Offsets& found, const std::vector<double>& weights) {
+    if (found.arena < best_.arena) best_ = found;
+    if (found.arena >= least_by_weights_) return;
+    least_by_weights_ = found.arena;
+    best_weights_ = weights;
+  }
+
+  // Raises the weights of some of what lies above a random height, so that it is placed earlier.
+  void change(std::vector<double>& weights, const Offsets& found) {
+    const double above =
+        static_cast<double>(bound_) + uniform() * static_cast<double>(found.arena - bound_);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      if (static_cast<double>(found.at[i] + lives_[i].bytes) > above && random_() % 4 == 0) {
+        weights[i] += uniform();
+      } else if (random_() % 32 == 0) {
+        weights[i] += either_way();
       }
     }
-  };
-  for (int start = 0; !done(kLimit / 2); ++start) {
-    std::vector<double> weights;
-    for (const Life& life : lives) {
-      weights.push_back(std::log(life.bytes) +
-                        (start % 2 == 0 ? 2 : 1) * std::log(life.end - life.begin) +
-                        (start < 2 ? 0 : either_way() / 2));
-    }
-    search(std::move(weights), kPatience, kLimit / 2);
   }
-  if (!best_weights.empty()) search(best_weights, std::numeric_limits<int>::max(), 0);
-  return best;
-}
+
+  const std::vector<Life>& lives_;
+  std::int64_t bound_;
+  Skyline skyline_;
+  std::mt19937_64 random_{1};
+  Offsets best_;
+  std::vector<double> best_weights_;
+  std::int64_t least_by_weights_ = std::numeric_limits<std::int64_t>::max();
+};
 
 }  // namespace
 
 Placement place(const graph::Trace& trace, const graph::Plan& plan) {
   graph::simulate(trace, plan);
   Stays read = Reading(trace, plan).take();
-  const Offsets offsets = best_of_tries(read.lives, load_of(read.lives));
+  const Offsets offsets = Tries(read.lives, load_of(read.lives)).best();
   Placement placement{Bytes(offsets.arena), std::move(read.stays)};
   for (std::size_t i = 0; i < placement.stays.size(); ++i) {
     placement.stays[i].offset = offsets.at[i];

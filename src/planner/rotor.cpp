@@ -90,31 +90,46 @@ class Rotor {
     double promise;                            // ns, by the chains' estimates
   };
 
+  // Cuts every pass by the shape, and solves the chains that come out. Does nothing when an earlier
+  // shape gave the same cuts.
   void build(const Shape& shape) {
-    std::vector<std::vector<Index>> cuts;
-    const double share = std::cbrt(static_cast<double>(passes_.size()));
-    const auto most =
-        static_cast<std::size_t>(std::ceil(static_cast<double>(shape.blocks) / share));
-    for (const Pass& pass : passes_) {
-      const std::int64_t bytes = pass.saved_bytes();
-      cuts.push_back(pass.cuts({bytes / shape.far, bytes / shape.limit, most, shape.coarse}));
-    }
+    const std::vector<std::vector<Index>> cuts = cuts_of(shape);
     if (std::ranges::find(seen_, cuts) != seen_.end()) return;
     seen_.push_back(cuts);
     Train train{{}, 0};
     for (std::size_t i = 0; i < passes_.size(); ++i) {
-      train.links.push_back(std::make_unique<Link>(replays_, passes_[i], cuts[i],
-                                                   passes_[i].saved_bytes() / shape.far,
-                                                   shape.levels, peaks_[i], budget_));
-      const Link& link = *train.links.back();
-      const auto schedule = link.table.solve(budget_ - link.besides);
-      if (schedule) {
-        train.promise += static_cast<double>(schedule->ns);
-      } else {
-        train.promise = std::numeric_limits<double>::infinity();
-      }
+      const std::int64_t far = passes_[i].saved_bytes() / shape.far;
+      train.links.push_back(std::make_unique<Link>(replays_, passes_[i], cuts[i], far, shape.levels,
+                                                   peaks_[i], budget_));
+      train.promise += promise_of(*train.links.back());
     }
     trains_.push_back(std::move(train));
+  }
+
+  // The cuts of each pass. The time for a table grows with the cube of its blocks. So each pass
+  // gets fewer blocks when there are many passes: all tables together take the time of one table
+  // with shape.blocks.
+  [[nodiscard]] std::vector<std::vector<Index>> cuts_of(const Shape& shape) const {
+    const double share = std::cbrt(static_cast<double>(passes_.size()));
+    const auto blocks =
+        static_cast<std::size_t>(std::ceil(static_cast<double>(shape.blocks) / share));
+    std::vector<std::vector<Index>> cuts;
+    for (const Pass& pass : passes_) {
+      const std::int64_t bytes = pass.saved_bytes();
+      cuts.push_back(pass.cuts({.far = bytes / shape.far,
+                                .limit = bytes / shape.limit,
+                                .most = blocks,
+                                .coarse = shape.coarse}));
+    }
+    return cuts;
+  }
+
+  // The time of the cheapest schedule of the chain inside the budget. Infinite: none fits, so the
+  // train is tried last.
+  [[nodiscard]] double promise_of(const Link& link) const {
+    const auto schedule = link.table.solve(budget_ - link.besides);
+    if (!schedule) return std::numeric_limits<double>::infinity();
+    return static_cast<double>(schedule->ns);
   }
 
   // Tries the peak as the budget of the chains. nullopt: no schedule of the chains has a peak this

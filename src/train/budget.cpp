@@ -1,19 +1,46 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include <neap/machine.h>
+#include <neap/memory.h>
 #include <neap/train.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 namespace neap::train {
+namespace {
+
+Bytes what_is_left() {
+  memory::trim();
+  const std::int64_t left = machine::memory().left();
+  if (left == 0) {
+    throw Error(
+        "a budget of auto: what is left of memory is not known here, or nothing is; name bytes, as "
+        "1.5GiB");
+  }
+  constexpr std::int64_t kLeastMargin = std::int64_t{64} << 20;
+  const std::int64_t budget = memory::usage().reserved + left - std::max(left / 10, kLeastMargin);
+  if (budget <= 0) {
+    throw Error("a budget of auto: no more than " + Bytes(left).text() +
+                " of memory are left; end other programs, or name bytes, as 40MiB");
+  }
+  return Bytes(budget);
+}
+
+}  // namespace
 
 Budget Budget::parse(std::string_view text) {
   Budget budget;
   if (text == "none") return budget;
+  if (text == "auto") {
+    budget.bytes_ = what_is_left();
+    return budget;
+  }
   if (text.empty() || text.back() != '%') {
     budget.bytes_ = Bytes::parse(text);
     if (budget.bytes_->count() == 0) {
       throw InvalidArgument("a budget of '" + std::string(text) +
-                            "' holds nothing; name bytes as 1.5GiB, a share as 30%, or none");
+                            "' holds nothing; name bytes as 1.5GiB, a share as 30%, auto, or none");
     }
     return budget;
   }

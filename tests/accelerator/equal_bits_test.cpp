@@ -98,18 +98,8 @@ TEST_P(OnAccelerator, bits_are_those_of_plain_libtorch_and_no_byte_is_over_the_b
   EXPECT_GT(replays, 0);
 }
 
-// LibTorch asks other devices for fused cells of LSTM and GRU, which it has none of for the CPU,
-// and for autocast rules of their own.
-std::vector<Family> families_there() {
-  std::vector<Family> all = families();
-  std::erase_if(all, [](const Family& family) {
-    return family.name == "recurrent" || family.name == "autocast";
-  });
-  return all;
-}
-
 std::string name_of(const testing::TestParamInfo<Family>& info) { return info.param.name; }
-INSTANTIATE_TEST_SUITE_P(Families, OnAccelerator, testing::ValuesIn(families_there()), name_of);
+INSTANTIATE_TEST_SUITE_P(Families, OnAccelerator, testing::ValuesIn(families()), name_of);
 
 }  // namespace
 }  // namespace neap::test

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,6 +83,14 @@ TEST(Bytes, text_is_for_people) {
   EXPECT_EQ(Bytes(1024).text(), "1.0 KiB");
   EXPECT_EQ(Bytes(92379545).text(), "88.1 MiB");
   EXPECT_EQ(Bytes((std::int64_t{1} << 30) - 1).text(), "1.0 GiB");
+  EXPECT_EQ(Bytes(1048524).text(), "1023.9 KiB");
+  EXPECT_EQ(Bytes(1048525).text(), "1.0 MiB") << "never 1024.0 KiB";
+  EXPECT_EQ(Bytes(1280).text(), "1.2 KiB") << "1.25: half to even";
+  EXPECT_EQ(Bytes(1792).text(), "1.8 KiB") << "1.75";
+  EXPECT_EQ(Bytes(-1).text(), "-1 B");
+  EXPECT_EQ(Bytes(-1536).text(), "-1.5 KiB");
+  EXPECT_EQ(Bytes(std::numeric_limits<std::int64_t>::max()).text(), "8.0 EiB");
+  EXPECT_EQ(Bytes(std::numeric_limits<std::int64_t>::min()).text(), "-8.0 EiB");
 }
 
 TEST(Bytes, compare_and_add_as_numbers) {

@@ -238,7 +238,7 @@ TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_wh
   shorter.steps.pop_back();
   shorter.steps.erase(shorter.steps.begin());
   shorter.operators.clear();  // else the file contradicts itself
-  EXPECT_NE(note_of(shorter, budget_).find("does not fit this step, which goes on line: "),
+  EXPECT_NE(note_of(shorter, budget_).find("does not fit this step, which is online: "),
             std::string::npos);
   Chain longer(30);
   longer();

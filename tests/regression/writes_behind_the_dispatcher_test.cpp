@@ -214,5 +214,41 @@ TEST(WriteBehindTheDispatcher, gives_the_labels_of_a_budgeted_step_their_values)
       {70, 50});
 }
 
+// `filled` has been written by an operator since `product` was made of it, and by hand after that.
+// The current content stays, and the older one is made again for the product.
+TEST(WriteBehindTheDispatcher, into_a_later_content_leaves_the_older_one_to_its_readers) {
+  at::Tensor filled, product;
+  checkpoint([&] {
+    filled = torch::ones({kSide, kSide});
+    product = filled * 3;
+    filled.fill_(2);
+    filled.mutable_data_ptr<float>()[0] = 9;
+  });
+  EXPECT_FALSE(evicted(filled));
+  ASSERT_TRUE(evicted(product));
+  EXPECT_EQ(product.view({-1})[0].item<float>(), 3);
+  EXPECT_EQ(filled.view({-1})[0].item<float>(), 9);
+}
+
+// The hand's write is found while the product is restored: there is no room, so `filled` is to go.
+TEST(WriteBehindTheDispatcher, that_is_found_during_a_replay_leaves_the_replay_whole) {
+  constexpr std::int64_t kWide = 256, kBytes = kWide * kWide * 4;
+  Scope scope({.budget = room_for(3, kBytes) + Bytes(32768), .policy = Online{}});
+  at::Tensor filled = torch::ones({kWide, kWide});
+  at::Tensor product = filled * 3;
+  filled.fill_(2);
+  filled.mutable_data_ptr<float>()[0] = 9;
+  pin(filled);
+  EXPECT_THROW((void)torch::empty({*memory::budget()}, torch::kInt8), BudgetExceeded);
+  unpin(filled);
+  ASSERT_TRUE(evicted(product));
+  at::Tensor ballast = torch::empty({kWide, kWide});  // the program may fill it by hand: it stays
+  EXPECT_THROW((void)product.sum(), BudgetExceeded);
+  engine::Engine::instance().validate();
+  ballast.reset();
+  EXPECT_EQ(product.view({-1})[0].item<float>(), 3);
+  EXPECT_EQ(filled.view({-1})[0].item<float>(), 9);
+}
+
 }  // namespace
 }  // namespace neap::test

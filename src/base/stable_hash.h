@@ -1,0 +1,15 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// base/stable_hash.h: a hash that is the same in every process, because plans in files name operators
+// and steps by it. It is XXH3 of the bytes as they lie in memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace neap {
+
+// Cost: some ns for a few words.
+std::uint64_t stable_hash(const void* data, std::size_t bytes, std::uint64_t seed = 0) noexcept;
+
+}  // namespace neap
