@@ -82,7 +82,8 @@ class Accelerator final : public device::Device {
  private:
   static char* inside(const void* address) { return DeviceMemory::instance().inside(address); }
 
-  // Nothing may be allocated before neap::install(): what it would be freed by is missed nowhere.
+  // Refuses to allocate before neap::install(). Its blocks have no memory, so its deleter does
+  // nothing.
   struct Before final : c10::Allocator {
     c10::DataPtr allocate(std::size_t bytes) override {
       if (bytes == 0) return {nullptr, accelerator()};

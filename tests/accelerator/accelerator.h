@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A small accelerator on LibTorch's key PrivateUse1, emulated on the CPU, so that neap can be
-// tested on a device that is not the CPU where there is none.
+// A small accelerator on LibTorch's key PrivateUse1, emulated on the CPU. With it, neap is tested
+// on a device that is not the CPU on machines that have none.
 //
 // What it has of a real one:
 //   memory      of its own, behind addresses at which the host faults
@@ -33,13 +33,13 @@ struct MakesTensors {
   ~MakesTensors();
 };
 
-// The most bytes of memory that the device held when a kernel began, since the last call. All that
-// was written before is in memory then.
+// The most bytes of memory that the device held when a kernel began, since the last call.
+// Everything that was written before that moment is in memory then.
 std::int64_t accelerator_most_bytes();
-// Writes of kernels that were late.
+// The number of writes of late kernels.
 std::int64_t accelerator_late_writes();
 void seed_accelerator(std::uint64_t seed);
-// Seed and offset of its generator.
+// The seed and the offset of its generator.
 std::pair<std::uint64_t, std::uint64_t> accelerator_generator_state();
 
 }  // namespace neap::test

@@ -42,12 +42,12 @@ device::Pages::Range DeviceMemory::reserve(std::int64_t bytes) {
 
 void DeviceMemory::prepare(Range /*range*/) noexcept {}
 
-// Moved pages hold nothing of value: others take their place at the first write.
+// Moved pages need not keep their contents: the device supplies other pages at the first write.
 void DeviceMemory::move(char* from, char* /*to*/, std::int64_t bytes) noexcept {
   release({from, bytes});
 }
 
-// The stream may still have to write there.
+// Waits first, because kernels in the stream may still write there.
 void DeviceMemory::release(Range range) noexcept {
   Stream::instance().wait();
   constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;

@@ -13,15 +13,15 @@
 
 namespace neap::test {
 
-// A file in memory that is mapped twice: where the program sees it nobody may read or write, and
-// where the device's kernels see it they may.
+// A file in memory that is mapped twice. At the addresses that the program sees, nobody may read or
+// write. At the addresses that the device's kernels use, they may.
 class DeviceMemory final : public device::Pages {
  public:
   static DeviceMemory& instance();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  // Where kernels find what the program knows as `address`.
+  // The address at which kernels find what the program knows as `address`.
   [[nodiscard]] char* inside(const void* address) const {
     return inside_ + (static_cast<const char*>(address) - outside_);
   }
@@ -51,7 +51,7 @@ class Stream {
  public:
   static Stream& instance();
   void push(std::function<void()> work);
-  // Returns when nothing is left to do.
+  // Returns when no work is left.
   void wait();
   [[nodiscard]] std::int64_t late() const { return late_.load(); }
 

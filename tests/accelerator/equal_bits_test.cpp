@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The three promises on a device that is not the CPU: equal bits, no byte over the budget, and
-// nothing above src/device/ that knows what a device is. Host accesses to its memory would fault,
-// its kernels write late, and LibTorch runs its part of a backward in another thread unless told
-// otherwise.
+// The promises on a device that is not the CPU: equal bits, and no byte over the budget. They also
+// show that nothing above src/device/ depends on the kind of device. Host accesses to the device's
+// memory would fault, its kernels write late, and LibTorch runs its part of a backward in another
+// thread unless told otherwise.
 #include "accelerator/accelerator.h"
 #include "memory/allocator.h"
 #include "support/families.h"
@@ -22,7 +22,7 @@ namespace {
 constexpr int kSteps = 4;
 constexpr std::uint64_t kSeed = 7;
 
-// Before main(), which calls neap::install().
+// Runs before main(), which calls neap::install().
 const bool is_tracked = [] {
   device::track(accelerator_for_neap());
   return true;

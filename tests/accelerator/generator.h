@@ -52,7 +52,7 @@ struct Generator final : c10::GeneratorImpl {
   std::uint64_t seed_ = 0, offset_ = 0;
 };
 
-// The one that kernels draw from when none is named.
+// The generator that kernels draw from when none is named.
 at::Generator& default_generator();
 inline Generator& impl_of(const at::Generator& generator) {
   return *static_cast<Generator*>(generator.unsafeGetGeneratorImpl());

@@ -27,8 +27,8 @@ namespace {
 
 constexpr c10::DeviceType kType = c10::DeviceType::PrivateUse1;
 
-// Factories make tensors here when no device is named: see MakesTensors. Inside of kernels they do
-// not.
+// While set, factories that are told no device make tensors here: see MakesTensors. This does not
+// hold inside kernels.
 thread_local bool makes_tensors = false;
 thread_local bool in_kernel = false;
 
@@ -41,14 +41,14 @@ struct InKernel {
 
 std::atomic<std::int64_t> most_bytes{0};
 
-// All that was written so far is in memory.
+// Waits until everything that was written so far is in memory.
 void begin_kernel() {
   Stream::instance().wait();
   most_bytes = std::max(most_bytes.load(), DeviceMemory::instance().held());
 }
 
-// A tensor of the host on the bytes of one of the device. Its storage can grow, as those of
-// outputs do.
+// A host tensor on the bytes of a device tensor. Its storage can grow, because kernels may resize
+// their outputs.
 at::Tensor as_host(const at::Tensor& tensor) {
   const c10::Storage& storage = tensor.storage();
   void* data = nullptr;
@@ -67,7 +67,7 @@ at::Tensor as_host(const at::Tensor& tensor) {
   return host;
 }
 
-// The arguments of a kernel on the host, and the way back for its results.
+// Turns the arguments of a kernel into host tensors, and its results back into device tensors.
 class OnHost {
  public:
   c10::IValue argument(const c10::IValue& value) {
@@ -163,7 +163,7 @@ class OnHost {
   at::Generator drawn_from_;
 };
 
-// The host's generator is the device's while this lives.
+// While this lives, the host's generator draws the numbers of the device's generator.
 class Seeded {
  public:
   explicit Seeded(std::uint64_t seed) : before_(generator().get_state()) {
@@ -217,7 +217,7 @@ at::Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride,
       c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), c10::dtype_or_default(dtype));
 }
 
-// Views look at no data, which may be evicted.
+// Views do not touch the data, which may be evicted.
 at::Tensor view_of(const at::Tensor& tensor, at::IntArrayRef sizes, at::IntArrayRef strides,
                    std::int64_t offset) {
   at::Tensor view = at::detail::make_tensor<c10::TensorImpl>(
@@ -299,7 +299,7 @@ at::Tensor select_empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef st
                                              layout, device, pinned);
 }
 
-// In place of LibTorch's own, which take the CPU.
+// Replaces LibTorch's own kernels, which choose the CPU.
 TORCH_LIBRARY_IMPL(aten, BackendSelect, m) {
   m.impl("empty.memory_format", &select_empty);
   m.impl("empty_strided", &select_empty_strided);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version stopped at the first batch that did not fit, needed a GPU, and left its
-// gradients in the model.
+// Three mistakes of simpler analyzers must not come back: to stop at the first batch that does not
+// fit, to need a GPU, and to leave gradients in the model.
 #include "analysis/measured.h"
 #include "memory/allocator.h"
 #include "support/bytes.h"
@@ -120,7 +120,7 @@ TEST(Analyzer, leaves_the_model_and_the_generator_as_they_were) {
   EXPECT_TRUE(torch::equal(torch::randn({3}), expected));
 }
 
-// Gradients of a step are gone before the next: the peak of each repetition is that of the first.
+// The gradients of a step are freed before the next one, so every repetition has the same peak.
 TEST(Analyzer, gradients_do_not_pile_up) {
   const auto peak = [](std::int64_t repetitions) {
     return PerformanceAnalyzer(SmallModel(false), {64}, {32},
@@ -133,7 +133,7 @@ TEST(Analyzer, gradients_do_not_pile_up) {
   EXPECT_EQ((one.peak_live - one.base).count(), (five.peak_live - five.base).count());
 }
 
-// ---- The verdict, on rows made by hand: times cannot be asserted ----
+// ---- The verdict, on rows made by hand, because times cannot be asserted ----
 
 PerformanceResult judged(const std::vector<std::pair<std::int64_t, double>>& throughputs) {
   PerformanceResult result;

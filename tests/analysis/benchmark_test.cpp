@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version ran one cold step without an optimizer, and its gradients piled up. Times
-// cannot be asserted: what is, is that each variant ran the steps that it should, on the same
-// numbers, with the peaks that the allocator has seen.
+// A benchmark of one cold step without an optimizer, whose gradients pile up, says little. Times
+// cannot be asserted. So the tests assert that each variant ran the right steps, on the same
+// numbers, with the peaks that the allocator saw.
 #include "analysis/measured.h"
 #include "support/xml.h"
 
@@ -73,7 +73,7 @@ TEST(Benchmark, puts_plain_checkpointed_and_budgets_side_by_side_with_equal_bits
   }
 }
 
-// Models of a turn are gone when the next one begins, so nobody's bytes are in another one's peak.
+// The models of a turn are freed before the next turn, so none of their bytes count in its peak.
 TEST(Benchmark, peaks_are_those_of_a_step_alone) {
   const BenchmarkResult result = small_benchmark({"60%"});
   memory::trim();
@@ -92,14 +92,14 @@ TEST(Benchmark, peaks_are_those_of_a_step_alone) {
     if (step == 0) continue;
     const BenchmarkRow& plain = row_of(result, "plain", 256);
     EXPECT_EQ((plain.step.peak_live - plain.step.base).count(), memory::usage().peak - base);
-    // The benchmark keeps the generator's state meanwhile.
+    // The benchmark holds the generator's state meanwhile, hence the tolerance.
     EXPECT_NEAR(static_cast<double>(plain.step.base.count()), static_cast<double>(base - before),
                 16384);
   }
 }
 
-// Parameters, gradients and state after warm-up and measured steps: as many optimizer steps as
-// there should be, gradients of one step only.
+// Each turn has the parameters, gradients and optimizer state of the warm-up and the measured
+// steps. There are as many optimizer steps as there should be, and gradients of one step only.
 TEST(Benchmark, each_turn_trains_a_fresh_model_for_warm_up_and_one_step) {
   int models = 0, steps = 0;
   std::set<double> first_losses;
@@ -149,7 +149,7 @@ TEST(Benchmark, a_variant_that_does_not_fit_has_a_row_that_says_so) {
   const auto json = nlohmann::json::parse(result.to_json());
   EXPECT_EQ(json["rows"][5]["refusal"], refused.step.refusal);
   EXPECT_TRUE(json["rows"][0]["refusal"].is_null());
-  // It is in no picture.
+  // The plot does not show it.
   EXPECT_EQ(result.svg(analysis::Quantity::Peak).find("200KiB"), std::string::npos);
 }
 
@@ -226,7 +226,7 @@ TEST(Benchmark, several_shapes_are_several_lines) {
   EXPECT_NE(result.svg(analysis::Quantity::Peak).find(">plain, 4x16<"), std::string::npos);
 }
 
-// As slides write it: input_shapes=(512,).
+// The slides write input_shapes=(512,).
 TEST(Benchmark, takes_one_shape_without_a_list_around_it) {
   using Shapes = std::vector<std::vector<std::int64_t>>;
   const auto shapes = [](const analysis::InputShapes& given) { return given.all(); };
@@ -262,7 +262,7 @@ TEST(Benchmark, of_one_variant_has_its_rows_alone_still_compared_with_the_plain_
       EXPECT_GT(row.ratio.median, 0);
       EXPECT_EQ(row.step.replays > 0, use_checkpoint);
     }
-    // Two turns a batch.
+    // Each batch has two turns.
     EXPECT_EQ(std::ranges::count(made, false), 4);
     EXPECT_EQ(std::ranges::count(made, true), use_checkpoint ? 4 : 0);
   }

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Scratch memory of convolutions hangs on the processor. So each shape is run on the machine at
-// hand and compared with what is said of its kernels, and what is said of others is held against
-// what was measured there.
+// How much scratch memory a convolution needs depends on the processor. So each shape runs on this
+// machine and is compared with what is said of its kernels. What is said of other processors is
+// compared with measurements made there.
 #include "analysis/convolution_scratch.h"
 
 #include "memory/allocator.h"
@@ -52,9 +52,9 @@ struct Square {
   }
 };
 
-// The layer whose backward was not foreseen on a processor with AVX2: its kernels want a picture of
-// 3 rows or more, so oneDNN multiplies matrices, and each thread has four times the weight for its
-// part of the gradient.
+// With AVX2 this layer's backward needs more than it would seem. The kernels need a picture of 3
+// rows or more, so oneDNN multiplies matrices instead, and each thread takes four times the weight
+// for its part of the gradient.
 TEST(ConvolutionScratch, a_picture_smaller_than_the_kernel_takes_four_weights_a_thread_with_avx2) {
   const Convolution layer =
       Square{
@@ -64,7 +64,8 @@ TEST(ConvolutionScratch, a_picture_smaller_than_the_kernel_takes_four_weights_a_
   constexpr std::int64_t kWindows = 512 * 9 * 2 * 2 * 4;
   for (const Kernels& kernels : {kAvx512, kAvx2, kAvx2TwoThreads}) {
     const auto scratch = analysis::scratch_of(layer, kernels);
-    // Picture and weight in oneDNN's order; so was the result, which is brought back.
+    // The scratch is the picture and the weight in oneDNN's order. The forward's result was also in
+    // that order, and is converted back.
     EXPECT_EQ(scratch.forward, kPicture + kWeight);
     EXPECT_EQ(scratch.input_gradient, kPicture + kWeight);
   }
@@ -79,7 +80,7 @@ TEST(ConvolutionScratch, channels_are_padded_to_whole_blocks) {
       Square{.batch = 4, .in_channels = 8, .in = 96, .out_channels = 8, .kernel = 3, .padding = 1}
           .convolution();
   constexpr std::int64_t kPicture = 4 * 8 * 96 * 96 * 4;
-  // Both of 16 channels then, and the weight of 16 x 16.
+  // Both pictures are padded to 16 channels then, and the weight to 16 x 16.
   EXPECT_EQ(analysis::scratch_of(layer, kAvx512).input_gradient, 3 * kPicture + 16 * 16 * 9 * 4);
   EXPECT_EQ(analysis::scratch_of(layer, kAvx2).input_gradient, kPicture + 8 * 8 * 9 * 4);
 }
@@ -129,7 +130,7 @@ TEST(ConvolutionScratch,
   }
 }
 
-// What the allocator sees beside what stays.
+// The bytes that the allocator sees above those that stay.
 template <class Run>
 std::int64_t seen_beside(const Run& run) {
   memory::reset_peak();
@@ -188,8 +189,8 @@ TEST(ConvolutionScratch, of_each_kind_of_convolution_it_is_what_the_allocator_se
     y = forward();
     const auto said = analysis::scratch_of(shape.convolution(), kernels);
     const auto compare = [&](const char* which, std::int64_t expected, std::int64_t seen) {
-      // oneDNN's tables and sums of its threads, some tens of KiB, are not known, and the allocator
-      // rounds each block up.
+      // The bytes of oneDNN's tables and of its threads' sums, some tens of KiB, are not known, and
+      // the allocator rounds each block up.
       const std::int64_t bytes =
           static_cast<std::int64_t>(x.nbytes() + y.nbytes() + weight.nbytes());
       EXPECT_LE(std::abs(expected - seen), bytes / 25 + 40000)

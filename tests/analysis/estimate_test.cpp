@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The short version took the size of the input for the activations. What is proved here is that
-// each rule says what the allocator holds after a real forward, to the byte, so that a LibTorch
-// that keeps something else shows.
+// An estimate that takes the size of the input for the activations is useless. These tests prove
+// that each rule gives what the allocator holds after a real forward, to the byte. So they fail
+// when a new LibTorch keeps something else.
 #include <neap/analysis.h>
 
 #include <gtest/gtest.h>
@@ -20,8 +20,8 @@ using Shape = std::vector<std::int64_t>;
 
 std::int64_t requested() { return memory::usage().requested; }
 
-// What is held for the backward when only the output is, without the input: what is kept, and the
-// output.
+// The bytes that remain when only the output is held and the input is not: what is kept for the
+// backward, and the output.
 std::int64_t held_after(const at::Tensor& x,
                         const std::function<at::Tensor(const at::Tensor&)>& forward) {
   const std::int64_t before = requested();
@@ -49,8 +49,8 @@ void expect_exact(const char* name, nn::Sequential model, const Shape& shape,
   EXPECT_EQ(Shape(usage.layers.back().output), output.sizes().vec()) << name;
 }
 
-// Behind a layer that learns, so that there is a gradient, and before one that keeps its input, so
-// that sharing shows.
+// The layer comes after one that learns, so that there is a gradient, and before one that keeps its
+// input, so that sharing shows.
 void expect_exact_2d(const char* name, const nn::AnyModule& layer) {
   nn::Sequential model(nn::Conv2d(nn::Conv2dOptions(3, 8, 3).padding(1)));
   model->push_back(layer);
@@ -150,7 +150,7 @@ TEST(Estimate, knows_what_activations_keep_and_share) {
   expect_exact_rows("relu6", nn::AnyModule(nn::ReLU6()));
   expect_exact_rows("hardtanh", nn::AnyModule(nn::Hardtanh()));
   expect_exact_rows("identity", nn::AnyModule(nn::Identity()));
-  // The result that relu keeps is what the layer behind it keeps: one storage.
+  // What relu keeps is its result, and the layer after it keeps the same storage.
   const MemoryUsage usage = estimate_memory_usage(
       *nn::Sequential(nn::Linear(20, 40), nn::ReLU(), nn::Linear(40, 10)), {20}, 4);
   EXPECT_EQ(usage.layers[1].activations, 4 * 40 * 4);
@@ -214,7 +214,7 @@ TEST(Estimate, knows_what_embeddings_keep) {
             held_after(tokens, [&](const at::Tensor& in) { return model->forward(in); }));
 }
 
-// nn::MultiheadAttention takes time first, (T, B, D); sizes are given batch first all the same.
+// nn::MultiheadAttention takes time first, (T, B, D). Sizes are given batch first all the same.
 TEST(Estimate, knows_what_attention_keeps) {
   for (const double dropout : {0.0, 0.2}) {
     for (const bool training : {true, false}) {
@@ -244,7 +244,7 @@ TEST(Estimate, knows_what_recurrent_networks_keep) {
           return std::get<0>(gru->forward(in));
         });
         EXPECT_EQ(estimate_memory_usage(*gru, {7, 24}, 3).activations, held);
-        // The workspace of oneDNN is padded by rules of its own.
+        // oneDNN pads its workspace by rules of its own.
         const Shape large = batch_first ? Shape{8, 32, 128} : Shape{32, 8, 128};
         nn::LSTM lstm(nn::LSTMOptions(128, 64)
                           .num_layers(2)

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A batch that is said to fit and does not costs a training: so the answer is compared with a
-// search one by one, and the proof is looked for among the steps that were run.
+// A batch that is said to fit and does not costs a whole training. So the answer is compared with a
+// search one by one, and the steps that were run must contain its proof.
 #include "analysis/measured.h"
 #include "memory/allocator.h"
 
@@ -30,7 +30,7 @@ Job make_job() {
 
 train::MicroBatch make_batch(std::int64_t size) { return analysis::random_batch({size, 64}); }
 
-// What is there already, and so much more.
+// A budget of `bytes` above what is reserved already.
 Bytes room(std::int64_t bytes) {
   memory::trim();
   return Bytes(memory::usage().reserved + bytes);
@@ -52,7 +52,7 @@ void expect_proved(const MaxBatchSide& side, Bytes budget) {
   EXPECT_GT(side.milliseconds_per_item, 0);
 }
 
-// The largest batch whose plain step holds no more, found one by one.
+// The largest batch whose plain step fits the budget, found by trying one after the other.
 std::int64_t largest_by_counting(Bytes budget) {
   const Job job = make_job();
   for (std::int64_t batch = 1;; ++batch) {
@@ -76,7 +76,8 @@ TEST(MaxBatch, is_the_one_that_counting_finds_and_neap_goes_beyond_it) {
     expect_proved(result.plain, budget);
     expect_proved(result.neap, budget);
     EXPECT_GT(result.neap.batch_size, result.plain.batch_size);
-    // The search keeps the generator's state, which the count here does not: a batch more at most.
+    // The search holds the generator's state, and this count does not. That makes a difference of
+    // one batch at most.
     EXPECT_NEAR(static_cast<double>(result.plain.batch_size),
                 static_cast<double>(largest_by_counting(budget)), 16);
   }
@@ -85,8 +86,8 @@ TEST(MaxBatch, is_the_one_that_counting_finds_and_neap_goes_beyond_it) {
 TEST(MaxBatch, plain_peaks_are_predicted_so_that_few_steps_are_run) {
   const MaxBatchResult result = max_batch(make_job, make_batch, room(3000000), {.proof_steps = 1});
   EXPECT_GT(result.plain.batch_size, 1024);
-  // Doubling and bisection would take 21; blocks are whole pages, so peaks of so small a model rise
-  // in steps of 16 rows.
+  // Doubling and bisection would take 21. Blocks are whole pages, so the peaks of so small a model
+  // rise in steps of 16 rows.
   EXPECT_LE(result.plain.trials.size(), 14) << result.to_json();
 }
 
@@ -113,8 +114,8 @@ TEST(MaxBatch, not_even_the_smallest_may_fit) {
   EXPECT_NE(result.text().find("plain           none"), std::string::npos) << result.text();
 }
 
-// The optimizer's state comes with the first step: a search that never takes a second one promises
-// too much.
+// The optimizer's state appears with the first step. A search that never takes a second step
+// promises too much.
 TEST(MaxBatch, counts_the_optimizers_state) {
   const auto with_adam = [] {
     Job job = make_job();
@@ -136,14 +137,14 @@ TEST(MaxBatch, counts_the_optimizers_state) {
   }
 }
 
-// A batch that fits once and not again is no batch that trains.
+// A batch that fits once but not a second time cannot be trained with.
 TEST(MaxBatch, goes_below_a_batch_that_does_not_fit_again) {
   int asked_for_answer = 0;
   std::int64_t answer = 0;
   const Bytes budget = room(600000);
   answer = max_batch(make_job, make_batch, budget).plain.batch_size;
   const auto greedy = [&](std::int64_t size) {
-    // From its second time on, this one brings more rows than it says.
+    // From its second call on, this one returns more rows than it says.
     const bool more = size == answer && ++asked_for_answer > 1;
     return make_batch(more ? 2 * size : size);
   };
@@ -154,14 +155,14 @@ TEST(MaxBatch, goes_below_a_batch_that_does_not_fit_again) {
 }
 
 TEST(MaxBatch, stops_when_the_time_is_over_with_what_was_proved_by_then) {
-  // The smallest of times: it is over before the first trial.
+  // The shortest of times: it is over before the first trial.
   MaxBatchResult result =
       max_batch(make_job, make_batch, room(600000), {.time_limit_seconds = 1e-9});
   EXPECT_EQ(result.plain.batch_size, 0);
   EXPECT_FALSE(result.plain.proved);
   EXPECT_TRUE(result.plain.trials.empty());
   EXPECT_NE(result.text().find("not run: the time was over"), std::string::npos);
-  // And a long one changes nothing.
+  // A long time changes nothing.
   result = max_batch(make_job, make_batch, room(600000), {.time_limit_seconds = 1e9});
   EXPECT_TRUE(result.plain.proved);
 }

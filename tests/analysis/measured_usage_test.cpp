@@ -159,7 +159,7 @@ TEST(MeasuredUsage, counts_a_weight_that_two_layers_share_once) {
             memory::footprint(64 * 64 * 4) + 2 * memory::footprint(64 * 4));
 }
 
-// The short version called the input the activations.
+// The input does not count as an activation.
 TEST(MeasuredUsage, counts_what_the_forward_keeps_and_not_its_input) {
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(64, 64), torch::nn::Tanh(),
@@ -167,15 +167,15 @@ TEST(MeasuredUsage, counts_what_the_forward_keeps_and_not_its_input) {
   const std::int64_t tensor = memory::footprint(256 * 64 * 4);
   const MemoryUsage usage = analyze_memory_usage(model, {64}, 256);
   EXPECT_EQ(usage.input, tensor);
-  // Two results of tanh; the loss squares the second one, and its result, a scalar, and the
-  // gradient that it starts from.
+  // Kept are two results of tanh, of which the loss squares the second; the loss's result, a
+  // scalar; and the gradient that the backward starts from.
   const std::int64_t scalar = memory::footprint(4);
   EXPECT_EQ(usage.activations, 2 * tensor + 2 * scalar);
   const std::int64_t wider = analyze_memory_usage(model, {64}, 512).activations;
   EXPECT_EQ(wider, 2 * memory::footprint(512 * 64 * 4) + 2 * scalar);
 }
 
-// Its backward is at its peak in one product, when nothing else is alive but what the forward
+// This model's backward peaks in one product, when nothing else is alive but what the forward
 // keeps.
 TEST(MeasuredUsage, counts_as_temporaries_what_the_backward_holds_besides_at_its_peak) {
   torch::manual_seed(1);
@@ -222,7 +222,8 @@ TEST(MeasuredUsage, prints_a_table_and_json) {
   }
 }
 
-// One was of SGD with momentum, the other of SGD without, and neither said so.
+// The two results once were of different optimizers, SGD with and without momentum, and neither
+// said so.
 TEST(MeasuredUsage, is_of_the_same_optimizer_as_the_estimate_and_both_say_which) {
   nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 2});
   const MemoryUsage measured = analyze_memory_usage(model, {64}, 8);
@@ -253,7 +254,7 @@ TEST(MeasuredUsage, is_of_the_same_optimizer_as_the_estimate_and_both_say_which)
   EXPECT_EQ(estimate_memory_usage(model, {64}, 8, analysis::OptimizerKind::Adam).optimizer, "Adam");
 }
 
-// A trace has no sizes, and the column of outputs was empty in each row.
+// A trace has no sizes, so a column of outputs would be empty in each row.
 TEST(MeasuredUsage, has_no_column_of_outputs_and_the_estimate_has_it_filled) {
   nn::MLP model(nn::MLPOptions{.in = 64, .width = 64, .out = 64, .layers = 2});
   const MemoryUsage measured = analyze_memory_usage(model, {64}, 8);

@@ -23,8 +23,8 @@ using testing::NotNull;
 
 constexpr std::int64_t kBudget = 1000;
 
-// A step of so many operators. Steps of one `name` begin alike: the hash of the first n operators
-// is name * 1000 + n.
+// A step with this number of operators. Steps of one `name` begin alike: the hash of the first n
+// operators is name * 1000 + n.
 StepId step_id(std::uint64_t name, std::size_t operators, std::int64_t budget = kBudget) {
   return {name * 1000 + operators, operators, budget};
 }
@@ -41,7 +41,7 @@ CatalogueEntry entry_of(const StepId& id) {
   return entry;
 }
 
-// Of a trace whose operators take 1, 2, 4 ... ns; `reruns`: these run again.
+// An entry for a trace whose operators take 1, 2, 4 ... ns; `reruns` lists those that run again.
 CatalogueEntry made_from_trace(const StepId& id, const std::vector<std::int64_t>& reruns) {
   auto job = std::make_shared<PlanJob>();
   job->step = id;
@@ -54,7 +54,7 @@ CatalogueEntry made_from_trace(const StepId& id, const std::vector<std::int64_t>
   return entry;
 }
 
-// The numbers of operators of the plans, in the order of the candidates.
+// The number of operators of each plan, in the order of the candidates.
 std::vector<std::size_t> candidates(Catalogue& catalogue, std::optional<StepId> last = {},
                                     std::int64_t live = 100) {
   std::vector<std::size_t> sizes;

@@ -31,11 +31,11 @@ graph::Step run(std::int64_t op) { return {graph::Step::Action::Run, op}; }
 graph::Step rerun(std::int64_t op) { return {graph::Step::Action::Rerun, op}; }
 graph::Step let_go(graph::StorageId storage) { return {graph::Step::Action::Free, storage}; }
 
-// The numbers of storages 0 to 9.
+// The engine's numbers of storages 0 to 9.
 const Numbers kTens{10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
 
-// 0 is given; operator i reads i and makes i + 1; 1 is read by the last one too, and let go of
-// behind it.
+// Storage 0 is given, and operator i reads storage i and makes i + 1. The last operator reads
+// storage 1 too, and the program lets go of it after that.
 Trace chain_of_four() {
   Trace trace;
   trace.events = {Given{0, 8}};
@@ -56,7 +56,7 @@ PlannedStep compiled(const Trace& trace, std::vector<graph::Step> steps,
   return compile(trace, plan_of(std::move(steps)), 0, numbers, {});
 }
 
-// What the engine is told around one operator.
+// What the compiled plan tells the engine around one operator.
 struct Told {
   Numbers brings = {}, leaves = {}, evicts = {}, ends = {};
   bool operator==(const Told&) const = default;
@@ -91,7 +91,7 @@ TEST(Compile, what_runs_again_comes_back_and_what_is_freed_goes_behind_the_opera
 }
 
 TEST(Compile, between_two_operators_the_last_word_counts) {
-  // 1 comes back to make 2 from it, and goes before operator 3 runs.
+  // Storage 1 comes back so that 2 can be made from it, and is freed before operator 3 runs.
   const PlannedStep step = compiled(chain_of_four(), {run(0), run(1), let_go(1), run(2), let_go(2),
                                                       rerun(0), rerun(1), let_go(1), run(3)});
   EXPECT_EQ(told(step),
@@ -101,7 +101,7 @@ TEST(Compile, between_two_operators_the_last_word_counts) {
 
 TEST(Compile, what_is_freed_where_the_program_lets_go_of_it_ends_and_before_that_it_is_evicted) {
   Trace trace = chain_of_four();
-  trace.events.insert(trace.events.begin() + 3, Release{0});  // behind operator 1
+  trace.events.insert(trace.events.begin() + 3, Release{0});  // after operator 1
   const PlannedStep step =
       compiled(trace, {run(0), run(1), let_go(0), let_go(1), run(2), rerun(0), run(3)});
   EXPECT_EQ(told(step)[1], (Told{.evicts = {11}, .ends = {10}}));
@@ -122,7 +122,7 @@ TEST(Compile, an_operator_that_runs_again_brings_what_it_writes_in_place_too) {
 TEST(Compile, storages_without_a_number_are_not_spoken_of) {
   const PlannedStep step = compiled(
       chain_of_four(), {run(0), run(1), let_go(1), let_go(0), run(2), rerun(0), run(3), let_go(2)},
-      {10, engine::kNoNumber});  // and of 2 and above the engine knows nothing
+      {10, engine::kNoNumber});  // the engine does not know storages 2 and above
   EXPECT_EQ(told(step), (std::vector<Told>{{}, {.evicts = {10}}, {}, {}}));
   EXPECT_EQ(step.numbers, 11U);
 }
@@ -152,9 +152,9 @@ TEST(Compile, a_step_without_operators_says_nothing) {
   EXPECT_TRUE(step.blocks.empty());
 }
 
-// ---------------------------------------------------------------- by a cursor
+// ---------------------------------------------------------------- With a cursor
 
-// The engine's ids count from 0; those of a trace may be any.
+// The engine's ids count from 0. Those of a trace may be any numbers.
 Trace with_ids_in_a_row(Trace trace) {
   std::map<graph::StorageId, graph::StorageId> rows;
   const auto renumber = [&](graph::StorageId& id) {
@@ -176,11 +176,11 @@ Trace with_ids_in_a_row(Trace trace) {
   return trace;
 }
 
-// Goes through a plan and through what was compiled from it, side by side.
+// Goes through a plan and its compiled form side by side, and compares them.
 void expect_the_cursor_agrees(const Trace& trace, const graph::Plan& plan) {
   std::vector<const Operator*> operators;
   graph::StorageId storages = 0;
-  std::map<graph::StorageId, bool> there;  // by the plan, of what operators have touched
+  std::map<graph::StorageId, bool> there;  // resident by the plan; of touched storages
   for (const graph::Event& event : trace.events) {
     if (const auto* const op = std::get_if<Operator>(&event)) {
       operators.push_back(op);

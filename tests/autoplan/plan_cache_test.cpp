@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans in files: what is written comes back, and what is damaged, foreign or contradicts itself is
-// ignored with the reason. That a second process follows what a first one wrote:
-// tests/command/command_test.py.
+// Plans in files. What is written comes back. What is damaged, foreign or contradictory is ignored,
+// with the reason. tests/command/command_test.py shows that a second process follows the plans that
+// a first one wrote.
 #include "autoplan/plan_cache.h"
 
 #include "autoplan/plan_director.h"
@@ -36,7 +36,7 @@ using testing::HasSubstr;
 
 constexpr std::int64_t kBudget = 4096;
 constexpr std::size_t kMost = 16;
-constexpr std::size_t kHead = 16;  // magic, version, sum
+constexpr std::size_t kHead = 16;  // magic, version, checksum
 
 CachedStep example(std::uint64_t last_call = 33) {
   CachedStep cached;
@@ -75,7 +75,7 @@ class PlanCache : public testing::Test {
   static void replace(const fs::path& path, const std::string& content) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << content;
   }
-  // With a sum that is right.
+  // The file with a new, correct checksum.
   static std::string signed_again(std::string file) {
     const auto sum = static_cast<std::uint32_t>(crc32_z(
         0, reinterpret_cast<const unsigned char*>(file.data()) + kHead, file.size() - kHead));
@@ -134,7 +134,7 @@ TEST_F(PlanCache, holds_one_plan_a_step_and_budget_and_reads_those_of_a_budget_n
   EXPECT_EQ(read_cached(folder_, kBudget, 1).steps.size(), 1U);
 
   remove_cached(folder_, 44, 3, kBudget);
-  remove_cached(folder_, 44, 3, kBudget);  // which is gone
+  remove_cached(folder_, 44, 3, kBudget);  // already removed
   ASSERT_EQ(this->read().steps.size(), 1U);
   EXPECT_EQ(this->read().steps[0].step.calls.back(), 33U);
 }
@@ -177,8 +177,8 @@ TEST_F(PlanCache, ignores_what_contradicts_itself_although_its_sum_is_right) {
   write_cached(folder_, example());
   const fs::path path = only_file();
   const std::string whole = content_of(path);
-  // Whatever a byte is replaced by, what is still taken keeps the rules that the engine takes for
-  // granted.
+  // Whatever byte is replaced by whatever value, a file that is still accepted keeps the rules that
+  // the engine relies on.
   for (std::size_t at = kHead; at < whole.size(); ++at) {
     for (const int value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
       std::string changed = whole;
@@ -243,15 +243,15 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   expect_ignored("it is no file");
   fs::remove(path);
   std::ofstream(path).close();
-  fs::resize_file(path, std::uintmax_t{1} << 40);  // a hole: it takes no room
+  fs::resize_file(path, std::uintmax_t{1} << 40);  // a hole: it takes no space
   expect_ignored("it has 1.0 TiB, expected at most 256.0 MiB");
 }
 
-// Nothing in a file says which of its calls are operators.
+// A file does not say which of its calls are operators.
 TEST(PlanDirector, ends_where_a_step_has_fewer_operators_than_the_program) {
   auto step = std::make_shared<autoplan::PlannedStep>();
   step->calls = {11, 22};
-  step->operators = {{0, 0, 0, 0}, {0, 0, 0, 0}};  // one, and what comes after it
+  step->operators = {{0, 0, 0, 0}, {0, 0, 0, 0}};  // one operator, and the end
   autoplan::PlanDirector director;
   director.start({step});
   ASSERT_TRUE(director.foresees(11, nullptr));

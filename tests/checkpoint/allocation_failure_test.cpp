@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Memory can run out at any allocation, also in the middle of a replay. Each one of two steps is
-// made to fail, once and for ever; the error must have a type, nothing may leak, and the next step
+// Memory can run out at any allocation, also during a replay. Here each allocation of two steps
+// fails in turn, once or forever. The error must have a type, nothing may leak, and the next step
 // must be right.
 #include "engine/engine.h"
 #include "memory/allocator.h"
@@ -20,7 +20,7 @@
 namespace neap {
 namespace {
 
-// A step small enough to run a thousand times: parameters, and a loss of them.
+// A step small enough to run a thousand times: parameters, and a loss computed from them.
 struct Small {
   std::string name;
   std::function<std::vector<at::Tensor>()> parameters;
@@ -103,7 +103,7 @@ const std::vector<Small>& small_models() {
   return all;
 }
 
-// One step: gradients of all parameters, and the parameters moved.
+// One step: computes the gradients of all parameters and updates them.
 void step(const Small& model, std::vector<at::Tensor>& parameters) {
   for (at::Tensor& parameter : parameters) parameter.mutable_grad() = at::Tensor();
   model.loss(parameters).backward();
@@ -117,7 +117,7 @@ struct Outcome {
   bool failed = false;
 };
 
-// Two steps in one scope in which allocation `k` fails (0: none does), then, when it failed, both
+// Runs two steps in one scope in which allocation `k` fails (0: none does). If it failed, runs both
 // again from the start.
 Outcome two_steps(const Small& model, std::int64_t budget, std::int64_t k, bool for_ever) {
   Outcome outcome;
@@ -136,7 +136,7 @@ Outcome two_steps(const Small& model, std::int64_t budget, std::int64_t k, bool 
     } catch (const Error&) {
       outcome.failed = true;
     } catch (const std::exception& error) {
-      // LibTorch wraps what its threads and boxed kernels throw; its text still has ours.
+      // LibTorch wraps what its threads and boxed kernels throw. Its text still contains ours.
       outcome.failed = true;
       EXPECT_NE(std::string(error.what()).find("a test asked for this failure"), std::string::npos)
           << error.what();

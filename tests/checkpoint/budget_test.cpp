@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The second promise: the bytes that LibTorch holds never pass the budget, not for one allocation.
+// The second promise: LibTorch's memory never exceeds the budget, not for one allocation.
 #include "memory/allocator.h"
 #include "support/families.h"
 
@@ -17,9 +17,9 @@ namespace {
 constexpr int kRuns = 1000;
 
 TEST(Budget, is_never_passed_in_a_thousand_runs_and_each_feasible_one_that_is_named_runs) {
-  // What has run in this process is known to fit, and a step that has gone the same way so far may
-  // still end otherwise: these are the first steps of a training, and no test before has run later
-  // ones.
+  // A named budget is known to work because a step fit in it in this process. A step that began the
+  // same way may still end otherwise. So these are the first steps of a training, and no earlier
+  // test has run later ones.
   const auto& all = families();
   int fit = 0, refused = 0, named = 0;
   const int per_family = kRuns / static_cast<int>(all.size()) + 1;
@@ -27,7 +27,7 @@ TEST(Budget, is_never_passed_in_a_thousand_runs_and_each_feasible_one_that_is_na
     SCOPED_TRACE(family.name);
     const TrainingRun plain = run_plain(family, 2, 5);
     for (int i = 0; i < per_family; ++i) {
-      // From 110 % down to 2 %, closer together where it is tight.
+      // From 110 % down to 2 %, in smaller steps where the budget is tight.
       const double place = 1 - static_cast<double>(i) / (per_family - 1);
       const std::int64_t budget = budget_at(plain, 2 + 108 * place * place);
       SCOPED_TRACE(budget);
@@ -37,7 +37,7 @@ TEST(Budget, is_never_passed_in_a_thousand_runs_and_each_feasible_one_that_is_na
         ++fit;
       } catch (const BudgetExceeded& error) {
         ++refused;
-        if (error.need.count() == 0) {  // the scope did not open: more than the budget is in use
+        if (error.need.count() == 0) {  // no scope opened: too much is in use
           EXPECT_GT(error.in_use.count(), budget);
           continue;
         }

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What goes into checkpoint(): in Python any module does. Each form gives the bits of the module
-// called by itself, and evicts.
+// What checkpoint() can call: in Python, any module. Each form gives the same bits as the module
+// called directly, and evicts.
 #include "engine/engine.h"
 #include "support/bytes.h"
 #include "support/message_of.h"
@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::int64_t kWidth = 16;
 
-// Its inside is read by the backward and is not its result.
+// The backward reads results from inside the block, not only the block's result.
 struct BlockImpl : torch::nn::Module {
   BlockImpl() { register_module("linear", linear); }
   at::Tensor forward(const at::Tensor& x) { return linear->forward(x).tanh().exp().sin(); }
@@ -38,7 +38,7 @@ class Calls : public testing::Test {
  protected:
   void TearDown() override { EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0); }
 
-  // The gradients of `module`, by its own forward and by checkpointed(x).
+  // The gradients of `module`, by its own forward and through checkpointed(x).
   template <class Checkpointed>
   void expect_plain_gradients(torch::nn::Module& module,
                               const std::function<at::Tensor(const at::Tensor&)>& plain,
@@ -76,7 +76,7 @@ TEST_F(Calls, take_a_sequential_as_holder_as_itself_and_by_pointer) {
   expect_plain_gradients(*segment, plain, [&](at::Tensor x) {
     return custom_checkpoint({.name = "segment"}, segment, x);
   });
-  // Captured by value in a lambda that does not say `mutable`.
+  // The lambda captures by value and does not say `mutable`, so the module is const.
   expect_plain_gradients(*segment, plain,
                          [segment](const at::Tensor& x) { return checkpoint(segment, x); });
 }
@@ -172,7 +172,7 @@ TEST_F(Calls, take_functions_and_objects_that_have_a_forward_or_are_called) {
   };
   struct Called {
     at::Tensor operator()(const at::Tensor& x) const { return doubled(x); }
-    at::Tensor forward(const at::Tensor& x) const { return x; }  // who is called is called
+    at::Tensor forward(const at::Tensor& x) const { return x; }  // operator() is called, not this
   };
   const at::Tensor expected = doubled(x_);
   const auto same = [&](const at::Tensor& found) {
@@ -195,7 +195,7 @@ struct MyLinearImpl : torch::nn::LinearImpl {
   at::Tensor forward(const at::Tensor& x) { return LinearImpl::forward(x).relu(); }
 };
 
-// As a Linear it would run without its ReLU.
+// Called as a Linear, it would run without its ReLU.
 TEST_F(Calls, refuse_a_module_whose_type_is_not_known_with_what_to_do) {
   torch::nn::ModuleList list;
   list->push_back(std::make_shared<MyLinearImpl>(kWidth, kWidth));

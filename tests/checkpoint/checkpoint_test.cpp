@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint() and checkpoint_sequential(): what goes, what comes back, and how often. Counts are
-// exact: an operator that runs once too often is time that somebody pays on every step.
+// checkpoint() and checkpoint_sequential(): what is evicted, what comes back, and how often. Counts
+// are exact, because an operator that runs once too often costs time in every step.
 #include "checkpoint/squares.h"
 #include "engine/engine.h"
 #include "memory/allocator.h"
@@ -51,8 +51,8 @@ TEST_F(Checkpoint, evicts_the_inside_and_keeps_the_result) {
   const at::Tensor x = square(1).requires_grad_();
   const std::int64_t before = live();
   at::Tensor y = checkpoint([](const at::Tensor& in) { return in.tanh().sigmoid().exp(); }, x);
-  // exp saves its result, which is the output; the outputs of tanh and sigmoid, saved inside, have
-  // gone.
+  // exp saves its result, which is the output. The outputs of tanh and sigmoid, saved inside, are
+  // evicted.
   EXPECT_EQ(live() - before, kTensor);
   Scope scope;
   y.sum().backward();
@@ -64,7 +64,7 @@ TEST_F(Checkpoint, replays_only_what_the_backward_asks_for) {
   Scope scope;
   at::Tensor y = checkpoint(
       [](const at::Tensor& in) {
-        at::Tensor a = in + 1;    // saved by nobody, but tanh is made from it
+        at::Tensor a = in + 1;    // not saved, but tanh is made from it
         at::Tensor b = a.tanh();  // saved
         return b * 2;             // saves nothing
       },
@@ -86,8 +86,8 @@ TEST_F(Checkpoint, runs_each_operator_once_more_a_backward_however_many_read_it)
       },
       x);
   y.sum().backward();
-  // sin; six times cos and exp, read by their products. The sums and the products are saved by
-  // nobody.
+  // sin runs once; cos and exp run six times each, because their products read them. No operator
+  // saves the sums and the products.
   EXPECT_EQ(scope.stats().replays, 1 + 6 * 2);
 }
 
@@ -106,8 +106,8 @@ TEST_F(Checkpoint, frees_what_it_brings_back_as_soon_as_nothing_needs_it) {
   const std::int64_t before = live();
   y = at::Tensor();
   loss.backward();
-  // One segment's inside at a time: of eight segments with three inner tensors each, never more
-  // than one is back.
+  // Only one segment is restored at a time. Of eight segments with three inner tensors each, never
+  // more than one is back.
   EXPECT_LE(memory::usage().peak - before, 8 * kTensor);
 }
 
@@ -338,10 +338,10 @@ TEST_F(Checkpoint, sequential_refuses_impossible_numbers_of_segments_with_both_n
 
 // ---- Bounds ----
 
-// h_DTR can bring a storage back many times. What ends it: each materialization runs an operator
-// once at most, and an operator of the program starts one at most, or two when it overwrites
-// something. So replays are at most 2 x operators x recorded operators, and no operator runs more
-// often than operators of the program came after it.
+// h_DTR can bring a storage back many times, but there is a bound. Each materialization runs an
+// operator at most once. An operator of the program starts at most one materialization, or two when
+// it overwrites something. So there are at most 2 x operators x recorded operators replays, and no
+// operator runs more often than operators of the program came after it.
 TEST_F(Checkpoint, replays_are_bounded_also_where_the_budget_is_tightest) {
   const at::Tensor x = square(1);
   constexpr int kChain = 60;

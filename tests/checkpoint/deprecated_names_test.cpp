@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The names of the version before still mean what they meant.
+// The names of the previous version still work.
 #include "support/bytes.h"
 
 #include <neap/neap.h>

@@ -1,7 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The first promise: inside any budget, everything that a training step leaves has the bytes that
-// plain LibTorch leaves.
+// The first promise: inside any budget, a training step leaves the same bytes as plain LibTorch.
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -34,7 +33,7 @@ std::optional<TrainingRun> try_run(const Family& family, std::uint64_t seed, std
   }
 }
 
-// To one percent, by halving.
+// Finds it to one percent, by halving.
 double smallest_feasible_percent(const Family& family, std::uint64_t seed,
                                  const TrainingRun& plain) {
   double fits = 100, too_small = 0;
@@ -55,7 +54,7 @@ class EqualBits : public testing::TestWithParam<Family> {
   static double expect_equal_bits_down_to_the_smallest_budget(std::uint64_t seed) {
     const Family& family = GetParam();
     const TrainingRun plain = run_plain(family, kSteps, seed);
-    // Twice plainly: a family that differs from itself would prove nothing.
+    // Runs plainly twice: a family that differs from itself would prove nothing.
     expect_equal(plain, run_plain(family, kSteps, seed));
     expect_equal(plain, run_in_scope(family, kSteps, seed, 0));
     const double smallest = smallest_feasible_percent(family, seed, plain);
@@ -65,7 +64,8 @@ class EqualBits : public testing::TestWithParam<Family> {
       SCOPED_TRACE(std::to_string(percent) + " %");
       const std::int64_t budget = budget_at(plain, percent);
       const std::optional<TrainingRun> run = try_run(family, seed, budget);
-      // What fits is no monotonic function of the budget on line; its ends were run and must fit.
+      // Online, a larger budget does not always fit when a smaller one does. But the two ends of
+      // the range were run before, so they must fit.
       if (i == 0 || i == kBudgets - 1) {
         EXPECT_TRUE(run) << "did not fit";
       }

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A batch that the program has let go of is held for what was made from it, but not at the price of
-// a step that plain LibTorch fits in: see Note [What is held].
+// When the program lets go of a batch, neap holds it for the tensors that were made from it. But it
+// must never hold so much that a step no longer fits where plain LibTorch's fits: see Note [What is
+// held].
 #include "memory/allocator.h"
 #include "support/bytes.h"
 
@@ -20,7 +21,7 @@ namespace {
 constexpr std::int64_t kCount = 64 * 1024;  // floats in a batch
 constexpr int kBatches = 4;
 
-// Written through a pointer, so nothing can make it again.
+// The batch is written through a pointer, so nothing can make it again.
 at::Tensor batch_of(int number) {
   at::Tensor batch = at::empty({kCount});
   float* const values = batch.mutable_data_ptr<float>();
@@ -30,8 +31,8 @@ at::Tensor batch_of(int number) {
   return batch;
 }
 
-// Twice the bytes of a batch are made from it, then it dies. The last operator reads all that was
-// made: where one of them was evicted until then, its batch must be there too.
+// From each batch, twice its bytes are made, and then it dies. The last operator reads everything
+// that was made. Where one of those tensors was evicted meanwhile, its batch must be there too.
 std::vector<at::Tensor> norms_of_batches() {
   std::vector<at::Tensor> made;
   for (int i = 0; i < kBatches; ++i) {

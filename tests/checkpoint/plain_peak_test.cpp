@@ -1,8 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A budget that plain LibTorch fits in always works, from the first step on: what neap holds so
-// that something can be made again never makes a step larger than plain LibTorch's. See Note [What
-// is held].
+// A budget in which plain LibTorch fits always works, from the first step on. What neap holds for
+// later replays never makes a step larger than plain LibTorch's. See Note [What is held].
 #include "memory/allocator.h"
 #include "support/families.h"
 
@@ -19,8 +18,7 @@ namespace {
 
 constexpr int kSteps = 3;
 
-// What plain LibTorch reserves at its peak in a run of a family, with the rounding of the
-// allocator.
+// What plain LibTorch reserves at its peak in a run of a family, with the allocator's rounding.
 std::int64_t plain_peak(const Family& family, std::uint64_t seed) {
   memory::trim();
   torch::manual_seed(seed);

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Steps that are watched before a training, and planned before they run.
+// plan_ahead() watches steps before a training, so that they have plans before they run.
 #include "checkpoint/planned.h"
 
 #include <torch/torch.h>
@@ -11,7 +11,7 @@
 namespace neap::test {
 namespace {
 
-// Begins as no step of another test does: what is planned stays so.
+// No other test has a step that begins like this one. Plans outlive the test that made them.
 Chain own_chain() {
   Chain chain(12);
   chain.x = chain.x.reshape({-1});

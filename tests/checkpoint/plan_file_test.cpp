@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans that come from files, as `neap plan -o` writes them: followed from the first step on, as
-// far as they foresee it, and said so where they are not.
+// Plans from files, as `neap plan -o` writes them. A scope follows them from the first step on, as
+// far as they foresee it. Where they are not followed, the note says so.
 #include "autoplan/compile.h"
 #include "checkpoint/planned.h"
 
@@ -69,7 +69,7 @@ TEST_F(FixedPlan, is_followed_from_the_first_step_on) {
   }
 }
 
-// As another solver writes it.
+// Other solvers write plans without the operators that they foresee.
 TEST_F(FixedPlan, that_foresees_nothing_is_followed_from_the_second_step_on) {
   plan_.operators.clear();
   const Fixed policy{write(plan_)};
@@ -79,7 +79,7 @@ TEST_F(FixedPlan, that_foresees_nothing_is_followed_from_the_second_step_on) {
   EXPECT_EQ(stats.replays, reruns_of(plan_));
 }
 
-// Each operator of the forward in turn is another one.
+// In each round, another operator of the forward differs.
 TEST_F(FixedPlan, is_followed_as_far_as_it_foresees_the_step_and_the_note_says_how_far) {
   plan_.label = "a chain";
   const Fixed policy{write(plan_)};
@@ -104,7 +104,7 @@ TEST_F(FixedPlan, is_followed_as_far_as_it_foresees_the_step_and_the_note_says_h
   EXPECT_EQ(run(std::ref(chain_), budget_, policy).plan_hits, 1);
 }
 
-// A training's first step makes the optimizer's state, and a plan is one for the steps after it.
+// The first step of a training makes the optimizer's state. The plan is one for the later steps.
 TEST_F(FixedPlan, of_a_training_is_followed_from_its_first_forward_on) {
   struct Training {
     torch::nn::Sequential net;
@@ -173,7 +173,7 @@ TEST_F(FixedPlan, of_a_training_is_followed_from_its_first_forward_on) {
   }
 }
 
-// "run 0 free 1 rerun 0".
+// Reads a plan's steps from a text such as "run 0 free 1 rerun 0".
 std::vector<graph::Step> steps_of(const std::string& text) {
   using enum graph::Step::Action;
   std::vector<graph::Step> steps;
@@ -185,7 +185,8 @@ std::vector<graph::Step> steps_of(const std::string& text) {
   return steps;
 }
 
-// Operators 0 to 5 make storages 1 to 6 from storage 0: `a` is let go of after operator 2.
+// Operators 0 to 5 make storages 1 to 6 from storage 0. The program lets go of `a` after operator
+// 2.
 void step_of_six(const at::Tensor& x) {
   at::Tensor b, e;
   {
@@ -214,12 +215,12 @@ TEST_F(FixedPlan, keeps_what_the_program_lets_go_of_as_long_as_it_says) {
                    "free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(1, 3)))
       << "b again, from a; b goes for that, a when it is of no use any more, and one for room";
-  // `a` comes back, and stays for the second of two that are made from it.
+  // `a` comes back, and stays for the second of two storages that are made from it.
   EXPECT_EQ(follow("run 0 run 1 free 2 run 2 free 3 free 1 run 3 rerun 0 rerun 1 run 4 free 2 free "
                    "5 rerun 2 free 1 run 5 free 3 free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(3, 5)))
       << "a, b and e again; b goes twice, e, a and f once";
-  // It goes before the last operator, and nothing that comes back there reads it.
+  // `a` is freed before the last operator, because nothing that comes back there reads it.
   EXPECT_EQ(follow("run 0 run 1 free 2 run 2 run 3 rerun 1 run 4 free 5 free 4 rerun 3 free 1 free "
                    "2 run 5 free 3 free 4 free 6"),
             (std::pair<std::int64_t, std::int64_t>(2, 4)))
@@ -237,7 +238,7 @@ TEST_F(FixedPlan, of_another_step_or_budget_is_not_followed_and_the_note_says_wh
   graph::Plan shorter = plan_;
   shorter.steps.pop_back();
   shorter.steps.erase(shorter.steps.begin());
-  shorter.operators.clear();  // else the file contradicts itself
+  shorter.operators.clear();  // else it contradicts the steps
   EXPECT_NE(note_of(shorter, budget_).find("does not fit this step, which is online: "),
             std::string::npos);
   Chain longer(30);
@@ -257,11 +258,11 @@ TEST_F(FixedPlan, that_cannot_be_read_is_refused_when_the_scope_opens) {
   std::ofstream(folder_ / "bad.jsonl") << "{\"neap_plan\":1}\n";
   EXPECT_THROW(Scope({.budget = budget_, .policy = Fixed{folder_ / "bad.jsonl"}}),
                graph::FormatError);
-  const Stats stats = run(std::ref(chain_), budget_, Online{});  // nothing is left open
+  const Stats stats = run(std::ref(chain_), budget_, Online{});  // no scope is left open
   EXPECT_EQ(stats.plan_hits, 0);
 }
 
-// It may come from anywhere, and there is no trace that it could be held against.
+// A file may come from anywhere, and there is no trace to compare it with.
 TEST_F(FixedPlan, that_contradicts_itself_is_refused_before_anything_follows_it) {
   const auto refusal = [&](const graph::Plan& plan) -> std::string {
     try {

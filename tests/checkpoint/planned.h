@@ -18,7 +18,7 @@ namespace neap::test {
 using squares::kTensor;
 using squares::square;
 
-// A step in a scope of its own. No plan is being made while it runs.
+// Runs a step in a scope of its own. No plan is being made while it runs.
 inline Stats run(const std::function<void()>& step, Bytes budget,
                  const PlanMode& policy = Planned{}) {
   Scope scope({.budget = budget, .policy = policy});
@@ -32,7 +32,7 @@ inline Stats run(const std::function<void()>& step, Bytes budget,
   return stats;
 }
 
-// x_n = tanh(x_(n-1)) and back, so that every inner result is needed once more.
+// x_n = tanh(x_(n-1)) and its backward, so that every inner result is needed a second time.
 struct Chain {
   explicit Chain(int length) : length(length) {}
   void operator()() {

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans that are broken at each operator of a whole step, forward, backward and optimizer, and
+// Plans that are broken at each operator of a whole step (forward, backward and optimizer), and
 // models that take turns.
 #include "engine/engine.h"
 #include "intercept/dispatch.h"
@@ -20,8 +20,8 @@
 namespace neap::test {
 namespace {
 
-// Runs an operator of its own before the program's operator number `at`, wherever that is called
-// from. What kernels call inside themselves are no operators of the program.
+// Runs an operator of its own before the program's operator number `at`, wherever that one is
+// called from. Operators that kernels call internally do not count.
 class Intrusion {
  public:
   explicit Intrusion(int at) {
@@ -41,7 +41,7 @@ class Intrusion {
       const at::RecordFunction& /*called*/) {
     const bool seen = c10::impl::tls_is_dispatch_key_included(intercept::key()) &&
                       !c10::impl::tls_is_dispatch_key_excluded(intercept::key());
-    // A composite operator begins where the first of those that it is made of does.
+    // A composite operator begins where the first of its parts begins.
     const std::size_t calls = engine::Engine::instance().calls().size();
     if (!seen || std::exchange(calls_, calls) == calls) return nullptr;
     if (left_-- != 0) return nullptr;
@@ -121,7 +121,7 @@ Stats in_scope(std::int64_t budget, const std::function<void()>& steps) {
   return stats;
 }
 
-// So many bytes beyond what is there.
+// A budget of `above` bytes more than what is live.
 std::int64_t with_room(std::int64_t above) {
   memory::trim();
   return memory::usage().live + above;
@@ -142,7 +142,7 @@ TEST_P(BrokenPlans, go_on_line_with_equal_bits_wherever_in_the_step_a_call_is_ne
   };
   constexpr int kNever = -1;
   both(kNever);
-  both(kNever);  // after plans of other tests that were of no use, this one is made now
+  both(kNever);  // useless plans of other tests are replaced now
   const Stats whole = both(kNever);
   ASSERT_EQ(whole.plan_hits, 1) << whole.plan_note;
   ASSERT_GT(whole.replays, 0);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// checkpoint(), keep_results() and set_checkpoint_policy() in scopes that follow plans: what goes
-// is the plan's to say, but for what rules say.
+// checkpoint(), keep_results() and set_checkpoint_policy() in scopes that follow plans. The plan
+// decides what is evicted, except where rules say otherwise.
 #include "checkpoint/planned.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -18,14 +18,14 @@ using Function = std::function<at::Tensor(const at::Tensor&)>;
 
 at::Tensor inner(const at::Tensor& x) { return x.tanh().sin().tanh(); }
 
-// An operator that counts how often it runs, its replays too.
+// An operator that counts how often it runs, including replays.
 int sine_calls = 0;
 at::Tensor sine(const at::Tensor& x) {
   ++sine_calls;
   return x.sin();
 }
-// One that takes so much longer that a plan recomputes sines first, whatever a busy machine does to
-// the measured times.
+// An operator that takes so long that a plan recomputes sines first, even when a busy machine
+// disturbs the measured times.
 at::Tensor slow(const at::Tensor& x) {
   at::Tensor y = x.softmax(1);
   for (int i = 0; i < 40; ++i) y.sin_();
@@ -37,7 +37,7 @@ TORCH_LIBRARY(neap_planned, library) {
   library.def("slow(Tensor x) -> Tensor");
   library.impl("slow", c10::DispatchKey::CPU, TORCH_FN(slow));
 }
-// Calls an operator of one tensor and saves its result.
+// Calls an operator with one tensor and saves its result.
 struct SaveResult : torch::autograd::Function<SaveResult> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const char* name,
                             const at::Tensor& x) {
@@ -49,7 +49,7 @@ struct SaveResult : torch::autograd::Function<SaveResult> {
     context->save_for_backward({y});
     return y;
   }
-  // Of the result: any function of it does.
+  // The backward reads the saved result. Which function of it does not matter.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     return {at::Tensor(), gradients[0] * context->get_saved_variables()[0].cos()};
@@ -70,7 +70,7 @@ CheckpointOptions rule(CheckpointPolicy policy) {
   return options;
 }
 
-// A step of `function` and of a chain beside it.
+// A step of `function`, with a chain beside it.
 class PlannedRegions : public testing::Test {
  protected:
   void SetUp() override {
@@ -85,8 +85,8 @@ class PlannedRegions : public testing::Test {
     bits_ = chain_.bits;
     bits_.insert(bits_.end(), of_function.begin(), of_function.end());
   }
-  // The third of three equal steps: the second is the first that can follow a plan. `plain`: the
-  // function without regions.
+  // The statistics of the third of three equal steps. The second is the first that can follow a
+  // plan. `plain` is the function without regions.
   Stats third(const Function& function, const Function& plain, Bytes budget) {
     step(plain);
     const ByteLists expected = bits_;
@@ -130,7 +130,7 @@ TEST_F(PlannedRegions, no_plan_runs_again_what_must_be_saved) {
   const auto counted = [](const CheckpointOptions& options) {
     return [options](const at::Tensor& x) { return custom_checkpoint(options, sines, x); };
   };
-  // Tight: it takes other results instead.
+  // The budget is tight, so with the rule the plan must evict other results instead.
   const Bytes budget = budget_of(9);
   const Stats without = third(counted({}), sines, budget);
   EXPECT_EQ(without.plan_hits, 1) << without.plan_note;
@@ -162,9 +162,9 @@ TEST_F(PlannedRegions, what_must_be_recomputed_goes_when_the_region_closes) {
   EXPECT_EQ(sine_calls, 2 * kSines - 1) << "the last is the region's result, and stays";
 }
 
-// A plan that was made for other rules frees what these save.
+// A plan that was made for other rules frees what these rules save.
 TEST_F(PlannedRegions, with_other_rules_are_another_step) {
-  const Bytes budget = budget_of(9) + Bytes(64);  // of no other test: plans are kept
+  const Bytes budget = budget_of(9) + Bytes(64);  // no other test has it: plans outlive tests
   third([](const at::Tensor& x) { return sines(x); }, sines, budget);
   EXPECT_GT(sine_calls, kSines);
   const auto saved = [](const at::Tensor& x) {
@@ -198,7 +198,7 @@ TEST_F(PlannedRegions, can_lie_in_one_another_either_way) {
   }
 }
 
-// They say what a region does not take; where there is none they say nothing.
+// Rules say what a region does not evict. Where there is no region they do nothing.
 TEST_F(PlannedRegions, that_are_nothing_have_nothing_to_keep) {
   const auto keeping = [](const at::Tensor& x) {
     return checkpoint(

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Steps that follow plans: equal bits inside the budget, as foreseen, and what happens when a step
-// is not as foreseen.
+// Steps that follow plans: equal bits inside the budget, as foreseen. Also what happens when a step
+// differs from what was foreseen.
 #include "checkpoint/planned.h"
 #include "support/families.h"
 
@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Families, PlannedFamilies, testing::ValuesIn(repeating_
                          name_of);
 
 TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) {
-  // What a step takes beyond its storages: a slab or another.
+  // What a step takes beyond its storages: slabs.
   constexpr std::int64_t kSlab = 4 * 4096;
   Chain chain(24);
   const Bytes budget = budget_of(12);
@@ -79,7 +79,7 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_GT(second.planning_ns, 0);
   EXPECT_GT(second.predicted_peak_bytes, second.peak_bytes - kSlab);
   EXPECT_EQ(first_difference(chain.bits, expected), std::nullopt);
-  // The same again: nothing is decided anew.
+  // The next step follows the same plan, and nothing is decided anew.
   const Stats third = run(std::ref(chain), budget);
   EXPECT_EQ(third.plan_hits, 1);
   EXPECT_EQ(third.replays, second.replays);
@@ -88,8 +88,8 @@ TEST(PlannedSteps, recompute_no_more_than_the_plan_says_and_evict_nothing_else) 
   EXPECT_LT(third.predicted_peak_bytes, third.peak_bytes + kSlab);
 }
 
-// A plan's storages go after their last use; where there is room for them they stay until the
-// program lets go of them.
+// A plan frees storages after their last use. Where there is room, they stay until the program lets
+// go of them.
 TEST(PlannedSteps, evict_nothing_where_everything_fits) {
   Chain chain(24);
   const Bytes budget = budget_of(120);
@@ -102,7 +102,7 @@ TEST(PlannedSteps, evict_nothing_where_everything_fits) {
 
 TEST(PlannedSteps, of_a_larger_budget_recompute_no_longer_than_those_of_a_smaller_one) {
   Chain chain(60);
-  std::map<int, std::int64_t> replays;  // by tensors
+  std::map<int, std::int64_t> replays;  // by budget in tensors
   for (int round = 0; round < 2; ++round) {
     for (const int tensors : {18, 14, 24, 12, 20, 16, 32, 28}) {
       const Bytes budget = budget_of(tensors);
@@ -127,7 +127,7 @@ TEST(PlannedSteps, go_on_line_when_asked_to) {
   }
 }
 
-// Each operator of the forward in turn is another one than the plan has foreseen.
+// In each round, another operator of the forward differs from what the plan foresees.
 TEST(PlannedSteps, go_on_line_from_the_first_call_that_differs_wherever_it_is) {
   Chain chain(16);
   const Bytes budget = budget_of(10);
@@ -145,7 +145,7 @@ TEST(PlannedSteps, go_on_line_from_the_first_call_that_differs_wherever_it_is) {
     EXPECT_EQ(first_difference(plain, chain.bits), std::nullopt);
   }
   chain.deviates_at = -1;
-  run(std::ref(chain), budget);  // it may be taken for the last of those at first
+  run(std::ref(chain), budget);  // it may be taken for a deviating step at first
   EXPECT_EQ(run(std::ref(chain), budget).plan_hits, 1) << "the plan is still there";
 }
 
@@ -170,7 +170,7 @@ TEST(PlannedSteps, that_end_too_early_or_throw_leave_the_plan_as_it_is) {
   EXPECT_EQ(run(std::ref(chain), budget).plan_hits, 1);
 }
 
-// As an optimizer that steps each third time, and batches of two lengths: a kind of step for each.
+// An optimizer that steps every third time and batches of two lengths give several kinds of steps.
 TEST(PlannedSteps, have_a_plan_for_each_kind_of_step) {
   Chain a(16), b(20);
   Chain longer(16);
@@ -191,7 +191,7 @@ TEST(PlannedSteps, have_a_plan_for_each_kind_of_step) {
   EXPECT_EQ(last_b.plan_hits, 1);
 }
 
-// The lengths never come back. Planning gives up after a few, and the steps go on.
+// No length comes a second time. Planning gives up after a few steps, and the training goes on.
 TEST(PlannedSteps, of_new_shapes_each_time_stay_on_line_with_equal_bits) {
   for (int i = 0; i < 12; ++i) {
     Chain chain(16);
@@ -205,7 +205,7 @@ TEST(PlannedSteps, of_new_shapes_each_time_stay_on_line_with_equal_bits) {
   }
 }
 
-// Another budget is another plan; the first is still known afterwards.
+// Each budget has its own plan, and the first plan is still known afterwards.
 TEST(PlannedSteps, know_their_budget) {
   Chain chain(24);
   const Bytes tight = budget_of(10);
@@ -222,7 +222,7 @@ TEST(PlannedSteps, know_their_budget) {
   EXPECT_EQ(run(std::ref(chain), tight).plan_hits, 1);
 }
 
-// More memory is taken outside of the step than when it was traced: the plan would not fit.
+// More memory is in use outside the step than when it was traced, so the plan would not fit.
 TEST(PlannedSteps, make_a_new_plan_when_less_is_left_for_them) {
   Chain chain(24);
   const Bytes budget = budget_of(14);
@@ -235,9 +235,9 @@ TEST(PlannedSteps, make_a_new_plan_when_less_is_left_for_them) {
   EXPECT_EQ(stats.unplanned_bytes, 0);
 }
 
-// Somebody takes memory while the step runs, by no operator, so no trace has it.
+// A hook takes memory while the step runs. No operator does it, so no trace has it.
 TEST(PlannedSteps, that_fall_short_are_planned_again) {
-  Chain chain(22);  // of no other test: a plan that has proved right is not made again
+  Chain chain(22);  // no other test has it: a good plan is kept
   const Bytes budget = budget_of(14);
   run(std::ref(chain), budget);
   const Stats planned = run(std::ref(chain), budget);
@@ -255,8 +255,8 @@ TEST(PlannedSteps, that_fall_short_are_planned_again) {
   EXPECT_NE(second.planning_ns, first.planning_ns) << "it is still the same plan";
 }
 
-// Nothing could bring them back, so they stay until the program lets go of them, though the step
-// uses them no more.
+// Nothing could bring these storages back. So they stay until the program lets go of them, though
+// the step no longer uses them.
 TEST(PlannedSteps, count_with_what_the_program_holds_and_nothing_can_make_again) {
   Chain chain(24);
   const auto step = [&] {

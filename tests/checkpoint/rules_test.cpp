@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Rules that match nothing. Users wrote aten::matmul, addmm, aten.addmm or a layer's name with a
-// slip in it, nothing was kept, and nobody said so.
+// Rules that match nothing. It is easy to write aten::matmul, addmm, aten.addmm or a misspelt layer
+// name. Such a rule keeps nothing, so the scope must say so.
 #include "checkpoint/nearest_name.h"
 #include "checkpoint/squares.h"
 #include "support/message_of.h"
@@ -102,7 +102,7 @@ TEST(Rules, that_something_can_match_are_taken) {
   EXPECT_EQ(refusal(CheckpointOptions::save_compute()), "nothing was thrown");
 }
 
-// What the scope says of the rules after a region with them.
+// What the scope's note says about the rules after a region that has them.
 std::string note_of(const CheckpointOptions& options) {
   const at::Tensor x = square(1).requires_grad_();
   Scope scope;

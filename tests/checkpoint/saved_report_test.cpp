@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// saved_report(): what is held for the backward, each storage once, with the allocator's totals.
+// saved_report() lists what is held for the backward, each storage once, with the allocator's
+// totals.
 #include "checkpoint/squares.h"
 #include "support/bytes.h"
 #include "support/message_of.h"

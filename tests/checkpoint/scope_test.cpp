@@ -82,7 +82,7 @@ TEST(Scope, below_what_is_in_use_is_refused_and_leaves_nothing_set) {
   const Scope works;
 }
 
-// More is held than the budget has room for.
+// A scope in which the program holds more than the budget has room for.
 class CrowdedScope : public testing::Test {
  protected:
   void fill() {

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/checkpoint/squares.h: tensors of one size, so that bytes are counted in tensors.
+// tests/checkpoint/squares.h: tensors of one size, so that the tests can count bytes in tensors.
 #pragma once
 
 #include "memory/allocator.h"

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A plan may run an operator again only where the engine would: what it keeps because nothing can
-// make it again, or because the program may have written it by hand, has an operator in the trace
-// that is not replayable.
+// A plan may run an operator again only where the engine would. The engine keeps what nothing can
+// make again, and what the program may have written by hand. In the trace, the operators of such
+// storages are not replayable.
 #include "checkpoint/tracing.h"
 #include "memory/allocator.h"
 
@@ -25,7 +25,7 @@ using namespace test::tracing;
 
 constexpr std::int64_t kSide = 64;
 
-// Each operator as NAME+ or NAME-, replayable or not.
+// Each operator as NAME+ (replayable) or NAME- (not).
 std::vector<std::string> replayable(const std::function<void()>& step) {
   const graph::Trace trace = neap::trace_step(step);
   EXPECT_EQ(read_back(trace), trace);
@@ -55,7 +55,7 @@ TEST(TraceReplayable, what_is_made_from_no_tensor_is_unless_a_hand_has_written_i
             (Names{"full-", "sin+"}));
 }
 
-// A recipe would take more bytes.
+// A recipe for it would take more bytes than the number.
 TEST(TraceReplayable, a_number_that_is_made_from_no_tensor_is_not) {
   const at::Tensor x = torch::randn({kSide, kSide});
   EXPECT_EQ(replayable([&] { (void)(x * torch::full({}, 2.0)); }), (Names{"full-", "mul+"}));
@@ -72,7 +72,7 @@ TEST(TraceReplayable, what_a_sparse_tensor_holds_is_not) {
   const graph::Trace trace = neap::trace_step([&] {
     const at::Tensor values = x.sin();
     const at::Tensor sparse = torch::sparse_coo_tensor(places, values, {4, kSide});
-    (void)sparse.to_dense();  // reads the sine, and nobody sees it
+    (void)sparse.to_dense();  // reads the sine, unseen
   });
   ASSERT_EQ(operators_of(trace)[0].name, "aten::sin");
   EXPECT_FALSE(operators_of(trace)[0].replayable);
@@ -92,7 +92,7 @@ TEST(TraceReplayable, empty_memory_is_when_an_operator_is_the_first_to_use_it_an
               const at::Tensor y = torch::empty_like(x);
               write_by_hand(y);
               (void)y.sin();
-              y.copy_(x);  // whoever makes the sine again must not start from here
+              y.copy_(x);  // a replay of the sine must not start from here
             }),
             (Names{"empty_like-", "sin+", "copy_+"}));
   EXPECT_EQ(replayable([&] {
@@ -111,7 +111,7 @@ TEST(TraceReplayable, zeros_are_as_long_as_they_are_zeros) {
   EXPECT_EQ(replayable([&] {
               const at::Tensor y = torch::zeros({kSide});
               write_by_hand(y);
-              y.add_(1);  // seen when an operator writes
+              y.add_(1);  // seen when an operator writes into it
             }),
             (Names{"zeros-", "add_-"}));
   EXPECT_EQ(replayable([&] {
@@ -150,7 +150,7 @@ TEST(TraceReplayable, gradients_and_what_the_optimizer_writes_are_not) {
   EXPECT_GT(optimizing, 0);
 }
 
-// As the forward of a custom function: see Note [Writes with grad mode off].
+// The forward of a custom function writes in this way: see Note [Writes with grad mode off].
 TEST(TraceReplayable, what_was_made_since_grad_mode_went_off_can_be_made_again) {
   const at::Tensor x = torch::randn({kSide, kSide});
   EXPECT_EQ(replayable([&] {
@@ -193,8 +193,8 @@ TEST(TraceReplayable, what_is_written_where_nobody_records_stays_so) {
             (Names{"clone+", "mul_-", "add_-"}));
 }
 
-// Everything above at once, in the engine's own words: what a scope with a budget could evict at
-// the end of a forward is what the trace's operators could make again.
+// All cases at once, compared with the engine: what a scope with a budget could evict at the end of
+// a forward is what the trace's operators could make again.
 TEST(TraceReplayable, is_what_a_scope_with_a_budget_can_evict) {
   const at::Tensor x = torch::randn({kSide, kSide}), weight = torch::randn({kSide, kSide});
   std::vector<float> own(kSide * kSide);
@@ -242,7 +242,7 @@ TEST(TraceReplayable, is_what_a_scope_with_a_budget_can_evict) {
     }
     for (const graph::StorageId id : op.mutates) {
       if (!storages.contains(id)) continue;
-      // The engine names who wrote it whole.
+      // The engine names the operator that wrote the whole storage.
       if (storages.at(id).first.starts_with("aten::empty")) storages.at(id).first = op.name;
       storages.at(id).second = storages.at(id).second && op.replayable;
     }

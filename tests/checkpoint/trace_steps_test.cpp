@@ -1,7 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// trace_steps(): several steps are one trace when they are the same step, and an error that says
-// where not.
+// trace_steps(): several equal steps give one trace. Otherwise an error says where they differ.
 #include "autoplan/recorder.h"
 #include "checkpoint/tracing.h"
 #include "support/message_of.h"

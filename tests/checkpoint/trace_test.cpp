@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A trace is what a plain step did: its peak, computed from the trace alone, is the allocator's to
-// the byte.
+// A trace says what a plain step did. Its peak, computed from the trace alone, is the allocator's
+// to the byte.
 #include "checkpoint/tracing.h"
 #include "memory/allocator.h"
 #include "support/families.h"
@@ -105,7 +105,8 @@ TEST(Trace, puts_what_was_there_in_front_and_the_rest_where_it_arrived) {
   const graph::Trace trace = neap::trace_step(
       [&] {
         const at::Tensor y = x.sin();
-        // As a loader does it: no operator of this thread makes it.
+        // A loader does the same: another thread makes the tensor, so no operator of this thread
+        // does.
         std::thread([&] { late = torch::ones({64, 64}); }).join();
         const at::Tensor z = y.exp() + late;
         (void)(z * early);
@@ -127,8 +128,8 @@ TEST(Trace, has_the_peak_of_data_that_arrives_and_of_memory_that_nobody_touches)
   const auto step = [&] {
     std::thread([&] { late = torch::ones({1 << 18}); }).join();
     const at::Tensor y = x.sin();
-    old.reset();                          // as the gradients of the step before
-    ahead = untouched(4);                 // as the batches of steps to come
+    old.reset();                          // like the gradients of the step before
+    ahead = untouched(4);                 // like the batches of later steps
     const at::Tensor z = y.exp() + late;  // the peak
     ahead.reset();
     (void)(z * 2);
@@ -137,7 +138,7 @@ TEST(Trace, has_the_peak_of_data_that_arrives_and_of_memory_that_nobody_touches)
   const std::int64_t base = memory::usage().live;
   const graph::Trace trace = neap::trace_step(step);
   const std::int64_t peak = memory::usage().peak;
-  // late, y, exp, sum, and 4 of what was made ahead less 3 that went.
+  // The peak is late, y, exp and sum, plus the 4 of `ahead`, less the 3 that were let go.
   ASSERT_EQ(peak, base + 4 * tensor + memory::footprint(4 << 20) - memory::footprint(3 << 20));
   EXPECT_EQ(graph::run_plainly(trace).peak, peak);
   EXPECT_EQ(graph::plain_plan(trace).predicted_peak, peak);
@@ -176,7 +177,7 @@ TEST(Trace, keeps_what_the_program_holds_at_the_end) {
   std::vector<std::string> kept;
   for (const graph::StorageId id : trace.keep) kept.push_back(makers.at(id));
   std::ranges::sort(kept);
-  // The product's result is saved nowhere, the gradient is the last product.
+  // Nothing saves the product's result. The gradient is the last product.
   EXPECT_EQ(kept, (std::vector<std::string>{"aten::exp", "aten::mul", "given", "given", "weight"}));
   EXPECT_EQ(graph::plain_plan(trace).predicted_peak, graph::run_plainly(trace).peak);
 }
@@ -204,8 +205,8 @@ TEST(Trace, tells_what_only_the_first_run_writes) {
   for (const graph::StorageId id : training.mutates_once) {
     EXPECT_EQ(given_of(trace, id).kind, graph::StorageKind::Buffer);
   }
-  // Statistics that the step itself has made: they come back by their maker, so not beside the
-  // operator that writes them.
+  // The step made these statistics itself. Their maker brings them back without the write, so they
+  // are not among the storages that only a first run writes.
   const auto own = normalize([&] {
     const at::Tensor mean = torch::zeros({64}), variance = mean + 1;
     torch::batch_norm(x, {}, {}, mean, variance, /*training=*/true, 0.1, 1e-5, false);
@@ -253,7 +254,7 @@ TEST_P(TracedFamilies, have_the_allocators_peak_and_the_plain_bits) {
   const graph::Trace trace = neap::trace_step([&] { loss = job.step(); });
   const std::int64_t peak = memory::usage().peak - base;
   EXPECT_EQ(plain.states.back().first_difference(test::JobState::of(job, loss)), "");
-  // What a kernel frees while it runs goes when it ends, when somebody watches.
+  // While a step is watched, memory that a kernel frees is freed only when the kernel ends.
   EXPECT_GE(peak, plain.peak - plain.base);
   EXPECT_LE(peak, (plain.peak - plain.base) * 103 / 100);
   EXPECT_EQ(graph::run_plainly(trace).peak - base, plain.peak - plain.base)
@@ -273,7 +274,7 @@ TEST_P(TracedFamilies, have_the_same_trace_twice_but_for_times) {
     step();
     return without_times(neap::trace_step(step));
   };
-  (void)traced();  // what is made once in a process
+  (void)traced();  // makes what a process makes only once
   const graph::Trace first = traced();
   EXPECT_EQ(first, traced());
 }

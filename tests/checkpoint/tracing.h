@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/checkpoint/tracing.h: what the tests of traces look at.
+// tests/checkpoint/tracing.h: how the tests of traces look at them.
 #pragma once
 
 #include <neap/graph.h>
@@ -50,7 +50,7 @@ inline graph::Trace without_times(graph::Trace trace) {
   return trace;
 }
 
-// Throws when it is no trace by the format.
+// Writes the trace and reads it again. Throws when the format does not allow it.
 inline graph::Trace read_back(const graph::Trace& trace) {
   std::stringstream file;
   graph::write_trace(trace, file);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A library with a model that does not keep to what neap/plugin.h asks; the environment's UNSTEADY
-// says how.
+// A library with a model that breaks the rules of neap/plugin.h. The environment variable UNSTEADY
+// says which one.
 #include <neap/plugin.h>
 
 #include <torch/torch.h>
@@ -21,17 +21,17 @@ bool is_unsteady(const char* how) {
   return wanted != nullptr && std::string(wanted) == how;
 }
 
-// That of neap verify, whose parent is the same program.
+// The plain process of neap verify. Its parent is the same program.
 bool is_plain_process() {
   std::error_code error;
   const auto parent = "/proc/" + std::to_string(getppid()) + "/exe";
   return std::filesystem::equivalent("/proc/self/exe", parent, error);
 }
 
-// Says of each token that the next is a blank.
+// Predicts a blank after each token.
 struct BlanksImpl : torch::nn::Module {
   BlanksImpl() : scale(register_parameter("scale", torch::ones({1}))) {}
-  // x: (B, T). Returns (B, T, 256), or (B, 256, T).
+  // `x` is (B, T). The result is (B, T, 256), or (B, 256, T).
   at::Tensor forward(const at::Tensor& x) {
     const at::Tensor scores =
         torch::one_hot(torch::full_like(x, ' '), 256).to(torch::kFloat) * scale;

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CIFAR's files have no header: only sizes and labels tell a whole one from a damaged one, so these
-// are strict. Files here are packed where their content is long, which the reader takes as well.
+// CIFAR's files have no header. Only sizes and labels tell a whole file from a damaged one, so the
+// reader is strict about these. Long files are packed here, because the reader takes packed files
+// too.
 #include "data/files.h"
 #include "memory/allocator.h"
 
@@ -20,7 +21,7 @@ using testing::ThrowsMessage;
 
 constexpr std::size_t kPixels = 3072;
 
-// Picture i has label i modulo `classes`, and pixels that tell i and their place.
+// Picture i has label i modulo `classes`, and pixels that depend on i and on their place.
 std::string pictures(std::size_t count, std::size_t label_bytes, std::size_t classes) {
   std::string content;
   content.reserve(count * (label_bytes + kPixels));
@@ -92,7 +93,7 @@ TEST_F(Cifar, files_of_another_size_are_refused_with_path_and_offset) {
   std::string damaged = packed(file_of_cifar10());
   damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 0x55);
   expect_refused(damaged, "fetch the file again");
-  // The file of the other set.
+  // A file of the other data set.
   file("test.bin", packed(file_of_cifar10()));
   EXPECT_THAT(
       [&] { read_cifar100(folder_, Split::Test); },

@@ -63,7 +63,7 @@ TEST(Datasets, of_a_function_call_it_and_refuse_none) {
   expect_refused([] { from_function(3, nullptr); }, "the function is empty; give one that loads");
 }
 
-// By whole numbers, so the mean of these is exact.
+// The pixels are whole numbers, so their mean is exact.
 TEST(Datasets, normalization_is_that_of_each_channel) {
   const at::Tensor images = torch::zeros({2, 3, 1, 2}, torch::kByte);
   images.select(1, 0).copy_(torch::tensor({0, 10, 20, 30}, torch::kByte).view({2, 1, 2}));
@@ -90,7 +90,7 @@ TEST(Datasets, of_pictures_give_normalized_floats_with_a_channel) {
   const at::Tensor x = torch::stack(
       {colors[0][0].to(torch::kFloat).sub(1).div(2), colors[0][1].to(torch::kFloat).sub(5).div(8)});
   expect_bytes({x, labels[0]}, two->get(0));
-  // Pictures whose bytes lie in another order.
+  // The same pictures with their bytes in another order.
   const at::Tensor last = colors.to(torch::kByte).contiguous(at::MemoryFormat::ChannelsLast);
   expect_bytes({x, labels[0]},
                from_labeled({last, labels}, {.mean = {1, 5}, .deviation = {2, 8}})->get(0));
@@ -155,7 +155,8 @@ TEST(Datasets, of_noise_are_a_function_of_seed_and_index) {
             test::bytes_of(dataset->get(0)));
 }
 
-// The same on every machine and with every LibTorch: benchmarks and proofs name it by its seed.
+// These data are the same on every machine and with every LibTorch, because benchmarks and proofs
+// name them by their seed.
 TEST(Datasets, of_noise_stay_as_they_are_for_ever) {
   const Sample sample = synthetic({3}, 1000, 4, 7)->get(2);
   EXPECT_EQ(sample[1].item<std::int64_t>(), 196);

@@ -34,7 +34,7 @@ inline std::string items(std::size_t count, std::size_t below) {
   return text;
 }
 
-// As gzip does it.
+// Packs as gzip does.
 inline std::string packed(const std::string& content) {
   z_stream stream{};
   EXPECT_EQ(deflateInit2(&stream, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);

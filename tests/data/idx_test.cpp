@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Files of a data set come from anywhere: cut short, mixed up, damaged, or with a header that
-// promises terabytes.
+// Files of a data set come from anywhere. They may be cut short, mixed up or damaged, or have a
+// header that promises terabytes.
 #include "data/files.h"
 #include "memory/allocator.h"
 
@@ -21,7 +21,7 @@ using testing::HasSubstr;
 
 class Idx : public WithFolder {
  protected:
-  // Refused with each of `parts` and the path in its text.
+  // Expects an error whose text has each of `parts` and the path.
   void expect_images_refused(const std::string& content, const std::vector<std::string>& parts) {
     const std::filesystem::path path = file("images", content);
     try {
@@ -77,7 +77,7 @@ TEST_F(Idx, files_that_are_cut_short_are_refused_wherever_the_cut_is) {
   expect_images_refused("", {"cut short"});
   for (std::size_t length = 1; length < kImages.size(); ++length) {
     SCOPED_TRACE(length);
-    if (length < 4) continue;  // less than a magic number, seen below
+    if (length < 4) continue;  // shorter than a magic number: see below
     expect_images_refused(kImages.substr(0, length), {"cut short"});
   }
   expect_images_refused(kImages.substr(0, 3), {"cut short", "16 bytes, found 3"});
@@ -93,7 +93,7 @@ TEST_F(Idx, files_that_are_too_long_are_refused_with_the_place) {
 TEST_F(Idx, headers_that_promise_too_much_take_no_memory) {
   expect_images_refused(header({0xffffffff, 0xffffffff, 0xffffffff}), {"more than can be meant"});
   expect_images_refused(header({5, 0, 3}), {"at offset 8", "extent 2 is 0"});
-  // 48 GB that are not there.
+  // The header promises 48 GB, which must not be allocated.
   memory::reset_peak();
   const std::int64_t before = memory::usage().peak;
   expect_images_refused(header({60'000'000, 28, 28}) + "x", {"cut short", "found 1"});
@@ -142,7 +142,7 @@ TEST_F(Idx, byte_swapped_files_are_refused_with_that_reason) {
   };
   const std::string images = header({60'000, 28, 28}) + items(100, 251);
   expect_images_refused(swapped(images, 4), {"at offset 0", "its numbers are byte-swapped"});
-  // The magic number was kept as it should be.
+  // Here the magic number is right, and only the numbers after it are swapped.
   const std::string half = images.substr(0, 4) + swapped(images.substr(4), 3);
   expect_images_refused(half,
                         {"at offset 8: extent 2 is 469762048, and 28 when its bytes are swapped"});

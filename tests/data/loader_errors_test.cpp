@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Wrong use, and samples that cannot be loaded: the caller gets a typed error that names the
-// sample, and goes on.
+// Wrong use, and samples that cannot be loaded. The caller gets a typed error that names the
+// sample, and can go on.
 #include "data/loading.h"
 
 #include <gmock/gmock.h>
@@ -15,7 +15,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// One sample of 12 is bad.
+// A data set of 12 samples, of which one is bad.
 std::shared_ptr<Dataset> bad_at(std::int64_t which, std::function<Sample()> bad) {
   return from_function(12, [which, bad = std::move(bad)](std::int64_t index) -> Sample {
     if (index == which) return bad();
@@ -23,8 +23,8 @@ std::shared_ptr<Dataset> bad_at(std::int64_t which, std::function<Sample()> bad)
   });
 }
 
-// The error of the batch with that sample, which is the second of three; the batches around it come
-// as ever.
+// Expects that error from the batch with the bad sample, the second of three. The other batches
+// come as usual.
 void expect_refused(const std::function<Sample()>& bad, const std::vector<std::string>& parts,
                     std::int64_t which = 5) {
   for (const std::int64_t workers : {0, 1, 4}) {
@@ -52,7 +52,7 @@ TEST(LoaderErrors, of_a_sample_arrive_with_its_index_and_the_loader_goes_on) {
   expect_refused([]() -> Sample { throw std::runtime_error("the disk is on fire"); },
                  {"the disk is on fire", "goes on with the batch behind it"});
   expect_refused([]() -> Sample { throw DataError("a.png: cut short"); }, {"a.png: cut short"});
-  // The first of its batch, whose size nobody knows then.
+  // This sample is the first of its batch, so its size is not known yet.
   expect_refused([]() -> Sample { throw DataError("b.png: cut short"); }, {"b.png: cut short"}, 4);
   expect_refused([]() -> Sample { throw InvalidArgument("no such crop"); }, {"no such crop"});
   expect_refused([]() -> Sample { return {torch::ones({2}).view({3})}; }, {"shape '[3]'"});

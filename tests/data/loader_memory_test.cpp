@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Where batches live: inside the budget and the bytes for loading ahead, never overwritten, and
-// gone when the loader is.
+// Where batches live: inside the budget and the bytes for loading ahead. They are never
+// overwritten, and are freed when the loader is.
 #include "data/loading.h"
 #include "engine/engine.h"
 #include "memory/allocator.h"
@@ -15,10 +15,10 @@ namespace {
 constexpr std::int64_t kSide = 128;
 constexpr std::int64_t kBatch = 4;
 
-// Batches of 4 take this.
+// What a batch of 4 takes.
 std::int64_t batch_bytes() { return memory::footprint(kBatch * kSide * kSide * 4); }
 
-// Sample i is (128, 128) float, as a view: loading takes no memory but the batch's.
+// Sample i is (128, 128) float, as a view, so loading takes no memory but the batch's.
 std::shared_ptr<Dataset> squares(std::int64_t size) {
   torch::manual_seed(8);
   return from_tensors({torch::randn({size, kSide, kSide})});
@@ -34,8 +34,8 @@ TEST(LoaderMemory, queued_batches_stay_inside_the_bytes_for_loading_ahead) {
     MemoryEfficientDataLoader loader(
         dataset, kBatch, {.workers = 2, .prefetch_bytes = Bytes(ahead * batch_bytes())});
     std::optional<Batch> held = loader.next();
-    // Two workers: the batch that was handed out, those ahead, and a first sample of the one that
-    // must wait.
+    // With two workers there are the batch that was handed out, the batches ahead, and the first
+    // sample of a batch that must wait.
     dataset->wait_for(before + (1 + ahead) * kBatch + 1);
     EXPECT_EQ(memory::usage().live, live + (1 + ahead) * batch_bytes());
     while (held) {
@@ -57,7 +57,8 @@ TEST(LoaderMemory, one_batch_is_loaded_ahead_however_small_the_limit) {
   EXPECT_LE(memory::usage().peak, live + 3 * batch_bytes());  // ahead, handed out, epoch_of's copy
 }
 
-// Otherwise later ones could fill the queue while the one that the program waits for has no room.
+// Otherwise later batches could fill the queue, while the one that the program waits for has no
+// room.
 TEST(LoaderMemory, memory_is_given_to_batches_in_their_order) {
   std::atomic<bool> first{true};
   std::atomic<bool> overtaken{false};
@@ -95,7 +96,7 @@ TEST(LoaderMemory, memory_of_batches_that_were_let_go_is_used_again) {
   for (int epoch = 0; epoch < 5; ++epoch) {
     for (const Batch& batch : loader) ASSERT_EQ(batch.samples.size(), 4U);
   }
-  // A hundred batches, the pages of three: two ahead, one handed out.
+  // A hundred batches use the pages of three: two ahead, and one handed out.
   EXPECT_LE(memory::usage().peak_reserved, reserved + 3 * batch_bytes());
 }
 
@@ -109,7 +110,7 @@ TEST(LoaderMemory, batches_that_are_kept_are_never_written_again) {
       if (batch.samples[0] % 2 == 0) {
         kept.push_back(batch);
       } else {
-        views.push_back(batch.tensors[0][3]);  // only a view of it lives on
+        views.push_back(batch.tensors[0][3]);  // only a view of it stays alive
         kept.push_back({{}, {batch.samples[3]}});
       }
     }
@@ -144,24 +145,24 @@ TEST(LoaderMemory, a_thousand_abandoned_iterations_leave_no_thread_and_no_byte) 
     MemoryEfficientDataLoader loader(round % 5 == 4 ? failing : dataset, kBatch, options);
     try {
       switch (round % 4) {
-        case 0:  // a loop that is left
+        case 0:  // the program leaves a loop
           for (const Batch& batch : loader) {
             if (!batch.samples.empty()) break;
           }
-          // The loader is still there.
+          // The loader still exists.
           ASSERT_EQ(memory::usage().live, live);
           break;
-        case 1:  // a loader that dies in the middle
+        case 1:  // the loader dies in mid-epoch
           loader.next();
           break;
-        case 2:  // a new epoch in the middle of one, and a state in the middle of that
+        case 2:  // an epoch and a restore in mid-epoch
           loader.next();
           loader.begin();
           loader.next();
           loader.restore({.epoch = 3, .position = kBatch});
           loader.next();
           break;
-        default:  // an exception of the loop's body
+        default:  // the body of the loop throws
           for (const Batch& batch : loader) throw DataError(std::to_string(batch.samples[0]));
       }
     } catch (const DataError&) {
@@ -183,9 +184,9 @@ TEST(LoaderMemory, pinned_memory_is_ordinary_where_no_gpu_is) {
 
 // ---- With a budget ----
 
-// Three batches under one graph. x * 2 saves nothing for the backward, so each batch dies when the
-// loop goes on, and its evicted readers still need it: a loader that filled its buffer again would
-// give other gradients.
+// Three batches in one graph. x * 2 saves nothing for the backward, so each batch dies when the
+// loop goes on. But what was made from it and evicted still needs it. A loader that filled its
+// buffer again would give other gradients.
 test::ByteLists train(const std::function<at::Tensor()>& next) {
   torch::manual_seed(2);
   const at::Tensor weight = torch::randn({kSide, kSide}).mul_(0.1).requires_grad_();
@@ -215,7 +216,8 @@ TEST_P(TightBudget, gives_the_bits_of_plain_batches_also_when_dead_ones_are_need
   for (int step = 0; step < 10; ++step) {
     SCOPED_TRACE(step);
     const test::ByteLists expected = train(plain_next);
-    // 12 activations of a batch's size, 3 batches; the budget has room for 11 and the batch ahead.
+    // There are 12 activations of a batch's size and 3 batches. The budget has room for 11 of them
+    // and the batch ahead.
     const Bytes budget = test::room_for(12, kBatch * kSide * kSide * 4);
     Scope scope({.budget = budget});
     const test::ByteLists actual = train([&] { return loader.next()->tensors[0]; });
@@ -229,7 +231,7 @@ TEST_P(TightBudget, gives_the_bits_of_plain_batches_also_when_dead_ones_are_need
 
 INSTANTIATE_TEST_SUITE_P(Loader, TightBudget, testing::Values(0, 1, 3));
 
-// The scope's thread waits for the batch, so nobody runs the operator that would let others evict.
+// The scope's thread waits for the batch, so it runs no operator at which others could evict.
 TEST(LoaderMemory, a_worker_evicts_what_the_waiting_scope_made) {
   const auto dataset = std::make_shared<Counted>(squares(kBatch * 4));
   const at::Tensor x = torch::randn({kBatch, kSide, kSide});
@@ -254,7 +256,8 @@ TEST(LoaderMemory, a_worker_evicts_what_the_waiting_scope_made) {
   EXPECT_LE(scope.stats().peak_bytes, budget.count());
 }
 
-// Evicting frees nothing of what workers wait for here: they are refused at once, every time.
+// Evicting frees nothing of what the workers wait for here, so they are refused at once, every
+// time.
 TEST(LoaderMemory, the_calling_thread_loads_what_workers_have_no_memory_for) {
   const std::thread::id here = std::this_thread::get_id();
   const auto dataset = from_function(10, [&](std::int64_t index) -> Sample {
@@ -283,8 +286,8 @@ TEST(LoaderMemory, a_batch_that_does_not_fit_is_refused_and_comes_under_a_larger
   }
 }
 
-// In the thread of a scope, making room for a batch may evict the sample that goes into it. Here it
-// must: beside the two tensors of a batch there is room for one of the two of a sample.
+// In the thread of a scope, making room for a batch may evict the sample that is copied into it.
+// Here it must: beside the two tensors of a batch there is room for only one of the sample's two.
 TEST(LoaderMemory, samples_that_are_evicted_before_they_are_copied_come_back) {
   const at::Tensor x = torch::randn({kSide, kSide});
   const auto dataset = from_function(2, [&](std::int64_t index) -> Sample {

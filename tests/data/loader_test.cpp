@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Which batches come, in which order, and how a loader goes on. A sequence that depends on the
-// number of workers, or that a restored loader continues a little differently, shows in no loss
-// curve: only comparing it does.
+// Which batches come, in which order, and how a loader goes on after restore(). No loss curve shows
+// a sequence that depends on the number of workers, or that a restored loader continues a little
+// differently. Only a comparison shows it.
 #include "data/loading.h"
 
 #include <algorithm>
@@ -67,7 +67,7 @@ TEST(Loader, gives_the_same_sequence_for_any_number_of_workers) {
   }
 }
 
-// The worker with batch 0 waits until another one has loaded batch 1.
+// The worker with batch 0 waits until another worker has loaded batch 1.
 TEST(Loader, gives_batches_in_order_when_later_ones_are_ready_first) {
   std::mutex mutex;
   std::condition_variable changed;
@@ -97,8 +97,8 @@ TEST(Loader, shuffles_each_epoch_anew_by_its_seed) {
   EXPECT_EQ(orders.size(), 10U);
 }
 
-// A change of this order is a change for everybody who resumes a training: it must not come with a
-// compiler.
+// A change of this order would disturb everybody who resumes a training. So it must not depend on
+// the compiler.
 TEST(Loader, shuffles_the_same_way_for_ever) {
   MemoryEfficientDataLoader loader(numbers(12), 12, {.shuffle = true, .seed = 1});
   EXPECT_EQ(epoch_of(loader)[0].samples,
@@ -164,7 +164,7 @@ TEST(Loader, goes_on_exactly_after_each_batch_when_its_state_is_restored) {
   }
   for (std::size_t from = 0; from < states.size(); ++from) {
     SCOPED_TRACE(from);
-    auto other = make(/*seed=*/99);  // the state's counts
+    auto other = make(/*seed=*/99);  // the seed of the state counts
     other.next();
     other.restore(states[from]);
     for (std::size_t call = from; call < expected.size(); ++call) {
@@ -201,7 +201,7 @@ TEST(Loader, counts_batches_and_does_not_wait_for_what_is_ready) {
   const std::int64_t waited = loader.counters().waited_ns;
   EXPECT_GT(waited, 0) << "the first batch cannot be there before it is asked for";
   EXPECT_EQ(loader.counters().batches, 1);
-  dataset->wait_for(3);  // the only worker is at the batch behind the next one
+  dataset->wait_for(3);  // the only worker is one batch further
   loader.next();
   EXPECT_EQ(loader.counters().batches, 2);
   EXPECT_EQ(loader.counters().waited_ns, waited);
@@ -226,8 +226,8 @@ class TwoThreads {
   ~TwoThreads() { at::set_num_threads(1); }
 };
 
-// A sum by two threads rounds otherwise than a sum by one, so a batch would depend on who loaded
-// it.
+// A sum by two threads is rounded differently from a sum by one. Then a batch would depend on the
+// thread that loaded it.
 TEST(Loader, gives_the_same_bits_whichever_thread_loads) {
   const TwoThreads two;
   torch::manual_seed(1);
@@ -257,7 +257,8 @@ TEST(Loader, leaves_the_thread_counts_of_the_program_alone) {
     SCOPED_TRACE(workers);
     std::atomic<int> most{0};
     const auto dataset = from_function(9, [&](std::int64_t index) -> Sample {
-      // A worker that forgets its 1 does so once the count of the process is back.
+      // Waits until the process's thread count is back. Only then would a worker use it that forgot
+      // its own count of 1.
       for (int tries = 0; workers > 0 && tries < 1000 && in_new_thread() != 2; ++tries) {
         std::this_thread::yield();
       }

@@ -29,7 +29,7 @@ inline std::shared_ptr<Dataset> numbers(std::int64_t size) {
       {torch::arange(size * 3, torch::kFloat).view({size, 3}), torch::arange(size, torch::kLong)});
 }
 
-// What a batch is, without its memory.
+// The contents of a batch, without its memory.
 struct Seen {
   std::vector<std::int64_t> samples;
   test::ByteLists bytes;
@@ -72,7 +72,7 @@ class Counted final : public Dataset {
     const std::lock_guard lock(mutex_);
     return count_;
   }
-  // Of them, those in the thread that made this.
+  // How many of them were asked for in the thread that made this.
   [[nodiscard]] std::int64_t in_maker() const {
     const std::lock_guard lock(mutex_);
     return in_maker_;
@@ -92,7 +92,7 @@ inline std::int64_t threads_now() {
                        std::filesystem::directory_iterator());
 }
 
-// A thread that was joined is in /proc for some instructions more.
+// A joined thread stays in /proc for a few more instructions.
 inline bool threads_become(std::int64_t count) {
   for (int tries = 0; tries < 1'000'000; ++tries) {
     if (threads_now() == count) return true;

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a command line names as data.
+// The data that a command line can name.
 #include "data/files.h"
 #include "support/bytes.h"
 
@@ -92,7 +92,7 @@ TEST_F(Open, a_text_gives_windows_of_which_the_last_tenth_is_for_tests) {
   EXPECT_EQ(test::first_difference(test::bytes_of({text.slice(0, 25'700 - 2570, 25'700 - 2314)}),
                                    test::bytes_of({splits.test->get(0)[0]})),
             std::nullopt);
-  // The shortest: a window and the byte after it for each.
+  // The shortest text: training and test each need a window and the byte after it.
   const Splits least = open("text:" + file("text", items(514, 256)).string());
   EXPECT_EQ(least.training->size(), 1);
   EXPECT_EQ(least.test->size(), 1);
@@ -150,7 +150,7 @@ TEST_F(Open, what_is_wrong_with_a_file_is_told_by_its_reader) {
               ThrowsMessage<DataError>(HasSubstr("has neither train-images-idx3-ubyte nor")));
 }
 
-// Installed or not: each machine proves one of the two.
+// Tests the one of two cases that applies to this machine: the package is installed or not.
 TEST_F(Open, fashion_mnist_is_the_debian_packages) {
   std::error_code error;
   if (!std::filesystem::is_directory("/usr/share/datasets/fashion-mnist", error)) {

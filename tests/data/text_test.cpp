@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Texts as bytes, and the windows that a language model learns from.
+// Texts as bytes, and the windows from which a language model learns.
 #include "data/files.h"
 #include "data/source.h"
 #include "support/bytes.h"
@@ -24,7 +24,7 @@ std::string string_of(const at::Tensor& bytes) {
 }
 
 TEST_F(Text, comes_back_byte_for_byte_plain_and_packed) {
-  const std::string content = items(3'000'000, 256);  // longer than what is read at once
+  const std::string content = items(3'000'000, 256);  // longer than one read
   for (const std::string& text : {content, packed(content)}) {
     const at::Tensor bytes = read_text(file("text", text));
     ASSERT_EQ(bytes.scalar_type(), at::kByte);
@@ -46,7 +46,8 @@ TEST_F(Text, that_is_empty_missing_or_damaged_is_refused) {
   expect_refused(file("text", whole.substr(0, whole.size() - 9)), "fetch the file again");
 }
 
-// People wait for ever on such a pipe, and a device like /dev/zero fills the memory.
+// A program that opened such a pipe in the usual way would wait forever, and a device like
+// /dev/zero would fill the memory.
 TEST_F(Text, a_pipe_is_read_to_its_end_and_one_that_nobody_writes_into_is_empty) {
   const std::filesystem::path pipe = folder_ / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
@@ -74,7 +75,7 @@ TEST_F(Text, windows_lie_side_by_side_and_predict_the_next_byte) {
                                      test::bytes_of(windows->get(index))),
               std::nullopt);
   }
-  // One byte less, and the second window has no last byte to predict.
+  // With one byte less, the second window has no byte after it to predict.
   EXPECT_EQ(text_windows(read_text(file("text", "abcdefgh")), 4)->size(), 1);
   EXPECT_EQ(text_windows(read_text(file("text", "abcde")), 4)->size(), 1);
 }
@@ -102,7 +103,7 @@ TEST_F(Text, a_package_that_is_not_there_is_named) {
                                          "some-package, or name a text of your own")));
 }
 
-// Installed or not: each machine proves one of the two.
+// Tests the one of two cases that applies to this machine: the package is installed or not.
 TEST_F(Text, fortunes_are_found_or_their_package_is_named) {
   std::error_code error;
   if (std::filesystem::is_directory("/usr/share/games/fortunes", error)) {

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Each part of the state alone: read, put in force, and put back. What it does to bits is tested
-// where replays are (tests/regression/execution_state_test.cpp).
+// Each part of the state alone: read, put in force, and put back.
+// tests/regression/execution_state_test.cpp tests what the state does to the bits of replays.
 #include "device/execution_state.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ namespace {
 
 at::Context& context() { return at::globalContext(); }
 
-// One difference each, and how to see it without ExecutionState.
+// A change of one part of the state, and how to see it without ExecutionState.
 struct Part {
   const char* name;
   std::function<void(ExecutionState&)> change;
@@ -98,7 +98,8 @@ TEST(ExecutionStatePart, is_in_force_while_the_guard_lives_and_gone_behind_it) {
   }
 }
 
-// They are read where it is on, and were left behind where it had been off.
+// Autocast's type and cache are read where it is on. They must be restored even where it had been
+// off before.
 TEST(ExecutionStatePart, type_and_cache_of_autocast_come_back_although_it_is_off) {
   ASSERT_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
   const auto dtype = at::autocast::get_autocast_dtype(at::kCPU);
@@ -149,7 +150,7 @@ TEST(ExecutionStates, equal_states_have_one_number_and_others_another) {
   EXPECT_EQ(states.current(true), 0) << "the first is known still";
 }
 
-// To read the precision takes longer than all the rest, and only products hang on it.
+// Reading the precision takes longer than all the rest, and only products depend on it.
 TEST(ExecutionStates, an_operator_without_products_takes_the_precision_of_the_last) {
   ExecutionStates states;
   ASSERT_EQ(states.current(true), 0);

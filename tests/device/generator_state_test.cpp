@@ -13,8 +13,7 @@
 namespace neap::device {
 namespace {
 
-// Below 16 numbers normal() draws one after the other, two at a time, and keeps the second for
-// later.
+// Below 16 numbers, normal() draws them in pairs and keeps the second of a pair for later.
 std::vector<double> draw(const at::Generator& generator) {
   std::vector<double> drawn;
   for (const auto type : {torch::kDouble, torch::kFloat}) {
@@ -29,7 +28,7 @@ std::vector<double> draw(const at::Generator& generator) {
 
 TEST(GeneratorState, brings_the_same_numbers_again_and_the_one_that_was_kept_for_later) {
   const at::Generator generator = at::detail::createCPUGenerator(5);
-  draw(generator);  // an odd number of normal ones
+  draw(generator);  // an odd number of normal numbers
   const auto state = cpu().save(generator);
   const std::vector<double> first = draw(generator);
   EXPECT_NE(draw(generator), first);
@@ -45,7 +44,7 @@ TEST(GeneratorState, is_current_until_something_is_drawn_and_again_when_it_was_r
   EXPECT_FALSE(state->is_current());
   state->restore();
   EXPECT_TRUE(state->is_current());
-  // A second number that is kept differs, where the engine does not: it was drawn with the first.
+  // Now the kept number differs and the engine does not, because both numbers were drawn together.
   at::empty({1}, torch::kDouble).normal_(0, 1, generator);
   const auto with_kept = cpu().save(generator);
   at::empty({1}, torch::kDouble).normal_(0, 1, generator);
@@ -66,7 +65,7 @@ TEST(GeneratorState, the_guard_puts_it_in_and_back_what_was_there) {
   EXPECT_TRUE(late->is_current());
 }
 
-// Generator::get_state() would: 5,056 bytes a time, against the budget.
+// Generator::get_state() would take 5,056 bytes each time, which count against the budget.
 TEST(GeneratorState, takes_none_of_libtorchs_memory) {
   const at::Generator generator = at::detail::createCPUGenerator(5);
   const std::int64_t allocations = memory::usage().allocations;

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A replay gets its arguments from these bytes and from nowhere else. What is lost on the way (an
-// offset, a stride, a flag) is a wrong gradient, so each kind of argument is written down, read
-// again and compared.
+// These bytes are the only source of a replay's arguments. What is lost on the way (an offset, a
+// stride, a flag) gives a wrong gradient. So each kind of argument is written, read again and
+// compared.
 #include "engine/call_codec.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ namespace {
 
 using torch::jit::Stack;
 
-// Storages by use and number, and how often each was asked for.
+// Storages by use and number. Counts how often each was asked for.
 class Storages final : public StorageSource {
  public:
   c10::Storage storage(Use use, std::uint16_t reference) override {
@@ -94,7 +94,7 @@ TEST(CallCodec, a_number_that_is_not_a_number_keeps_its_payload) {
   EXPECT_EQ(std::memcmp(&back, &value, sizeof value), 0);
 }
 
-// The 2 of `x * 2` is on the host where x is on another device: no block has it.
+// In `x * 2` with x on another device, the 2 is on the host and has no block.
 TEST(CallCodec, numbers_of_the_host_come_back_as_tensors_of_their_own) {
   const std::vector<c10::Scalar> numbers = {2, -0.1, true, c10::complex<double>(1, -1)};
   for (const c10::Scalar& number : numbers) {
@@ -137,7 +137,7 @@ TEST(CallCodec, lists_devices_and_mixed_numbers_come_back) {
   EXPECT_TRUE(elements[2].toScalar().isBoolean());
 }
 
-// What a kernel can see of a tensor, on the same bytes.
+// Compares everything that a kernel can see of a tensor, on the same bytes.
 void expect_same_view(const at::Tensor& expected, const at::Tensor& actual) {
   EXPECT_EQ(actual.sizes(), expected.sizes());
   EXPECT_EQ(actual.strides(), expected.strides());
@@ -183,15 +183,15 @@ TEST(CallCodec, a_tensor_comes_back_as_the_same_view_of_the_same_storage) {
 }
 
 TEST(CallCodec, sizes_that_need_64_bits_keep_them) {
-  // One number, seen 3,000,000,000 times.
+  // One number, expanded to 3,000,000,000.
   const at::Tensor far = torch::ones({1}).expand({3'000'000'000});
   Storages storages;
   storages.known.insert({{Use::Read, 0}, far.storage()});
   const Stack stack = there_and_back({far}, {operand(far, Use::Read, 0)}, storages);
   EXPECT_EQ(stack[0].toTensor().size(0), 3'000'000'000);
   EXPECT_EQ(stack[0].toTensor().stride(0), 0);
-  // Narrow: tag, flags, type, dimensions, reference, then 4 bytes an extent; the strides of a dense
-  // tensor follow from them.
+  // The narrow form has a tag, flags, type, dimensions and reference, then 4 bytes for each extent.
+  // The strides of a dense tensor follow from the extents.
   const at::Tensor near = torch::ones({2, 3});
   EXPECT_EQ(bytes_of({near}, {operand(near, Use::Read, 0)}), 1 + 2 + 1 + 1 + 2 + 2 * 4U);
   EXPECT_EQ(bytes_of({near.t()}, {operand(near.t(), Use::Read, 0)}), 7 + 4 * 4U);

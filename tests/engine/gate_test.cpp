@@ -89,7 +89,7 @@ TEST(Gate, the_owner_evicts_for_others_between_its_kernels) {
   EXPECT_EQ(by, std::this_thread::get_id());
 }
 
-// The records are a plain number here: two threads at once would lose counts.
+// The records are a plain number here, so two threads at once would lose counts.
 TEST(Gate, one_thread_at_a_time_touches_the_records) {
   constexpr int kKernels = 20'000, kOthers = 3;
   Gate gate;
@@ -129,7 +129,7 @@ TEST(Gate, one_thread_at_a_time_touches_the_records) {
   }
   over = true;
   {
-    const Gate::Kernel kernel(gate);  // the last ones end
+    const Gate::Kernel kernel(gate);  // lets the last waiting threads end
     for (std::thread& other : others) other.join();
   }
   EXPECT_EQ(records, own_changes + evictions);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What runs again to bring storages back: which operators, in which order, how often, and how many
-// bytes it takes meanwhile. An observer writes each replay down; the bytes are compared too.
+// Which operators run again to bring storages back, in which order, how often, and how many bytes
+// that takes. An observer notes each replay. The bytes of the results are compared too.
 #include "engine/materialization.h"
 
 #include "regression/evicting.h"
@@ -36,7 +36,7 @@ class Replays final : public engine::Observer {
   std::vector<std::uint64_t> sequences;
 };
 
-// A scope with room for so many tensors, whose replays are written down.
+// A scope with room for some tensors, whose replays are noted.
 class Materialization : public testing::Test {
  protected:
   Materialization() { torch::manual_seed(4); }
@@ -46,17 +46,18 @@ class Materialization : public testing::Test {
 
   void open(std::int64_t tensors) {
     memory::trim();
-    // And for the rest of a slab.
+    // Some bytes more, for the rest of a slab.
     const Bytes budget(memory::usage().live + tensors * kTensor + 32768);
     scope_ = std::make_unique<Scope>(Options{.budget = budget, .policy = Online{}});
     engine::Engine::instance().set_observer(&replays_);
   }
-  // Asks for more than there is: before that is refused, whatever can go goes.
+  // Asks for more than the whole budget. Before it refuses that, the engine evicts everything it
+  // can.
   static void evict_all() {
     EXPECT_THROW((void)torch::empty({*memory::budget()}, torch::kInt8), BudgetExceeded);
     engine::Engine::instance().validate();
   }
-  // Brings it back, and tells by which operators.
+  // Brings the tensor back, and returns the operators that ran for it.
   std::vector<std::string> bring(const at::Tensor& tensor) {
     replays_.names.clear();
     replays_.sequences.clear();
@@ -73,10 +74,10 @@ class Materialization : public testing::Test {
   std::unique_ptr<Scope> scope_;
 };
 
-// Two ways lead from `a` to the result, and nobody holds what lies on them.
+// Two ways lead from `a` to the result, and the program holds nothing on them.
 at::Tensor diamond(const at::Tensor& x) {
   const at::Tensor a = x.sin();
-  const at::Tensor b = a.cos();  // before exp: C++ leaves the order of operands open
+  const at::Tensor b = a.cos();  // first, because C++ leaves the order of operands open
   return b + a.exp();
 }
 
@@ -96,8 +97,8 @@ TEST_F(Materialization, frees_what_it_made_on_the_way_as_soon_as_nothing_reads_i
   memory::trim();
   const std::int64_t live = memory::usage().live;
   memory::reset_peak();
-  (void)made.relu_();  // in place: no memory of its own
-  // sin, cos, exp; then sin goes, and the sum comes.
+  (void)made.relu_();  // in place: takes no memory of its own
+  // The peak is sin, cos and exp. Then sin is freed before the sum is made.
   EXPECT_EQ(memory::usage().peak - live, 3 * kTensor);
   EXPECT_EQ(memory::usage().live - live, kTensor) << "the result alone stays";
 }
@@ -128,7 +129,7 @@ TEST_F(Materialization, takes_along_what_the_same_operator_makes) {
 TEST_F(Materialization, makes_an_older_version_beside_the_newer_one_that_is_there) {
   open(8);
   const at::Tensor y = x_.sin();
-  const at::Tensor z = y.exp();  // of the sine
+  const at::Tensor z = y.exp();  // made from the sine
   y.add_(1);
   const ByteLists expected = bytes_of({y, z});
   evict_all();
@@ -152,7 +153,7 @@ TEST_F(Materialization, begins_at_what_is_there) {
   EXPECT_THAT(bring(c), ElementsAre("aten::exp"));
 }
 
-// Every allocation of it fails once.
+// Each allocation of a materialization fails once.
 TEST_F(Materialization, that_fails_leaves_all_as_it_was_and_the_next_one_brings_the_same_bytes) {
   const ByteLists expected = bytes_of({diamond(x_)});
   open(8);

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Random straight-line programs over a few tensors: functional operators, views, writes in place
-// through views, overwriting writes, random numbers, tensors that die, regions. Run plainly and
-// under ever smaller budgets, all tensors that are left must have the same bytes. Finds what no
-// hand-written case thinks of: versions, aliases and deaths in odd orders.
+// through views, overwriting writes, random numbers, tensors that die, regions. Each runs plainly
+// and under smaller and smaller budgets, and the tensors that it leaves must have the same bytes.
+// This finds odd orders of versions, aliases and deaths that no hand-written case has.
 #include "engine/engine.h"
 #include "support/bytes.h"
 
@@ -24,7 +24,7 @@ class Program {
  public:
   explicit Program(unsigned seed) : random_(seed) {}
 
-  // The tensors that are left. `check` runs after each step.
+  // Runs the program and returns the tensors that it leaves. `check` runs after each step.
   template <class Check>
   std::vector<at::Tensor> run(int steps, Check check) {
     torch::manual_seed(7);
@@ -103,7 +103,7 @@ class Program {
           std::vector<at::Tensor> inner = {x, any(live), torch::empty_like(x).normal_()};
           const std::size_t steps = 2 + below(4);
           for (std::size_t i = 0; i < steps; ++i) advance(inner, depth + 1);
-          kept_.push_back(any(inner).view({-1}).view({kSide, kSide}));  // a reference from outside
+          kept_.push_back(any(inner).view({-1}).view({kSide, kSide}));  // referenced from outside
           return any(inner);
         },
         any(live));
@@ -142,9 +142,9 @@ class Program {
   std::vector<at::Tensor> kept_;
 };
 
-// Training steps over a random graph: operators that save their operands, their results or nothing,
-// writes in place where autograd allows them, noise, what is made with grad mode off, results that
-// die unused, regions.
+// Training steps over a random graph. Operators save their operands, their results or nothing.
+// There are writes in place where autograd allows them, noise, tensors made with grad mode off,
+// results that die unused, and regions.
 class RandomTraining {
  public:
   explicit RandomTraining(unsigned seed) : seed_(seed) {
@@ -154,7 +154,7 @@ class RandomTraining {
     }
   }
 
-  // The same graph each time.
+  // A step builds the same graph each time.
   void step() {
     random_.seed(seed_);
     std::vector<at::Tensor> live(weights_.begin(), weights_.end());
@@ -260,7 +260,7 @@ TEST(RandomProgram, leaves_the_same_bytes_under_every_budget_that_fits) {
         }
         EXPECT_EQ(test::first_difference(plain, test::bytes_of(live)), std::nullopt);
       } catch (const BudgetExceeded&) {
-        ++refused;  // what is alive at one moment does not fit
+        ++refused;  // the live tensors alone do not fit
       }
       ASSERT_FALSE(::testing::Test::HasFailure());
     }
@@ -270,8 +270,8 @@ TEST(RandomProgram, leaves_the_same_bytes_under_every_budget_that_fits) {
   EXPECT_LT(refused, kPrograms * 3);
 }
 
-// Note [What is held]: what neap holds so that something can be made again never makes a program
-// larger than it is in plain LibTorch.
+// Note [What is held]: what neap holds for later replays never makes a program larger than it is in
+// plain LibTorch.
 TEST(RandomProgram, fits_in_what_plain_LibTorch_reserves) {
   install();
   torch::set_num_threads(1);

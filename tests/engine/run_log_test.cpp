@@ -96,7 +96,7 @@ TEST(RunLog, what_ran_by_a_plan_says_nothing_of_a_run_without_one) {
   ran(log, model, 1000, {1, 2}, std::nullopt);
   begin(log, model, 1000, {1});
   EXPECT_EQ(log.smallest_feasible(0), 0);
-  // But it came after one, and before the next.
+  // But it keeps its place in the order: after the step before it, and before the next one.
   ran(log, model, 1000, {1, 2}, 3000);
   ran(log, model, 1000, {1, 2}, std::nullopt);
   ran(log, model, 1000, {3, 4}, 3500);

@@ -14,8 +14,8 @@ namespace {
 using engine::OperatorCosts;
 using engine::TimeSample;
 
-// Models repeat. With one in 16 counted instead of drawn, a step of 16 operators would be timed in
-// one of them.
+// Models repeat the same operators. Without random draws, one in 16 would time the same operator of
+// 16 each time.
 TEST(TimeSample, counts_what_repeats_as_often_as_it_ran) {
   constexpr int kRounds = 20'000;
   for (const int period : {1, 2, 3, 5, 16, 48}) {
@@ -47,7 +47,7 @@ TEST(TimeSample, times_each_at_first_and_after_what_is_not_short) {
 TEST(TimeSample, an_interruption_is_counted_once) {
   constexpr std::int64_t kInterrupted = 50'000'000;
   EXPECT_EQ(TimeSample::stands_for(kInterrupted), kInterrupted + 15 * TimeSample::kInterruptedNs);
-  // What is short at its best may take twice as long as a rule.
+  // An operator that is short at its best may usually take twice as long.
   EXPECT_EQ(TimeSample::stands_for(2 * TimeSample::kShortNs), 32 * TimeSample::kShortNs);
 }
 

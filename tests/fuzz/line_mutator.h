@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/fuzz/line_mutator.h: damage that leaves most lines what they are. A file of JSON lines with
-// bytes changed anywhere is nearly always refused by the parser, so that what is behind it would
-// hardly be tested.
+// tests/fuzz/line_mutator.h: damage that leaves most lines as they are. The parser refuses nearly
+// every file of JSON lines with bytes changed at random, so that the code after it would hardly be
+// tested.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-// libFuzzer's own damage to bytes. Returns how many there are now, `most` at most.
+// libFuzzer's own mutation of bytes. Returns the new number of bytes, at most `most`.
 // NOLINTNEXTLINE(readability-identifier-naming): its name.
 extern "C" std::size_t LLVMFuzzerMutate(unsigned char* bytes, std::size_t count, std::size_t most);
 
@@ -73,8 +73,7 @@ class LineMutator {
     line.resize(LLVMFuzzerMutate(reinterpret_cast<unsigned char*>(line.data()), old, line.size()));
   }
 
-  // Another one in the place of one of the line's numbers, a list that is longer or shorter by one,
-  // or another key.
+  // Replaces one of the line's numbers, makes a list longer or shorter by one, or replaces a key.
   void mutate_number(std::string& line) {
     constexpr std::array<const char*, 7> kLarge{"72057594037927936",
                                                 "72057594037927937",

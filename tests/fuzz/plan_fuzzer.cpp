@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Any bytes are a plan or are refused with a FormatError. What is a plan comes back equal, and a
-// trace allows it or throws BrokenPlan.
+// Any bytes are a plan, or are refused with a FormatError. Every plan that was read is written and
+// read again as an equal one, and a trace allows it or throws BrokenPlan.
 #include "fuzz/line_mutator.h"
 #include "fuzz/round_trip.h"
 
@@ -17,9 +17,9 @@ namespace {
 
 using fuzz::expect;
 
-// One of everything that has a rule: storages of the head and later, kept, released, of several
-// outputs, written into, written once, and an operator that must not run again. The corpus has
-// plans for it.
+// A step with one of each thing that has a rule: storages of the head and later ones, kept,
+// released, several outputs of one operator, written into, written once, and an operator that must
+// not run again. The corpus has plans for it.
 Trace small_step() {
   return {
       .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},
@@ -47,7 +47,7 @@ void check(const std::string& input) {
   static const Trace trace = small_step();
   try {
     const Outcome outcome = simulate(trace, *plan);
-    // All that there is lives at most twice.
+    // Each storage exists at most twice at a time.
     expect(outcome.peak >= 118 && outcome.peak <= 2 * 212 + 60, "the peak is one of this trace");
     expect(outcome.ns >= 17, "every operator takes its time");
     expect(verify(trace, {outcome.peak, outcome.peak, outcome.ns, plan->steps}).ns == outcome.ns,

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/fuzz/round_trip.h: what both fuzzers ask of a reader and its writer.
+// tests/fuzz/round_trip.h: what both fuzzers expect of a reader and its writer.
 #pragma once
 
 #include <neap/graph.h>
@@ -19,8 +19,8 @@ inline void expect(bool holds, const char* what) {
   std::abort();
 }
 
-// What `text` holds, written and read again meanwhile; nothing when it is refused. read(in, name);
-// write(value, out).
+// What `text` holds, after it was written and read again; nothing when it is refused. The calls are
+// read(in, name) and write(value, out).
 template <class Read, class Write>
 auto round_trip(const std::string& text, Read read, Write write) {
   const auto value_of = [&](const std::string& from) {

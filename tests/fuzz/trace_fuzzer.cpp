@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Any bytes are a trace or are refused with a FormatError. What is a trace comes back equal, and
-// runs plainly.
+// Any bytes are a trace, or are refused with a FormatError. Every trace that was read is written
+// and read again as an equal one, and has a plain run.
 #include "fuzz/line_mutator.h"
 #include "fuzz/round_trip.h"
 
@@ -24,7 +24,7 @@ void check(const std::string& input) {
   // Throws nothing: every trace that was read has a plain run.
   const Outcome outcome = verify(*trace, plain_plan(*trace));
   expect(outcome.reruns == 0, "a plain run reruns nothing");
-  // The plan holds on to what is kept at the end, also where the program does not.
+  // The plan holds what is kept at the end, even where the program lets go of it.
   expect(run_plainly(*trace).peak <= outcome.peak, "both plain runs have one peak");
 }
 
@@ -53,7 +53,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(unsigned char* bytes, std::size_t
   const std::string text(reinterpret_cast<const char*>(bytes), count);
   neap::fuzz::LineMutator mutator(text, seed);
   std::vector<std::string>& lines = mutator.mutate();
-  // Moved and copied operators would be refused for their numbers alone.
+  // Otherwise moved and copied operators would be refused for their numbers alone.
   if (seed % 8 != 0) neap::graph::number_operators(lines);
   return neap::fuzz::put(neap::fuzz::LineMutator::joined(lines), bytes, most);
 }

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/graph/files.h: traces and plans as files, whole and damaged, and what their readers say of
+// tests/graph/files.h: whole and damaged files of traces and plans, and what their readers say of
 // them.
 #pragma once
 
@@ -23,7 +23,7 @@
 
 namespace neap::graph {
 
-// The trace of the page of formats.
+// The trace from the page on the formats.
 inline const std::string kTraceHead =
     R"({"neap_trace":1,"label":"resnet50 batch 16","device":"cpu","torch":"2.15.0"})"
     "\n";
@@ -37,7 +37,7 @@ inline const std::string kTraceExample =
     "\n"
     R"({"end":true,"keep":[0]})"
     "\n";
-// What else may stand in one, and the largest numbers that may.
+// A trace with every other key, and the largest numbers that are allowed.
 inline const std::string kTraceOfEveryKey =
     kTraceHead +
     R"({"storage":0,"bytes":4096,"kind":"buffer"})"
@@ -73,7 +73,7 @@ inline std::string text_of(const Plan& plan) {
   return out.str();
 }
 
-// `text` with its one `old` exchanged.
+// `text` with the only occurrence of `old` replaced.
 inline std::string exchanged(std::string text, std::string_view old, std::string_view fresh) {
   const std::size_t at = text.find(old);
   EXPECT_NE(at, std::string::npos) << old;
@@ -81,7 +81,7 @@ inline std::string exchanged(std::string text, std::string_view old, std::string
   return at == std::string::npos ? text : text.replace(at, old.size(), fresh);
 }
 
-// What was refused, and the line that the error holds. Line -1: nothing was.
+// The text of a refusal, and the line that the error names. Line -1: nothing was refused.
 struct Refusal {
   std::string text = "nothing was thrown";
   std::int64_t line = -1;
@@ -97,8 +97,8 @@ Refusal refusal_of(Step step) {
   return {};
 }
 
-// Each bit of `text` is turned once, and each byte as a whole: `read` may refuse that with a
-// FormatError, and throw nothing else.
+// Flips each bit of `text` in turn, and each byte as a whole. `read` may refuse the result with a
+// FormatError, but must throw nothing else.
 template <class Read>
 void read_with_each_byte_damaged(const std::string& text, Read read) {
   for (std::size_t at = 0; at < text.size(); ++at) {
@@ -114,7 +114,8 @@ void read_with_each_byte_damaged(const std::string& text, Read read) {
   }
 }
 
-// A line without an end, as far as anyone should read. Counts what was taken of it.
+// A line that never ends, as far as a reader can tell. Counts the characters that were taken from
+// it.
 class EndlessLine : public std::streambuf {
  public:
   explicit EndlessLine(std::string start) : start_(std::move(start)) {}
@@ -137,7 +138,7 @@ class EndlessLine : public std::streambuf {
 
 class WithFolder : public test::ScratchFolder, public testing::Test {
  protected:
-  // As gzip packs it.
+  // Packs it as gzip does.
   std::string packed(const std::string& content) {
     const std::filesystem::path path = folder_ / "packing";
     const gzFile out = gzopen(path.c_str(), "wb9");

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A second, naive reading of the rules of a plan: every question is answered anew from sets and
-// sums. Written from the page of the file formats alone, without a look at src/graph/. Slow on
-// purpose.
+// A second, naive implementation of the rules of a plan. It answers every question anew from sets
+// and sums. It was written from the page on the file formats alone, without a look at src/graph/,
+// and is slow on purpose.
 //
 // Where the page leaves a choice, a comment that begins with "Reading:" says which one is taken
 // here.
@@ -22,17 +22,19 @@
 
 namespace neap::graph {
 
-// What is resident at which version, and how many operators have run for the first time.
+// Which storages are resident, at which versions, and how many operators have run for the first
+// time.
 struct NaiveState {
   std::map<StorageId, std::int64_t> resident;
   std::int64_t runs = 0;
 };
 
-// What may follow a state, and what comes of it. REQUIRES: a valid trace, which must outlive it.
+// Which steps may follow a state, and with which result. REQUIRES: a valid trace, which must
+// outlive it.
 class NaiveRules {
  public:
   explicit NaiveRules(const Trace& trace) : trace_(trace) {
-    std::int64_t before = 0;  // operators
+    std::int64_t before = 0;  // operators so far
     for (const Event& event : trace.events) {
       if (const auto* const given = std::get_if<Given>(&event)) {
         bytes_[given->storage] = given->bytes;
@@ -60,7 +62,7 @@ class NaiveRules {
     return state;
   }
 
-  // The rule that `step` breaks after `state`; empty when it may follow.
+  // The rule that `step` would break after `state`; empty when it may follow.
   [[nodiscard]] std::string broken_by(const NaiveState& state, const Step& step) const {
     if (step.action == Step::Action::Free) return broken_by_free(state, step.target);
     if (step.action == Step::Action::Run) {
@@ -80,14 +82,14 @@ class NaiveRules {
     for (const Made& made : op.makes) {
       if (!state.resident.contains(made.storage)) return {};
     }
-    // What it mutates is a made storage, and resident at the version before this write, as was just
-    // checked. This write was done before, by the first run, so the storage is on its way back and
-    // the rerun brings it one version nearer.
+    // What it mutates is a made storage, and was just found resident at the version before this
+    // write. The first run has done this write before. So the storage is on its way back, and the
+    // rerun brings it one version further.
     if (!op.mutates.empty()) return {};
     return "brings nothing back";
   }
 
-  // The rule about the end that is broken when no step follows; empty when the plan may end here.
+  // The rule that the plan would break by ending here; empty when it may end here.
   [[nodiscard]] std::string broken_by_end(const NaiveState& state) const {
     if (state.runs < count()) return "ends before the last run";
     // Reading: what was brought back at version 0 for an old reader may also be resident at the
@@ -113,8 +115,8 @@ class NaiveRules {
     }
     const Operator& op = at(step.target);
     const bool first = step.action == Step::Action::Run;
-    // Reading: of an output that is resident already, the copy that was there stays, at whatever
-    // version it is; "to bring back those of its outputs that are gone".
+    // Reading: of an output that is resident already, the old copy stays at its version, because a
+    // rerun is "to bring back those of its outputs that are gone".
     for (const Made& made : op.makes) state.resident.emplace(made.storage, 0);
     for (const StorageId storage : first ? written_at_first(op) : ids(op.mutates)) {
       ++state.resident.at(storage);
@@ -132,10 +134,10 @@ class NaiveRules {
     return sum;
   }
 
-  // The most bytes from the begin of `step` to the begin of the next.
+  // The most bytes from the beginning of `step` to the beginning of the next.
   [[nodiscard]] std::int64_t peak(const NaiveState& state, const Step& step) const {
-    // Reading: what arrives late is there when the operator before it has ended: beside its
-    // outputs, not beside its workspace or a second copy.
+    // Reading: what arrives late does so after the operator before it has ended. It stands beside
+    // its outputs, but not beside its workspace or a second copy.
     const std::int64_t at_rest = std::max(bytes(state), bytes(after(state, step)));
     if (step.action == Step::Action::Free) return at_rest;
     std::int64_t busy = bytes(state) + at(step.target).workspace;
@@ -143,7 +145,7 @@ class NaiveRules {
     return std::max(at_rest, busy);
   }
 
-  // Contents of `storage` after the first `operators` operators of the trace.
+  // The version of `storage` after the first `operators` operators of the trace.
   [[nodiscard]] std::int64_t version_before(StorageId storage, std::int64_t operators) const {
     std::int64_t version = 0;
     for (const std::int64_t writer : writers(storage)) version += writer < operators ? 1 : 0;
@@ -171,7 +173,7 @@ class NaiveRules {
     return at == writers_.end() ? std::vector<std::int64_t>{} : at->second;
   }
 
-  // None of a given storage.
+  // The operator that made `storage`. A given storage has none.
   [[nodiscard]] std::optional<std::int64_t> maker(StorageId storage) const {
     const auto at = maker_.find(storage);
     return at == maker_.end() ? std::nullopt : std::optional(at->second);
@@ -205,7 +207,7 @@ class NaiveRules {
     return state.resident.contains(storage);
   }
 
-  // Given storages that stand between the operators that have run and the next one.
+  // Adds the given storages that the trace has between the operators that have run and the next.
   void arrive(NaiveState& state) const {
     for (const auto& [storage, before] : arrives_) {
       if (before == state.runs) state.resident[storage] = 0;
@@ -245,7 +247,7 @@ class NaiveRules {
   std::map<StorageId, std::vector<std::int64_t>> writers_;
 };
 
-// What comes of a plan, or the line of the first rule that it breaks; then the figures mean
+// The result of a plan, or the line of the first rule that it breaks. In that case the figures mean
 // nothing.
 struct NaiveOutcome {
   std::int64_t peak = 0;

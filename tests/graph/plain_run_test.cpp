@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a trace says of a plain step, on traces small enough to count by hand.
+// What a trace says about a plain step, on traces small enough to count by hand.
 #include <neap/graph.h>
 
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@ namespace {
 
 using Ids = std::vector<StorageId>;
 
-// 0: a parameter of 100, 1: data of 10 that is read late; 2 (40) and 3 (20) are made, 3 dies; a
-// backward makes 4 (30).
+// Storage 0 is a parameter of 100 bytes, and 1 is data of 10 that is read late. Storages 2 (40) and
+// 3 (20) are made, and 3 dies. A backward makes 4 (30).
 Trace small_step() {
   Trace trace;
   trace.events = {

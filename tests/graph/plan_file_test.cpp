@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A plan may come from another solver. Its file is read as strictly as a trace; whether the trace
-// allows it is simulate()'s.
+// A plan may come from another solver. Its file is read as strictly as a trace's. Whether a trace
+// allows it is a question for simulate().
 #include "graph/files.h"
 
 #include <gmock/gmock.h>
@@ -17,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 using Action = Step::Action;
 
-// Of the page of formats.
+// The plan from the page on the formats.
 const std::string kHead =
     R"({"neap_plan":1,"budget":1048576,"predicted_peak":1040384,"predicted_ns":812000})"
     "\n";

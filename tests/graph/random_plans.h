@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random plans that keep the rules, and damage to them.
+// Random plans that obey the rules, and damage to them.
 //
 //   const Plan plan = random_plan(engine, trace, {});
 //   const Plan wrong = damaged(engine, trace, plan);
@@ -30,7 +30,7 @@ struct PlanOptions {
   std::int64_t slack = 20;   // of the budget, at most
 };
 
-// One attempt at a plan: frees at random, and brings back what the next operator needs.
+// One attempt at a plan. It frees at random, and brings back what the next operator needs.
 class PlanWalk {
  public:
   PlanWalk(std::mt19937_64& engine, const NaiveRules& rules, const Trace& trace,
@@ -42,7 +42,7 @@ class PlanWalk {
         keep_(trace.keep.begin(), trace.keep.end()),
         state_(rules.start()) {}
 
-  // Whether it came to the end of the trace.
+  // Returns whether it reached the end of the trace.
   bool walk() {
     for (std::int64_t i = 0; i < rules_.count(); ++i) {
       free_some();
@@ -65,7 +65,7 @@ class PlanWalk {
   }
 
   [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
-  // What could not be brought back.
+  // The storages that could not be brought back.
   [[nodiscard]] const std::set<StorageId>& lost() const { return lost_; }
 
  private:
@@ -116,7 +116,7 @@ class PlanWalk {
     if (may(step)) take(step);
   }
 
-  // Brings back all that `step` needs.
+  // Brings back everything that `step` needs.
   bool ready(const Step& step, int depth) {
     for (int attempt = 0; attempt < 3; ++attempt) {
       for (const auto& [storage, version] : rules_.needs(step)) {
@@ -156,11 +156,11 @@ class PlanWalk {
   NaiveState state_;
   std::vector<Step> steps_;
   std::set<StorageId> lost_;
-  int work_ = 0;  // that the present request has cost; ends what would go round in circles
+  int work_ = 0;  // steps for this request; its limit ends endless searches
 };
 
-// A valid plan, with exact figures. What could not be brought back in one attempt is never freed in
-// the next; what frees nothing that is needed later always succeeds.
+// A valid plan with exact figures. A storage that one attempt could not bring back is never freed
+// in the next attempt. So in the end an attempt frees nothing that is needed later, and succeeds.
 inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
                         const PlanOptions& options = {}) {
   const NaiveRules rules(trace);
@@ -183,8 +183,8 @@ inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
   return plan;
 }
 
-// A plan with steps dropped, doubled, moved, swapped, aimed elsewhere, turned into other actions or
-// made up.
+// A plan with steps dropped, doubled, moved, swapped, aimed at another target, turned into other
+// actions, or invented.
 class Damage {
  public:
   Damage(std::mt19937_64& engine, const Trace& trace, Plan plan)
@@ -199,7 +199,7 @@ class Damage {
 
   Plan once() {
     if (plan_.steps.empty()) plan_.steps.push_back(any_step());
-    // Rather a free or a rerun than a run: what is wrong with those is seen at once.
+    // Prefers a free or a rerun to a run, because errors in those are seen at once.
     auto at = place();
     for (int i = 0; i < 3 && at->action == Step::Action::Run; ++i) at = place();
     damage(at);
@@ -294,7 +294,7 @@ class Damage {
   std::vector<StorageId> known_;
 };
 
-// `plan`, damaged in one place; it may still be valid. Its figures stay as they were.
+// `plan`, damaged in one place. It may still be valid. Its figures stay as they were.
 inline Plan damaged(std::mt19937_64& engine, const Trace& trace, const Plan& plan) {
   return Damage(engine, trace, plan).once();
 }

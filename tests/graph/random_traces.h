@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random traces with everything that the format has. Equal seeds give equal results with every
+// Random traces with everything that the format allows. Equal seeds give equal results with every
 // standard library.
 //
 //   std::mt19937_64 engine(seed);
@@ -79,7 +79,7 @@ class TraceWriter {
   static std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
   StorageId new_storage(std::int64_t after) {
-    // Small ones close together, with gaps, in no order; a few far away.
+    // Most ids are small and close together, with gaps, in no order. A few are far away.
     StorageId storage = 0;
     do {
       storage =
@@ -100,14 +100,15 @@ class TraceWriter {
     places_.at(index(place)).emplace_back(Given{storage, new_bytes(), kind});
   }
 
-  // Rather a young one than an old one.
+  // Prefers a young storage to an old one.
   StorageId pick() {
     const auto count = static_cast<std::int64_t>(order_.size());
     const std::int64_t age = std::min(below(engine_, count), below(engine_, count));
     return order_.at(index(count - 1 - age));
   }
 
-  // The second half reads what the first half made, from its end to its begin, as a backward does.
+  // The second half reads what the first half made, from its end to its beginning, as a backward
+  // does.
   void read_as_a_backward(Operator& op, std::int64_t i) {
     const std::int64_t mirrored = options_.operators - 1 - i;
     if (mirrored >= i || !chance(engine_, 70)) return;
@@ -175,7 +176,7 @@ class TraceWriter {
     }
   }
 
-  // Any order in which no storage is released before it is there.
+  // Any order in which no storage is released before it exists.
   void mix(std::vector<Event>& place) {
     for (std::size_t i = place.size(); i > 1; --i) {
       std::swap(place[i - 1], place[index(below(engine_, static_cast<std::int64_t>(i)))]);

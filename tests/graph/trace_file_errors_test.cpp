@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A trace file comes from another program, another version or a full disk. What is no trace is
-// refused, with the line.
+// A trace file may come from another program, another version or a full disk. The reader refuses
+// what is no trace, and names the line.
 #include "graph/files.h"
 
 #include <gmock/gmock.h>
@@ -159,7 +159,7 @@ TEST(TraceFileErrors, each_key_of_a_line_must_be_there_and_of_its_type) {
   for (const Row& row : rows) {
     const std::string key = '"' + std::string(row.key) + "\":";
     const std::string pair = key + row.value;
-    // "storage" and "bytes" stand in two lines; theirs comes first.
+    // "storage" and "bytes" stand in two lines. The row means the first of them.
     const std::size_t at = kTraceExample.find(pair);
     ASSERT_NE(at, std::string::npos) << pair;
     for (const char* wrong : row.wrong) {
@@ -249,7 +249,7 @@ TEST(TraceFileErrors, wherever_the_file_is_cut_it_is_refused) {
     for (std::size_t length = 0; length + 1 < text.size(); ++length) {
       const Refusal found = refusal(text.substr(0, length));
       const std::int64_t line = 1 + std::ranges::count(text.substr(0, length), '\n');
-      // A line that lacks nothing but its "\n" is whole: then the one after it is missing.
+      // A line that lacks only its "\n" is whole. Then the line after it is missing.
       EXPECT_EQ(found.line, line + (text[length] == '\n' ? 1 : 0)) << length << ": " << found.text;
       EXPECT_LE(found.line, lines);
       EXPECT_THAT(found.text, HasSubstr("cut short"));
@@ -266,7 +266,7 @@ TEST(TraceFileErrors, a_damaged_byte_is_refused_or_read_and_nothing_else) {
   }
 }
 
-// ---------------------------------------------------------------- long lines
+// ---------------------------------------------------------------- Long lines
 
 TEST(TraceFileErrors, a_line_of_1_mib_is_read_and_one_byte_more_is_refused) {
   const std::string short_label = "resnet50 batch 16";
@@ -295,7 +295,7 @@ TEST(TraceFileErrors, a_line_without_an_end_is_given_up_soon_after_1_mib) {
   EXPECT_LE(endless.taken(), (std::size_t{1} << 20) + 2 * (std::size_t{1} << 16));
 }
 
-// ---------------------------------------------------------------- writing
+// ---------------------------------------------------------------- Writing
 
 TEST(TraceFileErrors, what_could_not_be_read_again_is_not_written) {
   const auto refused = [](const Trace& trace) {

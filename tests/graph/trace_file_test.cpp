@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A trace file is read as the page of formats says, and what was written comes back.
+// A trace file is read as the page on the formats says, and a written trace is read back as it was.
 #include "graph/files.h"
 #include "graph/random_traces.h"
 
@@ -84,7 +84,7 @@ TEST(TraceFile, an_empty_step_is_a_trace) {
   EXPECT_EQ(trace_of(text_of(empty)), empty);
 }
 
-// ---------------------------------------------------------------- any trace
+// ---------------------------------------------------------------- Any trace
 
 const std::vector<std::string> kTextParts{
     "aB.0::", " \"\\/", "\n\t\x7f", std::string(1, '\0'), "\xc3\xa9", "\xf0\x9f\x8c\x8a", "{}[],"};
@@ -95,7 +95,7 @@ std::string any_text(std::mt19937_64& engine) {
   return text;
 }
 
-// With any text where a text stands, and any value where the ids do not care.
+// A random trace with any text in its texts, and any value in fields that no rule ties to others.
 Trace any_trace(std::mt19937_64& engine) {
   Trace trace = random_trace(engine, {.operators = below(engine, 30)});
   trace.label = any_text(engine);
@@ -126,7 +126,7 @@ TEST(TraceFile, any_trace_comes_back_equal_and_is_written_the_same_again) {
   });
 }
 
-// ---------------------------------------------------------------- files
+// ---------------------------------------------------------------- Files
 
 class TraceOnDisk : public WithFolder {};
 
@@ -134,7 +134,7 @@ TEST_F(TraceOnDisk, plain_and_packed_files_are_read_the_same) {
   const Trace trace = trace_of(kTraceExample);
   EXPECT_EQ(read_trace(file("step.jsonl", kTraceExample)), trace);
   EXPECT_EQ(read_trace(file("step.jsonl.gz", packed(kTraceExample))), trace);
-  // Two streams behind each other are one, as gzip has it.
+  // As in gzip, two streams one after the other are one file.
   EXPECT_EQ(read_trace(file(
                 "two.gz", packed(kTraceExample.substr(0, 99)) + packed(kTraceExample.substr(99)))),
             trace);
@@ -181,7 +181,7 @@ TEST_F(TraceOnDisk, a_damaged_byte_of_a_packed_file_is_refused_or_means_nothing)
       ++refused;
     }
   }
-  // The rest: time, level and system in the head of the stream, which no sum covers.
+  // The other bytes are time, level and system in the head of the stream. No checksum covers them.
   EXPECT_GE(refused, static_cast<int>(whole.size()) - 6);
 }
 

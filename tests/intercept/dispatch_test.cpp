@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The fallback alone, with a handler that writes down what it sees: which operators, in which
-// thread, and what stays hidden.
+// The fallback alone, with a handler that notes what it sees: which operators, in which thread, and
+// what stays hidden.
 #include "intercept/dispatch.h"
 
 #include <neap/intercept.h>
@@ -91,7 +91,7 @@ TEST_F(Dispatch, other_threads_are_not_seen) {
 
 TEST_F(Dispatch, what_a_kernel_calls_inside_is_not_seen_unless_it_is_decomposed) {
   const at::Tensor x = torch::ones({2, 3}), weight = torch::ones({4, 3}), bias = torch::ones({4});
-  const at::AutoDispatchBelowADInplaceOrView below;  // where linear is still whole
+  const at::AutoDispatchBelowADInplaceOrView below;  // linear is still one operator there
   seen_.names.clear();
   const at::Tensor whole = at::linear(x, weight, bias);
   EXPECT_THAT(seen_.names, ElementsAre("aten::linear"));

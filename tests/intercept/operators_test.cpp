@@ -1,8 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What schema and tags say of operators, and what the table of exceptions says: one operator of
-// each kind. Whether the answers are right for all operators is asked by running them
-// (tests/operators).
+// What schema and tags say about operators, and what the table of exceptions says, for one operator
+// of each kind. tests/operators runs all operators to see whether the answers are right.
 #include "intercept/operators.h"
 
 #include <neap/intercept.h>
@@ -137,7 +136,7 @@ TEST(Operators, of_a_program_are_replayable_once_they_are_declared) {
   EXPECT_TRUE(rule->replayable);
 }
 
-// The address of a schema may be used again for another one.
+// A new schema may have the address of a destroyed one.
 TEST(Operators, that_are_defined_anew_are_looked_at_anew) {
   std::uint64_t hash = 0;
   {

@@ -24,7 +24,7 @@ std::string refusal(const std::function<void()>& access) {
   return "";
 }
 
-// Takes the memory out and hands it over.
+// Takes the memory out of the storage and returns it.
 c10::DataPtr take_out(const at::Tensor& tensor, void* record, const char* message) {
   c10::StorageImpl& storage = *storage_of(tensor);
   c10::DataPtr memory = std::move(data_ptr_of(storage));

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// How much memory is left, by the files that Linux shows: of the machine, and of the control groups
-// of either version.
+// How much memory is left, according to Linux's files: on the machine, and in control groups of
+// either version.
 #include "machine/memory_left.h"
 
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ class MemoryLeft : public testing::Test {
   }
   [[nodiscard]] Memory read() const { return read_memory(root_); }
 
-  // What the kernel says of a process in a group of each version.
+  // Writes what the kernel shows for a process in a group of version 2 or version 1.
   void in_version_2(const std::string& group, const std::string& mount_root = "/") {
     put("proc/self/cgroup", "0::" + group + "\n");
     put("proc/self/mountinfo",

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A file that neap writes is there whole or not at all: what stood there before is gone only when
+// A file that neap writes is there whole or not at all. The file that was there before stays until
 // the new one is complete.
 #include "machine/aside.h"
 
@@ -35,7 +35,7 @@ std::string content_of(const fs::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// With a file "old" in it.
+// A folder with a file "old" in it.
 class WithFolder : public test::ScratchFolder {
  public:
   WithFolder() { file("old", "before"); }

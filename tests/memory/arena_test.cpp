@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// An arena alone: which pages it hands out, what it says that they cost, and what the system holds
-// for them meanwhile. Its answer is what the budget is counted by, so each one is compared with the
-// number that it must be.
+// An arena alone: which pages it hands out, what it says that they cost, and how many pages the
+// system holds meanwhile. The budget is counted by its answers, so each one is compared with an
+// exact number.
 #include "memory/arena.h"
 
 #include "device/device.h"
@@ -55,7 +55,8 @@ TEST(Arena, clean_pages_count_and_are_refused_with_how_many_are_missing) {
   arena.validate();
 }
 
-// Under `ulimit -v` oneDNN could not map the code that it makes: the arena had taken all addresses.
+// Under `ulimit -v` the arena must not take all addresses. Otherwise oneDNN could not map the code
+// that it generates.
 TEST(Arena, leaves_addresses_to_others_where_the_system_limits_them) {
   constexpr rlim_t kLeft = rlim_t{256} << 20, kForOthers = rlim_t{192} << 20;
   const pid_t child = fork();
@@ -101,7 +102,7 @@ TEST(Arena, a_cached_run_that_goes_on_as_a_clean_one_costs_what_is_missing) {
   arena.validate();
 }
 
-// Two cached runs with a block in use between them: neither is large enough.
+// Two cached runs with a block in use between them. Neither run is large enough alone.
 struct Apart {
   explicit Apart(std::int64_t each) : bytes(each), start(arena.take(3 * each, kMost).start) {
     for (int i = 0; i < 3; ++i) fill(start + i * bytes, bytes, i + 1);
@@ -125,7 +126,7 @@ TEST(Arena, cached_pages_that_lie_apart_make_a_run_and_no_byte_of_others_changes
   EXPECT_TRUE(is_filled(apart.start + apart.bytes, apart.bytes, 2));
   EXPECT_TRUE(is_filled(taken.start, wanted, 9));
   if (system_tells_pages()) {
-    // Of the new run and of the old places together no more than before.
+    // Together, the new run and the old places have no more pages than before.
     const std::int64_t old =
         held(apart.start, apart.bytes) + held(apart.start + 2 * apart.bytes, apart.bytes);
     const bool overlaps = taken.start >= apart.start && taken.start < apart.start + 3 * apart.bytes;
@@ -218,13 +219,14 @@ TEST(Arena, all_that_it_said_adds_up_to_what_the_system_holds) {
   EXPECT_EQ(held(lowest, highest - lowest), counted / kPageBytes);
 }
 
-// A process may have 65,530 mappings, and each piece that is moved makes some.
+// A process may have 65,530 mappings, and each moved piece adds some.
 TEST(Arena, after_8192_moved_pieces_what_is_cached_goes_back_and_the_answer_subtracts_it) {
   Arena arena(device::cpu().pages());
   constexpr std::int64_t kPiece = 2 * kPageBytes, kStep = kPiece + kPageBytes, kPieces = 3;
   constexpr int kMoves = 8192 / 2;
   for (int move = 1; move <= kMoves; ++move) {
-    // Three cached pieces, each with a page in use behind it; two are moved together.
+    // There are three cached pieces, each with a page in use after it. Two of them are moved
+    // together.
     char* const start = arena.take(kPieces * kStep, kMost).start;
     for (int i = 0; i < kPieces; ++i) arena.give_back({start + i * kStep, kPiece});
     const Arena::Taken taken = arena.take(2 * kPiece, 0);

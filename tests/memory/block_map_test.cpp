@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What is known of a block is beside its data, found by its address: for blocks of all sizes, also
-// while pages go from slabs to large blocks and back.
+// What is known of a block is kept beside its data and found by its address. That holds for blocks
+// of all sizes, also while pages go from slabs to large blocks and back.
 #include "memory/block_map.h"
 
 #include "memory/allocator.h"
@@ -38,10 +38,10 @@ TEST(BlockMap, has_an_entry_of_its_own_for_each_block_in_use) {
   }
 }
 
-// The host may not write there on every device.
+// On some devices the host may not write there.
 TEST(BlockMap, writes_nothing_into_the_memory_of_blocks) {
   for (const std::int64_t bytes : {100, 2048, 5000, 1 << 20}) {
-    memory::trim();  // then what is cached is of this test
+    memory::trim();  // what is cached after this is of this test
     const auto size = static_cast<std::size_t>(bytes);
     void* freed = nullptr;
     {

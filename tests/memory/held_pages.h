@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Which pages the system holds for this process. mincore() would not do: a page that a busy machine
-// has swapped out is held all the same.
+// Which pages the system holds for this process. mincore() would not do, because it misses pages
+// that a busy machine has swapped out.
 #pragma once
 
 #include <fcntl.h>
@@ -14,8 +14,8 @@
 
 namespace neap::test {
 
-// Pages from `start` on that have content, in memory or swapped out. Nothing: this system does not
-// say.
+// The number of pages from `start` on that have content, in memory or swapped out. Absent: this
+// system does not tell.
 inline std::optional<std::int64_t> held_pages(const void* start, std::int64_t bytes) {
   constexpr std::int64_t kPage = 4096;
   const int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);

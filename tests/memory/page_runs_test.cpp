@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A run that is lost is memory that nobody finds again, and two that overlap are two tensors in one
+// A lost run is memory that nobody finds again, and two overlapping runs are two tensors in one
 // place. Addresses are only numbers here: the set touches no page.
 #include "memory/page_runs.h"
 
@@ -76,10 +76,10 @@ TEST(PageRuns, the_largest_run_that_another_set_goes_on_from_is_found_among_the_
   PageRuns runs, other;
   for (std::int64_t i = 0; i < 10; ++i) runs.insert(run(100 * i, 20 - i));
   EXPECT_EQ(runs.largest_before(other, 25 * kPage), std::nullopt);
-  other.insert(run(100 * 3 + 17, 8));  // behind the fourth
+  other.insert(run(100 * 3 + 17, 8));  // after the fourth run
   EXPECT_EQ(pages_of(runs.largest_before(other, 25 * kPage)), (Pages{300, 17}));
   EXPECT_EQ(runs.largest_before(other, 26 * kPage), std::nullopt) << "one page is missing";
-  other.insert(run(100 * 8 + 12, 90));  // behind the ninth: not looked for
+  other.insert(run(100 * 8 + 12, 90));  // after the ninth; not found
   EXPECT_EQ(runs.largest_before(other, 30 * kPage), std::nullopt);
   other.insert(run(100 * 1 + 19, 50));
   EXPECT_EQ(pages_of(runs.largest_before(other, 25 * kPage)), (Pages{100, 19}));
@@ -101,7 +101,7 @@ TEST(PageRuns, validation_names_what_does_not_hold) {
   EXPECT_EQ(said({page(3) + 64, kPage}), "page runs: a run starts on a page");
 }
 
-// The naive writing: which pages are there.
+// The naive implementation: a flag for each page.
 class NaivePages {
  public:
   explicit NaivePages(std::size_t pages) : there_(pages) {}

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Slabs out of memory of the test's own, each filled to its end and emptied again.
+// Slabs in memory of the test's own. Each is filled and emptied again.
 #include "memory/slabs.h"
 
 #include "memory/arena.h"
@@ -22,7 +22,7 @@ namespace {
 using namespace neap;
 using namespace neap::memory;
 
-// Every class: 64 bytes apart up to 1 KiB, 256 up to 2 KiB.
+// The size of every class: 64 bytes apart up to 1 KiB, then 256 bytes apart up to 2 KiB.
 std::vector<std::int64_t> classes() {
   std::vector<std::int64_t> all;
   for (std::int64_t bytes = 64; bytes <= 1024; bytes += 64) all.push_back(bytes);
@@ -30,7 +30,7 @@ std::vector<std::int64_t> classes() {
   return all;
 }
 
-// Slabs and the pages that they were given.
+// Slabs, with the pages that they were given.
 struct Slabbed {
   Slabbed() = default;
   Slabbed(const Slabbed&) = delete;
@@ -168,7 +168,7 @@ TEST(Slabs, slabs_leave_the_middle_of_their_list_as_they_fill_and_come_back_as_t
     mine.add(512);
     for (int i = 0; i < kFit; ++i) blocks.push_back(mine.take(512));
   }
-  // One block of each, then all of the one in the middle.
+  // Frees one block of each slab, then all of the middle one.
   for (const int slab : {0, 1, 2}) mine.give_back(blocks[static_cast<std::size_t>(slab * kFit)]);
   for (std::size_t i = kFit + 1; i < 2 * kFit; ++i) mine.give_back(blocks[i]);
   mine.slabs.validate();

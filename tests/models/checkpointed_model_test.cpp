@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CheckpointedModel: which layers form a segment, what a step keeps, and that nothing but memory
-// changes. Inputs need no gradient here: Python's reentrant checkpoint answers that with no
-// gradients for the captured weights.
+// CheckpointedModel: which layers form a segment, what a step keeps, and that only memory changes.
+// The inputs need no gradient here. With such inputs, Python's reentrant checkpoint computes no
+// gradients for captured weights.
 #include "models/training.h"
 
 #include <type_traits>
@@ -71,8 +71,8 @@ TEST_F(Models, cut_their_layers_as_the_segmentation_says) {
   EXPECT_EQ(Segmentation::square_root().ends(3), (Ends{2, 3}));
 }
 
-// A segment keeps what its last layer makes. So of each layer before that the matrix product and
-// the ReLU run again.
+// A segment keeps what its last layer makes. So the matrix product and the ReLU of each layer
+// before that one run again.
 TEST_F(Models, run_each_operator_inside_of_a_checkpointed_segment_once_more) {
   const auto replays_by = [](const Segmentation& segmentation) {
     return train_on_rows([&] { return model_of(10, segmentation); }).replays;
@@ -92,7 +92,7 @@ TEST_F(Models, keep_an_output_a_segment_and_the_inside_of_the_last) {
   EXPECT_EQ(by_root.kept, (3 + 4) * kOutput + kLoss);
   const Training by_three = train_on_rows([] { return model_of(16, Segmentation::by_size(3)); });
   EXPECT_EQ(by_three.kept, (5 + 1) * kOutput + kLoss);
-  // Both peaks lie where the backward has just begun, so the rest of them is the same.
+  // Both peaks are at the beginning of the backward, so the rest of the two peaks is the same.
   EXPECT_EQ(plain.peak - by_root.peak, (16 - 7) * kOutput);
 }
 
@@ -105,8 +105,8 @@ TEST_F(Models, keep_inside_of_a_segment_what_the_options_say) {
       return model;
     });
   };
-  // All that a backward reads are the outputs of ReLUs. Two of three in a segment are inside, the
-  // third is its output.
+  // The backward reads only outputs of ReLUs. In a segment of three layers, two of them are inside
+  // and the third is the segment's output.
   const Training activations = keeping({.rules = {{.op = "aten::relu"}}});
   EXPECT_EQ(activations.replays, 0);
   EXPECT_EQ(activations.kept, plain.kept);
@@ -128,7 +128,7 @@ TEST_F(Models, without_use_checkpoint_run_as_the_plain_one) {
   EXPECT_EQ(off.kept, plain.kept);
   EXPECT_EQ(off.peak, plain.peak);
 
-  // From step to step.
+  // use_checkpoint may change from step to step.
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({kRows, kWidth}), y = torch::randn({kRows, kWidth});
   expect_same_states(plain, train([] { return model_of(10, Segmentation::by_size(3)); },
@@ -138,8 +138,8 @@ TEST_F(Models, without_use_checkpoint_run_as_the_plain_one) {
                                   }));
 }
 
-// The backward of a Linear reads what it was given and what it gives: both are kept by its
-// neighbours, and nothing is inside.
+// The backward of a Linear reads its input and its output. The layers beside it keep both, so a
+// segment of one Linear has nothing inside.
 TEST_F(Models, with_one_small_layer_under_a_checkpoint_need_as_much_as_without) {
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({32, 784});
@@ -180,7 +180,7 @@ TEST_F(Models, under_no_grad_leave_nothing_but_the_output) {
 
 // ---- Any list of layers ----
 
-// BatchNorm, dropout, names of the user's.
+// Layers with BatchNorm, dropout and names chosen by the user.
 torch::nn::Sequential mixed_layers() {
   torch::nn::Sequential layers;
   layers->push_back("first", torch::nn::Linear(kWidth, 24));
@@ -278,8 +278,8 @@ TEST_F(Models, pass_train_and_eval_on_to_the_layers) {
 
 // ---- Wrong use ----
 
-// The benchmark of the slides asks a factory for CheckpointedModel(use_checkpoint): as a number,
-// true was one layer and false none.
+// The benchmark on the slides asks a factory for CheckpointedModel(use_checkpoint). Read as a
+// number, true would mean one layer and false none.
 TEST_F(Models, take_a_flag_for_use_checkpoint_and_for_no_number) {
   for (const bool flag : {false, true}) {
     const CheckpointedModel model(flag);
@@ -345,7 +345,7 @@ TEST_F(Models, refuse_lists_that_cannot_be_run) {
       });
 }
 
-// Its forward() is not virtual: as a Linear it would run without its ReLU.
+// Its forward() is not virtual. Called as a Linear, it would run without its ReLU.
 TEST_F(Models, take_no_class_for_the_one_that_it_derives_from) {
   try {
     const CheckpointedModel model(torch::nn::ModuleList(MyLinear(2, 2)));

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// CheckpointedResNet. BatchNorm writes running statistics in its forward: a checkpoint that runs
-// the forward twice updates them twice, and only evaluation shows it. Here all buffers are compared
-// after each step.
+// CheckpointedResNet. BatchNorm writes running statistics in its forward. A checkpoint that runs
+// the forward twice updates them twice, which only evaluation shows. So all buffers are compared
+// here after each step.
 #include "models/training.h"
 
 namespace neap::test {
@@ -64,7 +64,7 @@ TEST_F(Models, of_residual_blocks_count_each_batch_once) {
   EXPECT_EQ(norms, 1 + 2 * 4);
 }
 
-// The net of the slides, line for line.
+// The network of the slides, line by line.
 struct SlideNetImpl : torch::nn::Module {
   explicit SlideNetImpl(int num_blocks) {
     register_module("conv1", conv1);
@@ -125,7 +125,7 @@ TEST_F(Models, of_a_number_of_blocks_are_the_net_of_the_slides_with_its_names_an
 }
 
 // A block's output and small statistics stay. The backward reads what each convolution and each
-// ReLU inside made; a BatchNorm runs for the ReLU behind it.
+// ReLU inside made. A BatchNorm runs again for the ReLU after it.
 TEST_F(Models, of_residual_blocks_run_each_operator_that_the_backward_needs_once_more) {
   constexpr std::int64_t kStem = 3;   // conv, norm, ReLU
   constexpr std::int64_t kBlock = 4;  // conv, norm, ReLU, conv
@@ -145,7 +145,7 @@ TEST_F(Models, of_residual_blocks_keep_an_output_a_segment_and_the_inside_of_the
                             memory::footprint(kBatch * 10 * 4) +         // logarithms of softmax
                             2 * memory::footprint(4);                    // loss, its weight
   const Training plain = train_on_pictures([] { return nn::ResNet(small(0)); });
-  // Of the stem, what conv and ReLU make; of a block, conv, ReLU, conv, ReLU.
+  // The stem keeps the results of conv and ReLU. A block keeps those of conv, ReLU, conv and ReLU.
   EXPECT_EQ(plain.kept, (2 + kBlocks * 4) * kOutput + statistics + head);
   const Training by_block = train_on_pictures(checkpointed(0, Segmentation::by_size(1)));
   EXPECT_EQ(by_block.kept, (kBlocks - 1 + 4) * kOutput + statistics + head);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// SegmentedNetwork: as many segments as were asked for, as even as can be, and logits that no ReLU
-// has cut.
+// SegmentedNetwork: it has as many segments as requested, cut as evenly as possible, and no ReLU on
+// the logits.
 #include "models/cut.h"
 #include "models/training.h"
 
@@ -20,7 +20,7 @@ using Numbers = std::vector<std::int64_t>;
 
 const Numbers kDims{512, 256, 128, 64, 32, 10};
 
-// What a step holds at its peak, and what it keeps between forward and backward: counted moment by
+// What a step holds at its peak, and what it keeps between forward and backward, counted moment by
 // moment.
 std::pair<std::int64_t, std::int64_t> rank(const Numbers& outputs, const Numbers& ends) {
   std::int64_t peak = 0, held = 0;
@@ -33,7 +33,7 @@ std::pair<std::int64_t, std::int64_t> rank(const Numbers& outputs, const Numbers
     for (std::size_t i = begin; i < end; ++i) {
       made += outputs[i];
       meet(made + 2 * outputs[i]);
-      // Once more, before the last but one layer is needed.
+      // This is met once more, before the backward of the last but one layer.
       if (!last && i + 1 < end) meet(made + outputs[i] + outputs[end - 1] + outputs[end - 2]);
     }
     held += last ? made : outputs[end - 1];
@@ -42,7 +42,7 @@ std::pair<std::int64_t, std::int64_t> rank(const Numbers& outputs, const Numbers
   return {peak, held};
 }
 
-// Of all cuts, one after the other.
+// Tries all cuts, one after the other.
 std::pair<std::int64_t, std::int64_t> best_rank(const Numbers& outputs, std::int64_t segments,
                                                 Numbers ends = {}) {
   const auto count = static_cast<std::int64_t>(outputs.size());
@@ -77,26 +77,27 @@ TEST(Cut, is_the_best_of_all_cuts) {
   }));
 }
 
-// Each segment finds one more end held than the one before it.
+// While a segment is recomputed, one more segment end is held than for the segment before it. So it
+// must be shorter.
 TEST(Cut, of_equal_layers_has_segments_that_grow_shorter) {
   EXPECT_EQ(models::ends_of_lowest_peak(Numbers(6, 512), 3), (Numbers{3, 5, 6}));
   EXPECT_EQ(models::ends_of_lowest_peak(Numbers(10, 512), 4), (Numbers{4, 7, 9, 10}));
 }
 
-// Widths whose squares add up to more than an integer holds.
+// These widths have squares whose sum exceeds an integer.
 TEST(Cut, takes_outputs_of_any_size) {
   const std::int64_t large = std::int64_t{1} << 40;
   EXPECT_EQ(models::ends_of_lowest_peak(Numbers(6, large), 3), (Numbers{3, 5, 6}));
 }
 
-// The step peaks at the first layer's backward, whatever is cut: all that has to run again does so
-// before, beside small gradients.
+// The step peaks at the first layer's backward, wherever it is cut. All recomputation happens
+// before that, when gradients are still small.
 TEST_F(Models, of_falling_widths_have_the_wide_layers_inside_of_a_segment) {
   const SegmentedNetwork model(784, {512, 256, 128, 64, 32, 10});
   EXPECT_EQ(model->segments(), (std::vector<Segment>{{0, 4}, {4, 5}, {5, 6}}));
 }
 
-// Python's short version cuts 6 layers into 6 segments when asked for 4 or 5.
+// Python's short version makes 6 segments of 6 layers when asked for 4 or 5.
 TEST_F(Models, have_exactly_the_segments_that_were_asked_for) {
   for (std::int64_t segments = 1; segments <= 6; ++segments) {
     const std::vector<Segment> found = SegmentedNetwork(784, kDims, segments)->segments();
@@ -128,7 +129,7 @@ TEST_F(Models, in_any_number_of_segments_have_the_bits_of_the_plain_one) {
                      }));
 }
 
-// A ReLU on the logits would make every second one zero, for ever.
+// A ReLU on the logits would make every second logit zero for good.
 TEST_F(Models, end_with_logits_that_no_activation_has_changed) {
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({64, 784});
@@ -144,7 +145,8 @@ TEST_F(Models, end_with_logits_that_no_activation_has_changed) {
   EXPECT_TRUE(logits.lt(0).any().item<bool>());
 }
 
-// Of [0, 3) and [3, 5) all but the last layer's product and ReLU run again; [5, 6) is the last.
+// In [0, 3) and [3, 5), everything except the last layer's product and ReLU runs again. [5, 6) is
+// the last segment.
 TEST_F(Models, of_equal_layers_keep_an_output_a_segment_and_replay_the_rest) {
   constexpr std::int64_t kWide = 64;
   const Numbers dims(6, kWide);
@@ -154,7 +156,7 @@ TEST_F(Models, of_equal_layers_keep_an_output_a_segment_and_replay_the_rest) {
   const std::int64_t output = memory::footprint(64 * kWide * 4);
   const Training plain =
       train([&] { return nn::MLP(kWide, dims, nn::Activation::ReLU, false); }, loss);
-  // The product that makes the loss reads y only: the logits themselves go.
+  // The product that makes the loss reads only y, so the logits themselves are not kept.
   EXPECT_EQ(plain.kept, 5 * output + memory::footprint(4));
   const Training found = train([&] { return SegmentedNetwork(kWide, dims, 3); }, loss);
   expect_same_states(plain, found);
@@ -162,8 +164,8 @@ TEST_F(Models, of_equal_layers_keep_an_output_a_segment_and_replay_the_rest) {
   EXPECT_EQ(found.replays, (2 + 1) * 2);
 }
 
-// It evicted nothing for any number of segments, since its largest segment was to make as little as
-// could be.
+// A cut that makes the largest segment as small as possible would evict nothing here, for any
+// number of segments.
 TEST_F(Models, of_the_documented_widths_keep_less_than_the_plain_one_and_peak_no_higher) {
   constexpr std::int64_t kRows = 1024;  // activations weigh more than weights
   torch::manual_seed(kSeed);
@@ -186,7 +188,7 @@ TEST_F(Models, of_the_documented_widths_keep_less_than_the_plain_one_and_peak_no
   expect(5, output(256), 1);
 }
 
-// What LibTorch is told to warn of.
+// Collects LibTorch's warnings.
 class Warnings : public c10::WarningHandler {
  public:
   void process(const c10::Warning& warning) override { texts.push_back(warning.msg()); }
@@ -230,7 +232,7 @@ TEST_F(Models, that_free_nothing_say_so_once) {
   EXPECT_EQ(CheckpointedModel(10, 1)->note(), singles);
   EXPECT_EQ(CheckpointedModel(10, 10)->note(), one);
   EXPECT_EQ(CheckpointedModel()->note(), "");
-  // Of layers that are not known one may have something inside.
+  // An unknown layer may have something inside.
   EXPECT_EQ(CheckpointedModel(torch::nn::Sequential(torch::nn::Linear(2, 2), torch::nn::GELU()),
                               Segmentation::by_size(1))
                 ->note(),

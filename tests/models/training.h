@@ -36,8 +36,8 @@ class Models : public testing::Test {
 inline std::int64_t live() { return memory::usage().live; }
 inline std::int64_t replays() { return engine::Engine::instance().stats().replays; }
 
-// What kSteps steps leave and what the last one took. Momenta carry what any step got wrong on to
-// the last state.
+// What kSteps steps leave, and what the last one took. Momenta carry an error of any step on to the
+// last state.
 struct Training {
   std::vector<double> losses;
   train::State state;        // parameters, gradients, buffers, momenta, generator, loss
@@ -62,7 +62,7 @@ Training train_by(const Make& make, const Step& step) {
   return training;
 }
 
-// loss_of(model) is a forward pass on inputs of its own.
+// loss_of(model) runs a forward pass on inputs that it has itself.
 template <class Make, class LossOf>
 Training train(const Make& make, const LossOf& loss_of) {
   return train_by(make, [&](auto& model, auto& optimizer, Training& training) {
@@ -78,7 +78,8 @@ Training train(const Make& make, const LossOf& loss_of) {
   });
 }
 
-// As train(), each step inside a scope with a budget of `room` bytes above what is live before it.
+// Like train(), with each step in a scope whose budget is `room` bytes above what is live before
+// it.
 template <class Make, class LossOf>
 Training train_in_budget(const Make& make, const LossOf& loss_of, std::int64_t room) {
   return train_by(make, [&](auto& model, auto& optimizer, Training& /*training*/) {
@@ -100,7 +101,7 @@ inline void expect_same_states(const Training& plain, const Training& found) {
   const auto difference = plain.state.first_difference(found.state);
   ASSERT_FALSE(difference) << difference->name;
   EXPECT_EQ(plain.losses, found.losses);
-  // Once everything is NaN, everything is equal.
+  // Checked because NaN losses would hide differences.
   for (const double loss : plain.losses) ASSERT_TRUE(std::isfinite(loss));
 }
 

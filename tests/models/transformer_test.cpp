@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The checkpointed transformer layer and encoder against LibTorch's own, where it has what we have,
-// and against our plain layer else: equal bits with dropout, whose random numbers a replay must
-// draw again, and with masks, which it must apply again.
+// The checkpointed transformer layer and encoder, compared with LibTorch's own where LibTorch has
+// the same, and with neap's plain layer otherwise. The bits must be equal with dropout, whose
+// random numbers a replay must draw again, and with masks, which it must apply again.
 #include "models/training.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ struct Masks {
   at::Tensor src, padding;
 };
 
-// What later tokens and padded ones are, by additive and bool masks.
+// No mask, a mask that hides later tokens, one that hides padding, and both.
 std::vector<Masks> all_masks() {
   const at::Tensor later = torch::ones({kTokens, kTokens}, torch::kBool).triu(1);
   const at::Tensor added =
@@ -43,7 +43,8 @@ Training train_on_tokens(const Make& make, const Masks& masks, bool batch_first 
       make, [=](auto& model) { return (model->forward(x, masks.src, masks.padding) * y).mean(); });
 }
 
-// Made of other random numbers, then loaded: the names must be the same.
+// A model that was made of other random numbers and then got the weights of `theirs`. So both must
+// have the same names.
 template <class Theirs, class Make>
 auto loaded_from(const Theirs& theirs, const Make& make) {
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
@@ -104,7 +105,7 @@ TEST_F(Models, of_encoders_load_libtorchs_weights_and_have_its_bits) {
   }
 }
 
-// The default constructor's order of random numbers is LibTorch's too.
+// The default constructor also draws random numbers in LibTorch's order.
 TEST_F(Models, of_transformers_start_with_libtorchs_weights_for_the_same_seed) {
   torch::manual_seed(kSeed);
   const torch::nn::TransformerEncoderLayer theirs(
@@ -139,8 +140,8 @@ TEST_F(Models, of_transformers_have_the_bits_of_the_plain_layer_in_each_form) {
   }
 }
 
-// Of a half only its output stays; its norm has to keep a mean and a deviation a token, too small
-// to be worth a replay.
+// Each half of a layer keeps only its output. Its norm also keeps a mean and a deviation per token,
+// which are too small to be worth a replay.
 TEST_F(Models, of_encoders_keep_two_outputs_a_layer) {
   constexpr std::int64_t kLayers = 6;
   const std::int64_t statistics = 2 * memory::footprint(kTokens * kBatch * 4);
@@ -155,13 +156,13 @@ TEST_F(Models, of_encoders_keep_two_outputs_a_layer) {
   };
   const Training found = kept(kLayers, true), plain = kept(kLayers, false);
   expect_same_states(plain, found);
-  // The product that makes the loss does not read the last output; the last norm saves it inside.
+  // The product that makes the loss does not read the last output. The last norm saves it inside.
   EXPECT_EQ(found.kept - kept(kLayers - 1, true).kept, 2 * (kOutput + statistics));
   EXPECT_LT(found.peak, plain.peak);
   EXPECT_EQ(plain.replays, 0);
 }
 
-// A Linear with bias on three dimensions is one operator or two, by LibTorch's version.
+// Depending on LibTorch's version, a Linear with bias on three dimensions is one operator or two.
 std::int64_t operators_of_a_linear() {
   torch::nn::Linear linear(kWidth, kWidth);
   const at::Tensor x = torch::randn({kTokens, kBatch, kWidth});
@@ -183,14 +184,14 @@ TEST_F(Models, of_transformers_run_each_operator_that_the_backward_needs_once_mo
                Masks{})
         .replays;
   };
-  // Scaled q, copies of k and v, scores, softmax, times values, one copy; a dropout is three:
-  // numbers, division, product.
+  // Attention runs scaled q, copies of k and v, scores, softmax, product with the values, and one
+  // copy. A dropout runs three operators: random numbers, division and product.
   constexpr std::int64_t kAttention = 1 + 2 + 1 + 1 + 3 + 1 + 1;
-  // The norm behind a sum reads the sum, so all before it comes back; what the norm makes is the
-  // output and stays.
+  // The norm after a sum reads the sum, so everything before it comes back. The norm's own result
+  // is the output and stays.
   EXPECT_EQ(replays_of(false), 4 * linear + kAttention + (3 + 1) + /*relu*/ 1 + 3 + (3 + 1));
-  // Nothing reads the sum inside: of the last Linear and dropout only the dropout's numbers and
-  // division run. The norm runs.
+  // Nothing reads the sum inside. So of the last Linear and dropout, only the dropout's random
+  // numbers and division run again. The norm runs again too.
   EXPECT_EQ(replays_of(true), 2 * linear + kAttention + (1 + 2) + /*relu*/ 1 + 3 + (1 + 2));
 }
 
@@ -243,8 +244,8 @@ TEST_F(Models, of_transformers_take_bool_masks_as_what_a_token_may_not_see) {
                      train_on_tokens(make, {masks.src.isinf(), masks.padding}));
 }
 
-// Adds 1 to the tokens from `first` on, and returns for each token of row 2 whether its output is
-// still the same.
+// Adds 1 to the tokens from `first` on. Returns for each token of row 2 whether its output stayed
+// the same.
 std::vector<bool> unchanged(const Masks& masks, std::int64_t first) {
   torch::manual_seed(kSeed);
   CheckpointedTransformerLayer layer(kWidth, kHeads, small(0.1));
@@ -282,7 +283,7 @@ TEST_F(Models, of_transformers_share_the_layer_that_they_wrap) {
   EXPECT_TRUE(encoder->parameters()[0].is_same(plain_encoder->parameters()[0]));
 }
 
-// With one argument: a mask is left out.
+// With one argument, the masks are left out.
 TEST_F(Models, of_transformers_stand_in_a_sequential) {
   torch::manual_seed(kSeed);
   const at::Tensor x = torch::randn({kTokens, kBatch, kWidth});

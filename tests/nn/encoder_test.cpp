@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Our transformer layer where LibTorch has none, norm first and batch first, against the same
-// written with LibTorch's modules. tests/models/transformer_test.cpp compares the rest with
-// LibTorch's layer.
+// neap's transformer layer where LibTorch has none (norm first, batch first), compared with the
+// same layer written with LibTorch's modules. tests/models/transformer_test.cpp compares the rest
+// with LibTorch's layer.
 #include <neap/nn.h>
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ void expect_same_bits(const at::Tensor& expected, const at::Tensor& found) {
   EXPECT_EQ(std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()), 0);
 }
 
-// Of the children of `layer`, in the order of the formulas: y = x + attention(norm1(x)), y +
+// The same computation written with the children of `layer`: y = x + attention(norm1(x)), then y +
 // feed-forward(norm2(y)).
 at::Tensor written(const TransformerEncoderLayer& layer, const TransformerLayerOptions& options,
                    const at::Tensor& x, const at::Tensor& mask, const at::Tensor& padding) {
@@ -67,7 +67,7 @@ TEST(TransformerEncoderLayerModel, computes_its_formula_in_each_form) {
                                               .batch_first = batch_first};
         torch::manual_seed(5);
         TransformerEncoderLayer layer(kWidth, kHeads, options);
-        // Norms that start as the identity's would hide a swap of the two.
+        // Norms that start as the identity would hide a swap of the two.
         const torch::NoGradGuard no_grad;
         for (const at::Tensor& parameter : layer->parameters()) parameter.normal_(0, 0.3);
         const at::Tensor x = batch_first ? torch::randn({kBatch, kTokens, kWidth})

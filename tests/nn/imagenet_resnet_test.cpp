@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// ImageNetResNet takes torchvision's weights: so names, shapes and what each block computes are
-// exact here.
+// ImageNetResNet takes torchvision's weights. So these tests are exact about names, shapes and what
+// each block computes.
 #include <neap/nn.h>
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ TEST(ImageNetResNetModel, has_the_published_number_of_parameters_at_each_depth) 
   }
 }
 
-// As torchvision writes them: a norm has five entries, a convolution one.
+// Names as torchvision writes them: a norm has five entries, a convolution one.
 std::vector<std::string> expected_names(const std::vector<int>& blocks, int convolutions) {
   std::vector<std::string> names;
   const auto norm = [&](const std::string& name) {
@@ -52,7 +52,7 @@ std::vector<std::string> expected_names(const std::vector<int>& blocks, int conv
         names.push_back(place + "conv" + std::to_string(i) + ".weight");
         norm(place + "bn" + std::to_string(i));
       }
-      // ResNet-18 has the same channels before its first stage and in it.
+      // The first stage of ResNet-18 has as many channels as its input, so it has no downsample.
       if (block > 0 || (stage == 0 && convolutions == 2)) continue;
       names.push_back(place + "downsample.0.weight");
       norm(place + "downsample.1");
@@ -102,7 +102,7 @@ TEST(ImageNetResNetModel, halves_the_plane_at_each_stage_but_the_first) {
   EXPECT_EQ(model->head(x).sizes(), at::IntArrayRef({2, 1000}));
 }
 
-// ---- Against the same, written with functions ----
+// ---- Compared with the same, written with functions ----
 
 class Written {
  public:
@@ -180,8 +180,8 @@ TEST(ImageNetResNetModel, is_stem_blocks_and_head_in_a_row) {
 TEST(ImageNetResNetModel, starts_with_as_much_out_as_in_and_norms_that_change_nothing) {
   torch::manual_seed(3);
   const auto parameters = of_depth(18)->named_parameters();
-  // Standard deviation sqrt(2 / (channels out x kernel plane)), 256 in and 512 out; the sample of
-  // 1.2 million is near it.
+  // The standard deviation is sqrt(2 / (channels out x kernel plane)), with 256 channels in and 512
+  // out. A sample of 1.2 million is near it.
   const double deviation = parameters["layer4.0.conv1.weight"].std().item<double>();
   EXPECT_NEAR(deviation * std::sqrt(512 * 9 / 2.0), 1, 0.005);
   EXPECT_TRUE(parameters["layer1.0.bn2.weight"].eq(1).all().item<bool>());

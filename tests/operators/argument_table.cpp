@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Arguments that neither a schema nor an argument's name tells, and the operators that are not
-// called.
+// Arguments that neither a schema nor an argument's name tells, and the operators that the sweep
+// does not call.
 #include "operators/arguments.h"
 
 #include <array>
@@ -453,8 +453,8 @@ struct Uncalled {
 };
 constexpr std::array kUncalled = {
     Uncalled{"aten::from_file", "maps a file"},
-    // Composite kernels, run above neap's dispatch key, that write through accessors: what they do
-    // to a tensor of a scope is not seen. See docs/design/limits.md.
+    // These composite kernels run above neap's dispatch key and write through accessors. So neap
+    // does not see their writes to a tensor of a scope. See docs/design/limits.md.
     Uncalled{"aten::_sobol_engine_ff_", "writes through raw pointers, unseen"},
     Uncalled{"aten::_sobol_engine_initialize_state_", "writes through raw pointers, unseen"},
     Uncalled{"aten::_sobol_engine_scramble_", "writes through raw pointers, unseen"},

@@ -2,10 +2,10 @@
 //
 // tests/operators/arguments.h: arguments for any operator of LibTorch, made from its schema.
 //
-// An argument's value comes from the table (tests/operators/argument_table.cpp) when it names it,
-// then from the schema's default, then from its type and name. What a float tensor looks like where
-// nothing says so is tried in turn: a matrix, an image, a vector, integers, booleans, complex
-// numbers.
+// The value of an argument comes from the table (tests/operators/argument_table.cpp) if the table
+// names it, then from the schema's default, then from its type and name. Where nothing says what a
+// float tensor looks like, several forms are tried in turn: a matrix, an image, a vector, integers,
+// booleans, complex numbers.
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -32,12 +32,12 @@ struct TableRow {
 };
 std::span<const TableRow> table();
 
-// Why an operator must not be called by the sweep; empty when it may.
+// The reason why the sweep must not call an operator; empty when it may.
 std::string_view why_not_to_call(std::string_view name);
 
-// The arguments of one attempt, out= arguments of the right sizes included; nullopt: no attempt of
-// this number is left. Draws from LibTorch's generator. Throws what the operator throws, when it
-// has out= arguments.
+// The arguments of one attempt, including out= arguments of the right sizes; nullopt: there is no
+// attempt with this number. Draws from LibTorch's generator. With out= arguments, throws what the
+// operator throws.
 std::optional<std::vector<c10::IValue>> arguments_for(const c10::OperatorHandle& op,
                                                       std::size_t attempt);
 

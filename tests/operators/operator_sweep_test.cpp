@@ -1,10 +1,10 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Every operator of LibTorch that runs here, with arguments made from its schema: called plainly,
-// then in a region that evicts its arguments and results, which a later operator or the backward
-// brings back. All bytes must be the same. The table of exceptions in src/intercept/operators.cpp
-// is what this proves: an operator that writes, draws or keeps what its schema does not say would
-// give other bytes here.
+// Runs every operator of LibTorch that works here, with arguments made from its schema. The
+// operator runs plainly, then in a region that evicts its arguments and results, which a later
+// operator or the backward brings back. All bytes must be the same. This proves the table of
+// exceptions in src/intercept/operators.cpp: an operator that writes, draws or keeps something that
+// its schema does not say would give other bytes here.
 #include "operators/arguments.h"
 #include "operators/sweep.h"
 
@@ -29,8 +29,9 @@ struct Silent final : c10::WarningHandler {
   void process(const c10::Warning& /*warning*/) override {}
 };
 
-// Some operators of LibTorch crash on arguments that their schema allows. So child processes sweep,
-// each from where the last one ended, and say what they begin, when they reach neap, and the row.
+// Some operators of LibTorch crash on arguments that their schema allows. So child processes run
+// the sweep, each from where the last one ended. They report which operator they begin, when neap
+// sees it, and its row.
 class Children {
  public:
   explicit Children(std::vector<c10::OperatorHandle> ops) : ops_(std::move(ops)) {}
@@ -189,7 +190,7 @@ TEST(OperatorSweep, every_operator_has_the_same_bits_when_its_storages_were_evic
     ++replayed;
     with_backward += row.backward == "equal bits" ? 1 : 0;
   }
-  // Of 1,900 and 970. A sweep that calls hardly anything proves nothing.
+  // Of about 1,900 and 970. A sweep that calls hardly anything proves nothing.
   EXPECT_GT(replayed, 1500);
   EXPECT_GT(with_backward, 800);
   std::cout << replayed << " operators replayed, " << with_backward

@@ -18,9 +18,9 @@ struct Row {
   std::string note;
 };
 
-// Calls the operator with the first arguments that it takes, with gradients when it takes them so:
-// plainly, then in regions that evict its arguments and results, which a later operator or the
-// backward brings back. `reached` is called before the first region.
+// Calls the operator with the first arguments that it accepts, and with gradients when it accepts
+// those. It runs plainly, then in regions that evict its arguments and results, which a later
+// operator or the backward brings back. `reached` is called before the first region.
 Row sweep(const c10::OperatorHandle& op, const std::function<void()>& reached);
 
 }  // namespace neap::test

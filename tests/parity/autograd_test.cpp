@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The tests of checkpointing among PyTorch's TestAutograd, in C++: docs/parity.md.
+// PyTorch's TestAutograd, the tests about checkpointing, in C++: docs/parity.md.
 #include "parity/parity.h"
 
 #include <ATen/autocast_mode.h>
@@ -44,7 +44,7 @@ TEST_F(TestAutograd, test_custom_autograd_ac_early_stop) {
   EXPECT_TRUE(dead(SavesItsResult::made[0]));
 }
 
-// A small network on each of many inputs, and the mean over all.
+// A small network on each of many inputs, and the mean of all results.
 void expect_many_small_regions(int inputs, bool input_requires_grad) {
   torch::nn::Sequential module(torch::nn::Linear(10, 1000), torch::nn::ReLU(),
                                torch::nn::Linear(1000, 10));
@@ -98,7 +98,7 @@ TEST_F(TestAutograd, test_checkpointing_non_reentrant_autocast_cpu) {
       const at::Tensor loss = (checkpointed ? checkpoint(fn, x, y, z) : fn(x, y, z)).sum();
       at::autocast::set_autocast_enabled(at::kCPU, false);
       at::autocast::set_autocast_cache_enabled(true);
-      loss.backward();  // outside of autocast; what comes back is made as it was
+      loss.backward();  // autocast is off now; what comes back was made with it on
       return std::vector<at::Tensor>{loss};
     };
     const ByteLists plain = gradients_after({x, y, z}, [&] { return step(false); });
@@ -109,7 +109,7 @@ TEST_F(TestAutograd, test_checkpointing_non_reentrant_autocast_cpu) {
   }
 }
 
-// On CUDA it compares peaks; here each byte is counted.
+// On CUDA, PyTorch's test compares peaks. Here each byte is counted.
 TEST_F(TestAutograd, test_checkpointing_without_reentrant_memory_savings) {
   constexpr int kLayers = 8;
   std::vector<torch::nn::Sequential> layers;
@@ -151,7 +151,7 @@ struct Product : torch::autograd::Function<Product> {
     return out;
   }
   static variable_list backward(AutogradContext* context, const variable_list& /*gradients*/) {
-    // A second look sees what the first one saw.
+    // Unpacking a second time must give the same tensors.
     const variable_list saved = context->get_saved_variables();
     const variable_list again = context->get_saved_variables();
     for (std::size_t i = 0; i < saved.size(); ++i) EXPECT_TRUE(torch::equal(saved[i], again[i]));
@@ -176,8 +176,8 @@ TEST_F(TestAutograd, test_checkpointing_without_reentrant_custom_function_works)
   EXPECT_EQ(start.replays(), 7) << "five products around the function, two in it";
 }
 
-// There are no contexts to enter around a second run. What its dispatch mode counts: operators of
-// the forward, and those that ran again.
+// neap has no contexts to enter around a second run. PyTorch's test counts with a dispatch mode:
+// the operators of the forward, and those that ran again.
 TEST_F(TestAutograd, test_checkpointing_without_reentrant_with_context_fn) {
   const at::Tensor x = leaf();
   Scope scope;
@@ -203,11 +203,11 @@ TEST_F(TestAutograd, test_checkpoint_graph_execution_group) {
   const ByteLists plain = gradient(fn(x));
   Since start;
   EXPECT_EQ(first_difference(plain, gradient(checkpoint(fn, x))), std::nullopt);
-  // Two backwards over disjoint parts of the graph: each makes what it reads, and no more.
+  // The two backwards go over disjoint parts of the graph. Each makes what it reads, and no more.
   EXPECT_EQ(start.replays(), 2) << "one sin each";
   EXPECT_EQ(calls, 2) << "the plain call, and the one in the region";
 
-  // Backwards that overlap need no permission but the graph's.
+  // Overlapping backwards need only a graph that is retained.
   const at::Tensor out = checkpoint([](const at::Tensor& in) { return in.sin().cos(); }, x);
   start = Since();
   out.sum().backward({}, /*retain_graph=*/true);
@@ -218,7 +218,8 @@ TEST_F(TestAutograd, test_checkpoint_graph_execution_group) {
             std::nullopt);
 }
 
-// A function that would do something else the second time cannot do harm: it has no second time.
+// A function that would do something else the second time does no harm, because it never runs a
+// second time.
 TEST_F(TestAutograd, test_checkpoint_detects_non_determinism) {
   const at::Tensor a = leaf({1, 256});
   int calls = 0;
@@ -245,7 +246,7 @@ TEST_F(TestAutograd, test_access_saved_tensor_twice_without_recomputation_works)
   auto* const node = dynamic_cast<torch::autograd::generated::SinBackward0*>(d.grad_fn().get());
   ASSERT_NE(node, nullptr);
   EXPECT_EQ(start.replays(), 0);
-  // An operator that reads what was saved brings it back; there it stays, as long as the graph
+  // An operator that reads a saved tensor brings it back. The tensor stays as long as the graph
   // holds it.
   EXPECT_TRUE(torch::equal(node->self_.unpack(), a.exp()));
   EXPECT_EQ(start.replays(), 1);
@@ -257,8 +258,8 @@ TEST_F(TestAutograd, test_access_saved_tensor_twice_without_recomputation_works)
   EXPECT_NE(text.find("after they have already been freed"), std::string::npos) << text;
 }
 
-// Where reentrant checkpoints raise, and must put themselves right again: a gradient for one tensor
-// only.
+// PyTorch's reentrant checkpoints refuse to give the gradient of one tensor only, and must recover
+// from the error. Here that works, and a region must recover from another error.
 TEST_F(TestAutograd, test_checkpoint_valid_reset_on_error) {
   const at::Tensor a = leaf();
   const auto fn = [](const at::Tensor& x) { return x.exp(); };

@@ -17,7 +17,7 @@ torch::nn::Sequential small_net() {
                                torch::nn::Linear(20, 5), torch::nn::ReLU());
 }
 
-// Counts its calls, and saves its input for the backward.
+// Counts its calls. Its operator saves its input for the backward.
 struct Counting {
   int calls = 0;
   at::Tensor operator()(const at::Tensor& x) {
@@ -32,7 +32,8 @@ TEST_F(TestCheckpoint, test_checkpoint_trigger) {
   const std::int64_t tensor = memory::footprint(64 * 64 * 4);
   const Since start;
   const at::Tensor y = checkpoint_sequential(modules, 2, x);
-  // The results of the first segment and of each module of the second: four inputs, and the result.
+  // Six tensors stay: the result of the first segment, and those of the five modules of the second.
+  // Four of these five are inputs of the next module, and the last is the final result.
   EXPECT_EQ(start.bytes(), 6 * tensor);
   y.sum().backward();
   EXPECT_EQ(start.replays(), 4) << "what the first segment had between its five modules";
@@ -47,7 +48,7 @@ TEST_F(TestCheckpoint, test_checkpoint_valid) {
     const at::Tensor g =
         torch::autograd::grad({y}, {x}, {torch::ones({1, 5})}, /*retain_graph=*/true,
                               /*create_graph=*/true)[0];
-    g.pow(2).sum().backward();  // the graph that was made is one to go through
+    g.pow(2).sum().backward();  // the new graph can be differentiated
     return std::vector<at::Tensor>{y, g};
   };
   auto leaves = model->parameters();
@@ -80,8 +81,8 @@ TEST_F(TestCheckpoint, test_checkpoint) {
   expect_equal_to_plain(model, layers);
 }
 
-// A list of modules has no forward in C++: a module of a program holds them by their types, and
-// calls them so.
+// In C++ a list of modules has no forward. A program's module holds them by their types and calls
+// those.
 TEST_F(TestCheckpoint, test_checkpoint_module_list) {
   torch::nn::Sequential model = small_net();
   std::vector<Function> layers;
@@ -96,7 +97,7 @@ concept TakenBySequential = requires(torch::nn::Sequential& model, Inputs... inp
   checkpoint_sequential(model, 1, inputs...);
 };
 
-// What raises TypeError there does not compile here.
+// What raises a TypeError in Python does not compile here.
 TEST_F(TestCheckpoint, test_checkpoint_sequential_deprecated_multiple_args) {
   static_assert(TakenBySequential<at::Tensor>);
   static_assert(!TakenBySequential<at::Tensor, at::Tensor>);
@@ -117,7 +118,7 @@ TEST_F(TestCheckpoint, test_checkpoint_rng_cpu) {
       generator.set_state(state);
       const at::Tensor y = first->forward(x);
       (checkpointed ? checkpoint(drop, y) : drop(y)).sum().backward();
-      return std::vector<at::Tensor>{torch::rand({4})};  // what comes next is the same too
+      return std::vector<at::Tensor>{torch::rand({4})};  // later random numbers are the same too
     };
     const ByteLists plain = gradients_after({x}, [&] { return step(false); });
     const Since start;
@@ -183,8 +184,8 @@ TEST_F(TestCheckpoint, test_checkpoint_partial_grad) {
   const at::Tensor with = leaf({1, 4}), without = torch::randn({1, 4});
   checkpoint(both, with, without).first.sum().backward();
   EXPECT_TRUE(torch::equal(with.grad(), torch::ones({1, 4})));
-  // A result that needs no gradient is refused by LibTorch's backward, in the same words as without
-  // a region.
+  // LibTorch's backward refuses a result that needs no gradient, with the same words as without a
+  // region.
   const auto first = [](const at::Tensor& a, const at::Tensor&) { return a; };
   const std::string plain = message_of<c10::Error>([&] { first(without, with).sum().backward(); });
   const std::string found =
@@ -193,7 +194,7 @@ TEST_F(TestCheckpoint, test_checkpoint_partial_grad) {
   EXPECT_EQ(found.substr(0, found.find('\n')), plain.substr(0, plain.find('\n')));
 }
 
-// Live bytes at four places of a backward through squares of squares.
+// The live bytes at four places of a backward through repeated squares.
 std::vector<std::int64_t> live_in_backward(bool checkpointed, bool retain_graph) {
   const at::Tensor x = torch::zeros({256}, torch::requires_grad());
   x.mutable_grad() = torch::zeros_like(x);
@@ -224,14 +225,14 @@ TEST_F(TestCheckpoint, test_checkpointing_without_reentrant_early_free) {
   EXPECT_EQ(plain[0] - plain[1], tensor);
   EXPECT_EQ(plain[1] - plain[2], tensor);
   EXPECT_EQ(live_in_backward(true, false), plain) << "what comes back goes as it would have";
-  // A graph that is retained retains what it has saved, whether it came back or never went.
+  // A retained graph retains what it saved, whether that came back or was never evicted.
   const auto retained = live_in_backward(false, true);
   EXPECT_EQ(retained[0], retained[2]);
   EXPECT_EQ(live_in_backward(true, true), retained);
 }
 
-// PyTorch's test sets a default device. Here it is the default type: what a region made keeps what
-// it was made with.
+// PyTorch's test sets a default device. This one sets the default type: a replay uses the one that
+// was set when the region ran.
 TEST_F(TestCheckpoint, test_checkpoint_preserves_device_context) {
   int calls = 0;
   const auto fn = [&](const at::Tensor& x) {

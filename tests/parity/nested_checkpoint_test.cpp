@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// PyTorch's TestNestedCheckpoint, in C++: docs/parity.md. It runs each case with and without early
-// stop; here an operator runs again when its result is asked for, so there is nothing to stop.
+// PyTorch's TestNestedCheckpoint, in C++: docs/parity.md. PyTorch runs each case with and without
+// early stop. In neap an operator runs again when its result is needed, so there is nothing to
+// stop.
 #include "parity/parity.h"
 
 #include <memory>
@@ -13,7 +14,7 @@ namespace {
 
 using TestNestedCheckpoint = Parity;
 
-// The gradient of `fn`, as a function that has a gradient itself.
+// The gradient of `fn`, as a function that can be differentiated itself.
 Function grad(Function fn) {
   return [fn = std::move(fn)](const at::Tensor& x) {
     const at::AutoGradMode enabled(true);
@@ -24,7 +25,7 @@ Function grad(Function fn) {
 
 Function c(Function fn) { return checkpointed(std::move(fn)); }
 
-// A hook that does nothing; how many there are is how many nodes with one are alive.
+// A hook that does nothing. Their number is the number of nodes with one that are alive.
 struct Alive : torch::autograd::FunctionPostHook {
   explicit Alive(int& count) : count(count) { ++count; }
   Alive(const Alive&) = delete;
@@ -38,7 +39,7 @@ struct Alive : torch::autograd::FunctionPostHook {
   int& count;
 };
 
-// Every node of the graph of fn(x) is gone once the result is.
+// Every node of the graph of fn(x) is freed once the result is.
 void expect_graph_dies(const Function& fn) {
   int alive = 0;
   const Since start;
@@ -72,7 +73,7 @@ void expect_equal(const Function& expected, const std::vector<Function>& found,
 
 TEST_F(TestNestedCheckpoint, test_nested_checkpoint) {
   const Function f = [](const at::Tensor& x) { return x.sin().exp().sin(); };
-  // Goes through two graphs inside the region, and makes none of its result from them.
+  // Goes through two graphs inside the region, but uses neither in its result.
   const Function g = [](const at::Tensor& x) {
     const at::Tensor a = x.sin().exp().sin(), b = x.sin().exp().sin();
     static_cast<void>(torch::autograd::grad({a.sum()}, {x}));
@@ -90,7 +91,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint) {
   }
 }
 
-// Regions in regions take no second replay, and a gradient of a gradient reads what the first one
+// Nested regions need no second replay. A gradient of a gradient reads what the first gradient
 // brought back.
 TEST_F(TestNestedCheckpoint, runs_each_operator_again_once_however_deep_its_region_is) {
   const Function f = [](const at::Tensor& x) { return x.sin().exp().sin(); };
@@ -134,7 +135,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint_non_tensor_inputs_and_output
   EXPECT_EQ(start.replays(), 3) << "k * a, b.exp() and their product";
 }
 
-// C++ has no arguments by name: the second may be left out.
+// C++ has no arguments by name. Here the second argument may be left out.
 TEST_F(TestNestedCheckpoint, test_nested_checkpoint_kwargs) {
   struct {
     at::Tensor operator()(const at::Tensor& a, const std::optional<at::Tensor>& blah = {}) const {
@@ -163,7 +164,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint_same_graph) {
   int calls = 0;
   const at::Tensor a = leaf();
   const at::Tensor y = checkpoint([](const at::Tensor& x) { return x.sin().cos().sin(); }, a);
-  // There is one graph: a hook on a node inside the region is called by the backward.
+  // There is only one graph, so the backward calls a hook on a node inside the region.
   struct Hook : torch::autograd::FunctionPostHook {
     explicit Hook(int& count) : count(count) {}
     torch::autograd::variable_list operator()(
@@ -190,7 +191,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint_reentrant_backwards) {
   const auto step = [&](const std::pair<at::Tensor, at::Tensor>& results) {
     int calls = 0;
     const at::Tensor x = results.first;
-    // A backward inside the backward, past the place where the hook is.
+    // A backward inside the backward, which passes the node with the hook.
     results.second.register_hook([&](const at::Tensor& gradient) {
       ++calls;
       const at::AutoGradMode enabled(true);
@@ -210,7 +211,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint_reentrant_backwards) {
 
 TEST_F(TestNestedCheckpoint, test_nested_checkpoint_set_early_stop) {
   const at::Tensor a = leaf();
-  // Nothing is saved of clone, so nothing asks for it.
+  // clone saves nothing, so its result is never needed.
   const at::Tensor y = checkpoint([](const at::Tensor& x) { return x.sin().cos().clone(); }, a);
   const Since start;
   y.sum().backward();
@@ -221,7 +222,7 @@ TEST_F(TestNestedCheckpoint, test_nested_checkpoint_set_early_stop_no_recomputio
   const at::Tensor a = leaf();
   const Since start;
   int calls = 0;
-  // sin saves the argument of the region, clone nothing.
+  // sin saves the region's argument, and clone saves nothing.
   for (const Function& fn : std::vector<Function>{[&](const at::Tensor& x) {
                                                     ++calls;
                                                     return x.sin();

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/parity/parity.h: one step of a function, plain or in a region, and what it kept and made
-// again. The tests beside it cover the behaviour that PyTorch's tests of activation checkpointing
-// cover, under the same names: docs/parity.md.
+// tests/parity/parity.h: runs one step of a function, plain or in a region, and measures what it
+// kept and recomputed. The tests beside it cover the behaviour that PyTorch's tests of activation
+// checkpointing cover, under the same names: docs/parity.md.
 #pragma once
 
 #include "engine/engine.h"
@@ -30,7 +30,7 @@ using test::ByteLists;
 using test::bytes_of;
 using test::first_difference;
 
-// Nothing that a test did is left behind.
+// Checks that a test leaves nothing behind.
 class Parity : public testing::Test {
  protected:
   void SetUp() override { torch::manual_seed(20); }
@@ -42,7 +42,7 @@ class Parity : public testing::Test {
 
 inline std::int64_t live() { return memory::usage().live; }
 
-// Live bytes and operators that ran again since it was made.
+// The live bytes and the replays since it was made.
 class Since {
  public:
   [[nodiscard]] std::int64_t bytes() const { return live() - live_; }
@@ -61,15 +61,16 @@ inline Function checkpointed(Function fn) {
   return [fn = std::move(fn)](const at::Tensor& x) { return checkpoint(fn, x); };
 }
 
-// 1 KiB a tensor. Those of PyTorch's tests are often smaller than 512 bytes: neap never evicts
-// such, so nothing would be tested.
+// Each tensor has 1 KiB. Those of PyTorch's tests often have less than 512 bytes. neap never evicts
+// such small ones, so they would test nothing.
 constexpr std::int64_t kSide = 16;
 
 inline at::Tensor leaf(at::IntArrayRef sizes = {kSide, kSide}) {
   return torch::randn(sizes, torch::requires_grad());
 }
 
-// The gradients that `step` leaves in `leaves`, which start without one; and what it returns.
+// Runs `step` on leaves without gradients. Returns the gradients that it leaves there, and its
+// results.
 template <class Step>
 ByteLists gradients_after(const std::vector<at::Tensor>& leaves, const Step& step) {
   for (const at::Tensor& one : leaves) one.mutable_grad() = at::Tensor();

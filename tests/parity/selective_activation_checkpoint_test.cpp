@@ -20,7 +20,7 @@ Function selective(CheckpointOptions options, Function fn) {
   };
 }
 
-// On CUDA it counts floating-point operations; here the operators that run again.
+// On CUDA, PyTorch's test counts floating-point operations. Here the test counts replays.
 TEST_F(TestSelectiveActivationCheckpoint, test_flops_and_mem) {
   constexpr std::int64_t kLarge = 512;
   const at::Tensor x = leaf({kLarge, kLarge}), y = leaf({kLarge, kLarge});
@@ -48,7 +48,8 @@ TEST_F(TestSelectiveActivationCheckpoint, test_flops_and_mem) {
   EXPECT_EQ(all.bytes, 0);
   EXPECT_EQ(all.replays, 2) << "cos and the product";
   EXPECT_EQ(first_difference(plain.gradients, all.gradients), std::nullopt);
-  // A list of operators, a function with a policy, and one that only knows save or not.
+  // The policy is a list of operators, a function that returns policies, or one that knows only
+  // save or not.
   CheckpointOptions by_policy, by_answer;
   by_policy.policy = [](const CheckpointCandidate& one) -> std::optional<CheckpointPolicy> {
     return one.op == "aten::mm" ? CheckpointPolicy::MustSave : CheckpointPolicy::PreferRecompute;
@@ -79,7 +80,7 @@ TEST_F(TestSelectiveActivationCheckpoint, test_output_already_has_autograd_meta)
             std::nullopt);
 }
 
-// Operators are named by patterns here: what is left to refuse are limits and weights.
+// Operators are named by patterns here, so only limits and weights can be wrong.
 TEST_F(TestSelectiveActivationCheckpoint, test_bad_inputs) {
   const at::Tensor x = leaf();
   const auto refused = [&](const CheckpointOptions& options) {
@@ -153,7 +154,7 @@ TEST_F(TestSelectiveActivationCheckpoint, test_version_counter) {
   const at::Tensor y = selective(must_save("aten::sin"), fn)(x);
   EXPECT_EQ(first_difference(plain, bytes_of(torch::autograd::grad({y.sum()}, {x}))), std::nullopt);
   EXPECT_EQ(start.replays(), 0) << "sin stays, as it is after the product; cos is dead";
-  // Autograd's own check is on: what it saved must not change.
+  // Autograd's own check still works: what it saved must not change.
   const Function wrong = [](const at::Tensor& in) {
     const at::Tensor a = in.sin(), b = a.cos();
     a.mul_(2);
@@ -240,7 +241,7 @@ TEST_F(TestSelectiveActivationCheckpoint, test_can_only_trigger_recompute_once) 
   const at::Tensor y = selective(must_save("aten::sin"),
                                  [](const at::Tensor& in) { return in.sin().cos().exp(); })(x);
   const Since start;
-  // Here a graph that is retained can be gone through as often as one without a region.
+  // A retained graph can be gone through as often as one without a region.
   for (int i = 0; i < 3; ++i) y.sum().backward({}, /*retain_graph=*/true);
   EXPECT_EQ(start.replays(), 0) << "cos saved sin's result, which stays; exp's is the region's";
   const at::Tensor once = torch::autograd::grad({x.sin().cos().exp().sum()}, {x})[0];

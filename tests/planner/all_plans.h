@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The best plan of a tiny trace, by going through all that the rules allow.
+// The best plan of a tiny trace, found by trying everything that the rules allow.
 #pragma once
 
 #include "graph/naive_simulator.h"
@@ -25,7 +25,7 @@ namespace neap::graph {
 
 inline constexpr std::int64_t kNoPlan = std::numeric_limits<std::int64_t>::max();
 
-// A few operators, and all that the format has.
+// A trace of a few operators with everything that the format allows.
 inline Trace tiny_trace(std::mt19937_64& random, int round) {
   return random_trace(random, {.operators = 3 + round % 5,
                                .head_givens = round % 3,
@@ -37,8 +37,9 @@ inline Trace tiny_trace(std::mt19937_64& random, int round) {
                                .released = round % 7 == 0 ? 40 : 90});
 }
 
-// All plans of a tiny trace, by states. The rules are those of NaiveRules, with a state in 64 bits:
-// 4 for each storage, 0 or its version and 1; above them how many operators have run.
+// All plans of a tiny trace, as states. The rules are those of NaiveRules. A state has 64 bits: 4
+// for each storage, which hold 0 or its version and 1, and above them the number of operators that
+// have run.
 class AllPlans {
  public:
   explicit AllPlans(const Trace& trace) : rules_(trace) {
@@ -82,12 +83,12 @@ class AllPlans {
       return std::max(so_far, peak);
     });
   }
-  // Of reruns, inside the budget.
+  // The least time of reruns inside the budget.
   std::int64_t least_ns(std::int64_t budget) {
     return search(budget,
                   [](std::int64_t so_far, std::int64_t, std::int64_t ns) { return so_far + ns; });
   }
-  // That of the last search.
+  // The plan of the last search.
   [[nodiscard]] const Plan& plan() const { return plan_; }
 
  private:
@@ -98,7 +99,7 @@ class AllPlans {
     std::int64_t arrives = -1;
     std::int64_t released = kNoPlan;
     bool keep = false;
-    std::vector<State> newest = {};  // after so many operators
+    std::vector<State> newest = {};  // by the number of operators
   };
   using Needs = std::vector<std::pair<std::size_t, State>>;
   struct Op {
@@ -106,7 +107,7 @@ class AllPlans {
     std::int64_t workspace = 0;
     bool replayable = true;
     std::int64_t bytes = 0;
-    std::array<Needs, 2> needs = {};  // of the run, of a rerun
+    std::array<Needs, 2> needs = {};  // for the run, for a rerun
     State mutates = 0;
     State once = 0;
     std::vector<std::size_t> makes = {};
@@ -157,7 +158,7 @@ class AllPlans {
     return may;
   }
 
-  // Calls visit(step, next state, peak, ns of a rerun) for all that may follow.
+  // Calls visit(step, next state, peak, ns of a rerun) for every step that may follow.
   template <class Visit>
   void each(State state, Visit visit) const {
     const std::int64_t held = bytes(state);
@@ -188,7 +189,7 @@ class AllPlans {
     }
   }
 
-  // Dijkstra's; `sum` says what a step makes of the cost so far.
+  // Dijkstra's algorithm; `sum` gives the cost so far with a step added.
   template <class Sum>
   std::int64_t search(std::int64_t budget, Sum sum) {
     std::unordered_map<State, Label> labels;

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A bound that is too large condemns budgets and plans that are good, and nothing else would show
-// it. So it is held against every plan that anybody finds, and on tiny traces against the best
-// there is, found by going through all that the rules allow.
+// A bound that is too large condemns good budgets and good plans, and nothing else would show it.
+// So it is compared with every plan that any method finds. On tiny traces it is compared with the
+// best plan, found by trying everything that the rules allow.
 #include "planner/bounds.h"
 
 #include "bench/traces/generators.h"
@@ -66,13 +66,13 @@ TEST(Bounds, never_pass_the_best_plan_of_a_tiny_trace_and_are_it_more_often_than
       shares += static_cast<double>(bound) / static_cast<double>(least);
     }
   }
-  // Weaker bounds are true as well; these say that ours are not.
+  // Weaker bounds would be valid too. These counts show that ours are tight.
   EXPECT_GT(exact_floors, traces * 9 / 10);
   EXPECT_GT(exact_bounds, budgets * 3 / 4);
   EXPECT_GT(shares, budgets * 0.85);
 }
 
-// Every plan that is taken, at its own peak.
+// Compares the bounds with plans, each at its own peak.
 class Holds {
  public:
   explicit Holds(const Trace& trace)
@@ -86,8 +86,8 @@ class Holds {
     tight_ += bound > 0 ? 1 : 0;
   }
 
-  // What the rules and the search find when only so many percent of what is over the floor may be
-  // taken.
+  // Compares with what the rules and the search find in a budget at this share, in percent, of the
+  // way from the floor to the plain peak.
   void against_searches(std::int64_t percent) {
     const std::int64_t plain = graph::plain_plan(trace_).predicted_peak;
     const std::int64_t budget = floor_.bytes + (plain - floor_.bytes) * percent / 100;
@@ -144,7 +144,7 @@ TEST(Bounds, hold_for_every_plan_that_is_found_for_a_training_step) {
   }
 }
 
-// What is expected is counted by hand, and the best that there is.
+// The expected values are counted by hand, and are those of the best plan.
 void expect_floor(std::int64_t bytes, Index op, const Trace& trace) {
   const Program program(trace);
   const Floor floor = memory_floor(Replays(program));
@@ -153,7 +153,8 @@ void expect_floor(std::int64_t bytes, Index op, const Trace& trace) {
   EXPECT_EQ(AllPlans(trace).smallest_peak(), bytes);
 }
 
-// `least`: where a part of a storage would do, which the bound takes for possible.
+// `least` is the true minimum, where it exceeds the bound: the bound assumes that a part of a
+// storage can be freed.
 void expect_bound(std::int64_t ns, std::int64_t budget, const Trace& trace,
                   std::optional<std::int64_t> least = {}) {
   const Program program(trace);
@@ -175,7 +176,7 @@ TEST(MemoryFloor, counts_what_an_operator_takes_and_what_is_given) {
                {.events = {parameter, first, Operator{.makes = {{2, 20}}}}, .keep = {1, 2}});
 }
 
-// Storage 1, of 30 bytes, is needed by the last operator, and in the way of one that makes 60.
+// The last operator needs storage 1, of 30 bytes, which is held while another operator makes 60.
 Trace held_over(Operator maker, std::vector<graph::Event> between) {
   Trace trace{{Given{.storage = 0, .bytes = 40}, std::move(maker)}};
   trace.events.insert(trace.events.end(), between.begin(), between.end());
@@ -191,7 +192,7 @@ TEST(MemoryFloor, counts_what_is_needed_later_and_cannot_be_made_again) {
   expect_floor(40 + 60 + 30, 1, held_over(once, {}));
   expect_floor(40 + 60 + 30, 2, held_over(maker, {Operator{.mutates = {0}}}));
   expect_floor(40 + 60 + 30, 2, held_over(maker, {Operator{.mutates = {1}, .replayable = false}}));
-  // What cannot be made again is another result of the maker, which nothing needs.
+  // Here another result of the maker cannot be made again, but nothing needs that result.
   const Operator both{.reads = {0}, .makes = {{1, 30}, {3, 1}}};
   expect_floor(40 + 60, 2, held_over(both, {Operator{.mutates = {3}, .replayable = false}}));
 }
@@ -205,13 +206,13 @@ TEST(MemoryFloor, counts_the_less_of_what_is_needed_later_and_what_that_is_made_
                  Operator{.makes = {{2, 60}}}, Release{2}, Operator{.reads = {1}}}});
 }
 
-// Storage 1, of 50 bytes, is needed after an operator that makes 20.
+// Storage 1, of 50 bytes, is needed after an operator that makes 20 bytes.
 TEST(RecomputeBound, asks_for_the_cheapest_of_what_has_to_go) {
   const Trace trace{{Operator{.makes = {{1, 50}}, .ns = 7}, Operator{.makes = {{2, 50}}, .ns = 9},
                      Operator{.makes = {{3, 20}}}, Release{3}, Operator{.reads = {1}}, Release{1},
                      Operator{.reads = {2}}}};
   expect_bound(0, 120, trace);
-  expect_bound(7, 119, trace);  // one byte less: a storage goes whole
+  expect_bound(7, 119, trace);  // one byte less: a whole storage is freed
   expect_bound(7, 100, trace);
   expect_bound(16, 99, trace);
   expect_bound(kNoPlan, 49, trace);
@@ -225,7 +226,7 @@ TEST(RecomputeBound, asks_for_whole_ns) {
   for (const StorageId id : {1, 2, 3}) {
     trace.events.insert(trace.events.end(), {Operator{.reads = {id}}, Release{id}});
   }
-  expect_bound(7, 250 - 70, trace, 10);  // 70 of 50 bytes for 5 ns
+  expect_bound(7, 250 - 70, trace, 10);  // to free 70 bytes at 5 ns per 50
   expect_bound(8, 250 - 71, trace, 10);
 }
 
@@ -236,7 +237,7 @@ TEST(RecomputeBound, asks_for_an_operator_once_whatever_it_brings_back) {
   expect_bound(10, 100, trace);
 }
 
-// Storage 1, of 50 bytes, is needed after an operator that makes 60.
+// Storage 1, of 50 bytes, is needed after an operator that makes 60 bytes.
 Trace made_by(std::vector<graph::Event> events) {
   events.insert(events.end(), {Operator{.makes = {{8, 60}}}, Release{8}, Operator{.reads = {1}}});
   return {.events = std::move(events)};

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Options::followable: a plan that neap's engine can follow to the letter takes nothing from the
-// program that nothing makes again.
+// Options::followable: neap's engine can follow such a plan to the letter. The plan frees nothing
+// that the program still holds and that nothing can make again.
 #include "bench/traces/generators.h"
 #include "graph/random_traces.h"
 
@@ -21,8 +21,8 @@ using graph::Step;
 using graph::StorageId;
 using graph::Trace;
 
-// Storages that operators make which never run again, with the number of operators that have run
-// when they are released; -1: never.
+// Storages made by operators that never run again. The value is the number of operators that have
+// run when the storage is released; -1: never.
 std::map<StorageId, std::int64_t> held_until(const Trace& trace) {
   std::map<StorageId, std::int64_t> held;
   std::int64_t ran = 0;
@@ -38,7 +38,7 @@ std::map<StorageId, std::int64_t> held_until(const Trace& trace) {
   return held;
 }
 
-// How many of them the plan frees while the program holds them.
+// How many of these storages the plan frees while the program holds them.
 std::int64_t taken_away(const Trace& trace, const Plan& plan) {
   const auto held = held_until(trace);
   std::int64_t taken = 0, ran = 0;
@@ -51,7 +51,7 @@ std::int64_t taken_away(const Trace& trace, const Plan& plan) {
   return taken;
 }
 
-// As neap traces a step: nothing that a backward or an optimizer makes runs again.
+// neap traces steps in this way: nothing that a backward or an optimizer makes is made again.
 Trace as_neap_traces(Trace trace) {
   for (graph::Event& event : trace.events) {
     auto* const op = std::get_if<graph::Operator>(&event);

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Synthetic steps are what the planner's benches and properties stand on: a trace that no program
-// can have, or that holds a storage longer than LibTorch would, makes every figure there worthless.
-// So the rules are checked by walking the events.
+// The planner's benchmarks and property tests rely on synthetic steps. A trace that no program can
+// have, or that holds a storage longer than LibTorch would, makes all their figures worthless. So
+// the rules are checked by walking the events.
 #include "bench/traces/generators.h"
 
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ std::int64_t first_backward(const std::vector<Operator>& all) {
          all.begin();
 }
 
-// At which operator the plain run has its peak.
+// The operator at which the plain run has its peak.
 std::int64_t peak_operator(const graph::Plan& plain, const graph::Outcome& outcome) {
   return std::count_if(
              plain.steps.begin(), plain.steps.begin() + outcome.peak_step + 1,
@@ -47,7 +47,7 @@ std::int64_t peak_operator(const graph::Plan& plain, const graph::Outcome& outco
          1;
 }
 
-// Of each storage, counted in operators: the last that names it, and the one after which it is
+// For a storage, counted in operators: the last one that names it, and the one after which it is
 // released.
 struct Life {
   std::int64_t last_use = -1;
@@ -128,7 +128,8 @@ TEST_P(Generators, make_as_many_operators_as_asked_in_three_phases_one_after_the
   });
 }
 
-// 100 operators can have one gradient that is larger than all that the backward lets go before it.
+// Among 100 operators there can be one gradient that is larger than everything that the backward
+// has released before it.
 TEST_P(Generators, make_steps_with_their_peak_where_the_forward_turns_into_the_backward) {
   const std::int64_t asked = std::get<1>(GetParam());
   for_some_seeds([&](const Trace& trace, std::uint64_t) {
@@ -140,13 +141,12 @@ TEST_P(Generators, make_steps_with_their_peak_where_the_forward_turns_into_the_b
   });
 }
 
-// A node of autograd holds what it saved until its last operator has run, and none here has more
-// than three.
+// A node of autograd holds what it saved until its last operator has run. No node here has more
+// than three operators.
 TEST_P(Generators, release_a_storage_where_its_last_reader_ends) {
   for_some_seeds([](const Trace& trace, std::uint64_t) {
     const std::int64_t last = static_cast<std::int64_t>(operators_of(trace).size()) - 1;
-    int at_the_end =
-        0;  // the loss is held to the end of the step; the last update's gradient goes there, too
+    int at_the_end = 0;  // the loss, and the gradient of the last update
     for (const auto& [id, life] : lives_of(trace)) {
       if (life.release < 0) continue;
       if (life.release == last) {
@@ -191,7 +191,7 @@ TEST_P(Generators, make_steps_that_are_equal_when_written_and_read_again) {
   });
 }
 
-// What a family is there for, so that a change of a generator cannot lose it unseen.
+// Each family is there for some property. A change of a generator must not lose it unnoticed.
 TEST(Families, have_what_their_readers_must_cope_with) {
   std::map<std::string_view, std::map<std::string, int>> counts;
   for (const std::string_view family : families()) {
@@ -227,8 +227,8 @@ TEST(Families, have_what_their_readers_must_cope_with) {
   EXPECT_GT(counts["unrolled"]["in place"], 10);  // biases, between two runs
 }
 
-// A generator that draws by a distribution of the standard library, or computes in floating point,
-// fails here on some machine.
+// This fails on some machine when a generator uses a distribution of the standard library or
+// computes in floating point.
 TEST(Families, have_the_same_bytes_and_times_on_every_machine) {
   const std::map<std::string_view, std::pair<std::int64_t, std::int64_t>> known = {
       {"chain", {343704064, 949047396}},   {"residual", {456152448, 1017854511}},

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// free_late(): the same reruns inside the limit, and nothing goes early that could have stayed.
+// free_late() keeps the reruns and the limit, and frees nothing early that could have stayed.
 #include "planner/late_frees.h"
 
 #include "bench/traces/generators.h"
@@ -25,7 +25,8 @@ using graph::StorageId;
 using graph::Trace;
 using Action = Step::Action;
 
-// Of storages that operators make: the operator after which the program lets go of them, -1: never.
+// For each storage that an operator makes: the operator after which the program lets go of it, or
+// -1 for never.
 std::map<StorageId, std::int64_t> releases_of(const Trace& trace) {
   std::map<StorageId, std::int64_t> releases;
   std::int64_t ran = 0;
@@ -40,7 +41,7 @@ std::map<StorageId, std::int64_t> releases_of(const Trace& trace) {
   return releases;
 }
 
-// Frees of what operators make while the program still holds it, by their place in the plan.
+// The frees of made storages that the program still holds, by their place in the plan.
 std::map<std::size_t, StorageId> early_frees(const Trace& trace, const Plan& plan) {
   const auto releases = releases_of(trace);
   std::map<std::size_t, StorageId> early;
@@ -56,7 +57,7 @@ std::map<std::size_t, StorageId> early_frees(const Trace& trace, const Plan& pla
   return early;
 }
 
-// Those that are brought back later, or whose older content was at some time.
+// Storages that are brought back later, or of which an older version was brought back at any time.
 std::set<StorageId> left_alone(const Trace& trace, const Plan& plan, std::size_t from) {
   std::set<StorageId> written;
   std::vector<const graph::Operator*> operators;
@@ -79,7 +80,8 @@ std::set<StorageId> left_alone(const Trace& trace, const Plan& plan, std::size_t
   return result;
 }
 
-// The free at `from` right after the release instead; left out where there is none.
+// The plan with the free at `from` moved to directly after the release, or dropped if there is no
+// release.
 Plan with_one_late(const Trace& trace, const Plan& plan, std::size_t from) {
   const StorageId storage = plan.steps[from].target;
   const std::int64_t release = releases_of(trace).at(storage);
@@ -134,7 +136,7 @@ TEST(LateFrees, go_with_the_release_where_the_budget_is_no_matter) {
 }
 
 TEST(LateFrees, take_the_room_for_what_needs_the_least_of_it) {
-  // Two results that nobody uses; the last operator leaves room for one of them.
+  // Nobody uses the two results. The last operator leaves room for one of them.
   Trace trace;
   const auto op = [&](StorageId makes, std::int64_t bytes) {
     trace.events.emplace_back(graph::Operator{.name = "make", .makes = {{makes, bytes}}, .ns = 1});

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Like the other bound: held against all plans of tiny traces, and against plans that are found.
+// This bound, like the other one, is compared with all plans of tiny traces and with plans that
+// were found.
 #include "planner/lp_bound.h"
 
 #include "bench/traces/generators.h"
@@ -75,7 +76,8 @@ TEST_F(LpBound, holds_for_every_plan_that_is_made_of_a_random_trace) {
   EXPECT_GT(positive, 60) << "where the bound is 0 nothing is tested";
 }
 
-// The other bound adds up what windows need that do not overlap; the program sees all moments.
+// The other bound adds up the needs of windows that do not overlap. The linear program sees all
+// moments.
 TEST_F(LpBound, is_what_solve_reports_where_it_is_tighter) {
   int tighter = 0;
   for (const std::string_view family : bench::families()) {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The least time of reruns inside a budget for small graphs without writes in place, up to some
-// sixty storages: all plans in the order of their cost, but for those that another one is as good
-// as.
+// The least time of reruns inside a budget, for small graphs without writes in place and up to
+// about sixty storages. It tries all plans in the order of their cost, except those that another
+// plan replaces.
 #pragma once
 
 #include "graph/program.h"
@@ -20,11 +20,11 @@
 namespace neap::planner {
 
 // Note [States of the optimum]
-// A state is how many operators have run, and the set of what is resident. Three rules leave out
-// plans that others replace: nothing is freed before room is needed; then no more is freed than has
-// to be, so that without one of the frees there would be too little room; and what neither an
-// operator to come nor the end has a use for, not even by way of reruns, is not looked at. What a
-// state still costs is at least one rerun of each operator that made something that is gone and
+// A state is the number of operators that have run, and the set of resident storages. Three rules
+// leave out plans that others replace. Nothing is freed before room is needed. Then no more is
+// freed than necessary: without any one of the frees there would be too little room. And storages
+// are ignored that no later operator needs, nor the end, nor any rerun for those. The remaining
+// cost of a state is at least one rerun of each operator that made something that is gone and
 // needed, directly or for those reruns.
 class Optimum {
  public:
@@ -56,7 +56,8 @@ class Optimum {
     bool complete = true;            // all states were seen
     std::optional<std::int64_t> ns;  // absent: none costs less than `below`
   };
-  // What costs less than `below` and takes `budget` bytes at most, among so many states.
+  // The least cost below `below` of a plan that takes at most `budget` bytes, searched in at most
+  // `most_states` states.
   Found search(std::int64_t budget, std::int64_t below, std::size_t most_states) {
     std::unordered_map<Set, std::int64_t> level{{0, 0}};
     std::size_t states = 0;
@@ -107,7 +108,7 @@ class Optimum {
   struct Op {
     std::int64_t ns = 0;
     bool replayable = true;
-    std::int64_t room = 0;  // bytes that it takes while it runs
+    std::int64_t room = 0;  // the bytes that it takes while it runs
     Set needs = 0;
     Set makes = 0;
   };
@@ -120,9 +121,9 @@ class Optimum {
     for (; set != 0; set &= set - 1) sum += bytes_[static_cast<std::size_t>(std::countr_zero(set))];
     return sum;
   }
-  // Given ones that cannot go when so many operators have run. One that the program lets go of goes
-  // at once, for nothing that runs again may still need it: such operators are taken for not
-  // replayable.
+  // The bytes of given storages when `ran` operators have run. They cannot be freed. A given
+  // storage that the program lets go of is freed at once, because no rerun may still need it:
+  // operators that read it count as not replayable.
   [[nodiscard]] std::int64_t bytes_given(graph::Index ran) const {
     std::int64_t sum = 0;
     for (graph::Index i = 0; i < program_.storages(); ++i) {
@@ -144,7 +145,7 @@ class Optimum {
     return useful;
   }
 
-  // Absent: the state leads nowhere.
+  // Absent: the state leads to no plan.
   [[nodiscard]] std::optional<std::int64_t> least_owed(std::size_t ran, Set set) const {
     std::int64_t ns = 0;
     Set wanted = used_[ran] & ~set;
@@ -157,7 +158,7 @@ class Optimum {
     return ns;
   }
 
-  // visit(what stays) for each way to make room for `op`, when it can run.
+  // Calls visit(what stays) for each way to make room for `op`, if it can run.
   template <class Visit>
   void with_room(Set set, const Op& op, std::int64_t budget, Visit visit) const {
     if ((op.needs & ~set) != 0) return;
@@ -165,8 +166,9 @@ class Optimum {
     free(set, set & ~op.needs, over, kAll, visit);
   }
   static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
-  // `over`: bytes that are too many; `may`: what may go, each after the ones that were thought of
-  // before; `smallest`: that has gone.
+  // `over` is how many bytes are too many. `may` is what may still be freed; a storage that was
+  // considered before is no longer in it. `smallest` is the size of the smallest one that was
+  // freed.
   template <class Visit>
   void free(Set set, Set may, std::int64_t over, std::int64_t smallest, Visit visit) const {
     if (over <= 0) {
@@ -185,7 +187,7 @@ class Optimum {
   std::vector<std::int64_t> bytes_;
   Set keep_ = 0;
   std::vector<Op> ops_;
-  std::vector<std::int64_t> given_;  // by how many operators have run
+  std::vector<std::int64_t> given_;  // by the number of operators that have run
   std::vector<Set> used_;
   std::vector<Set> useful_;
 };

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Plans beside the optimum, on graphs small enough to know it.
+// Compares plans with the optimum, on graphs small enough to compute it.
 #include "planner/optimum.h"
 
 #include "graph/random_traces.h"
@@ -23,7 +23,7 @@ namespace {
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 constexpr std::size_t kMostStates = 100'000;
 
-// No writes in place, and given storages that stay.
+// Traces without writes in place, whose given storages stay.
 graph::Trace small_trace(std::mt19937_64& random, std::int64_t operators) {
   graph::Trace trace = graph::random_trace(random, {.operators = operators,
                                                     .mutates_made = 0,
@@ -61,7 +61,7 @@ TEST(Solve, is_within_3_percent_of_the_optimum_in_95_of_100_small_graphs) {
   int graphs = 0, near = 0, exact = 0;
   for (int round = 0; graphs < 200; ++round) {
     const graph::Trace trace = small_trace(random, 8 + round % 20);
-    // From the floor to the plain peak.
+    // Budgets from the floor to the plain peak.
     const graph::Program program(trace);
     const std::int64_t floor = memory_floor(Replays(program)).bytes;
     const std::int64_t plain = graph::plain_plan(trace).predicted_peak;

@@ -17,7 +17,7 @@ using bench::Value;
 
 constexpr std::int64_t kBytes = 1024;
 
-// Its backward reads what it read.
+// Its backward reads the inputs.
 Value apply(StepBuilder& step, const std::vector<Value>& inputs, std::int64_t ns = 100) {
   return step.run({.name = "op",
                    .reads = inputs,
@@ -49,7 +49,7 @@ TEST(Passes, find_the_blocks_of_a_residual_network) {
   ASSERT_EQ(passes.size(), 1U);
   EXPECT_EQ(passes[0].first(), 0);
   EXPECT_EQ(passes[0].turn(), 24);
-  // In the first block, the skipped value is a parameter: it crosses no cut.
+  // In the first block, the skip connection carries a parameter, so it crosses no cut.
   const std::vector<Index> between = {1, 2, 3, 4, 8, 12, 16, 20};
   EXPECT_EQ(passes[0].cuts(coarse(passes[0])), between);
 }
@@ -64,7 +64,8 @@ TEST(Passes, cut_a_chain_everywhere_or_where_it_was_dear) {
   const Replays replays(program);
   const std::vector<Pass> passes = passes_of(trace, replays);
   ASSERT_EQ(passes.size(), 1U);
-  // Between two products, not before them: a cheap operator stands there. Operator 5 is a dear one.
+  // The cuts are between two products, not before them, because a cheap operator stands there.
+  // Operator 5 is an expensive one.
   const std::vector<Index> dear = {1, 3, 5, 6, 7, 9};
   EXPECT_EQ(passes[0].cuts(coarse(passes[0])), dear);
   const Pass::Grain fine{.far = 9 * kBytes, .limit = 9 * kBytes, .most = 99, .coarse = false};
@@ -75,7 +76,7 @@ TEST(Passes, do_not_cut_where_only_what_the_backward_does_not_need_crosses) {
   StepBuilder step(1);
   Value x = step.parameter(kBytes);
   for (int i = 0; i < 4; ++i) {
-    // As normalisation before an activation: the second saves its output.
+    // Like a normalization before an activation: the second operator saves its output.
     const Value y = apply(step, {x});
     x = step.run({.name = "relu",
                   .reads = {y},
@@ -184,8 +185,8 @@ TEST(Passes, are_as_many_as_there_are_backwards) {
   EXPECT_EQ(passes[1].last(), 7);
 }
 
-// Cut at each operator, nothing is left to estimate: the chain's time is the schedule's, and its
-// bytes suffice.
+// With a cut at each operator, nothing is left to estimate. So the chain's time is the schedule's,
+// and its bytes suffice.
 void compare_with_schedules(const graph::Trace& trace, std::size_t operators, int exact) {
   const Program program(trace);
   const Replays replays(program);
@@ -197,7 +198,7 @@ void compare_with_schedules(const graph::Trace& trace, std::size_t operators, in
   ASSERT_EQ(chain.size(), operators);
   std::int64_t plain_ns = 0;
   for (Index op = 0; op < pass.last(); ++op) plain_ns += program.op(op).ns;
-  const std::int64_t head = 2 * kBytes;  // the parameter, and what the optimizer holds for it
+  const std::int64_t head = 2 * kBytes;  // the parameter, and the optimizer's bytes for it
   int full = 0;
   for (std::int64_t budget = 5 * kBytes; budget <= 32 * kBytes; budget += kBytes) {
     const auto schedule = ChainTable(chain, budget, 5000).solve(budget);

@@ -20,8 +20,8 @@ namespace {
 using graph::Step;
 using Action = Step::Action;
 
-// In half steps: a workspace and a second copy go when the step has run, and then comes what comes
-// late.
+// Times in half steps. A workspace and a second copy are freed when the step has run. After that
+// come the storages that arrive late.
 struct Life {
   std::int64_t begin, end;
 };
@@ -43,7 +43,7 @@ std::vector<Life> lives_of(const graph::Trace& trace, const graph::Plan& plan,
   return lives;
 }
 
-// Everything that place() promises but for the size of the block, from the plan alone.
+// Checks everything that place() promises, except the size of the block, from the plan alone.
 void expect_valid(const graph::Trace& trace, const graph::Plan& plan, const Placement& placement) {
   const std::vector<Stay>& stays = placement.stays;
   const std::vector<Life> lives = lives_of(trace, plan, stays);
@@ -63,8 +63,8 @@ void expect_valid(const graph::Trace& trace, const graph::Plan& plan, const Plac
   EXPECT_LE(top, placement.arena.count());
   EXPECT_LT(placement.arena.count(), top + kPlacementAlignment);
 
-  // Each free ends a stay, and each stay but those of the end, of workspaces and of second copies
-  // is ended by one.
+  // Each free ends a stay. A free ends each stay, except those at the end, of workspaces, and of
+  // second copies.
   std::multiset<std::pair<graph::StorageId, std::int64_t>> ends;
   const auto steps = static_cast<std::int64_t>(plan.steps.size());
   for (const Stay& stay : stays) {
@@ -91,7 +91,7 @@ void expect_valid(const graph::Trace& trace, const graph::Plan& plan, const Plac
   }
 }
 
-// The largest sum of what is there in one step.
+// The largest sum of the storages that are there in one step.
 std::int64_t load(const Placement& placement, std::int64_t steps) {
   std::int64_t most = 0;
   for (std::int64_t step = 0; step < steps; ++step) {
@@ -125,7 +125,7 @@ TEST(Place, puts_a_plan_into_a_block_at_most_3_percent_above_its_peak) {
   }
 }
 
-// The hard ones of the traces that are recorded: much is there all the time, and little of it is
+// The hard ones among the recorded traces: much memory is in use all the time, and few storages are
 // small.
 TEST(Place, puts_recorded_steps_into_a_block_at_most_3_percent_above_their_peaks) {
   for (const auto& [file, share] : {std::pair{"lstm.jsonl.gz", 0.4},
@@ -141,7 +141,7 @@ TEST(Place, puts_recorded_steps_into_a_block_at_most_3_percent_above_their_peaks
   }
 }
 
-// Where few tries come to their end, or none.
+// With so many storages, few tries finish, or none.
 TEST(Place, puts_long_steps_into_a_block_as_they_come) {
   const graph::Trace trace = bench::make_trace("random", 17'500, 1);
   const graph::Plan plan = graph::plain_plan(trace);
@@ -150,7 +150,8 @@ TEST(Place, puts_long_steps_into_a_block_as_they_come) {
   expect_valid(trace, plan, placement);
   EXPECT_LE(placement.arena.count(), plan.predicted_peak + plan.predicted_peak * 3 / 100);
 
-  // Two halves of a hole that go one after the other, in both orders, make a whole one again.
+  // Two halves of a hole are freed one after the other, in both orders, and must become one hole
+  // again.
   graph::Trace halves;
   for (graph::StorageId i = 0; i < 72'000; i += 3) {
     for (const graph::Made made : {graph::Made{i, 64}, {i + 1, 64}}) {
@@ -172,7 +173,7 @@ TEST(Place, takes_plans_with_everything_that_the_format_has) {
     graph::Plan plan = graph::plain_plan(trace);
     try {
       plan = solve(trace, {.budget = budget_of_share(trace, 0.6)}).plan;
-    } catch (const Infeasible&) {  // then the plain one
+    } catch (const Infeasible&) {  // then the plain plan
     }
     const Placement placement = place(trace, plan);
     expect_valid(trace, plan, placement);
@@ -180,7 +181,8 @@ TEST(Place, takes_plans_with_everything_that_the_format_has) {
   }
 }
 
-// As they come, 1 lies between two holes when 3 comes, and it fits into neither.
+// In the order of arrival, storage 1 lies between two holes when 3 arrives, and 3 fits into neither
+// hole.
 TEST(Place, finds_the_order_in_which_all_fit) {
   graph::Trace trace;
   const auto op = [](std::vector<graph::Made> makes) {

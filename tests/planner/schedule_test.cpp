@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a schedule says of memory and time is what the simulator counts for the plan that it
-// becomes; for any set of reruns.
+// What a schedule says of memory and time is what the simulator counts for the plan made from it,
+// for any set of reruns.
 #include "graph/random_traces.h"
 #include "planner/emit.h"
 #include "planner/local_search.h"
@@ -17,7 +17,8 @@ graph::Trace any_trace(std::mt19937_64& random, std::int64_t operators) {
   return graph::random_trace(random, {.operators = operators});
 }
 
-// Adds and takes away at random, so that a schedule has been through more than it holds.
+// Adds and removes reruns at random, so that the schedule has been through more changes than it
+// holds reruns.
 void disturb(Schedule& schedule, std::mt19937_64& random, int changes) {
   const Replays& replays = schedule.replays();
   for (int i = 0; i < changes; ++i) {

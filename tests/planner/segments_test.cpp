@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Whatever a start says must be a plan inside the budget: the simulator judges. How good it is, is
-// compared with the best schedule of a chain whose every number the test knows.
+// Every start must give a plan inside the budget, which the simulator checks. To judge how good a
+// start is, it is compared with the best schedule of a chain whose every number the test knows.
 #include "planner/segments.h"
 
 #include "bench/traces/generators.h"
@@ -43,7 +43,7 @@ Schedule schedule_of(const Replays& replays, const std::vector<GroupRerun>& reru
   return schedule;
 }
 
-// ns of reruns.
+// The time of the reruns in ns, after checks of the schedule.
 std::int64_t checked_cost(const graph::Trace& trace, const Replays& replays,
                           const std::vector<GroupRerun>& reruns, std::int64_t budget) {
   Schedule schedule = schedule_of(replays, reruns);
@@ -73,7 +73,7 @@ TEST(Segments, make_plans_inside_the_budget_for_every_family) {
       }
     }
   }
-  // Of 42.
+  // There are 42 cases for each start.
   EXPECT_GE(found[0], 24) << "chen";
   EXPECT_GE(found[1], 25) << "knapsack";
   EXPECT_GE(found[2], 37) << "rotor";
@@ -128,7 +128,7 @@ TEST(Segments, have_nothing_to_do_where_all_fits_and_nothing_to_say_without_a_ba
 
 constexpr std::int64_t kBytes = 1024;
 
-// Its backward reads what it read.
+// Its backward reads the input.
 Value apply(StepBuilder& step, Value x, std::int64_t bytes, std::int64_t ns) {
   return step.run({.name = "op",
                    .reads = {x},
@@ -151,8 +151,9 @@ TEST(Segments, chen_keeps_what_crosses_and_runs_the_rest_again_when_its_backward
     last = *reruns;
     smallest = schedule_of(replays, last).peak() - 1;
   }
-  // Operator 9 makes the gradient of the loss, operator 10 + i is the backward of operator 8 - i.
-  // Three segments of three: the last is kept, the others run again up to what crosses.
+  // Operator 9 makes the gradient of the loss. Operator 10 + i is the backward of operator 8 - i.
+  // There are three segments of three. The last is kept, and the others run again up to the value
+  // that crosses to the next segment.
   const std::vector<GroupRerun> expected = {{3, 13}, {4, 13}, {0, 16}, {1, 16}};
   EXPECT_EQ(last, expected);
 }
@@ -160,7 +161,7 @@ TEST(Segments, chen_keeps_what_crosses_and_runs_the_rest_again_when_its_backward
 TEST(Segments, knapsack_makes_again_what_is_cheapest_by_bytes) {
   StepBuilder step(1);
   Value x = step.parameter(kBytes);
-  // The cheapest by bytes is neither the cheapest nor the largest.
+  // The value that is cheapest per byte is neither the cheapest nor the largest one.
   for (const auto& [bytes, ns] : {std::pair{4, 90'000},
                                   {1, 8'000},
                                   {4, 90'000},
@@ -175,13 +176,14 @@ TEST(Segments, knapsack_makes_again_what_is_cheapest_by_bytes) {
   const Replays replays(program);
   const auto reruns = knapsack(trace, replays, Schedule(replays).peak() - 1);
   ASSERT_TRUE(reruns);
-  // Operator 8 + i is the backward of operator 6 - i; that of operator 4 reads what operator 3
+  // Operator 8 + i is the backward of operator 6 - i. That of operator 4 reads what operator 3
   // made.
   const std::vector<GroupRerun> expected = {{3, 10}};
   EXPECT_EQ(*reruns, expected);
 }
 
-// Value i has bytes[i]. A backward reads the value before, so nothing runs again just for it.
+// Value i has bytes[i]. A backward reads the value before it, so nothing runs again only for the
+// backward itself.
 std::vector<ChainStage> chain_of(const std::vector<std::int64_t>& bytes,
                                  const std::vector<std::int64_t>& ns) {
   std::vector<ChainStage> chain;
@@ -262,7 +264,7 @@ TEST(Segments, reach_into_each_pass_of_a_step) {
   for (std::size_t i = 0; i < kStarts.size(); ++i) {
     SCOPED_TRACE(kNames[i]);
     const auto reruns = kStarts[i](trace, replays, budget);
-    // A chain that comes back at the turn as a whole is no smaller.
+    // knapsack would bring the whole chain back at the turn, which is no smaller.
     if (kStarts[i] == &knapsack) continue;
     ASSERT_TRUE(reruns);
     const std::int64_t cost = checked_cost(trace, replays, *reruns, budget);

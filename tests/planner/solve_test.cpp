@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What solve() promises: plans that the simulator takes, never worse than any of its starts, the
-// same each time.
+// What solve() promises: plans that the simulator accepts, that are never worse than any of its
+// starts, and that are the same each time.
 #include "bench/traces/generators.h"
 #include "graph/random_traces.h"
 #include "planner/portfolio.h"
@@ -52,8 +52,8 @@ TEST(Solve, finds_for_every_family_and_share_a_plan_that_is_never_worse_than_its
   EXPECT_GT(solved, 15) << "of 21";
 }
 
-// Where a rule that looks at one moment has left nothing for the next, a plan for more memory is
-// still near one that fits.
+// A rule that looks at one moment may leave no room for the next. Even then, a plan for more memory
+// is near one that fits.
 TEST(Solve, begins_near_the_floor_with_plans_for_more_memory) {
   const graph::Trace trace = graph::read_trace(
       std::filesystem::path(NEAP_SOURCE_DIR "/bench/traces/gpu/resnet50.jsonl.gz"));
@@ -69,7 +69,7 @@ TEST(Solve, begins_near_the_floor_with_plans_for_more_memory) {
   EXPECT_LT(100 * solution.rerun_ns, 32 * solution.plain_ns) << "36 without them";
 }
 
-// The rules take a moment; what searches is over at once, and a plan there is all the same.
+// The rules take only a moment and the searches stop at once, but there is a plan all the same.
 TEST(Solve, is_over_soon_once_it_is_stopped) {
   const graph::Trace trace = bench::make_trace("residual", 300, 1);
   const auto of_search = [&](const std::stop_token& stop) {
@@ -96,7 +96,7 @@ TEST(Solve, is_never_worse_than_what_is_known_to_fit) {
   for (const std::string_view family : bench::families()) {
     const graph::Trace trace = bench::make_trace(family, 110, 1);
     const Solution smallest = solve_smallest(trace);
-    // Not a byte more than that plan takes: the methods may fail there.
+    // The budget is exactly what that plan takes, where the other methods may fail.
     Options options{.budget = Bytes(smallest.plan.predicted_peak)};
     options.known = {{}, reruns_of(smallest.plan)};
     const Solution solution = solve(trace, options);
@@ -241,8 +241,8 @@ TEST(Walk, stays_inside_the_budget_by_each_rule) {
   }
 }
 
-// As the engine's traces are: gradients have no recipe, and would pile up if they were held for
-// readers that never run again.
+// The engine's traces are like this: gradients have no recipe. They would pile up if they were held
+// for readers that never run again.
 TEST(Walk, lets_go_of_what_nothing_that_could_run_again_reads) {
   graph::Trace trace = bench::make_trace("residual", 500, 1);
   for (graph::Event& event : trace.events) {

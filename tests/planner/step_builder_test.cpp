@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // What the builder of synthetic steps does with gradients and releases, on steps small enough to
-// write down.
+// write down by hand.
 #include "bench/traces/step_builder.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ using graph::Release;
 using graph::StorageId;
 using graph::Trace;
 
-// "name reads > makes", and "-id" for a release: a step without its times and sizes.
+// A step without its times and sizes, as lines of "name reads > makes", with "-id" for a release.
 std::string written(const Trace& trace) {
   std::ostringstream text;
   for (const graph::Event& event : trace.events) {
@@ -70,7 +70,7 @@ TEST(StepBuilder, sums_gradients_in_place_unless_another_tensor_has_the_same) {
   const Value a = step.run(unary("a", weight))[0];  // 1
   const Value b = step.run(unary("b", a))[0];       // 2
   const Value c = step.run(unary("c", a))[0];       // 3
-  const auto sum_of = [](Value x, Value y) {        // whose gradients are its own, both
+  const auto sum_of = [](Value x, Value y) {        // both share its gradient
     return ForwardOperator{
         .name = "sum", .reads = {x, y}, .makes = {64}, .backward = {{.of = {x, y}}}};
   };

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// walk(): what it says ran again is a schedule, inside the budget that it walked in.
+// walk(): its reruns form a schedule inside the budget of the walk.
 #include "planner/walk.h"
 
 #include "graph/random_traces.h"
@@ -41,8 +41,8 @@ void check_walks(bool returns, std::uint64_t seed) {
         Schedule schedule(replays);
         for (const GroupRerun one : *reruns) schedule.add(one);
         schedule.validate();
-        // A schedule runs the reruns of a stage by operator; a walk may have brought some of them
-        // after others.
+        // A schedule runs the reruns of a stage in the order of operators. A walk may have run some
+        // of them in another order.
         if (!returns) {
           ASSERT_LE(schedule.peak(), budget) << "round " << round << ", " << percent << " %";
         }

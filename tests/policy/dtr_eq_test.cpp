@@ -23,7 +23,7 @@ const intercept::OperatorTraits& traits() {
       c10::Dispatcher::singleton().findSchemaOrThrow("aten::add", "Tensor"));
 }
 
-// Blocks that nobody allocated, tied by recipes.
+// Blocks without memory, connected by recipes.
 class DtrEqTest : public testing::Test {
  public:
   ~DtrEqTest() override { recipes_.clear(); }
@@ -89,7 +89,8 @@ TEST_F(DtrEqTest, counts_the_neighbourhood_until_it_is_back) {
   EXPECT_EQ(choose({&near, &far}), &near);
 }
 
-// As long as nothing comes back the sums are exact: those of a search through all that is gone.
+// As long as nothing comes back, the policy's sums are exact. They equal those of a search through
+// everything that is evicted.
 TEST_F(DtrEqTest, agrees_with_a_search_of_the_graph_in_random_graphs) {
   std::mt19937 random(5);
   for (int graph = 0; graph < 60; ++graph) {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Who follows BudgetExceeded::smallest_feasible in a new process is not refused again. Each
-// training runs in a process of its own: nothing that a step has left behind, neither bytes nor
-// what is known of budgets, helps the next one.
+// BudgetExceeded::smallest_feasible must work in a new process too. So each training runs in a
+// process of its own. Then nothing that a step has left behind helps the next one, neither bytes
+// nor knowledge of budgets.
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -22,8 +22,8 @@
 namespace neap::test {
 namespace {
 
-// What the action returned in a process of its own. It has no other threads to lose: the parent
-// runs no operator.
+// Runs the action in a process of its own and returns its result. Forking is safe, because the
+// parent runs no operator and so has no other threads.
 std::vector<std::int64_t> in_new_process(const std::function<std::vector<std::int64_t>()>& action) {
   int ends[2];
   if (pipe(ends) != 0) throw Error("no pipe");
@@ -68,7 +68,7 @@ class Training {
     scope.end();
     finish_planning();
   }
-  // The most that a plain step reserves.
+  // The largest amount that a plain step reserves.
   std::int64_t plain_peak() {
     std::int64_t peak = 0;
     for (int step = 0; step < kSteps; ++step) {
@@ -84,8 +84,8 @@ class Training {
   Job job_;
 };
 
-// Two steps in what plain LibTorch needs, then one in each of ever smaller budgets: what the
-// refusals named.
+// Runs two steps in the memory that plain LibTorch needs, then one step in each of smaller and
+// smaller budgets. Returns the budgets that the refusals named.
 std::vector<std::int64_t> sweep(const Family& family, std::int64_t peak) {
   return in_new_process([&] {
     std::vector<std::int64_t> named;
@@ -126,7 +126,7 @@ TEST_P(SmallestFeasible, is_not_refused_in_a_new_process) {
   const std::vector<std::int64_t> named = sweep(family, peak);
   ASSERT_FALSE(named.empty()) << "nothing was refused, so nothing is tested";
   std::set<std::int64_t> budgets(named.begin(), named.end());
-  budgets.erase(0);  // none was known to work
+  budgets.erase(0);  // no budget was known to work
   EXPECT_TRUE(!budgets.empty() || family.name == "tree_net") << "those alone never repeat";
   for (const std::int64_t budget : budgets) {
     EXPECT_TRUE(trains(family, budget)) << budget << " of " << peak << " bytes";

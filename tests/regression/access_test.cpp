@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Raw access to an evicted tensor. A null pointer would crash far away, or be read as zeros; what
-// the user gets is an error that says what to do. Operators, item() among them, just work.
+// Raw access to an evicted tensor. A null pointer would crash far away or be read as zeros. So the
+// user gets an error that says what to do. Operators, item() among them, just work.
 #include "regression/evicting.h"
 
 #include <optional>

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The first forward of AdaptiveCheckpointing threw in its second layer. The next one took the
-// layers that had never run for layers that keep nothing, and checkpointed none of them.
+// After a first forward of AdaptiveCheckpointing that threw in its second layer, the next forward
+// took layers that had never run for layers that keep nothing. So it checkpointed none of them.
 #include <neap/neap.h>
 
 #include <gtest/gtest.h>

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A tensor says more than storage, sizes and strides: lazily conjugated, lazily negated. A recipe
-// without these bits gives the wrong sign of all imaginary parts. And t_() and its kin look like
-// writes but write nothing: a version raised by them asks for a recipe that does not exist (crash
-// or "lost the recipe").
+// A tensor has more than storage, sizes and strides: it may be lazily conjugated or negated. A
+// recipe without these bits gives the wrong sign of all imaginary parts. Also, t_() and similar
+// operators look like writes but write nothing. If they raised the version, a replay would ask for
+// a recipe that does not exist (crash or "lost the recipe").
 #include "regression/evicting.h"
 
 namespace neap::test {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Ways to ask for gradients beyond one backward: several over one graph, gradients of gradients,
-// functions of the program. A recipe that dies with the first backward would leave the second with
-// nothing to replay (crash or an error).
+// Ways to ask for gradients beyond one backward: several backwards over one graph, gradients of
+// gradients, functions of the program. A recipe that died with the first backward would leave the
+// second one with nothing to replay (crash or an error).
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -20,7 +20,7 @@ at::Tensor leaf() {
 
 at::Tensor layer(const at::Tensor& x) { return torch::tanh(torch::sigmoid(x * 2) * x); }
 
-// `ask` gets a leaf and a way to run layers, plain or each in a region, and gives what it found.
+// `ask` gets a leaf and a way to run layers, plainly or each in a region. It returns its results.
 using Ask = std::function<std::vector<at::Tensor>(
     at::Tensor, const std::function<at::Tensor(const at::Tensor&)>&)>;
 
@@ -36,7 +36,7 @@ std::int64_t expect_same_with_regions(const Ask& ask) {
 }
 
 TEST(Autograd, of_one_backward_runs_each_inner_operator_again_once) {
-  // x * 2, sigmoid and the product are saved by the next; tanh's own result is the region's.
+  // The following operators save x * 2, sigmoid and the product. tanh's own result is the region's.
   EXPECT_EQ(expect_same_with_regions([](const at::Tensor& x, const auto& run) {
               run(x).sum().backward();
               return variable_list{x.grad()};
@@ -160,7 +160,7 @@ TEST(Autograd, with_a_function_of_the_program_under_a_budget_is_the_same) {
       {75, 60});
 }
 
-// A backward that opens a region of its own; what it keeps is used after the backward.
+// A backward that opens a region of its own. What the region keeps is used after the backward.
 struct RegionInBackward : torch::autograd::Function<RegionInBackward> {
   static inline at::Tensor kept;
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x) {
@@ -207,8 +207,8 @@ TEST(Autograd, of_a_module_that_is_called_twice_is_the_same) {
   const ByteLists expected = run(false);
   const Counts counts;
   EXPECT_EQ(first_difference(expected, run(true)), std::nullopt);
-  // In each call: linear and tanh. Sigmoid's result is the region's, and the second linear's is not
-  // saved.
+  // In each call, linear and tanh run again. Sigmoid's result is the region's, and nothing saves
+  // the second linear's.
   EXPECT_EQ(counts.replays(), 4);
 }
 

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // BatchNorm's forward writes running statistics. If a replay wrote them again, losses and gradients
-// would still be right and only evaluation wrong: no loss curve shows it, memcmp does.
+// would still be right, and only evaluation would be wrong. No loss curve shows that, but memcmp
+// does.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -56,7 +57,7 @@ TEST(BatchNorm, that_is_replayed_twice_writes_its_statistics_once) {
   EXPECT_EQ(first_difference(bytes_of({mean, var}), bytes_of({my_mean, my_var})), std::nullopt);
 }
 
-// As when a layer is built inside the scope: the statistics have a recipe, which their update makes
+// A layer that is built inside the scope: its statistics have a recipe, which their update makes
 // stale.
 TEST(BatchNorm, whose_statistics_were_made_in_the_region_has_them_updated_once) {
   const at::Tensor x = image();
@@ -77,13 +78,13 @@ TEST(BatchNorm, whose_statistics_were_made_in_the_region_has_them_updated_once) 
             std::nullopt);
 }
 
-// In evaluation mode the statistics are read: what was made from them must not see those of a later
+// Evaluation mode reads the statistics. What was made from them must not see those of a later
 // training step.
 TEST(BatchNorm, in_evaluation_comes_back_with_the_statistics_that_it_had_read) {
   const at::Tensor x = image();
   const Counts counts;
   torch::nn::BatchNorm2d norm(8);
-  norm->forward(x * 3);  // some statistics
+  norm->forward(x * 3);  // makes some statistics
   norm->eval();
   const torch::NoGradGuard no_grad;
   const at::Tensor expected = norm->forward(x);

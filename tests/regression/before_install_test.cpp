@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A program without neap::install(): AdaptiveCheckpointing never checkpointed and said nothing, a
-// plain trainer had peaks of 0 bytes, a benchmark was refused by "track_memory", which the program
-// had not called. All refuse alike, with one text.
+// Programs without neap::install(). Once, AdaptiveCheckpointing silently never checkpointed, a
+// plain trainer reported peaks of 0 bytes, and a benchmark was refused in the name of
+// "track_memory", which the program had not called. Now all of them refuse with one text.
 #include <neap/all.h>
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ std::string refusal_of(const std::function<void()>& call) {
   return "not refused";
 }
 
-// Before main() has called install().
+// Runs before main() has called install().
 const std::map<std::string, std::string> kRefusals = [] {
   const at::Tensor x = torch::ones({4, 8}), y = torch::zeros({4}, torch::kLong);
   torch::nn::Sequential model(torch::nn::Linear(8, 8), torch::nn::Tanh(), torch::nn::Linear(8, 8));

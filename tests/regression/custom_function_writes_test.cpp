@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the forward of a custom function makes and writes, with grad mode off. It was pinned: no
-// write with grad mode off had a recipe. Now that it can be made again, what such a function writes
-// by hand must be seen, and what only looks like it must stay given.
+// What the forward of a custom function makes and writes, with grad mode off. Such writes have
+// recipes, so their results can be evicted. But writes by hand in such a function must be noticed.
+// And storages whose writes only look similar must stay given.
 #include "engine/engine.h"
 #include "support/bytes.h"
 
@@ -24,7 +24,7 @@ using test::bytes_of;
 constexpr std::int64_t kSide = 64;
 constexpr std::int64_t kTensor = kSide * kSide * 4;
 
-// x + |x| / 2, with all of it in place.
+// x + |x| / 2, computed in place.
 struct InPlace : torch::autograd::Function<InPlace> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
     at::Tensor y = x.abs().mul_(0.5).add_(x);
@@ -37,7 +37,7 @@ struct InPlace : torch::autograd::Function<InPlace> {
   }
 };
 
-// The same by a loop over the memory, behind an operator that wrote all of it.
+// The same by a loop over the memory, after an operator that wrote all of it.
 struct ByHand : torch::autograd::Function<ByHand> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
     at::Tensor y = at::empty_like(x);
@@ -67,7 +67,7 @@ TEST(CustomFunctionWrites, are_made_again_inside_a_budget_that_pinned_ones_would
   constexpr int kLayers = 24;
   const ByteLists plain = gradients<InPlace>(kLayers);
   memory::trim();
-  // A third of what the results of the functions take.
+  // A third of the bytes of the functions' results.
   Scope scope({.budget = Bytes(memory::usage().live + kLayers / 3 * kTensor), .policy = Online{}});
   const ByteLists found = gradients<InPlace>(kLayers);
   scope.end();
@@ -87,13 +87,13 @@ TEST(CustomFunctionWrites, by_hand_are_seen_and_never_made_again_without_them) {
       scope.end();
       ASSERT_EQ(test::first_difference(plain, found), std::nullopt);
     } catch (const BudgetExceeded&) {
-      return;  // pinned, so they do not all fit
+      return;  // the results are pinned and do not fit
     }
   }
   ADD_FAILURE() << "what was written by hand was evicted";
 }
 
-// A sum over batches: each recipe would hold another batch.
+// A sum over batches. With recipes, each one would hold another batch.
 TEST(CustomFunctionWrites, to_a_sum_over_many_batches_hold_few_of_them) {
   const torch::NoGradGuard no_grad;
   const at::Tensor weight = torch::randn({kSide, kSide});
@@ -115,7 +115,7 @@ TEST(CustomFunctionWrites, to_a_sum_over_many_batches_hold_few_of_them) {
   scope.end();
 }
 
-// The state of an optimizer, and an average of the weights beside it.
+// The state of an optimizer, with an average of the weights beside it.
 TEST(CustomFunctionWrites, leave_the_state_of_optimizers_given) {
   const auto train = [](bool scoped) {
     torch::manual_seed(3);

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/regression/evicting.h: the two ways in which these tests evict, and the questions that they
-// ask afterwards.
+// tests/regression/evicting.h: the two ways in which these tests evict, and what they check
+// afterwards.
 #pragma once
 
 #include "engine/engine.h"
@@ -18,7 +18,7 @@
 
 namespace neap::test {
 
-// Raw access to an evicted storage throws; nothing else does.
+// Whether the storage is evicted: only then does raw access throw.
 inline bool evicted(const at::Tensor& tensor) {
   try {
     static_cast<void>(tensor.const_data_ptr());
@@ -28,13 +28,13 @@ inline bool evicted(const at::Tensor& tensor) {
   }
 }
 
-// A budget for `count` storages of `bytes` above what is live.
+// A budget with room for `count` storages of `bytes` above what is live.
 inline Bytes room_for(std::int64_t count, std::int64_t bytes) {
   memory::trim();
   return Bytes(memory::usage().live + count * memory::footprint(bytes));
 }
 
-// What the engine has done since this was made.
+// The engine's counts since this was made.
 class Counts {
  public:
   [[nodiscard]] std::int64_t replays() const { return now().replays - before_.replays; }
@@ -46,7 +46,7 @@ class Counts {
 };
 
 // Makes tensors in a region, so that they are evicted when it closes. `make` must not use them
-// after it returned.
+// after it has returned.
 template <class Make>
 at::Tensor made_in_region(Make make) {
   at::Tensor made;
@@ -54,9 +54,9 @@ at::Tensor made_in_region(Make make) {
   return made;
 }
 
-// What `make` gives comes back with the bytes that it had, though `meanwhile` ran between eviction
-// and replay. Returns the number of operators that ran again. `make` must take what it reads from
-// outside and must not change it.
+// Checks that what `make` returns comes back with the same bytes, even though `meanwhile` ran
+// between eviction and replay. Returns the number of operators that ran again. `make` must take
+// what it reads from outside, and must not change it.
 inline std::int64_t expect_same_bytes_when_back(
     const std::function<at::Tensor()>& make, const std::function<void()>& meanwhile = [] {}) {
   torch::manual_seed(3);
@@ -72,8 +72,8 @@ inline std::int64_t expect_same_bytes_when_back(
   return counts.replays();
 }
 
-// A program leaves tensors. Run plainly and in scopes with shares of what it needs, it must leave
-// the same bytes, and the shares must be so small that operators ran again. It makes all that it
+// A program returns tensors. In scopes whose budgets are shares of what it needs, it must return
+// the same bytes as plainly, and at least one operator must run again. It makes everything that it
 // changes itself.
 using Program = std::function<std::vector<at::Tensor>()>;
 

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Which bits a kernel gives is decided by more than its arguments: autocast, oneDNN, threads, the
-// flush of denormals. A replay runs in the backward, where these may differ: the loss is the same,
-// the gradients are not.
+// The bits that a kernel gives depend on more than its arguments: autocast, oneDNN, threads, the
+// flush of denormals. A replay runs in the backward, where these may differ. Then the loss is the
+// same, but the gradients are not.
 #include "device/execution_state.h"
 #include "intercept/operators.h"
 #include "regression/evicting.h"
@@ -58,7 +58,7 @@ TEST(ExecutionState, a_product_made_without_autocast_comes_back_as_float_inside_
   EXPECT_EQ(first_difference(bytes_of({expected}), bytes_of({copy})), std::nullopt);
 }
 
-// A division of integers, and a factory without a type, give what the default type says.
+// A division of integers, and a factory without a type, depend on the default type.
 TEST(ExecutionState, what_the_default_type_decided_comes_back_in_it) {
   const at::Tensor whole = torch::arange(2048);
   for (const bool factory : {false, true}) {
@@ -72,7 +72,7 @@ TEST(ExecutionState, what_the_default_type_decided_comes_back_in_it) {
   }
 }
 
-// It is not cast by autocast's own kernels: it asks for the state itself.
+// Autocast's own kernels do not cast this operator. It reads autocast's state itself.
 TEST(ExecutionState, a_euclidean_distance_comes_back_as_it_was_made_under_autocast) {
   const at::Tensor a = torch::randn({40, 30});
   const at::Tensor b = torch::randn({40, 30});
@@ -82,8 +82,8 @@ TEST(ExecutionState, a_euclidean_distance_comes_back_as_it_was_made_under_autoca
   });
 }
 
-// The second product takes its weight from autocast's cache, which the first filled and the end of
-// autocast empties.
+// The second product takes its weight from autocast's cache. The first product filled the cache,
+// and the end of autocast empties it.
 TEST(ExecutionState, a_weight_that_autocast_had_cached_can_be_made_again_after_the_cache_is_empty) {
   at::Tensor weight = torch::randn({48, 48}).requires_grad_();
   const at::Tensor x = torch::randn({48, 48});
@@ -122,7 +122,7 @@ TEST(ExecutionState, a_training_step_under_autocast_is_the_same_under_a_budget) 
       {85, 75});
 }
 
-// `on` is in force when the region runs, `off` at the replay and afterwards.
+// `on` is in force when the region runs; `off` at the replay and afterwards.
 void expect_state_restored(const std::function<void()>& on, const std::function<void()>& off,
                            const std::function<at::Tensor()>& make, std::int64_t replays) {
   const std::int64_t ran = expect_same_bytes_when_back(
@@ -148,8 +148,8 @@ TEST(ExecutionState, a_convolution_comes_back_with_onednn_as_it_was) {
   EXPECT_TRUE(context().userEnabledMkldnn());
 }
 
-// Asked of LibTorch for what multiplies matrices only: what adds or multiplies number by number is
-// the same at any precision.
+// Only products of matrices depend on this precision. Operators that add or multiply number by
+// number are the same at any precision.
 TEST(ExecutionState, of_a_product_knows_the_precision_that_it_was_made_with) {
   const auto set = [](at::Float32Precision precision) {
     context().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, precision);
@@ -218,7 +218,7 @@ TEST(ExecutionState, deterministic_algorithms_are_asked_for_at_the_replay_as_the
   expect_state_restored(
       on, off, [&] { return x.index_select(0, rows).cumsum(0); }, 2);
   EXPECT_FALSE(context().deterministicAlgorithms());
-  // An operator that refuses to run deterministically was allowed then, so it is allowed again.
+  // Nondeterministic operators were allowed when this one ran, so its replay is allowed too.
   const at::Tensor made = made_in_region([&] { return x.clone().put_(rows, torch::ones({256})); });
   on();
   const at::Tensor copy = made.clone();

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What users saw: noise that is drawn in each layer and let go of at once was held until the end of
-// the step, for recipes of what had been made from it, so that a budget of 150 % of what plain
-// LibTorch needs was refused. Its operator hangs on its arguments and the generator's state alone,
-// so it has a recipe, as long as no hand has written into what it made.
+// Noise that each layer draws and lets go of at once was held until the end of the step, for
+// recipes of what had been made from it. So even a budget of 150 % of what plain LibTorch needs was
+// refused. The noise depends only on its operator's arguments and the generator's state. So it has
+// a recipe, as long as the program has not written into it by hand.
 #include "regression/evicting.h"
 
 #include <functional>
@@ -104,7 +104,7 @@ TEST_P(FactoryIn, a_region_stays_when_it_was_written_by_hand) {
   EXPECT_EQ(counts.replays(), 1) << "the product";
 }
 
-// Its readers see what the hand wrote also when it is dead, or when an operator has written over
+// Its readers see what was written by hand, even after it is dead or an operator has written over
 // it.
 TEST_P(FactoryIn, a_region_is_held_for_its_readers_when_it_was_written_by_hand_and_died) {
   torch::manual_seed(3);

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A loader wraps its buffer with from_blob and clones it; the operator reads memory that LibTorch
-// does not own. When the buffer has the next batch by the time of the replay, the backward trains
-// on pictures of one batch and labels of another. Tensors of other kinds (sparse, quantized,
-// nested, meta) are left alone: evicting them would crash.
+// A loader wraps its buffer with from_blob and clones it, so an operator reads memory that LibTorch
+// does not own. If the buffer holds the next batch at the time of the replay, the backward trains
+// on pictures of one batch with labels of another. Tensors of other kinds (sparse, quantized,
+// nested, meta) are left alone, because evicting them would crash.
 #include "regression/evicting.h"
 
 #include <algorithm>
@@ -74,8 +74,8 @@ TEST(ForeignMemory, has_its_own_deleter_run_once_at_its_death) {
   EXPECT_EQ(counts.replays(), 1);
 }
 
-// What `make` gives is of a kind that is left alone; a dense tensor beside it is evicted, so the
-// region was a real one.
+// `make` returns a tensor of a kind that is left alone. A dense tensor beside it is evicted, which
+// proves that the region works.
 void expect_pinned(const std::function<at::Tensor()>& make,
                    const std::function<at::Tensor(const at::Tensor&)>& dense) {
   const at::Tensor source = torch::rand({32, 32});
@@ -131,8 +131,8 @@ TEST(OtherKinds, meta_tensors_survive_a_region) {
       [](const at::Tensor&) { return at::Tensor(); });
 }
 
-// The parts are storages like any others, and go with their region; but who reads the sparse tensor
-// does not show them.
+// The parts are ordinary storages and would be evicted at the end of their region. But an operator
+// that reads the sparse tensor does not name them.
 TEST(OtherKinds, sparse_tensors_keep_the_dense_parts_that_they_hold) {
   const at::Tensor at = torch::arange(64).view({1, 64});
   at::Tensor sparse;

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The batch, a mask or a scalar dies while recipes still read it: a replay would read freed memory,
-// and crash or train on what was put there since. Its bytes must stay, must be counted, and must go
-// as soon as nothing needs them.
+// The batch, a mask or a scalar dies while recipes still read it. A replay would read freed memory,
+// and crash or train on what was written there since. So its bytes must stay and be counted, and
+// must be freed as soon as nothing needs them.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -22,7 +22,7 @@ TEST(GivenStorage, that_dies_after_its_region_is_kept_until_what_it_made_is_back
   }
   ASSERT_TRUE(evicted(made));
   EXPECT_EQ(memory::usage().live, live + memory::footprint(kBytes)) << "the batch, counted";
-  // Something else takes freed memory of the same size.
+  // Another tensor takes freed memory of the same size, if there is any.
   const at::Tensor other = torch::full({kSide, kSide}, -1.0F);
   EXPECT_EQ(made.sum().item<float>(), 6.0F * kSide * kSide);
   EXPECT_EQ(counts.replays(), 1);
@@ -93,7 +93,7 @@ TEST(GivenStorage, that_is_overwritten_first_brings_back_what_was_made_from_it) 
             std::nullopt);
 }
 
-// Each batch is dead by the time of its backward, as in a loop that takes it from a loader.
+// Each batch is dead at the time of its backward, as in a loop over a loader.
 TEST(GivenStorage, of_a_batch_may_die_before_the_backward_of_a_budgeted_step) {
   expect_same_bytes_under_budgets(
       [] {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// NoGradGuard and InferenceMode change which dispatch keys tensors and threads have. An engine that
-// loses its own key with them sees nothing from then on: evicted tensors never come back ("neap has
-// evicted this storage").
+// NoGradGuard and InferenceMode change the dispatch keys of tensors and threads. If the engine lost
+// its own key with them, it would see no operators from then on. Then evicted tensors would never
+// come back ("neap has evicted this storage").
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -37,7 +37,7 @@ TEST(GradMode, off_at_the_replay_gives_the_same_bytes) {
   EXPECT_TRUE(made.requires_grad()) << "the tensor itself was never touched";
 }
 
-// A write with grad mode off makes no recipe: the tensor must stay then.
+// A write with grad mode off makes no recipe, so the tensor must stay.
 TEST(GradMode, off_for_a_write_inside_a_region_keeps_what_was_written) {
   const at::Tensor x = source();
   at::Tensor made, beside;
@@ -65,9 +65,9 @@ TEST(InferenceMode, inside_a_region_evicts_and_replays) {
             2);
 }
 
-// A guard of inference mode that closes puts back the dispatch keys from before it: what a region
-// inside had evicted would never come back. It has nothing saved for a backward either, so a region
-// there only calls its function.
+// When a guard of inference mode closes, it puts back the dispatch keys from before it. So what a
+// region inside had evicted would never come back. Inference mode saves nothing for a backward
+// either. So a region there only calls its function.
 TEST(InferenceMode, around_a_region_evicts_nothing) {
   const at::Tensor x = source();
   const Counts counts;
@@ -81,7 +81,7 @@ TEST(InferenceMode, around_a_region_evicts_nothing) {
   EXPECT_EQ(first_difference(bytes_of({torch::tanh(x * 2)}), bytes_of({made})), std::nullopt);
 }
 
-// The same guard around a scope's first region: the keys are taken again by the next one.
+// The same guard around a scope's first region. The next region takes the keys again.
 TEST(GradMode, of_a_guard_that_put_back_older_keys_does_not_blind_the_next_region) {
   const at::Tensor x = source();
   at::Tensor made;

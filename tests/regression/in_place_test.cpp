@@ -1,8 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Writes: through views, by out= operators, by operators that give back one of their inputs. A
-// replay that misses one, or runs one twice, gives wrong numbers in exactly the part that was
-// written.
+// Writes: through views, by out= operators, by operators that return one of their inputs. A replay
+// that misses a write, or runs one twice, gives wrong numbers in exactly the part that was written.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -48,7 +47,7 @@ TEST(InPlace, values_read_between_two_writes_come_back_with_what_they_had_read) 
 }
 
 // The operator writes row after row until it meets the index that is out of range. No recipe says
-// how far it came.
+// where it stopped.
 TEST(InPlace, what_a_failing_operator_has_written_stays) {
   const at::Tensor x = source();
   at::Tensor index = torch::arange(kSide, torch::kLong);
@@ -164,7 +163,8 @@ TEST(OutOperators, that_resize_their_empty_output_leave_it_right) {
   EXPECT_GT(counts.replays(), 0);
 }
 
-// One of the two has memory already: a replay would write it alone, and find the other one empty.
+// One of the two outputs has memory already. A replay of the operator would write only that one,
+// and find the other one empty.
 TEST(OutOperators, of_which_one_is_empty_leave_both_right) {
   const at::Tensor x = source();
   at::Tensor values, indices;

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Tensors outlive what they were made in: a hidden state over steps, an activation for a plot, a
-// view of something large. After the scope nobody brings them back, so they must be there when it
-// ends, with their bytes.
+// Some tensors outlive the scope in which they were made: a hidden state over steps, an activation
+// for a plot, a view of something large. After the scope nothing brings them back. So they must be
+// there when it ends, with their bytes.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -31,7 +31,7 @@ TEST(KeptTensors, of_a_scope_are_there_when_it_has_ended) {
   EXPECT_EQ(first_difference(expected, bytes_of(kept)), std::nullopt);
 }
 
-// A recurrent network whose state goes from scope to scope.
+// A recurrent network whose state is carried from scope to scope.
 TEST(KeptTensors, carry_a_hidden_state_through_scopes) {
   torch::manual_seed(8);
   const at::Tensor weight = torch::randn({kSide, kSide}).mul_(0.2).requires_grad_();
@@ -59,7 +59,7 @@ TEST(KeptTensors, carry_a_hidden_state_through_scopes) {
   EXPECT_EQ(first_difference(run(false), run(true)), std::nullopt);
 }
 
-// A graph that is made in one scope and asked for its gradients in the next, or in none.
+// A graph is made in one scope, and its gradients are computed in the next one, or in none.
 TEST(KeptTensors, of_a_graph_may_be_differentiated_in_a_later_scope_or_in_none) {
   const at::Tensor x = torch::rand({kSide, kSide}).requires_grad_();
   const auto forward = [&] {
@@ -96,7 +96,7 @@ TEST(KeptTensors, of_a_region_without_a_scope_come_back_any_time_later) {
   for (int i = 0; i < 4; ++i) kept.push_back(made_in_region([&] { return torch::tanh(x + i); }));
   for (const at::Tensor& one : kept) ASSERT_TRUE(evicted(one));
   {
-    Scope scope;  // brings all back that is evicted, also what was evicted before it
+    Scope scope;  // its end restores everything that is evicted
     torch::rand({4});
     scope.end();
   }
@@ -141,7 +141,7 @@ TEST(SharedStorage, dies_with_its_last_view) {
   ASSERT_TRUE(evicted(view));
   EXPECT_GT(engine::Engine::instance().recorder_bytes(), 0);
   view.reset();
-  torch::rand({2});  // the next operator lets the engine go
+  torch::rand({2});  // the engine detaches at the next operator
   EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0);
   EXPECT_EQ(memory::usage().live, live);
 }

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Programs make tensors before install() and before the scope: parameters, tables, a library's own.
-// Their memory comes from another allocator; freeing it with ours crashes, and losing sight of it
-// makes recipes read freed memory.
+// Their memory comes from another allocator. Freeing it with neap's would crash, and losing sight
+// of it would make recipes read freed memory.
 #include "regression/evicting.h"
 
 #include <c10/core/CPUAllocator.h>
@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kSide = 32;
 constexpr std::size_t kBytes = kSide * kSide * 4;
 
-// As a tensor that was made before install(): LibTorch's own allocator behind it.
+// A tensor like one that was made before install(): its memory is from LibTorch's own allocator.
 at::Tensor early(float value) {
   c10::Allocator* const plain = c10::GetDefaultCPUAllocator();
   c10::Storage storage(c10::make_intrusive<c10::StorageImpl>(

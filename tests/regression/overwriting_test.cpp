@@ -1,8 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// An optimizer overwrites what recipes read, also through ancestors that are long dead. In the
-// experiment a GAN with two Adam optimizers got wrong parameters this way after a few steps, and
-// nothing said so.
+// An optimizer overwrites what recipes read, also through ancestors that died long ago. Without
+// care for that, a GAN with two Adam optimizers silently got wrong parameters after a few steps.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -55,7 +54,7 @@ TEST(Overwriting, by_the_two_optimizers_of_a_gan_in_one_scope_leaves_the_same_pa
       {75, 65});
 }
 
-// State is made by zeros_like and updated in place from gradients that die.
+// State is made by zeros_like, and updated in place from gradients that die.
 TEST(Overwriting, of_optimizer_state_that_is_made_inside_the_scope_leaves_it_right) {
   expect_same_bytes_under_budgets(
       [] {
@@ -76,7 +75,7 @@ TEST(Overwriting, of_optimizer_state_that_is_made_inside_the_scope_leaves_it_rig
       {75, 60});
 }
 
-// As above with grad mode on and state that is no leaf's: updates from values that are dead
+// The same with grad mode on, and state that belongs to no leaf. The update's values are dead
 // afterwards.
 TEST(Overwriting, of_a_running_average_of_dead_activations_leaves_it_right) {
   expect_same_bytes_under_budgets(
@@ -141,8 +140,7 @@ void foreach_step(std::vector<at::Tensor>& weights) {
   at::_foreach_mul_(weights, 0.99);
 }
 
-// Weights are overwritten by operators on lists while the activations of the next forward read
-// them.
+// Operators on lists overwrite weights, while the activations of the next forward read them.
 at::Tensor chain(const std::vector<at::Tensor>& weights) {
   at::Tensor x = torch::ones({64, 64});
   for (int i = 0; i < 12; ++i) x = torch::tanh(x.mm(weights[static_cast<std::size_t>(i) % 2]));
@@ -165,7 +163,7 @@ TEST(Overwriting, by_foreach_operators_leaves_the_same_parameters) {
         for (int step = 0; step < 3; ++step) {
           for (at::Tensor& weight : weights) weight.mutable_grad() = at::Tensor();
           const at::Tensor y = chain(weights);
-          kept = y.detach() * 2;  // lives over the update
+          kept = y.detach() * 2;  // outlives the update
           y.pow(2).sum().backward();
           foreach_step(weights);
         }

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A plan frees what the step uses no more. Programs look at losses and counts through raw pointers,
-// which is no use that a trace could know: small storages never go, with a plan as without one.
+// A plan frees what the step no longer uses. But programs read losses and counts through raw
+// pointers, and no trace knows that use. So small storages are never evicted, with or without a
+// plan.
 #include "regression/evicting.h"
 
 namespace neap::test {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Random operators replayed with other numbers give a backward that belongs to another dropout
-// mask; replayed with the live generator they also change every random number that the program
-// draws afterwards.
+// If random operators were replayed with other numbers, the backward would belong to another
+// dropout mask. If they were replayed with the live generator, every random number that the program
+// draws afterwards would change too.
 #include "regression/evicting.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -18,8 +18,8 @@ at::Generator own_generator() {
   return at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{77});
 }
 
-// Evicts what `draw` gives, draws other numbers, and brings it back: the same numbers, and the live
-// generator untouched.
+// Evicts what `draw` returns, draws other numbers, and brings it back. The numbers must be the
+// same, and the live generator must be untouched.
 void expect_drawn_again(const char* name, const std::function<at::Tensor()>& draw) {
   SCOPED_TRACE(name);
   torch::manual_seed(3);
@@ -128,7 +128,8 @@ TEST(RandomOperators, come_back_after_the_program_has_seeded_anew) {
                               [] { torch::manual_seed(12345); });
 }
 
-// All that dropout makes inside a region goes, its mask too: that is what a region is for.
+// Everything that dropout makes inside a region is evicted, including its mask: that is what
+// regions are for.
 TEST(RandomOperators, of_a_dropout_in_a_region_leave_no_mask_in_memory) {
   const at::Tensor x = torch::rand({kSide, kSide}).requires_grad_();
   memory::trim();

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Memory that grows step by step until the machine swaps: records of dead blocks that hold each
-// other, bytes that are kept for readers that are gone. Both were real: x += f(x) in an open scope
-// built a cycle of dead records.
+// Memory could grow step by step until the machine swaps, in two ways: through records of dead
+// blocks that hold each other, and through bytes that are kept for readers that are gone. x += f(x)
+// in an open scope built a cycle of dead records.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -10,7 +10,7 @@ namespace {
 
 engine::Engine& the_engine() { return engine::Engine::instance(); }
 
-// A cycle: the write into x reads f(x), which read x.
+// The write into x reads f(x), which read x. That is a cycle.
 void expect_recorder_does_not_grow(const std::function<void(at::Tensor&)>& change) {
   memory::trim();
   at::Tensor x = torch::rand({32, 32});
@@ -64,8 +64,8 @@ TEST(Recorder, does_not_grow_with_grad_mode_off) {
   });
 }
 
-// A recurrent network that never cuts its history: each value is made from the one before it, and
-// no other lives.
+// A recurrent network that never cuts its history. Each value is made from the one before it, and
+// only the last one is alive.
 TEST(Recorder, does_not_grow_with_a_chain_of_values_under_a_given_one_that_is_renewed) {
   expect_recorder_does_not_grow([](at::Tensor& x) {
     x = torch::tanh(x);

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What the user saw: after one BudgetExceeded in a backward, batches that fit alone were refused
-// for ever. LibTorch's autograd engine keeps the nodes of a backward that ended by an exception in
-// a queue of the thread, with all that they saved, until the thread's next backward; so the
-// activations of the failed step stayed, and the next forward met a full budget.
+// After one BudgetExceeded in a backward, batches that fit alone were refused forever. When an
+// exception ends a backward, LibTorch's autograd engine keeps its nodes in a queue of the thread,
+// with everything that they saved, until the thread's next backward. So the activations of the
+// failed step stayed, and the next forward met a full budget.
 #include "engine/engine.h"
 #include "memory/allocator.h"
 
@@ -21,7 +21,7 @@
 namespace neap {
 namespace {
 
-// Small programs with a backward; some run another backward inside of it.
+// Small programs with a backward. Some run another backward inside theirs.
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
                                                 const at::Tensor& x, const at::Tensor& weight) {
@@ -76,7 +76,7 @@ const std::vector<Program>& programs() {
   return all;
 }
 
-// A step in a scope in which allocation k fails. True: it failed.
+// Runs a step in a scope in which allocation k fails. Returns whether it failed.
 bool fails(const Program& program, at::Tensor& weight, std::int64_t k) {
   bool failed = false;
   memory::fail_allocation(k, false);
@@ -99,7 +99,7 @@ TEST(RefusedBackward, leaves_no_byte_behind_wherever_in_the_step_it_was) {
     at::Tensor weight = torch::randn({32, 32}).mul_(0.2).requires_grad_();
     for (const Program& program : programs()) {
       SCOPED_TRACE(program.name);
-      fails(program, weight, 0);  // what LibTorch keeps for a thread that runs its first backward
+      fails(program, weight, 0);  // makes what LibTorch keeps after a first backward
       const std::int64_t before = memory::usage().allocations;
       fails(program, weight, 0);
       const std::int64_t allocations = memory::usage().allocations - before;
@@ -129,7 +129,7 @@ TEST(RefusedBackward, leaves_its_room_to_the_next_step_in_the_same_scope) {
       pin(x);
     }
     x.register_hook([](const at::Tensor& gradient) {
-      // In the backward, with all activations held.
+      // Runs in the backward, with all activations held.
       return gradient + torch::zeros({8192, 64}).sum();
     });
     x.pow(2).sum().backward();
@@ -138,14 +138,14 @@ TEST(RefusedBackward, leaves_its_room_to_the_next_step_in_the_same_scope) {
   memory::trim();
   Scope scope({.budget = Bytes(memory::usage().live + (2000 << 10)), .policy = Online{}});
   EXPECT_THROW(step(512), BudgetExceeded);
-  // Room for its activations is only there when those of the failed step are not.
+  // There is room for these activations only if those of the failed step are freed.
   at::Tensor x = torch::ones({512, 64});
   std::vector<at::Tensor> activations;
   for (int i = 0; i < 6; ++i) activations.push_back(x = pin(torch::gelu(x.mm(weight))));
   scope.end();
 }
 
-// The fence of a plain trial has no scope that could let go of what its refusal left.
+// The fence of a plain trial has no scope to free what its refusal left.
 TEST(RefusedBackward, does_not_make_the_largest_batch_smaller) {
   install();
   struct ReaderImpl
@@ -190,12 +190,12 @@ TEST(RefusedBackward, does_not_make_the_largest_batch_smaller) {
   const auto answer = max_batch(make_job, make_batch, budget);
   ASSERT_TRUE(answer.neap.proved);
   ASSERT_TRUE(answer.plain.proved);
-  // Once more, the trials of the first search behind it: the answer is that of the first time.
+  // The same search again, after the trials of the first one, must give the same answer.
   const auto again = max_batch(make_job, make_batch, budget);
   EXPECT_EQ(again.neap.batch_size, answer.neap.batch_size);
   EXPECT_EQ(again.plain.batch_size, answer.plain.batch_size);
   EXPECT_GE(answer.neap.batch_size, answer.plain.batch_size);
-  // And one that was refused fits nowhere: each trial says what the same batch says by itself.
+  // A batch that was refused fits nowhere: each trial says the same as that batch alone.
   for (const analysis::Trial& trial : answer.neap.trials) {
     const auto job = make_job();
     MemoryEfficientTrainer trainer(job.model, *job.optimizer, trial.batch_size, 1,

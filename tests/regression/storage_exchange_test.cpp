@@ -1,8 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A tensor's storage is not for life: resize_ frees it while the StorageImpl lives, set_data and
-// set_ exchange it, _lazy_clone shares it until one side writes. Mistaking these for deaths frees
-// memory that is in use (crash); not seeing them evicts or restores the wrong bytes.
+// A tensor can change its storage: resize_ frees the memory while the StorageImpl lives, set_data
+// and set_ exchange it, and _lazy_clone shares it until one side writes. Mistaking these for deaths
+// would free memory that is in use (crash). Not noticing them would evict or restore the wrong
+// bytes.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -199,7 +200,7 @@ TEST(StorageExchange, a_write_into_the_source_inside_the_region_is_kept) {
             std::nullopt);
 }
 
-// The clone is dead, so the write takes the old memory back and writes into it.
+// The clone is dead, so the write takes back the old memory and writes into it.
 TEST(StorageExchange, a_write_after_the_lazy_clone_has_died_is_kept) {
   const at::Tensor x = source();
   at::Tensor made;
@@ -237,7 +238,7 @@ bool set_materializer(Storage& storage) {
   }
 }
 
-// Whoever set it fills the storage at the first access: it is not neap's to take.
+// The materializer fills the storage at the first access, so neap must not evict it.
 TEST(StorageExchange, a_storage_with_a_materializer_stays) {
   const at::Tensor x = source();
   at::Tensor made;

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Data loaders allocate while a step runs, and tensors die in threads that did not make them. The
-// budget is the process's, so another thread's allocation may evict what the scope's thread made.
+// budget belongs to the process. So another thread's allocation may evict what the scope's thread
+// made.
 #include "regression/evicting.h"
 
 #include <atomic>
@@ -47,8 +48,8 @@ TEST(Threads, an_allocation_of_another_thread_evicts_what_the_scope_made) {
   EXPECT_LE(scope.stats().peak_bytes, budget.count());
 }
 
-// A loader's worker makes the batch that the scope's thread waits for: no operator comes that would
-// serve it.
+// A loader's worker makes the batch that the scope's thread waits for. So no operator comes that
+// would serve the worker's request.
 TEST(Threads, an_allocation_of_another_thread_evicts_while_the_scopes_thread_waits_for_it) {
   const at::Tensor x = torch::rand({kSide, kSide});
   Scope scope({.budget = room_for(10, kBytes)});
@@ -79,7 +80,7 @@ TEST(Threads, an_allocation_of_another_thread_evicts_while_the_scopes_thread_wai
   }
 }
 
-// Without a scope, and in threads that have none, there is nothing to let in.
+// Without a scope, and in threads without one, other threads need not be let in.
 TEST(Threads, waiting_outside_of_a_scope_changes_nothing) {
   const at::Tensor x = torch::rand({kSide, kSide});
   { const memory::Waiting waiting; }
@@ -111,7 +112,7 @@ TEST(Threads, an_allocation_of_another_thread_that_cannot_fit_is_refused_there) 
   other.join();
   EXPECT_NE(refusal.find("another thread than the scope's needs 1.0 MiB"), std::string::npos)
       << refusal;
-  const at::Tensor still = x + 1;  // the scope's own thread goes on
+  const at::Tensor still = x + 1;  // the scope's thread goes on
   EXPECT_EQ(first_difference(bytes_of({x + 1}), bytes_of({still})), std::nullopt);
 }
 
@@ -154,7 +155,7 @@ TEST(Threads, tensors_that_die_in_another_thread_leave_nothing_behind) {
   EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0);
 }
 
-// Two loaders that make and drop batches all the time, beside steps in a tight budget.
+// Two loaders make and drop batches all the time, beside steps in a tight budget.
 TEST(Threads, of_data_loaders_beside_budgeted_steps_leave_the_same_bytes) {
   const at::Tensor input = torch::rand({kSide, kSide});
   const auto train = [&] {
@@ -175,7 +176,7 @@ TEST(Threads, of_data_loaders_beside_budgeted_steps_leave_the_same_bytes) {
         try {
           torch::full({kSide / 2, kSide}, 1.0F) + 1;
         } catch (const BudgetExceeded&) {
-          // On a machine so busy that the scope's thread did not run for two seconds.
+          // The machine is so busy that the scope's thread did not run for two seconds.
         }
       }
     });

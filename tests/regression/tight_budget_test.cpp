@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A materialization kept all that was at hand and read by its operators, the last ones too, from
-// its beginning: a ResNet was refused at 12 % of its memory, of which 8 % are enough.
+// A materialization held everything that its operators would read and that was resident, from its
+// beginning on, even for the last operators. So a ResNet was refused at 12 % of its memory, though
+// 8 % are enough.
 #include "regression/evicting.h"
 
 namespace neap::test {
@@ -13,7 +14,7 @@ constexpr std::int64_t kFactors = 8;
 
 struct Made {
   std::vector<at::Tensor> factors;
-  at::Tensor product;  // of all of them in turn: while one is read, the others need not be there
+  at::Tensor product;  // multiplies the factors in turn, so each operator reads one of them
 };
 
 Made make(const at::Tensor& batch) {
@@ -40,12 +41,12 @@ TEST(TightBudget, lets_go_of_what_is_at_hand_and_makes_it_again_when_its_turn_co
   EXPECT_EQ(counts.replays(), 2 * kFactors) << "each factor and each product";
   EXPECT_GE(counts.evictions(), kFactors);
   engine::Engine::instance().validate();
-  other = at::Tensor();  // at its end a scope brings back what the program holds
+  other = at::Tensor();  // a scope ends with what the program holds restored
   scope.end();
   EXPECT_LE(scope.stats().peak_bytes, budget.count());
 }
 
-// What is refused all the same leaves each storage as it was, or away and able to come back.
+// A refusal leaves each storage as it was, or evicted and able to come back.
 TEST(TightBudget, that_is_too_small_all_the_same_is_refused_and_loses_nothing) {
   const at::Tensor batch = torch::rand({kSide, kSide});
   const Made before = make(batch);

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Programs fill tensors through raw pointers: torch::tensor(vector), accessors, memcpy. No operator
-// says so. A replay of the `empty` that made them would give garbage labels: the loss is silently
-// wrong, and wrong in another way each time.
+// shows that. A replay of the `empty` that made such labels would give garbage. The loss would be
+// silently wrong, in another way each time.
 #include "regression/evicting.h"
 
 #include <cstring>
@@ -29,8 +29,8 @@ void fill_by_hand(const at::Tensor& tensor) {
   }
 }
 
-// `source` is what was filled by hand: it must stay, and what was made from it must be right when
-// it is back.
+// `make` returns a tensor that was filled by hand. It must stay, and what was made from it must be
+// right when it comes back.
 void expect_filled_by_hand_stays(const std::function<at::Tensor(const at::Tensor&)>& make) {
   const at::Tensor like = torch::rand({kSide, kSide});
   const Counts counts;
@@ -84,7 +84,7 @@ TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_stays) {
   });
 }
 
-// As programs make masks: zeros_like, then ones here and there.
+// Programs make masks like this: zeros_like, then ones here and there.
 TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_like_stays) {
   expect_filled_by_hand_stays([](const at::Tensor& like) {
     at::Tensor made = torch::zeros_like(like);
@@ -101,7 +101,8 @@ TEST(WriteBehindTheDispatcher, of_an_accessor_into_new_zeros_stays) {
   });
 }
 
-// What is still zero can go; what was filled after it came back cannot go again.
+// Zeros that were not written can be evicted. After they came back and were filled, they cannot be
+// evicted again.
 TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_that_have_been_away_stays) {
   at::Tensor zeros;
   checkpoint([&] { zeros = torch::zeros({kSide, kSide}); });
@@ -117,7 +118,8 @@ TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_that_have_been_away_sta
   EXPECT_EQ(first_difference(bytes_of({expected_square()}), bytes_of({product})), std::nullopt);
 }
 
-// Filled by hand, then dead, or written by an operator: its readers see what was filled.
+// Zeros are filled by hand, and then die or are overwritten by an operator. Their readers must see
+// what was filled in.
 TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_that_die_is_kept_for_their_readers) {
   const Counts counts;
   at::Tensor product;
@@ -146,7 +148,8 @@ TEST(WriteBehindTheDispatcher, of_an_accessor_into_zeros_is_kept_when_an_operato
             std::nullopt);
 }
 
-// As graph networks and mixtures of experts sum: the sum starts from zeros, and can be made again.
+// Graph networks and mixtures of experts sum like this. The sum starts from zeros and can be made
+// again.
 TEST(WriteBehindTheDispatcher, did_not_happen_to_the_zeros_of_a_sum) {
   const at::Tensor source = torch::rand({kSide, kSide});
   const at::Tensor rows = torch::randint(0, kSide, {kSide});
@@ -167,7 +170,7 @@ TEST(WriteBehindTheDispatcher, of_memcpy_into_a_pinned_result_stays) {
   });
 }
 
-// The other way round: an operator writes the empty tensor whole, and from then on it can go.
+// The opposite case: an operator writes the whole empty tensor, and from then on it can be evicted.
 TEST(WriteBehindTheDispatcher, is_over_once_an_operator_has_overwritten_the_whole_tensor) {
   const at::Tensor source = torch::rand({kSide, kSide});
   const std::int64_t replays = expect_same_bytes_when_back([&] {

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A picture is looked at once and believed: what is tested is that it is XML whatever names it
-// gets, that each point stands where its numbers say, and that the numbers beside the axes are
-// round ones around the data.
+// A reader looks at a plot once and believes it. So the tests check three things: it is XML
+// whatever names it gets, each point stands where its numbers say, and the numbers beside the axes
+// are round and enclose the data.
 #include "support/xml.h"
 
 #include <neap/report.h>
@@ -45,7 +45,7 @@ std::vector<std::string> all(const std::string& text, const char* expression) {
   return found;
 }
 
-// The numbers beside the upright and below the level axis.
+// The numbers beside the vertical axis and below the horizontal one.
 std::vector<std::string> marks(const Plot& plot, const char* anchor) {
   return all(svg(plot),
              (std::string("text-anchor=\"") + anchor + "\">([-+.0-9e]+)</text>").c_str());
@@ -87,7 +87,7 @@ TEST(Plot, puts_points_where_their_numbers_say) {
   Plot plot;
   plot.series.push_back({"one", {{0, 0}, {100, 100}, {50, 25}}});
   const std::string text = svg(plot);
-  // Without a legend: 76 to 696 across, 382 down to 46.
+  // The points go from 76 to 696 across and from 382 up to 46. There is no legend.
   EXPECT_EQ(all(text, "points=\"([^\"]*)\""), Texts{"76.00,382.00 696.00,46.00 386.00,298.00"});
 }
 
@@ -124,7 +124,8 @@ TEST(Plot, one_value_and_equal_values_have_an_axis_around_them) {
     }
   }
   EXPECT_EQ(y_marks({{0, 0}}), (Texts{"-1", "-0.5", "0", "0.5", "1"}));
-  // Apart by less than marks could show: no endless row of marks.
+  // The points are so close that marks could not show the difference. There must be no endless row
+  // of marks.
   EXPECT_LE(y_marks({{0, 1e15}, {1, 1e15 + 0.125}}).size(), 9);
 }
 

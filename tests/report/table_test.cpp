@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A table that is a column off, or a CSV whose cell holds a comma, is read wrong by a person or a
-// program later, and nobody sees it here. So whole outputs are compared.
+// If a table is a column off, or a CSV's cell holds a comma, a person or a program reads it wrongly
+// later. So these tests compare whole outputs.
 #include <neap/report.h>
 
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ TEST(Table, text_counts_characters_and_not_bytes) {
   Table table({{"name", Align::Left}, {"n"}});
   table.add_row({"s\xC3\xA9quence", "1"});  // an accented letter of two bytes
   table.add_row({"\xF0\x9F\x8C\x8A", "2"});
-  table.add_row({"\xFF", "3"});  // no UTF-8: a byte is a character
+  table.add_row({"\xFF", "3"});  // not UTF-8: each byte is a character
   EXPECT_EQ(table.text(),
             "name      n\n"
             "--------  -\n"

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Must not compile: tests/install/installed.cmake counts the errors, one a function, and looks for
-// their sentences.
+// Must not compile. tests/install/installed.cmake counts the errors, one for each function, and
+// looks for their sentences.
 #include <neap/all.h>
 #include <torch/torch.h>
 

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/slides/same_bits.h: compares a slide's training with the same in plain LibTorch, byte for
-// byte.
+// tests/slides/same_bits.h: compares the training on a slide with the same in plain LibTorch, byte
+// for byte.
 #pragma once
 
 #include <torch/torch.h>
@@ -11,7 +11,7 @@
 #include <iostream>
 #include <vector>
 
-// What `forward` makes, and the gradients of the module's parameters behind it.
+// The output of `forward`, and the gradients of the module's parameters after its backward.
 inline std::vector<torch::Tensor> output_and_gradients(
     torch::nn::Module& module, const std::function<torch::Tensor()>& forward) {
   module.zero_grad();
@@ -35,7 +35,7 @@ inline bool same_bytes(const std::vector<torch::Tensor>& a, const std::vector<to
   return same;
 }
 
-// For the end of main().
+// Prints the result. main() returns the exit status at its end.
 inline int exit_status(bool right) {
   std::cout << (right ? "as plain LibTorch\n" : "NOT as plain LibTorch\n");
   return right ? 0 : 1;

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Slide 1: the middle one of three layers under a checkpoint.
+// Slide 1: the middle layer of three is checkpointed.
 #include "same_bits.h"
 
 #include <neap/all.h>

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Slide 2: what a model holds, of one on the stack.
+// Slide 2: the memory that a model on the stack needs.
 #include "same_bits.h"
 
 #include <neap/all.h>

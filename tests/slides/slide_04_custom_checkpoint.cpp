@@ -1,13 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Slide 4: a checkpoint that chooses what it keeps, beside one that a program writes as an autograd
-// function.
+// Slide 4: a checkpoint that chooses what it keeps, and a checkpoint written by the program as an
+// autograd function.
 #include "same_bits.h"
 
 #include <neap/all.h>
 #include <torch/torch.h>
 
-// As the slide has it, and blind to random numbers and to captured weights, which neap's is not.
+// The slide's own function. Unlike neap's, it ignores random numbers and captured weights.
 struct CustomCheckpoint : torch::autograd::Function<CustomCheckpoint> {
   using Run = torch::Tensor (*)(const torch::Tensor&);
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, Run run_function,

@@ -15,7 +15,7 @@ namespace neap::test {
 
 using ByteLists = std::vector<std::vector<unsigned char>>;
 
-// Reads through operators, so evicted tensors come back.
+// Reads through operators, so that evicted tensors come back.
 inline ByteLists bytes_of(const std::vector<at::Tensor>& tensors) {
   ByteLists result;
   for (const at::Tensor& tensor : tensors) {
@@ -26,7 +26,7 @@ inline ByteLists bytes_of(const std::vector<at::Tensor>& tensors) {
   return result;
 }
 
-// Where two lists differ first, in words.
+// Says in words where two lists first differ.
 inline std::optional<std::string> first_difference(const ByteLists& expected,
                                                    const ByteLists& actual) {
   if (expected.size() != actual.size()) {

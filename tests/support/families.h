@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Small training jobs of the kinds that people train: each makes the engine do something that the
+// Small training jobs of the kinds that people train. Each makes the engine do something that the
 // others do not.
 #pragma once
 
@@ -17,8 +17,8 @@
 
 namespace neap::test {
 
-// A model with its optimizers. step() is a whole training step and returns the loss; it is the code
-// of a user, and knows nothing of neap.
+// A model with its optimizers. step() runs a whole training step and returns the loss. It is like a
+// user's code, and knows nothing of neap.
 struct Job {
   std::shared_ptr<torch::nn::Module> model;
   std::vector<std::shared_ptr<torch::optim::Optimizer>> optimizers;
@@ -31,14 +31,14 @@ struct Family {
   bool two_threads = false;   // plain LibTorch gives the same bits twice with two threads
 };
 
-// Where LibTorch makes the families: the CPU, until a test says that it is elsewhere.
+// The device on which LibTorch makes the families: the CPU, unless a test changes it.
 c10::DeviceType& place();
 const std::vector<Family>& families();
-// Ways to train that hold, make or write tensors beside the layers. Not all can be brought far
-// below plain LibTorch.
+// Ways to train that hold, make or write tensors beside the layers. Not all of them can run in far
+// less memory than plain LibTorch needs.
 const std::vector<Family>& schemes();
 
-// What a job leaves behind: parameters, gradients, buffers, optimizer state, generator, loss.
+// What a job leaves: parameters, gradients, buffers, optimizer state, generator, loss.
 class JobState {
  public:
   static JobState of(const Job& job, double loss);
@@ -59,12 +59,12 @@ struct TrainingRun {
 };
 
 TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed);
-// `budget`: bytes of the whole process; 0: a scope without one. Each step in a scope of its own.
+// `budget` counts the bytes of the whole process; 0: a scope without a budget. Each step has a
+// scope of its own, and no plan is being made while a step runs.
 // Throws: BudgetExceeded.
-// No plan is being made while a step runs.
 TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
                          const PlanMode& policy = Online{});
-// base + percent of what a plain step needs above it.
+// `base`, plus `percent` of what a plain step needs above it.
 std::int64_t budget_at(const TrainingRun& plain, double percent);
 
 }  // namespace neap::test

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The main of every test program: neap's allocator before the first tensor, one thread unless a
-// test says otherwise.
+// The main() of every test program. It installs neap's allocator before the first tensor, and sets
+// one thread unless a test says otherwise.
 #include <neap/memory.h>
 
 #include <ATen/Parallel.h>

@@ -5,7 +5,7 @@
 
 namespace neap::test {
 
-// What `step` was refused with.
+// The text of the error with which `step` was refused.
 template <class Exception, class Step>
 std::string message_of(Step step) {
   try {

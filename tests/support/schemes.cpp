@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Ways to train that surprise an engine below autograd: noise from no tensor, a checkpoint of one's
-// own, gradients that are kept and used later, an optimizer that runs the model many times a step.
+// Ways to train that may surprise an engine below autograd: noise that no tensor tells, the
+// program's own checkpoint function, gradients that are kept and used later, an optimizer that runs
+// the model many times in a step.
 #include "support/families.h"
 
 #include <neap/neap.h>
@@ -41,7 +42,7 @@ Job job_of(const std::shared_ptr<Layers>& model, std::function<at::Tensor()> los
   return job;
 }
 
-// h with something added or taken away that no tensor of the program tells.
+// Returns h with something added or removed that no tensor of the program tells.
 using Noise = std::function<at::Tensor(const at::Tensor& h)>;
 
 Job noisy(const Noise& noise) {
@@ -56,8 +57,8 @@ Job noisy(const Noise& noise) {
   });
 }
 
-// A checkpoint of one's own: no graph in the forward, and a second forward with its own backward
-// inside of the backward.
+// A checkpoint written by the program: no graph in the forward, then a second forward with its own
+// backward inside the backward.
 struct OwnCheckpoint : torch::autograd::Function<OwnCheckpoint> {
   using Body = std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight)>;
   struct Held : torch::CustomClassHolder {
@@ -112,8 +113,8 @@ Job own_checkpoint() {
   });
 }
 
-// Chunks are embedded without a graph, the loss gives gradients of the embeddings, and each chunk
-// is embedded again with a graph from the random state of the first time.
+// Chunks are embedded without a graph, and the loss gives gradients of the embeddings. Then each
+// chunk is embedded again with a graph, from the random state of the first time.
 Job gradient_cache() {
   const auto model = std::make_shared<Layers>(3, 64);
   const at::Tensor left = torch::randn({256, 64});
@@ -160,8 +161,8 @@ Job gradient_cache() {
   return job;
 }
 
-// Several forwards and backwards a step, gradients of gradients, and histories of flat gradients
-// that stay.
+// A step with several forwards and backwards, gradients of gradients, and histories of flat
+// gradients that stay.
 Job quasi_newton() {
   const auto model = std::make_shared<Layers>(5, 48);
   Job job;
@@ -169,7 +170,7 @@ Job quasi_newton() {
   const auto optimizer = std::make_shared<torch::optim::LBFGS>(
       model->parameters(),
       torch::optim::LBFGSOptions(0.5).max_iter(5).history_size(4).line_search_fn("strong_wolfe"));
-  // For JobState, which knows no state of L-BFGS: parameters and gradients are compared.
+  // JobState does not know the state of L-BFGS, so only parameters and gradients are compared.
   job.optimizers = {std::make_shared<torch::optim::SGD>(model->parameters(), 0.1)};
   const at::Tensor points = torch::rand({400, 48});
   job.step = [=] {

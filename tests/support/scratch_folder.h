@@ -9,8 +9,8 @@
 
 namespace neap::test {
 
-// A base of fixtures: a folder of its own for each test. CTest runs several test programs at once,
-// hence the process's number.
+// A base of fixtures that gives each test a folder of its own. Its name has the process's number,
+// because CTest runs several test programs at once.
 class ScratchFolder {
  public:
   ScratchFolder()

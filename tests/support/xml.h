@@ -10,7 +10,7 @@
 
 namespace neap::test {
 
-// What is wrong with `text`, with the offset; empty for nothing. Knows what a picture uses: a
+// What is wrong with `text`, with the offset; empty if nothing is. Knows what a plot uses: a
 // declaration, elements, attributes in double quotes, text and the five entities.
 inline std::string xml_error(std::string_view text) {
   const std::string_view whole = text;

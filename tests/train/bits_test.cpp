@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a group of micro-batches leaves behind: the bits of the loop that a person would write, and
-// the gradient of the mean over all of its rows, however many there are.
+// A group of micro-batches must leave the bits of a loop written by hand, and the gradient of the
+// mean over all of its rows, however many there are.
 #include "memory/allocator.h"
 #include "train/training.h"
 
@@ -74,7 +74,8 @@ TEST(TrainerBits, of_one_micro_batch_a_step_are_those_of_the_plain_loop) {
   expect_equal(train_by_hand(batches, 1), train(batches, {}, 1));
 }
 
-// A reused buffer: the new batch stands where the old one was, which neap may still want to read.
+// The loader fills one buffer again. The new batch stands where the old one was, which neap may
+// still want to read.
 TEST(TrainerBits, hold_for_a_loader_that_fills_one_buffer_again_by_hand) {
   const auto batches = uneven_batches();
   struct OneBuffer {
@@ -116,8 +117,9 @@ TEST(TrainerBits, hold_for_a_loader_that_fills_one_buffer_again_by_hand) {
 
 // ---- The scale ----
 
-// Small whole numbers, and numbers of rows whose shares are halves of halves: nothing is rounded,
-// so sums in any order have the same bits, and the gradient of one large batch is the oracle.
+// The numbers are small and whole, and the shares of rows are powers of a half. So nothing is
+// rounded, sums in any order have the same bits, and the gradient of one large batch is the
+// reference.
 class ExactScale : public testing::Test {
  protected:
   static constexpr std::int64_t kRows = 8, kMicroBatches = 4;
@@ -160,7 +162,7 @@ TEST_F(ExactScale, of_a_group_is_that_of_the_mean_over_all_of_its_rows) {
       {8, 8, 8, 8},                // whole
       {8, 8},       {8},           // short of micro-batches
       {4, 4, 4, 4}, {8, 4, 2, 2},  // short of rows
-      {4},          {1},           // as an epoch may end
+      {4},          {1},           // like the end of an epoch
       {6, 2},       {2, 6},        // of different sizes
   };
   for (const auto& sizes : groups) {
@@ -174,7 +176,7 @@ TEST_F(ExactScale, of_a_group_is_that_of_the_mean_over_all_of_its_rows) {
 
 // ---- Reading ----
 
-// Counts the operators that make the program wait for a number.
+// Counts the operators at which the program waits for a number.
 class Reads {
  public:
   Reads() {
@@ -220,7 +222,7 @@ TEST(TrainerReads, no_loss_while_a_group_is_under_way) {
 TEST(TrainerReads, the_mean_loss_right) {
   const auto batches = batches_of({64, 64, 64, 5});
   Job job;
-  job.model->eval();  // so that the second look sees the same
+  job.model->eval();  // so that both forwards give the same
   double sum = 0;
   for (const MicroBatch& batch : batches) {
     const at::Tensor loss = torch::cross_entropy_loss(job.model->forward(batch.x), batch.y);
@@ -232,14 +234,14 @@ TEST(TrainerReads, the_mean_loss_right) {
 
 // ---- Memory ----
 
-// Losses that are kept until the end of the group must not keep what they were made from.
+// Losses that are kept until the end of the group must not hold what they were made from.
 TEST(TrainerMemory, of_a_group_is_that_of_one_micro_batch) {
   std::int64_t peak = 0;
   const auto measure = [&](int micro_batches) {
     Job job;
     MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, micro_batches,
                                    {.budget = Bytes(std::int64_t{1} << 40)});
-    first_step(trainer, FreshBatches{micro_batches});  // the optimizer's state
+    first_step(trainer, FreshBatches{micro_batches});  // makes the optimizer's state
     memory::reset_peak();
     const train::StepResult result = first_step(trainer, FreshBatches{micro_batches});
     peak = memory::usage().peak;

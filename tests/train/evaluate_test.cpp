@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// evaluate(): a look at the model that leaves it as it was.
+// evaluate() leaves the model as it was.
 #include "train/training.h"
 
 namespace neap::test {
@@ -64,7 +64,7 @@ TEST(TrainerEvaluate, puts_each_modules_mode_back) {
   Job job;
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch);
   job.model->train();
-  job.model[1]->eval();  // statistics that are frozen
+  job.model[1]->eval();  // frozen statistics
   const auto mixed = modes_of(*job.model);
   ASSERT_EQ(mixed[2], false);
   trainer.evaluate(batches_of({64}));

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Passes over loaders of all forms, and what is told meanwhile.
+// Passes over loaders of all forms, and what the callbacks learn meanwhile.
 #include "memory/allocator.h"
 #include "train/training.h"
 
@@ -114,7 +114,7 @@ TEST(TrainerLoader, is_neaps_own_with_the_same_bits_for_any_number_of_workers_in
   }
 }
 
-// Its first batch may be what does not fit.
+// The first batch of a loader may be what does not fit, so it must be made inside the scope.
 TEST(TrainerLoader, begins_inside_the_scope_of_the_step) {
   struct Beginning {
     bool inside = false;
@@ -252,7 +252,7 @@ TEST(TrainerFit, leaves_no_micro_batch_out_and_says_what_each_epoch_was) {
   EXPECT_EQ(steps[2].micro_batches, 2);
 }
 
-// On slides train_step() goes over the loader. It was one optimizer step here, on the same first
+// On slides, train_step() goes over the loader. It must not be one optimizer step on the same first
 // micro-batches each time.
 TEST(TrainerFit, is_what_train_step_and_train_epoch_do_with_a_loader_once) {
   const auto batches = uneven_batches();
@@ -340,7 +340,7 @@ TEST(TrainerFit, ends_at_the_next_operator_after_an_interrupt) {
   EXPECT_EQ(steps, 2);
 }
 
-// The trainer that cuts a batch is the one that takes them from a loader.
+// The trainer that cuts a batch is the one that takes batches from a loader.
 TEST(Trainer, cuts_a_batch_into_parts_with_the_bits_of_the_loop_written_by_hand) {
   const MicroBatch batch = batches_of({130})[0];
   for (const std::int64_t parts : {1, 3, 4}) {

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What a plain step needs, and the states that another process compares with.
+// What a plain step needs, and the states with which another process compares.
 #include "memory/allocator.h"
 #include "train/training.h"
 
@@ -11,8 +11,8 @@
 namespace neap::test {
 namespace {
 
-// neap was said to take 0.61 of the plain time without a replay: each plain step had its pages
-// given back before it, and paid for fresh ones.
+// Each plain step once had its pages returned before it and paid for fresh ones. So neap seemed to
+// take 0.61 of the plain time, without a replay.
 TEST(PlainStep, is_timed_with_the_memory_of_the_steps_before_it) {
   Job job;
   const MicroBatch batch = batches_of({4 * kBatch})[0];
@@ -50,8 +50,8 @@ TEST(State, is_not_made_of_bytes_that_are_cut_short) {
   }
 }
 
-// The step that makes the optimizer's state, and those after it, which begin beside the gradients
-// of the one before.
+// Two kinds of steps: the one that makes the optimizer's state, and the later ones, which begin
+// while the gradients of the step before exist.
 TEST(PlainStep, lets_a_training_follow_plans_from_its_first_step_on) {
   const MicroBatch batch = batches_of({4 * kBatch})[0];
   const auto loss_of = [](const Job& job) {

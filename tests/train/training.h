@@ -27,8 +27,8 @@ using train::MicroBatch;
 
 constexpr std::int64_t kBatch = 64, kIn = 24, kClasses = 5;
 
-// Convolution-free, but with all that a step can get wrong: statistics, random numbers, optimizer
-// state.
+// A job without convolutions, but with everything that a step can get wrong: statistics, random
+// numbers, optimizer state.
 struct Job {
   Job() {
     torch::manual_seed(11);
@@ -58,7 +58,7 @@ inline std::string first_difference(const train::State& expected, const train::S
   return difference ? difference->name + " " + difference->expected + " " + difference->found : "";
 }
 
-// One micro-batch of each size. The labels are no part of the default generator's sequence.
+// One micro-batch of each size. The labels do not draw from the default generator.
 inline std::vector<MicroBatch> batches_of(const std::vector<std::int64_t>& sizes,
                                           std::uint64_t seed = 5) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
@@ -82,8 +82,8 @@ train::StepResult first_step(MemoryEfficientTrainer& trainer, Range&& loader) {
   return trainer.step(pass).value();
 }
 
-// What a person writes without neap. `change` runs between backward and optimizer step of each
-// group; `after` behind it.
+// The loop that a person writes without neap. For each group, `change` runs between backward and
+// optimizer step, and `after` runs after the step.
 struct ByHand {
   std::int64_t accumulate = 4;
   std::function<void(Job&)> change = [](Job&) {};
@@ -132,7 +132,7 @@ inline Bytes budget_at(int percent) {
   return *train::Budget::parse(std::to_string(percent) + "%").bytes(plain);
 }
 
-// Makes its micro-batches as they are asked for.
+// Makes each micro-batch when it is asked for.
 struct FreshBatches {
   int count;
   int made = 0;

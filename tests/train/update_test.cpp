@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What stands between the gradients and the parameters: a loss that is no number, clipping, and the
-// learning rate.
+// What happens between the gradients and the parameters: a loss that is not finite, clipping, and
+// the learning rate.
 #include "train/training.h"
 
 #include <torch/nn/utils/clip_grad.h>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// Two epochs of three steps; the state that they leave.
+// The state after two epochs of three steps.
 train::State trained(const train::TrainerOptions& options, Job& job) {
   MemoryEfficientTrainer trainer(job.model, *job.optimizer, kBatch, 4, options);
   trainer.fit(uneven_batches(), 2);
@@ -130,10 +130,9 @@ TEST(TrainerSchedule, of_a_rate_that_is_no_number_is_refused_before_parameters_c
   }
 }
 
-// ---- No number ----
+// ---- Losses and gradients that are not finite ----
 
-// A model without statistics and random numbers, so that a step that did not happen leaves no
-// trace.
+// A model without statistics and random numbers, so that a skipped step leaves no trace.
 struct PlainJob {
   PlainJob() { torch::manual_seed(3); }
   torch::nn::Sequential model = [] {
@@ -179,7 +178,7 @@ TEST(TrainerNonFinite, loss_stops_and_names_the_step_and_the_micro_batch) {
 }
 
 TEST(TrainerNonFinite, gradient_with_a_finite_loss_stops_too_where_its_norm_is_known) {
-  // The root of nothing has a value, and no gradient.
+  // The root of zero has a value, but no finite gradient.
   const auto loss = [](const at::Tensor& output, const at::Tensor&) {
     return (output - output.detach()).abs().sum().sqrt();
   };

@@ -1,7 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Each wrong use of a trainer ends in a message with the value that was given and what to give
-// instead.
+// Each wrong use of a trainer ends in a message with the wrong value and what to use instead.
 #include "train/training.h"
 
 #include <neap/data.h>
@@ -95,7 +94,7 @@ TEST_F(TrainerWrongUse, of_a_loader) {
   const std::vector<data::Batch> triples{{std::vector<at::Tensor>(3), {}}};
   expect_message("a batch of 3 tensors; a micro-batch has two, x and y",
                  [&] { trainer.train_epoch(triples); });
-  // It goes through once, and then it is over.
+  // It can be gone through only once.
   struct Once {
     std::vector<MicroBatch> batches = batches_of({64});
     bool over = false;
