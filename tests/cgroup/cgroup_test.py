@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""cgroup_test.py NEAP: the same job in a memory cgroup, with a budget and without one.
+"""cgroup_test.py NEAP: runs the same job in a memory cgroup, with a budget and without one.
 
-The limit is what an idle program takes, the budget, and 64 MiB; with two threads, since what each takes beside LibTorch's memory
-would otherwise grow with the processor's cores. With the budget the job ends; without one the kernel kills it. A share of what a
-plain step needs is known there although that step does not fit, auto is a budget that fits, and a budget above the limit is
-warned of.
-Ends with 77, "skipped" to ctest, where no memory cgroup can be made.
+The limit is the memory of an idle program, the budget, and 64 MiB. The job has two threads, because each thread needs memory beside
+LibTorch's, which would otherwise grow with the processor's cores. With the budget the job ends; without one the kernel kills it. In
+the cgroup, a share of what a plain step needs is known although that step does not fit. `auto` is a budget that fits. A budget above
+the limit causes a warning.
+Ends with 77, which ctest shows as skipped, where no memory cgroup can be made.
 """
 import json
 import os
@@ -19,7 +19,7 @@ SKIPPED = 77
 MIB = 1 << 20
 BUDGET = 600 * MIB
 ALLOWANCE = 64 * MIB
-JOB = ["--model", "resnet", "--batch-size", "512", "--steps", "1"]  # plainly more than 1.4 GiB
+JOB = ["--model", "resnet", "--batch-size", "512", "--steps", "1"]  # more than 1.4 GiB without a budget
 
 
 def skip(why):
@@ -28,7 +28,7 @@ def skip(why):
 
 
 class Cgroup:
-    """A memory cgroup below that of this process: version 2 where its controller is there, else version 1."""
+    """A memory cgroup below that of this process: of version 2 if that has a memory controller, else of version 1."""
 
     def __init__(self, limit):
         name = f"neap_test_{os.getpid()}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""files_test.py NEAP [unittest arguments]: what the command writes is there whole or not at all."""
+"""files_test.py NEAP [unittest arguments]: the files that the command writes are there whole or not at all."""
 import gzip
 import os
 import pathlib
@@ -25,7 +25,7 @@ class FilesTest(CommandTest):
         assert traced.returncode == 0, traced.stderr
 
     def writers(self):
-        """What each option that names a file belongs to, without the option."""
+        """Each option that names a file, with a command that has it."""
         plan = ("plan", self.trace)
         measuring = (*SMALL, "--batch-sizes", 4)
         return [("-o", ("trace", *SMALL, "--batch-size", 4)),
@@ -72,7 +72,7 @@ class FilesTest(CommandTest):
                     self.assert_kept(file)
 
     def has_open_file(self, pid):
-        """Whether the process has begun with the file: one without a name, in the same folder."""
+        """Whether the process has begun to write: it does so into a file without a name, in the same folder."""
         try:
             return any(os.readlink(link).startswith(str(self.folder))
                        for link in pathlib.Path(f"/proc/{pid}/fd").iterdir())

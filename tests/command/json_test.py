@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""json_test.py NEAP [unittest arguments]: all commands write the keys of docs/json.md, with the types that stand there."""
+"""json_test.py NEAP [unittest arguments]: all commands write the keys of docs/json.md, with the types given there."""
 import json
 import pathlib
 import re

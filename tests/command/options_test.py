@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""options_test.py NEAP [unittest arguments]: every option of every command with odd values, and words that are none.
+"""options_test.py NEAP [unittest arguments]: gives every option of every command odd values, and unknown words.
 
-What can be named is read from each command's --help: an option without a row here fails the test.
+The options are read from each command's --help. An option without a row here fails the test.
 """
 import re
 import unittest
@@ -22,7 +22,7 @@ BYTES = ["", " ", "x", "nan", "inf", "-1", "0", "0%", "-1%", "nan%", "inf%", "1e
 NAME = ["", " ", "x", "MLP", "mlp ", "mlp,gpt"]
 FILE = [""]
 
-# Each option: what it refuses in all commands that have it.
+# The values that each option refuses, in all commands that have it.
 ROWS = {
     "--model": NAME,
     "--optimizer": ["", " ", "lion", "SGD", "adam,sgd"],
@@ -49,7 +49,7 @@ ROWS = {
     "--csv": FILE,
     "--svg": FILE,
 }
-# What an option needs beside it.
+# The other options that an option needs.
 WITH = {"--points": ["--frontier"], "--csv": ["--frontier"], "--svg": ["--frontier"]}
 
 
@@ -80,7 +80,7 @@ class OptionsTest(CommandTest):
                     around = ["--model", "mlp", *(WITH.get(option) or ([] if option == "--budget" else ["--min"]))]
                 if option in around:
                     around = [one for i, one in enumerate(around) if option not in (one, (around[i - 1] if i else ""))]
-                # All of them where an option is met first; elsewhere enough to see that it is checked there too.
+                # The first command with an option gets all values. The others get a few, to see that they check it too.
                 values = [value for i, value in enumerate(ROWS[option])
                           if option not in seen or value == "nan" or i == len(ROWS[option]) - 1]
                 seen.add(option)
@@ -133,7 +133,7 @@ class OptionsTest(CommandTest):
         for command in ("train", "verify", "analyze"):
             for value in ("50%", "50 %"):
                 with self.subTest(f"{command} {value}"):
-                    # Refused for another option, so for nothing in this one.
+                    # The refusal names another option, so this one was accepted.
                     done = neap(command, "--budget", value, "--threads", "x")
                     self.assert_ended(done, 2, "--threads")
         small = ["--model", "mlp", "--input", "1,8,8", "--batch-sizes", 4, "--repetitions", 1, "--threads", 1]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""plan_file_test.py NEAP [unittest arguments]: what neap plan writes is what neap train and neap verify follow.
+"""plan_file_test.py NEAP [unittest arguments]: neap train and neap verify follow the plans that neap plan writes.
 
-Users saw: a plan made by `neap plan -o` and given to --policy was never followed ("storage 440 is not resident"), with exit status 0
-and no word; and the budget that `neap plan --min` named was refused by both commands.
+Two faults must not come back. A plan made by `neap plan -o` and given to --policy was silently never followed ("storage 440 is not
+resident"), with exit status 0. And both commands refused the budget that `neap plan --min` named.
 """
 import json
 import unittest
@@ -11,7 +11,7 @@ import unittest
 import running
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-# Of each built-in model: samples a step, so that what it makes weighs about as much as what it learns.
+# The samples per step of each built-in model. With these, its activations need about as much memory as its parameters.
 MODELS = {"mlp": 512, "resnet": 8, "transformer": 8, "gpt": 2}
 
 
@@ -40,7 +40,7 @@ class PlanFileTest(running.CommandTest):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("equal bits", done.stdout)
         self.assertRegex(done.stderr, r"\b2 steps by a plan\n", "the first makes the optimizer's state")
-        # Without the file too: where a first step does not fit on line, it is planned from plain steps.
+        # This works without the file too. Where a first step does not fit online, it is planned from plain steps.
         done = neap("verify", *job, "--budget", budget)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("equal bits", done.stdout)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""plan_test.py NEAP [unittest arguments]: neap trace and neap plan as people use them, and as they misuse them."""
+"""plan_test.py NEAP [unittest arguments]: neap trace and neap plan, used rightly and wrongly."""
 import gzip
 import json
 import pathlib
@@ -199,7 +199,7 @@ class PlanTest(EndingTest):
     def test_an_interrupt_ends_a_search(self):
         process = subprocess.Popen([NEAP, "plan", self.trace, "--budget", "40%", "--time-limit", "100"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # The search begins when the trace has been read. The system counts the bytes; a sleep would hang on the machine.
+        # The search begins when the trace has been read. The system counts the bytes read. A sleep would depend on the machine.
         io = pathlib.Path(f"/proc/{process.pid}/io")
         while int(io.read_text().split()[1]) < self.trace.stat().st_size:  # rchar: N
             self.assertIsNone(process.poll())

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""progress_test.py NEAP [unittest arguments]: what people see of a command under way, on terminals and elsewhere."""
+"""progress_test.py NEAP [unittest arguments]: what a running command shows, on terminals and elsewhere."""
 import fcntl
 import os
 import pty
@@ -15,7 +15,7 @@ CLEAR = b"\r\x1b[K"
 
 
 class Terminal:
-    """A command whose standard error is a terminal of so many columns."""
+    """A command whose standard error is a terminal of `columns` columns."""
 
     def __init__(self, arguments, columns):
         self.master, slave = pty.openpty()
@@ -28,7 +28,7 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def read(self):
-        """False: the command has ended."""
+        """Reads more of the output. False: the command has ended."""
         try:
             more = os.read(self.master, 4096)
         except OSError:
@@ -43,7 +43,7 @@ class Terminal:
         return self.process.wait(timeout=300)
 
     def draws(self, what):
-        """The texts of the line that is written over."""
+        """The successive texts of the line that is overwritten."""
         texts = [part.split(b"\r\n")[0].decode() for part in self.seen.split(CLEAR)[1:]]
         return [text for text in texts if text.startswith(what)]
 
@@ -67,12 +67,12 @@ class ProgressTest(CommandTest):
         steps = terminal.draws("step ")
         self.assertTrue(all(len(text) < 80 for text in steps), steps)
         self.assertRegex(steps[-1], r"^step 400/400  0m00s left  loss ")
-        # The one that was under way when the width changed may still be long.
+        # The text that was being drawn when the width changed may still be long.
         self.assertTrue(all(len(text) < 40 for text in steps[2:] + steps[-1:]), steps)
         tests = terminal.draws("test batch ")
         self.assertRegex(tests[-1], r"^test batch 16/16  0m00s left")
         self.assertTrue(all(len(text) < 40 for text in tests), tests)
-        # Nothing but the line itself is written between two draws.
+        # Between two draws, nothing else is written.
         lines = terminal.seen.split(b"\r\n")
         self.assertEqual(sum(CLEAR in line for line in lines), 2, lines)
 

@@ -1,5 +1,5 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
-"""How the tests of the command run it: the command is the first argument of the test program."""
+"""How the tests of the command run it. The path of the command is the first argument of the test program."""
 import gzip
 import pathlib
 import struct

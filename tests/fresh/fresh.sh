@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fresh/fresh.sh: the README's commands on a machine that has nothing of what scripts/setup.sh installs.
+# tests/fresh/fresh.sh: runs the README's commands on a machine without the packages that scripts/setup.sh installs.
 #
 #   tests/fresh/fresh.sh          # as far as a change can break them: `make train` with one step, `make tools`, configuring the tests
 #   tests/fresh/fresh.sh --whole  # `make train` and `make test`, whole
 #
-# What runs where all is installed says nothing of a missing step of the installation. So the machine's own root is
-# laid under an empty layer (overlayfs, in a mount namespace of its own), and in that the packages are purged; home,
-# /usr/local and the environment are hidden. The checkout is a copy without build/. Nothing outside build/fresh is written, but for
-# the compiler cache that CCACHE_DIR names, where ccache is installed. It hides no missing header: ccache reads each one.
-# Needs root, overlayfs and apt-get; elsewhere it says why it is skipped, and ends with 77.
+# A machine that has everything cannot show that a step of the installation is missing. So the script lays an empty layer over the
+# machine's own root (overlayfs, in a mount namespace of its own) and purges the packages there. It hides home, /usr/local and the
+# environment. The checkout is a copy without build/. The script writes nothing outside build/fresh, except the compiler cache that
+# CCACHE_DIR names, where ccache is installed. The cache hides no missing header, because ccache reads each one.
+# Needs root, overlayfs and apt-get. Elsewhere it says why it is skipped, and ends with 77.
 set -euo pipefail
 
 source=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
@@ -20,7 +20,7 @@ inside=no
 for argument in "$@"; do
   case $argument in
     --whole) whole=yes ;;
-    --inside) inside=yes ;;  # of the namespace: the script's own call
+    --inside) inside=yes ;;  # the script's own call, inside the namespace
     *)
       echo "usage: tests/fresh/fresh.sh [--whole]" >&2
       exit 2
@@ -33,8 +33,8 @@ skip() {
   exit 77
 }
 
-# Runs a command in the fresh root, in the copy of the checkout, with an empty home and a login's environment. What a network
-# needs is kept: proxies, certificates and pip's index.
+# Runs a command in the fresh root, in the copy of the checkout, with an empty home and a login's environment. The settings that
+# the network needs are kept: proxies, certificates and pip's index.
 in_root() {
   local kept=()
   while IFS= read -r name; do kept+=("$name=${!name}"); done < <(compgen -e |
@@ -59,7 +59,7 @@ if [[ $inside == yes ]]; then
   for folder in proc sys dev; do mount --rbind "/$folder" "$place/root/$folder"; done
   for folder in tmp root home usr/local; do mount -t tmpfs tmpfs "$place/root/$folder"; done
   mkdir -p "$place/root/home/fresh/neap"
-  mount --bind "$place/home" "$place/root/home/fresh"  # on the disk: a build is large
+  mount --bind "$place/home" "$place/root/home/fresh"  # on the disk, because a build is large
   mkdir -p "$place/home/neap"
   if [[ -n ${CCACHE_DIR:-} ]]; then
     mkdir -p "$CCACHE_DIR" "$place/home/ccache"
@@ -70,7 +70,7 @@ if [[ $inside == yes ]]; then
     tar --null --files-from=- -cf -) | tar -xf - -C "$place/home/neap"
   cp -r "$source/.git" "$place/home/neap/.git"
 
-  # A name that is not installed is no error of purge, one that apt has never heard of is.
+  # For purge, a package that is not installed is no error, but a name that apt does not know is one.
   mapfile -t packages < <("$source/scripts/setup.sh" --tools --list-packages)
   mapfile -t packages < <(dpkg-query --show --showformat='${Package}\n' "${packages[@]}" 2>/dev/null || true)
   echo "fresh: purging ${packages[*]}"
@@ -82,7 +82,7 @@ if [[ $inside == yes ]]; then
     timed 'make test'
   else
     timed 'make train STEPS=1'
-    # The tests' packages are not there yet: plain CMake says what installs them.
+    # The tests' packages are not installed yet. Plain CMake must say what installs them.
     in_root 'if cmake -S . -B build/tests -G Ninja -DNEAP_TESTS=ON > build/tests.log 2>&1; then
         echo "fresh: configuring the tests without their packages did not fail"; exit 1
       fi

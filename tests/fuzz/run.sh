@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/run.sh SECONDS [trace|plan]: builds the fuzzers with clang and runs each for that long, both or the one that is
-# named, with the sanitizers for addresses and undefined behaviour. Needs clang, zlib, nlohmann-json and a configured build
-# folder, which has export.h; no LibTorch.
+# tests/fuzz/run.sh SECONDS [trace|plan]: builds both fuzzers, or the named one, with clang and with the sanitizers for addresses
+# and undefined behaviour, and runs each for SECONDS. Needs clang, zlib, nlohmann-json and a configured build folder, which has
+# export.h. Needs no LibTorch.
 #
-# What it finds lies in build/fuzz: NAME.corpus holds inputs that reach new code and are the start of the next run, NAME-crash-*
-# and the like the inputs that failed: build/fuzz/NAME_fuzzer FILE repeats one. Its status is that of the first fuzzer that fails.
+# The results are in build/fuzz. NAME.corpus has the inputs that reach new code, from which the next run starts. NAME-crash-* and
+# similar files are the inputs that failed; build/fuzz/NAME_fuzzer FILE repeats one. The script's status is that of the first fuzzer
+# that fails.
 set -euo pipefail
 
 usage='usage: tests/fuzz/run.sh SECONDS [trace|plan]'
@@ -19,13 +20,13 @@ read -ra names <<<"${2:-trace plan}"
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 root=${here%/tests/fuzz}
 out=$root/build/fuzz
-# NEAP_EXPORT_DIR: a build folder's include/ elsewhere.
+# NEAP_EXPORT_DIR names the include/ of a build folder that is elsewhere.
 generated=${NEAP_EXPORT_DIR:-$root/build/include}
 [[ -f $generated/neap/export.h ]] || {
   echo "fuzz: $generated/neap/export.h is missing; configure a build in $root/build first" >&2
   exit 2
 }
-# clang-tidy brings a clang along whose name has its version.
+# The package of clang-tidy brings a clang whose name has its version.
 compiler=${CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 [[ -n $compiler ]] || {
   echo 'fuzz: no clang++ found; install clang' >&2
@@ -33,10 +34,10 @@ compiler=${CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 }
 mkdir -p "$out"
 
-# The library's files are compiled once, for both.
+# The library's files are compiled once, for both fuzzers.
 flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined
   -Dneap_EXPORTS -I"$root/src" -I"$root/include" -I"$root/tests" -I"$generated"
-  # The parser's own branches are not what new inputs are looked for.
+  # New inputs need not reach the parser's own branches.
   -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
 objects=()
 for source in "$root"/src/base/{bytes,error}.cpp "$root"/src/graph/*.cpp; do

@@ -7,7 +7,7 @@ include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 set(scratch "${NEAP_BINARY_DIR}/install_test")
 file(REMOVE_RECURSE "${scratch}")
 run(${CMAKE_COMMAND} --install "${NEAP_BINARY_DIR}" --prefix "${scratch}/prefix")
-# Each is a project of its own; built as one, so that torch/torch.h is compiled once.
+# Each of these is a project of its own. They are built as one, so that torch/torch.h is compiled once.
 run(${CMAKE_COMMAND} -S "${NEAP_SOURCE_DIR}/examples" -B "${scratch}/examples" -G Ninja
     -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${scratch}/prefix")
 file(WRITE "${scratch}/source/CMakeLists.txt" "

@@ -1,6 +1,6 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# run(COMMAND...): shows what it printed, leaves it in `printed`; ends the script when it fails.
+# run(COMMAND...): runs the command, shows its output and puts it into `printed`. Ends the script when the command fails.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
   if(NOT code EQUAL 0)
@@ -11,7 +11,7 @@ function(run)
   set(printed "${out}" PARENT_SCOPE)
 endfunction()
 
-# expect_printed(LINE...): ends the script when what the last run() printed has not each of these lines.
+# expect_printed(LINE...): ends the script unless the last run() printed each of these lines.
 function(expect_printed)
   math(EXPR last "${ARGC} - 1")
   foreach(index RANGE ${last})
@@ -23,7 +23,7 @@ function(expect_printed)
   endforeach()
 endfunction()
 
-# run_refused(COUNT COMMAND...): a compilation that must fail with so many errors; leaves what it printed in `printed`.
+# run_refused(COUNT COMMAND...): runs a compilation that must fail with COUNT errors, and puts its output into `printed`.
 function(run_refused count)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
   string(REGEX MATCHALL " error: " errors "${out}")
@@ -35,7 +35,7 @@ function(run_refused count)
   set(printed "${out}" PARENT_SCOPE)
 endfunction()
 
-# expect_words(TEXT...): as expect_printed(), anywhere in a line.
+# expect_words(TEXT...): like expect_printed(), but the texts may be anywhere in a line.
 function(expect_words)
   math(EXPR last "${ARGC} - 1")
   foreach(index RANGE ${last})

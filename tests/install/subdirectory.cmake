@@ -1,7 +1,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
 # cmake -DNEAP_BINARY_DIR=... -DNEAP_SOURCE_DIR=... -P subdirectory.cmake
-# A project that takes neap in by add_subdirectory, and nothing but the library of it.
+# Builds a project that uses neap by add_subdirectory, and needs only its library.
 include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
 set(scratch "${NEAP_BINARY_DIR}/subdirectory_test")
@@ -12,7 +12,7 @@ project(app LANGUAGES CXX)
 add_subdirectory(\"${NEAP_SOURCE_DIR}\" neap)
 add_executable(app \"${NEAP_SOURCE_DIR}/examples/budget.cpp\")
 target_link_libraries(app PRIVATE neap::neap)
-# For speed: that each file includes what it needs, the library's own build shows.
+# This is for speed. The library's own build shows whether each file includes what it needs.
 foreach(module memory intercept data engine policy checkpoint adaptive)
   target_precompile_headers(neap_\${module} REUSE_FROM neap_torch_header)
 endforeach()
