@@ -1,70 +1,31 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What stays when a region closes: by operator, layer, tag, source region, callback, importance and
-// memory. Counts of bytes and replays are exact.
+// Who decides which results of a region stay: rules by operator and by layer, tags, keep_results(),
+// the callback, and the region around. Counts of kept tensors and of replays are exact.
+#include "checkpoint/kept_results.h"
 #include "checkpoint/squares.h"
-#include "engine/engine.h"
 #include "support/bytes.h"
 #include "support/message_of.h"
 
 #include <neap/neap.h>
-#include <neap/nn.h>
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace neap {
 namespace {
 
+using namespace kept_results;
 using namespace squares;
 
-// What a region that runs `fn` keeps, in tensors, its result not counted; and what its backward
-// replays.
-struct Outcome {
-  std::int64_t kept = 0;
-  std::int64_t replays = 0;
-  test::ByteLists bytes;
-};
-
-using Function = std::function<at::Tensor(const at::Tensor&)>;
-
-Outcome run(const CheckpointOptions* options, const Function& fn) {
-  const at::Tensor x = square(1).requires_grad_();
-  torch::manual_seed(7);
-  const std::int64_t before = live();
-  Scope scope;
-  at::Tensor y = options == nullptr ? fn(x) : custom_checkpoint(*options, fn, x);
-  Outcome outcome;
-  outcome.kept = (live() - before) / kTensor - 1;
-  y.sum().backward();
-  scope.end();
-  outcome.replays = scope.stats().replays;
-  outcome.bytes = test::bytes_of({y, x.grad()});
-  return outcome;
-}
-
-Outcome run(const CheckpointOptions& options, const Function& fn) { return run(&options, fn); }
-
-class Selection : public testing::Test {
- protected:
-  void TearDown() override {
-    EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0) << "records are left behind";
-    engine::Engine::instance().validate();
-  }
-  // Every choice must give the bits of plain LibTorch.
-  static void expect_bits(const Outcome& outcome, const Function& fn) {
-    EXPECT_EQ(test::first_difference(run(nullptr, fn).bytes, outcome.bytes), std::nullopt);
-  }
-};
-
-// Three results that the backward reads: of tanh, of exp, of sin's input. The last one is the
-// result of the region.
+// Three operators, and the backward reads the result of each. The last result is that of the region.
 at::Tensor chain(const at::Tensor& x) { return x.tanh().exp().sigmoid(); }
 
 TEST_F(Selection, without_options_is_checkpoint) {
@@ -119,8 +80,8 @@ TEST_F(Selection, keeps_what_named_layers_made) {
   name_layers(net);
   const Function fn = [&](const at::Tensor& x) { return net.forward(x); };
   const Outcome outcome = run({.rules = {{.layer = "layer[02]"}}}, fn);
-  // tanh saves its result. The product below it nobody saves: it is dead, and not replayed for a
-  // tanh that stays.
+  // tanh saves its own result. No operator saves the result of addmm, so it is dead. It is not
+  // replayed for a tanh whose result stays.
   EXPECT_EQ(outcome.kept, 2);
   EXPECT_EQ(outcome.replays, 2) << "addmm and tanh of layer1";
   net.zero_grad();
@@ -149,8 +110,7 @@ TEST_F(Selection, keep_keeps_what_its_body_makes_and_replays_the_rest_around_it)
     return b.cos().sigmoid();
   };
   const Outcome outcome = run(CheckpointOptions{}, fn);
-  // exp's and sin's results are read by the backward: of exp for itself and for sin, of sin for
-  // cos.
+  // The backward reads both results: exp and sin read that of exp, and cos reads that of sin.
   EXPECT_EQ(outcome.kept, 2);
   EXPECT_EQ(outcome.replays, 1) << "tanh; cos is dead and sigmoid saves its own result";
   EXPECT_EQ(calls, 1);
@@ -168,176 +128,15 @@ TEST_F(Selection, the_innermost_region_that_says_something_wins) {
         .sigmoid();
   };
   const Outcome outcome = run({.rules = {{.op = "aten::*"}}}, fn);
-  // Inside, exp goes; tanh, of which the inner one says nothing, stays. The result of sin nobody
-  // saved.
+  // The inner options evict the result of exp. They do not decide on tanh, so the outer ones keep
+  // its result. No operator saves the result of sin.
   EXPECT_EQ(outcome.kept, 1);
   EXPECT_EQ(outcome.replays, 1);
   expect_bits(outcome, fn);
 }
 
-TEST_F(Selection, never_runs_a_kept_operator_again_though_nobody_saved_its_result) {
-  const at::Tensor weight = square(3);
-  const Function fn = [&](const at::Tensor& x) {
-    // softmax saves its own result; the product, and half of it, are dead when the region closes.
-    return (x.mm(weight) * 0.5).softmax(-1).exp();
-  };
-  const Outcome outcome = run(CheckpointOptions::save_compute(), fn);
-  EXPECT_EQ(outcome.kept, 1) << "softmax in place of the product";
-  EXPECT_EQ(outcome.replays, 0);
-  expect_bits(outcome, fn);
-}
-
-TEST_F(Selection, must_recompute_holds_also_where_a_kept_operator_has_to_run_again_for_it) {
-  const at::Tensor weight = square(3);
-  const Function fn = [&](const at::Tensor& x) { return (x.mm(weight) * 0.5).softmax(-1).exp(); };
-  CheckpointOptions options = CheckpointOptions::save_compute();
-  options.rules.push_back({.op = "aten::_softmax", .policy = CheckpointPolicy::MustRecompute});
-  const Outcome outcome = run(options, fn);
-  EXPECT_EQ(outcome.kept, 0);
-  EXPECT_EQ(outcome.replays, 3) << "the product, its half and softmax";
-  expect_bits(outcome, fn);
-}
-
-TEST_F(Selection, a_tag_on_what_nobody_saved_keeps_what_was_made_from_it) {
-  const at::Tensor weight = square(3);
-  const Function fn = [&](const at::Tensor& x) {
-    const at::Tensor product = set_checkpoint_policy(x.mm(weight), CheckpointPolicy::MustSave);
-    return (product * 0.5).softmax(-1).exp();
-  };
-  const Outcome outcome = run(CheckpointOptions{}, fn);
-  EXPECT_EQ(outcome.kept, 1) << "softmax in place of the product";
-  EXPECT_EQ(outcome.replays, 0);
-}
-
-TEST_F(Selection, keeping_products_and_convolutions_never_takes_more_than_no_checkpoint) {
-  torch::manual_seed(4);
-  nn::TransformerBlock block(64, 4, 0.1, /*causal=*/true);
-  nn::ResidualBlock residual(8, 0.1);
-  const at::Tensor tokens = torch::randn({2, 32, 64}), pictures = torch::randn({2, 8, 16, 16});
-  const auto peak_and_held = [&](const std::function<at::Tensor()>& forward) {
-    memory::reset_peak();
-    const std::int64_t before = live();
-    at::Tensor y = forward();
-    const std::int64_t held = live() - before;
-    y.sum().backward();
-    return std::pair(memory::usage().peak - before, held);
-  };
-  const CheckpointOptions compute = CheckpointOptions::save_compute();
-  for (const bool transformer : {true, false}) {
-    const auto plain = [&] {
-      return transformer ? block->forward(tokens) : residual->forward(pictures);
-    };
-    plain().sum().backward();  // makes the gradients
-    torch::manual_seed(5);
-    const auto [plain_peak, plain_held] = peak_and_held(plain);
-    torch::manual_seed(5);
-    const Scope scope;
-    const auto [peak, held] = peak_and_held([&] { return custom_checkpoint(compute, plain); });
-    EXPECT_LE(held, plain_held);
-    EXPECT_LE(peak, plain_peak);
-    EXPECT_LT(held, plain_held) << "something can always go";
-    EXPECT_GT(scope.stats().replays, 0);
-  }
-}
-
-TEST_F(Selection, replays_no_product_and_no_convolution_that_it_keeps) {
-  torch::manual_seed(4);
-  nn::TransformerBlock block(64, 4, 0.1, /*causal=*/true);
-  const at::Tensor tokens = torch::randn({2, 32, 64});
-  const auto replays = [&](const CheckpointOptions& options) {
-    Scope scope;
-    custom_checkpoint(options, [&] { return block->forward(tokens); }).sum().backward();
-    scope.end();
-    return scope.stats().replays;
-  };
-  std::int64_t products = 0;
-  CheckpointOptions count;
-  count.policy = [&](const CheckpointCandidate& candidate) -> std::optional<CheckpointPolicy> {
-    if (candidate.op == "aten::mm" || candidate.op == "aten::bmm") ++products;
-    return std::nullopt;
-  };
-  const std::int64_t all = replays(count);
-  EXPECT_EQ(products, 6) << "qkv, scores, mixed, project, up, down";
-  // `down` is not replayed in either: nobody needs its result again.
-  EXPECT_LE(replays(CheckpointOptions::save_compute()), all - (products - 1));
-}
-
-TEST_F(Selection, chooses_by_recompute_time_and_importance_what_fits_into_the_room) {
-  Net net;
-  name_layers(net);
-  const Function fn = [&](const at::Tensor& x) { return net.forward(x); };
-  for (int room = 0; room <= 3; ++room) {
-    const Outcome outcome = run({.keep_at_most = Bytes(room * kTensor)}, fn);
-    EXPECT_EQ(outcome.kept, room);
-    EXPECT_EQ(outcome.replays, 2 * (3 - room));
-  }
-  EXPECT_EQ(run({.free_at_least = Bytes(kTensor)}, fn).kept, 2);
-  EXPECT_EQ(run({.free_at_least = Bytes(kTensor + 1)}, fn).kept, 1);
-  EXPECT_EQ(run({.free_at_least = Bytes(100 * kTensor)}, fn).kept, 0);
-  // By weight alone one layer's result stays; the report tells which.
-  for (const std::string wanted : {"layer0", "layer1", "layer2"}) {
-    const CheckpointOptions options{.keep_at_most = Bytes(kTensor),
-                                    .importance = {{wanted, 1000}, {"*", 1e-6}}};
-    const at::Tensor x = square(1).requires_grad_();
-    Scope scope({.observe = true});
-    const at::Tensor y = custom_checkpoint(options, fn, x);
-    for (const SavedStorage& storage : saved_report(y).storages) {
-      if (storage.op != "aten::tanh") continue;
-      EXPECT_EQ(storage.state == SavedStorage::State::Kept, storage.layer == wanted)
-          << storage.layer;
-    }
-  }
-  EXPECT_EQ(run({.keep_at_most = Bytes(3 * kTensor), .importance = {{"layer1", 0}}}, fn).kept, 2)
-      << "what has no importance goes also where there is room";
-}
-
-// What a result costs is all that must run again for it, when what it was made from is gone too.
-TEST_F(Selection, counts_what_must_run_again_before_a_result) {
-  const at::Tensor weight = torch::eye(kSide);
-  const Function fn = [&](const at::Tensor& x) {
-    at::Tensor far = x;
-    for (int i = 0; i < 200; ++i) far = far.mm(weight);  // saved by nobody
-    return x.logcumsumexp(1) + far.reciprocal();
-  };
-  // What an operator costs is the least of three times: one alone may have been interrupted for
-  // longer than all others take.
-  for (int i = 0; i < 3; ++i) run({.keep_at_most = Bytes(kTensor)}, fn);
-  const Outcome outcome = run({.keep_at_most = Bytes(kTensor)}, fn);
-  EXPECT_EQ(outcome.kept, 1);
-  EXPECT_EQ(outcome.replays, 1) << "logcumsumexp alone, which is dearer than reciprocal by itself";
-  expect_bits(outcome, fn);
-}
-
-TEST_F(Selection, must_save_holds_against_a_budget_and_prefer_save_gives_way) {
-  const at::Tensor x = square(1).requires_grad_();
-  const auto kept_in_budget = [&](CheckpointPolicy policy) {
-    memory::trim();
-    Scope scope({.budget = Bytes(live() + 6 * kTensor), .policy = Online{}});
-    at::Tensor a;
-    const at::Tensor y = custom_checkpoint(
-        CheckpointOptions{.rules = {{.op = "aten::tanh", .policy = policy}}},
-        [&](const at::Tensor& in) {
-          a = in.tanh();
-          return a.exp();
-        },
-        x);
-    std::vector<at::Tensor> more = {y};
-    for (int i = 0; i < 12; ++i) more.push_back(more.back().sin());
-    bool there = true;
-    try {
-      (void)a.const_data_ptr();
-    } catch (const c10::Error&) {
-      there = false;
-    }
-    more.clear();
-    return there;
-  };
-  EXPECT_TRUE(kept_in_budget(CheckpointPolicy::MustSave));
-  EXPECT_FALSE(kept_in_budget(CheckpointPolicy::PreferSave));
-}
-
-// What the short versions lose: gradients of captured weights when no input needs one, random
-// numbers, arguments that are no tensors, results that are more than one.
+// A simple checkpoint function loses these: gradients of captured weights when no input needs one,
+// random numbers, arguments that are not tensors, and more than one result.
 TEST_F(Selection, serves_captured_weights_random_numbers_and_any_arguments_and_results) {
   const at::Tensor weight = square(3).requires_grad_(), x = square(1);
   const auto step = [&](bool checkpointed) {
