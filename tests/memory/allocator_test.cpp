@@ -1,51 +1,29 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Every byte of every step goes through the allocator, and a block that overlaps another one by a
-// byte shows as a wrong gradient far away. So blocks are filled with a pattern of their own and
-// checked when they go, and the counters are compared with a naive model after each step.
+// The blocks and the counters of the allocator. Blocks that overlap by a byte would give a wrong
+// gradient, far from the cause. So tests fill each block with a pattern of its own, and check it
+// when they free the block. A naive model counts too, and must agree after each step.
 #include "memory/allocator.h"
 
-#include "memory/held_pages.h"
+#include "memory/blocks.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <string>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+namespace neap::test {
 namespace {
-
-using namespace neap;
-
-c10::DataPtr take(std::int64_t bytes) {
-  return memory::allocator().allocate(static_cast<std::size_t>(bytes));
-}
-
-class Allocator : public testing::Test {
- protected:
-  void SetUp() override {
-    memory::trim();
-    before_ = memory::usage();
-    memory::reset_peak();
-  }
-  void TearDown() override {
-    memory::set_budget(std::nullopt);
-    memory::set_reclaimer(nullptr);
-    memory::fail_allocation(0, false);
-    memory::validate();
-    EXPECT_EQ(memory::usage().live, before_.live) << "a test leaked";
-  }
-  memory::Usage before_;
-};
 
 TEST_F(Allocator, aligns_each_block_to_64_bytes_and_its_context_is_its_data) {
   for (const std::int64_t bytes : {1, 63, 64, 65, 1000, 1984, 1985, 4032, 4033, 1 << 20, 5 << 20}) {
@@ -106,99 +84,6 @@ TEST_F(Allocator, keeps_freed_blocks_until_trim) {
   EXPECT_EQ(memory::usage().reserved, before_.reserved);
 }
 
-bool system_tells_pages() {
-  const char here = 0;
-  return test::held_pages(&here, 4096).has_value();
-}
-// Of the pages that a block lies on.
-std::int64_t held(const c10::DataPtr& block, std::int64_t bytes) {
-  return test::held_pages(static_cast<const char*>(block.get()), bytes).value_or(-1);
-}
-
-// What is trimmed is really gone.
-TEST_F(Allocator, trim_gives_pages_back_to_the_system) {
-  if (!system_tells_pages()) GTEST_SKIP() << "this system has no /proc/self/pagemap";
-  constexpr std::int64_t kBytes = 16 << 20;
-  const char* start = nullptr;
-  {
-    const c10::DataPtr block = take(kBytes);
-    std::memset(block.get(), 1, kBytes);
-    start = static_cast<char*>(block.get());
-  }
-  EXPECT_EQ(test::held_pages(start, kBytes), kBytes / 4096);
-  memory::trim();
-  EXPECT_EQ(test::held_pages(start, kBytes), 0);
-}
-
-bool system_moves_pages() {
-  const auto map = [] {
-    return mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  };
-  void* const from = map();
-  void* const to = map();
-  const bool moved =
-      mremap(from, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) != MAP_FAILED;
-  munmap(from, 4096);
-  munmap(to, 4096);
-  return moved;
-}
-
-// Every other block is free: no run is large enough, but the pages are there.
-TEST_F(Allocator, moves_cached_pages_to_where_they_fit_when_the_budget_is_full) {
-  if (!system_moves_pages()) GTEST_SKIP() << "this system has no MREMAP_DONTUNMAP";
-  constexpr std::int64_t kBytes = 1 << 20;
-  constexpr std::int64_t kBlocks = 16;
-  memory::set_budget(memory::usage().reserved + kBlocks * memory::footprint(kBytes));
-  std::vector<c10::DataPtr> blocks;
-  for (int i = 0; i < kBlocks; ++i) {
-    blocks.push_back(take(kBytes));
-    std::memset(blocks.back().get(), i, kBytes);
-  }
-  for (std::size_t i = 0; i < kBlocks; i += 2) blocks[i].clear();
-  constexpr std::int64_t kLarge = kBytes * kBlocks / 2;
-  {
-    const c10::DataPtr large = take(kLarge);
-    if (system_tells_pages()) {
-      EXPECT_EQ(held(large, kLarge), kLarge / 4096) << "a fresh page is there once it is written";
-    }
-    std::memset(large.get(), 0xff, kLarge);
-    EXPECT_EQ(memory::usage().peak_reserved, *memory::budget());
-    for (std::size_t i = 1; i < kBlocks; i += 2) {
-      const auto* const data = static_cast<const unsigned char*>(blocks[i].get());
-      EXPECT_TRUE(std::all_of(data, data + kBytes, [&](unsigned char c) { return c == i; })) << i;
-    }
-  }
-}
-
-// As a backward's: gradients of weights and of activations, and the budget has room for one kind at
-// a time.
-TEST_F(Allocator, large_and_small_blocks_that_take_turns_share_their_pages) {
-  if (!system_moves_pages()) GTEST_SKIP() << "this system has no MREMAP_DONTUNMAP";
-  constexpr std::int64_t kLarge = 1 << 20, kSmall = 64 << 10;
-  constexpr int kRounds = 20, kSmallBlocks = 15;
-  memory::set_budget(memory::usage().reserved + memory::footprint(kLarge));
-  std::int64_t fresh = 0;  // pages that were not there when their block came
-  const auto take_written = [&](std::int64_t bytes) {
-    c10::DataPtr block = take(bytes);
-    if (system_tells_pages()) {
-      const std::int64_t whole = memory::footprint(bytes);
-      fresh += whole / 4096 - held(block, whole);
-    }
-    std::memset(block.get(), 1, static_cast<std::size_t>(bytes));
-    return block;
-  };
-  const auto turn = [&] {
-    take_written(kLarge);  // freed at once
-    std::vector<c10::DataPtr> small;
-    for (int i = 0; i < kSmallBlocks; ++i) small.push_back(take_written(kSmall));
-  };
-  turn();
-  fresh = 0;
-  for (int round = 0; round < kRounds; ++round) turn();
-  EXPECT_LT(fresh, kLarge / 4096) << kRounds << " times as many where each kind has its own";
-  EXPECT_LE(memory::usage().peak_reserved, *memory::budget());
-}
-
 TEST_F(Allocator, peaks_are_the_largest_values_since_the_reset) {
   constexpr std::int64_t kBytes = 3 << 20;
   { const c10::DataPtr a = take(kBytes), b = take(kBytes); }
@@ -213,104 +98,12 @@ TEST_F(Allocator, peaks_are_the_largest_values_since_the_reset) {
   EXPECT_EQ(memory::watermark(), memory::usage().reserved);
 }
 
-TEST_F(Allocator, a_budget_is_refused_before_any_byte_is_taken) {
-  const std::int64_t budget = before_.reserved + (8 << 20);
-  memory::set_budget(budget);
-  const c10::DataPtr held = take(6 << 20);
-  const std::int64_t reserved = memory::usage().reserved;
-  try {
-    const c10::DataPtr block = take(4 << 20);
-    ADD_FAILURE() << "the budget let it pass";
-  } catch (const BudgetExceeded& error) {
-    EXPECT_EQ(error.need, Bytes(memory::footprint(4 << 20)));
-    EXPECT_EQ(error.budget, Bytes(budget));
-    EXPECT_EQ(error.in_use, Bytes(reserved));
-    EXPECT_EQ(error.smallest_feasible, Bytes(0));
-    EXPECT_NE(std::string(error.what()).find("4.0 MiB"), std::string::npos) << error.what();
-  }
-  EXPECT_EQ(memory::usage().reserved, reserved);
-  EXPECT_LE(memory::usage().peak_reserved, budget);
-}
-
-TEST_F(Allocator, cached_blocks_make_room_under_a_budget) {
-  memory::set_budget(before_.reserved + (8 << 20));
-  { const c10::DataPtr a = take(3 << 20), b = take(3 << 20); }
-  const c10::DataPtr block = take(7 << 20);  // fits none of the cached runs
-  EXPECT_NE(block.get(), nullptr);
-  EXPECT_LE(memory::usage().peak_reserved, before_.reserved + (8 << 20));
-}
-
-TEST_F(Allocator, what_is_cached_goes_before_a_target_is_passed_and_what_is_live_passes_it) {
-  constexpr std::int64_t kTarget = 8 << 20;
-  memory::set_target(before_.reserved + kTarget);
-  { const c10::DataPtr a = take(3 << 20), b = take(3 << 20); }
-  const c10::DataPtr block = take(7 << 20);  // fits none of the cached runs
-  EXPECT_LE(memory::usage().peak_reserved, before_.reserved + kTarget);
-  const c10::DataPtr another = take(7 << 20);
-  EXPECT_GT(memory::usage().reserved, before_.reserved + kTarget);
-  const c10::DataPtr third = take(1 << 20);
-  EXPECT_NE(third.get(), nullptr) << "beyond it already";
-  memory::set_target(std::nullopt);
-}
-
-TEST_F(Allocator, many_cached_small_blocks_make_room_for_a_large_one) {
-  memory::set_budget(before_.reserved + (1 << 20));
-  {
-    std::vector<c10::DataPtr> small;
-    for (int i = 0; i < 3000; ++i) small.push_back(take(200));
-  }
-  EXPECT_NE(take(900 << 10).get(), nullptr);
-}
-
-TEST_F(Allocator, a_budget_below_what_is_in_use_is_refused_and_the_old_one_stays) {
-  const c10::DataPtr held = take(4 << 20);
-  memory::set_budget(memory::usage().reserved + (1 << 20));
-  const auto old = memory::budget();
-  EXPECT_THROW(memory::set_budget(1 << 20), BudgetExceeded);
-  EXPECT_EQ(memory::budget(), old);
-}
-
 TEST_F(Allocator, sizes_near_the_end_of_the_numbers_are_refused) {
   for (const std::int64_t bytes :
        {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::max() - 4096,
         std::int64_t{1} << 62}) {
     EXPECT_THROW((void)take(bytes), OutOfMemory);
   }
-}
-
-class OneBlock : public memory::Reclaimer {
- public:
-  std::int64_t reclaim(std::int64_t bytes) override {
-    ++calls;
-    asked = bytes;
-    if (!block) return 0;
-    block.clear();
-    return 1;
-  }
-  void refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) override {
-    throw BudgetExceeded("from the engine", Bytes(need), Bytes(in_use), Bytes(budget), Bytes(77));
-  }
-  c10::DataPtr block;
-  int calls = 0;
-  std::int64_t asked = 0;
-};
-
-TEST_F(Allocator, asks_to_evict_what_is_missing_and_then_refuses_through_the_engine) {
-  const std::int64_t large = memory::footprint(4 << 20);
-  memory::set_budget(before_.reserved + large + (1 << 20));
-  OneBlock reclaimer;
-  reclaimer.block = take(4 << 20);
-  memory::set_reclaimer(&reclaimer);
-  const c10::DataPtr second = take(4 << 20);
-  EXPECT_EQ(reclaimer.calls, 1);
-  EXPECT_EQ(reclaimer.asked, large - (1 << 20));
-  try {
-    (void)take(4 << 20);
-    ADD_FAILURE();
-  } catch (const BudgetExceeded& error) {
-    EXPECT_EQ(error.smallest_feasible, Bytes(77));
-  }
-  EXPECT_EQ(reclaimer.calls, 2);
 }
 
 TEST_F(Allocator, fails_at_call_k_once_or_for_ever) {
@@ -354,7 +147,7 @@ TEST(AllocatorDeath, a_block_that_is_freed_twice_ends_the_process_with_a_message
       "freed twice");
 }
 
-// A naive model: a list of blocks, each filled with bytes of its own.
+// The naive model is a list of blocks. Each block is filled with a byte of its own.
 void run_random_steps(std::int64_t room) {
   memory::trim();
   const memory::Usage before = memory::usage();
@@ -392,8 +185,7 @@ void run_random_steps(std::int64_t room) {
         requested += bytes;
         live += memory::footprint(bytes);
       } catch (const BudgetExceeded&) {
-        // A small block takes a new slab when there is no free one of its class: four pages at
-        // most.
+        // A small block may need a new slab for its size, of four pages at most.
         RC_ASSERT(live + std::max<std::int64_t>(memory::footprint(bytes), 4 * 4096) +
                       memory::usage().cached >
                   room);
@@ -425,10 +217,10 @@ TEST(AllocatorProperty, blocks_never_overlap_and_counters_agree_with_a_naive_mod
       rc::check([] { run_random_steps(*rc::gen::inRange<std::int64_t>(1 << 16, 8 << 20)); }));
 }
 
-// Four threads put blocks on shelves, and whoever puts one where another lies frees that. The
-// larger shelf alone has no room inside the budget once each place was filled, whatever the order:
-// so some are refused, and what is under test is that no moment passes the budget, that no block
-// overlaps another, and that each byte is counted once.
+// Four threads put blocks on two shelves. Each frees the block that was at its place before. The
+// blocks of the shelf of large ones do not fit into the budget together, so some are refused. The
+// test proves three things: no moment passes the budget, no block overlaps another, and each byte
+// is counted once.
 TEST(AllocatorThreads, blocks_taken_and_freed_at_once_never_overlap_and_never_pass_the_budget) {
   memory::trim();
   memory::reset_peak();
@@ -480,11 +272,11 @@ TEST(AllocatorThreads, blocks_taken_and_freed_at_once_never_overlap_and_never_pa
         return (state >> 33) % end;
       };
       for (std::uint64_t step = 0; step < 6000; ++step) {
-        // Each place in turn, so that all are filled whatever the numbers are.
+        // The places come in turn, so that all are filled for any random numbers.
         if (!put(large, step % kPlaces, kSmallest + next(kMostLarge - kSmallest))) {
           take_off(large[next(kPlaces)].exchange(nullptr));
         }
-        // Most of all in the allocator, so that the threads meet there.
+        // Most of the time is spent in the allocator, so that the threads meet there.
         for (int i = 0; i < 40; ++i) put(small, next(kPlaces), sizeof(Content) + next(kMostSmall));
       }
     });
@@ -514,3 +306,4 @@ TEST(AllocatorThreads, blocks_taken_and_freed_at_once_never_overlap_and_never_pa
 }
 
 }  // namespace
+}  // namespace neap::test

@@ -1,32 +1,30 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// A tracker that samples misses the peak between two samples, and one that shares a peak with
-// others resets theirs. So what is proved is exactness: to the byte, nested, overlapping, and with
-// threads that allocate meanwhile.
+// The peaks of a tracker's phases are exact to the byte: of nested phases, of phases that overlap,
+// and while other threads allocate. A tracker that takes samples would miss a peak between two of
+// them. A tracker that shares one peak with other code would reset theirs.
 #include "memory/allocator.h"
+#include "memory/blocks.h"
+#include "memory/tracked_phases.h"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <barrier>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+namespace neap::test {
 namespace {
 
-using namespace neap;
-
-c10::DataPtr take(std::int64_t bytes) {
-  return memory::allocator().allocate(static_cast<std::size_t>(bytes));
-}
-
-constexpr std::int64_t kMiB = 1 << 20;
-std::int64_t taken(std::int64_t mib) { return memory::footprint(mib * kMiB); }
-
-// Before main() has called install().
+// This runs before main() calls install().
 const std::string kBeforeInstall = [] {
   try {
     auto phase = MemoryTracker().track_memory("early");
@@ -38,19 +36,7 @@ const std::string kBeforeInstall = [] {
   return std::string("nothing was thrown");
 }();
 
-class Tracker : public testing::Test {
- protected:
-  void SetUp() override {
-    memory::trim();
-    base_ = memory::usage().live;
-    reserved_ = memory::usage().reserved;
-  }
-  MemoryTracker tracker_;
-  std::int64_t base_ = 0;
-  std::int64_t reserved_ = 0;
-};
-
-// The short version returned 0 on a machine without a GPU.
+// A tracker of a GPU's memory would report 0 here.
 TEST_F(Tracker, counts_on_the_cpu_to_the_byte) {
   const c10::DataPtr held = take(2 * kMiB);
   c10::DataPtr result;
@@ -150,8 +136,8 @@ TEST_F(Tracker, sees_what_other_threads_hold_at_the_same_moment) {
   EXPECT_EQ(tracker_.records()[0].peak_live - base_, taken(3) + taken(4));
 }
 
-// The process-wide peaks are raised under the same lock: whatever the threads did, the two must
-// agree.
+// The allocator raises the peaks of the process and of the phases under one lock. So they agree for
+// any order of the threads.
 TEST_F(Tracker, agrees_with_the_peaks_of_the_process_whatever_threads_do) {
   constexpr int kThreads = 4, kRounds = 20, kSteps = 500;
   for (int round = 0; round < kRounds; ++round) {
@@ -250,34 +236,7 @@ TEST(TrackerLife, a_phase_may_outlive_its_tracker) {
   memory::validate();
 }
 
-TEST_F(Tracker, statistics_are_count_mean_largest_and_nearest_rank_p95_of_each_name) {
-  for (int i = 1; i <= 20; ++i) {
-    const auto phase = tracker_.track_memory("step");
-    const c10::DataPtr a = take(i * kMiB);
-  }
-  tracker_.track_memory("other").end();
-  const auto statistics = tracker_.statistics();
-  ASSERT_EQ(statistics.size(), 2);
-  const MemoryTracker::Statistics& step = statistics[0];
-  EXPECT_EQ(step.phase, "step");
-  EXPECT_EQ(step.count, 20);
-  const auto base = static_cast<double>(base_);
-  EXPECT_EQ(step.peak_live.max - base, taken(20));
-  EXPECT_EQ(step.peak_live.p95 - base, taken(19)) << "19 of 20 are 95 %";
-  double sum = 0;
-  for (int i = 1; i <= 20; ++i) sum += static_cast<double>(base_ + taken(i));
-  EXPECT_EQ(step.peak_live.mean, sum / 20);
-  EXPECT_EQ(step.live_end.mean, base);
-  EXPECT_EQ(step.live_end.max, base);
-  EXPECT_EQ(step.reserved_end.max, step.live_end.max + step.cached_end.max) << "live is the same";
-  EXPECT_EQ(step.reserved_end.max - static_cast<double>(reserved_), taken(20)) << "kept for reuse";
-  EXPECT_EQ(step.peak_reserved.max - static_cast<double>(reserved_), taken(20));
-  EXPECT_EQ(statistics[1].phase, "other");
-  EXPECT_EQ(statistics[1].count, 1);
-  EXPECT_EQ(statistics[1].peak_live.p95, base);
-}
-
-// On slides: memory_allocated, memory_cached = tracker.track_memory('forward').
+// In Python: memory_allocated, memory_cached = tracker.track_memory('forward').
 TEST_F(Tracker, gives_what_is_allocated_and_cached_when_a_phase_begins_as_a_pair) {
   const c10::DataPtr kept = take(3 * kMiB);
   { const c10::DataPtr freed = take(2 * kMiB); }
@@ -299,44 +258,6 @@ TEST_F(Tracker, gives_what_is_allocated_and_cached_when_a_phase_begins_as_a_pair
   EXPECT_EQ(phase.cached(), memory::usage().cached);
 }
 
-TEST_F(Tracker, categories_are_asked_for_when_a_phase_ends) {
-  int calls = 0;
-  tracker_.set_categories([&]() -> MemoryTracker::Categories {
-    ++calls;
-    (void)tracker_.records();  // it may ask the tracker
-    const c10::DataPtr own = take(64 * kMiB);
-    return {{"parameters", 100}, {"gradients", 10 * calls}};
-  });
-  for (int i = 0; i < 2; ++i) {
-    auto phase = tracker_.track_memory("step");
-    EXPECT_EQ(calls, i);
-  }
-  EXPECT_EQ(calls, 2);
-  const auto record = tracker_.records()[1];
-  EXPECT_EQ(record.categories, (MemoryTracker::Categories{{"parameters", 100}, {"gradients", 20}}));
-  EXPECT_EQ(record.peak_live, base_) << "what the callback takes is not the phase's";
-  const auto statistics = tracker_.statistics()[0];
-  ASSERT_EQ(statistics.categories.size(), 2);
-  EXPECT_EQ(statistics.categories[1].first, "gradients");
-  EXPECT_EQ(statistics.categories[1].second.mean, 15);
-  EXPECT_EQ(statistics.categories[1].second.max, 20);
-}
-
-TEST_F(Tracker, what_the_categories_throw_is_kept_with_the_record) {
-  tracker_.set_categories(
-      []() -> MemoryTracker::Categories { throw std::runtime_error("no model"); });
-  { const auto phase = tracker_.track_memory("a"); }
-  tracker_.set_categories([]() -> MemoryTracker::Categories { throw 7; });
-  { const auto phase = tracker_.track_memory("b"); }
-  tracker_.set_categories({});
-  { const auto phase = tracker_.track_memory("c"); }
-  const auto records = tracker_.records();
-  EXPECT_EQ(records[0].category_error, "no model");
-  EXPECT_EQ(records[1].category_error, "something that is no std::exception");
-  EXPECT_EQ(records[2].category_error, "");
-  EXPECT_NE(tracker_.to_json().find("\"category_error\": \"no model\""), std::string::npos);
-}
-
 TEST_F(Tracker, the_process_is_at_least_as_large_as_what_was_touched) {
   c10::DataPtr block = take(32 * kMiB);
   std::fill_n(static_cast<char*>(block.get()), 32 * kMiB, '\1');
@@ -348,70 +269,9 @@ TEST_F(Tracker, the_process_is_at_least_as_large_as_what_was_touched) {
   memory::trim();
   const memory::ProcessMemory later = memory::process_memory();
   EXPECT_LT(later.resident, process.resident);
-  // Linux counts pages in batches, a few hundred a processor: no more is certain of the peak.
+  // Linux counts pages in batches of a few hundred for each processor. So the peak may be below the
+  // earlier figure, but not below the block.
   EXPECT_GT(later.peak_resident, 32 * kMiB);
-}
-
-TEST_F(Tracker, csv_has_a_line_for_each_record_and_a_column_for_each_category) {
-  tracker_.set_categories([] { return MemoryTracker::Categories{{"a, b", 7}}; });
-  tracker_.track_memory("say \"x\"").end();
-  tracker_.set_categories([] { return MemoryTracker::Categories{{"c", 8}}; });
-  tracker_.track_memory("y").end();
-  const std::string csv = tracker_.csv();
-  EXPECT_TRUE(csv.starts_with(
-      "phase,begin_seconds,end_seconds,live_begin,live_end,peak_live,reserved_begin,reserved_end,"
-      "peak_reserved,resident,peak_resident,\"a, b\",c\r\n\"say \"\"x\"\"\","))
-      << csv;
-  EXPECT_NE(csv.find(",7,\r\ny,"), std::string::npos) << csv;
-  EXPECT_TRUE(csv.ends_with(",,8\r\n")) << csv;
-}
-
-TEST_F(Tracker, json_holds_the_same_figures) {
-  tracker_.set_categories([] { return MemoryTracker::Categories{{"parameters", 42}}; });
-  {
-    const auto phase = tracker_.track_memory("not UTF-8: \xFF");
-    const c10::DataPtr a = take(kMiB);
-  }
-  const auto json = nlohmann::json::parse(tracker_.to_json());
-  ASSERT_EQ(json["records"].size(), 1);
-  EXPECT_EQ(json["records"][0]["phase"], "not UTF-8: \xEF\xBF\xBD");
-  EXPECT_EQ(json["records"][0]["peak_live"].get<std::int64_t>() - base_, taken(1));
-  EXPECT_EQ(json["records"][0]["categories"]["parameters"], 42);
-  EXPECT_EQ(json["timeline"].size(), 2);
-  EXPECT_EQ(json["timeline"][0]["edge"], "begin");
-  EXPECT_EQ(json["timeline"][1]["edge"], "end");
-  EXPECT_EQ(json["statistics"][0]["count"], 1);
-  EXPECT_EQ(json["statistics"][0]["peak_live"]["max"].get<double>() - static_cast<double>(base_),
-            taken(1));
-  EXPECT_EQ(json["statistics"][0]["categories"]["parameters"]["p95"], 42.0);
-}
-
-TEST_F(Tracker, prints_a_table_by_phase_and_one_by_category) {
-  tracker_.track_memory("forward").end();
-  EXPECT_EQ(tracker_.text().find("category"), std::string::npos);
-  tracker_.set_categories([] { return MemoryTracker::Categories{{"parameters", 2 * kMiB}}; });
-  tracker_.track_memory("forward").end();
-  testing::internal::CaptureStdout();
-  tracker_.log_statistics();
-  const std::string printed = testing::internal::GetCapturedStdout();
-  EXPECT_EQ(printed, tracker_.text());
-  EXPECT_TRUE(
-      printed.starts_with("When a phase ends\n"
-                          "phase    count  live, mean  live, max  cached, mean  cached, max  "
-                          "reserved, mean  reserved, max\n"))
-      << printed;
-  EXPECT_NE(printed.find("\nforward      2"), std::string::npos) << printed;
-  EXPECT_NE(printed.find("\nWhile it goes on\nphase    peak live, mean  "), std::string::npos)
-      << printed;
-  EXPECT_NE(printed.find("\nforward  parameters  2.0 MiB  2.0 MiB  2.0 MiB\n"), std::string::npos)
-      << printed;
-}
-
-TEST_F(Tracker, an_empty_tracker_has_empty_tables) {
-  EXPECT_TRUE(tracker_.statistics().empty());
-  EXPECT_TRUE(tracker_.timeline().empty());
-  EXPECT_EQ(nlohmann::json::parse(tracker_.to_json())["records"].size(), 0);
-  EXPECT_TRUE(tracker_.csv().ends_with("peak_resident\r\n"));
 }
 
 TEST_F(Tracker, refuses_a_phase_without_a_name_and_a_process_without_its_allocator) {
@@ -427,3 +287,4 @@ TEST_F(Tracker, refuses_a_phase_without_a_name_and_a_process_without_its_allocat
 }
 
 }  // namespace
+}  // namespace neap::test
