@@ -1,11 +1,21 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Makes the arguments of an operator: from the table, from defaults, and from types and names.
 #include "operators/arguments.h"
+
+#include "operators/argument_values.h"
+
+#include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <cstddef>
+#include <exception>
+#include <optional>
 #include <stdexcept>
-#include <utility>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace neap::test {
 namespace {
@@ -22,7 +32,7 @@ bool matches(string_view pattern, string_view name) {
                                 : name == pattern;
 }
 
-// `a|b|c` lists alternatives.
+// Whether one of the patterns `a|b|c` matches.
 bool any_matches(string_view patterns, string_view name) {
   while (true) {
     const std::size_t bar = patterns.find('|');
@@ -32,182 +42,18 @@ bool any_matches(string_view patterns, string_view name) {
   }
 }
 
-at::Tensor make_tensor(string_view kind, c10::IntArrayRef sizes) {
-  const auto uniform = [&] { return at::rand(sizes); };
-  const auto signed_uniform = [&] { return uniform().mul_(1.9).sub_(0.95); };
-  const auto below = [&](at::ScalarType dtype) {
-    const std::int64_t bound = std::stoll(std::string(kind.substr(1)));
-    return at::randint(bound, sizes, at::TensorOptions(dtype));
-  };
-  switch (kind.front()) {
-    case 'u':
-      return uniform().mul_(0.9).add_(0.05);
-    case 'n':
-      return at::randn(sizes);
-    case 'd':
-      return signed_uniform().to(at::kDouble);
-    case 'H':
-      return signed_uniform().to(at::kHalf);
-    case 'B':
-      return signed_uniform().to(at::kBFloat16);
-    case 'c':
-      return at::complex(signed_uniform(), signed_uniform());
-    case 'b':
-      return uniform().lt(0.5);
-    case 'z':
-      return at::zeros(sizes);
-    case 'o':
-      return at::ones(sizes);
-    case 'p': {
-      const at::Tensor x = signed_uniform();
-      return at::matmul(x, x.transpose(-1, -2)) +
-             at::eye(sizes.back()) * static_cast<double>(sizes.back());
-    }
-    case 'w':
-      return signed_uniform() + at::eye(sizes.back()) * static_cast<double>(sizes.back());
-    case 't':
-      return (signed_uniform() + at::eye(sizes.back()) * 4).tril();
-    case 'a':
-      return at::arange(c10::multiply_integers(sizes)).reshape(sizes);
-    case 'i':
-      return below(at::kLong);
-    case 'j':
-      return below(at::kInt);
-    case 'y':
-      return below(at::kByte);
-    case 'x':
-      return below(at::kChar);
-    case 'J':  // pivots of a factorization that exchanges nothing: 1, 2, ...
-      return at::arange(1, 1 + c10::multiply_integers(sizes), at::kInt).reshape(sizes);
-    case 'q':  // K each
-      return at::full(sizes, static_cast<double>(std::stoll(std::string(kind.substr(1)))),
-                      at::kLong);
-    case 's':
-      return std::get<0>(below(at::kLong).sort(-1));
-    default:
-      return signed_uniform();
-  }
-}
-
-// One value of the table's language. Throws std::invalid_argument when the text does not fit the
-// type.
-class Parser {
- public:
-  explicit Parser(string_view text) : left_(text) {}
-
-  c10::IValue value(const c10::TypePtr& type) {
-    const c10::TypeKind kind = type->kind();
-    if (left_.front() == '-' && (left_.size() == 1 || !std::isdigit(left_[1]))) {
-      left_.remove_prefix(1);
-      return {};
-    }
-    if (kind == c10::TypeKind::OptionalType) {
-      return value(type->expectRef<c10::OptionalType>().getElementType());
-    }
-    if (kind == c10::TypeKind::ListType) {
-      return list(type->expectRef<c10::ListType>().getElementType());
-    }
-    if (left_.front() == '\'') {
-      left_.remove_prefix(1);
-      std::string text(take_until("'"));
-      left_.remove_prefix(1);
-      return text;
-    }
-    if (left_.front() == '@') return dtype();
-    if (kind == c10::TypeKind::TensorType) return tensor();
-    return number(kind);
-  }
-
- private:
-  string_view take_until(string_view ends) {
-    const std::size_t size = std::min(left_.find_first_of(ends), left_.size());
-    const string_view taken = left_.substr(0, size);
-    left_.remove_prefix(size);
-    return taken;
-  }
-
-  c10::IValue dtype() {
-    left_.remove_prefix(1);
-    const string_view name = take_until(" ,]");
-    if (name == "cpu") return c10::Device(at::kCPU);
-    constexpr std::array<std::pair<string_view, at::ScalarType>, 11> kNames = {
-        {{"float", at::kFloat},
-         {"double", at::kDouble},
-         {"long", at::kLong},
-         {"int", at::kInt},
-         {"half", at::kHalf},
-         {"bool", at::kBool},
-         {"bfloat16", at::kBFloat16},
-         {"cfloat", at::kComplexFloat},
-         {"quint8", at::kQUInt8},
-         {"qint8", at::kQInt8},
-         {"byte", at::kByte}}};
-    for (const auto& [known, dtype] : kNames) {
-      if (known == name) return dtype;
-    }
-    throw std::invalid_argument("no dtype: " + std::string(name));
-  }
-
-  c10::IValue number(c10::TypeKind kind) {
-    if (kind == c10::TypeKind::StringType) throw std::invalid_argument("no string");
-    const std::string text(take_until(" ,]"));
-    if (text == "true" || text == "false") return text == "true";
-    const bool real = text.find_first_of(".e") != std::string::npos;
-    if (kind == c10::TypeKind::FloatType || real) return std::stod(text);
-    return static_cast<std::int64_t>(std::stoll(text));
-  }
-
-  c10::IValue tensor() {
-    const string_view kind = take_until("(");
-    if (left_.empty()) throw std::invalid_argument("no tensor");
-    left_.remove_prefix(1);
-    std::vector<std::int64_t> sizes;
-    while (left_.front() != ')') {
-      sizes.push_back(std::stoll(std::string(take_until(",)"))));
-      if (left_.front() == ',') left_.remove_prefix(1);
-    }
-    left_.remove_prefix(1);
-    return make_tensor(kind, sizes);
-  }
-
-  c10::IValue list(const c10::TypePtr& element) {
-    left_.remove_prefix(1);
-    c10::impl::GenericList values(element);
-    while (left_.front() != ']') {
-      values.push_back(value(element));
-      if (left_.front() == ',' || left_.front() == ' ') left_.remove_prefix(1);
-    }
-    left_.remove_prefix(1);
-    // Lists have their element's type in LibTorch: IValue(List<int64_t>), not a list of anything.
-    const c10::TypeKind kind = element->kind();
-    if (kind == c10::TypeKind::TensorType) return c10::impl::toTypedList<at::Tensor>(values);
-    if (kind == c10::TypeKind::OptionalType) {
-      c10::List<std::optional<at::Tensor>> tensors;
-      for (const c10::IValue& tensor : static_cast<const c10::impl::GenericList&>(values)) {
-        tensors.push_back(tensor.toOptional<at::Tensor>());
-      }
-      return tensors;
-    }
-    if (kind == c10::TypeKind::FloatType) return c10::impl::toTypedList<double>(values);
-    if (kind == c10::TypeKind::BoolType) return c10::impl::toTypedList<bool>(values);
-    if (kind == c10::TypeKind::IntType) return c10::impl::toTypedList<std::int64_t>(values);
-    return values;
-  }
-
-  string_view left_;
-};
-
-// Nothing when the text is of another type: overloads take a number or a tensor below one name.
+// Nullopt: the text does not fit the type. One name may be a number in one overload and a tensor in
+// another.
 std::optional<c10::IValue> parsed(string_view text, const c10::TypePtr& type) {
   try {
-    return Parser(text).value(type);
+    return parse_value(text, type);
   } catch (const std::invalid_argument&) {
     return std::nullopt;
   }
 }
 
-// SymInt, ScalarType, Layout and MemoryFormat are numbers to the boxed calling convention, `type()`
-// says so; SymInt has none of its own there.
+// The type of a value in the boxed calling convention. Argument::type() gives it, except for SymInt,
+// which is an integer there.
 c10::TypePtr plain_type(const c10::TypePtr& type) {
   switch (type->kind()) {
     case c10::TypeKind::SymIntType:
@@ -256,7 +102,8 @@ struct Named {
   string_view value;
 };
 
-// By name, where neither the table nor a default says anything.
+// Values by the name of the argument. They are used where the table has none and the schema no
+// default.
 constexpr std::array kTensorsByName = {
     Named{"index|indices", "i8(16,16)"},
     Named{"mask|condition", "b(16,16)"},
@@ -271,7 +118,7 @@ constexpr std::array kNumbersByName = {
     Named{"train|training", "true"},
 };
 constexpr std::array kListsByName = {
-    Named{"size|sizes|shape|self_size|input_sizes|input_size", ""},  // that of the tensors
+    Named{"size|sizes|shape|self_size|input_sizes|input_size", ""},  // the tensors' sizes
     Named{"dim|dims|axes|shifts", "[0,1]"},
     Named{"kernel_size|stride|output_size|block_size", "[2,2]"},
     Named{"pad|padding|output_padding|offset|storage_offset", "[0,0]"},
@@ -293,7 +140,8 @@ std::string sizes_of(string_view tensor) {
   return "[" + std::string(tensor.substr(open + 1, tensor.size() - open - 2)) + "]";
 }
 
-// The list with `length` elements, the last one repeated; as it is when 0.
+// The list with `length` elements: the last one is repeated, or the list is cut. 0: the list as it
+// is.
 std::string of_length(string_view list, int length) {
   std::string result(list);
   if (length == 0) return result;
@@ -307,7 +155,7 @@ std::string of_length(string_view list, int length) {
   return result;
 }
 
-// The text of a value, in the table's language.
+// The text of a value for an argument, from its type and its name.
 std::string invent(const c10::Argument& argument, c10::TypePtr type, string_view tensor) {
   const string_view name = argument.name();
   while (type->kind() == c10::TypeKind::OptionalType) {
@@ -359,8 +207,7 @@ std::string invent(const c10::Argument& argument, c10::TypePtr type, string_view
   }
 }
 
-// Runs the operator with empty tensors to write into, which tells their sizes; their dtypes are
-// tried.
+// Makes the out= tensors. A call with empty ones tells the sizes. The dtypes are tried in turn.
 void make_outputs(const c10::OperatorHandle& op, std::vector<c10::IValue>& values,
                   const std::vector<std::size_t>& outputs) {
   constexpr std::array<std::array<at::ScalarType, 2>, 10> kDtypes = {
@@ -417,8 +264,7 @@ std::optional<std::vector<c10::IValue>> arguments_for(const c10::OperatorHandle&
       outputs.push_back(values.size());
       values.emplace_back(at::Tensor());
     } else {
-      const std::string text = invent(argument, type, tensor);
-      values.push_back(Parser(text).value(type));
+      values.push_back(parse_value(invent(argument, type, tensor), type));
     }
   }
   if (!outputs.empty()) make_outputs(op, values, outputs);

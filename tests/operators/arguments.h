@@ -24,7 +24,7 @@ namespace neap::test {
 // The letter of a tensor: f uniform in (-0.95, 0.95), u uniform in (0.05, 0.95), d as f in double,
 // n normal, H half and B bfloat16 as f, c complex, b bool, z zeros, o ones, p positive definite, w
 // well conditioned, t lower triangular, a 0, 1, 2, ...; iK int64 below K, jK int32 below K, yK
-// uint8 and xK int8 below K, sK sorted int64 below K.
+// uint8 and xK int8 below K, sK sorted int64 below K, qK int64 that are K, J int32 1, 2, ....
 struct TableRow {
   std::string_view
       operators;  // without overload and the _ of in-place ones; `a|b`, a last * matches any rest

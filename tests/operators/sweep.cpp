@@ -1,235 +1,35 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// Runs one operator under neap, compares each byte with plain LibTorch, and says which class of
+// docs/operators.md it belongs to.
 #include "operators/sweep.h"
 
 #include "intercept/operators.h"
-#include "intercept/storage_access.h"
 #include "operators/arguments.h"
+#include "operators/operator_calls.h"
+#include "operators/plain_run.h"
 #include "support/bytes.h"
 
 #include <neap/neap.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
 #include <set>
-#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace neap::test {
 namespace {
 
-using Values = std::vector<c10::IValue>;
-using Tensors = std::vector<at::Tensor>;
+using namespace operators;
 
-constexpr std::size_t kSmallest = 512;  // storages below are never evicted
-
-template <class Visit>
-void for_each_tensor(const Values& values, Visit visit) {
-  for (const c10::IValue& value : values) {
-    if (value.isTensor()) {
-      if (value.toTensor().defined()) visit(value.toTensor());
-    } else if (value.isList()) {
-      for (const c10::IValue& element : value.toListRef()) {
-        if (element.isTensor() && element.toTensor().defined()) visit(element.toTensor());
-      }
-    }
-  }
-}
-
-template <class Change>
-Values with_tensors(const Values& values, Change change) {
-  Values result;
-  for (const c10::IValue& value : values) {
-    if (value.isTensor()) {
-      result.emplace_back(value.toTensor().defined() ? change(value.toTensor()) : at::Tensor());
-    } else if (value.isTensorList()) {
-      c10::List<at::Tensor> list;
-      for (const at::Tensor& element : value.toTensorVector()) {
-        list.push_back(element.defined() ? change(element) : at::Tensor());
-      }
-      result.emplace_back(list);
-    } else if (value.isList()) {
-      const auto list = value.toList();
-      c10::impl::GenericList copy(list.elementType());
-      for (const c10::IValue& element : value.toListRef()) {
-        copy.push_back(element.isTensor() ? c10::IValue(change(element.toTensor())) : element);
-      }
-      result.emplace_back(copy);
-    } else {
-      result.push_back(value);
-    }
-  }
-  return result;
-}
-
-bool is_dense(const at::Tensor& tensor) {
-  return tensor.layout() == at::kStrided && !tensor.is_quantized() && !tensor.is_meta() &&
-         !tensor.is_nested() && !tensor._is_zerotensor();
-}
-
-// What the tensors say, whatever their layout.
-test::ByteLists content(const Tensors& tensors) {
-  Tensors dense;
-  for (const at::Tensor& tensor : tensors) {
-    dense.push_back(is_dense(tensor)          ? tensor
-                    : tensor.is_meta()        ? at::empty({0})
-                    : tensor.is_quantized()   ? tensor.int_repr()
-                    : tensor._is_zerotensor() ? tensor.clone()
-                                              : tensor.to_dense());
-  }
-  return test::bytes_of(dense);
-}
-
-std::string text_of(const Values& values) {
-  std::ostringstream text;
-  for (const c10::IValue& value : values) {
-    if (!value.isTensor() && !value.isTensorList()) text << value << ' ';
-  }
-  return text.str();
-}
-
-// The default generator, byte by byte.
-test::ByteLists generator_state() {
-  return test::bytes_of({at::detail::getDefaultCPUGenerator().get_state()});
-}
-
-bool is_evicted(const at::Tensor& tensor) {
-  if (!is_dense(tensor) || !tensor.has_storage()) return false;
-  c10::StorageImpl& storage = *tensor.storage().unsafeGetStorageImpl();
-  return storage.nbytes() > 0 && intercept::data_ptr_of(storage).get() == nullptr;
-}
-
-// One operator with its arguments.
-struct Case {
-  const c10::OperatorHandle& op;
-  Values leaves;  // the arguments, as leaves
-};
-
-struct CallResult {
-  Values arguments;
-  Values returned;
-
-  // What the operator returned, and what it wrote.
-  [[nodiscard]] Tensors outputs(const c10::FunctionSchema& schema) const {
-    Tensors tensors;
-    for_each_tensor(returned, [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-      const c10::AliasInfo* const alias = schema.arguments()[i].alias_info();
-      if (alias == nullptr || !alias->isWrite()) continue;
-      for_each_tensor({arguments[i]}, [&](const at::Tensor& tensor) {
-        const bool known = std::ranges::any_of(
-            tensors, [&](const at::Tensor& other) { return other.is_same(tensor); });
-        if (!known) tensors.push_back(tensor);
-      });
-    }
-    return tensors;
-  }
-  [[nodiscard]] Tensors argument_tensors() const {
-    Tensors tensors;
-    for_each_tensor(arguments, [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
-    return tensors;
-  }
-};
-
-// The operator on copies of the leaves, which an operator made: they can be evicted.
-CallResult call(const Case& c) {
-  CallResult result;
-  result.arguments = with_tensors(c.leaves, [](const at::Tensor& leaf) { return leaf.clone(); });
-  torch::jit::Stack stack(result.arguments.begin(), result.arguments.end());
-  torch::manual_seed(1);
-  c.op.callBoxed(&stack);
-  result.returned = {stack.begin(), stack.end()};
-  return result;
-}
-
-// A scalar that depends on each bit of the floating outputs, and whose backward reads them;
-// undefined without any.
-at::Tensor loss_of(const Tensors& outputs) {
-  at::Tensor loss;
-  for (const at::Tensor& output : outputs) {
-    if (!output.requires_grad() || output.numel() == 0 || !is_dense(output)) continue;
-    const at::Tensor real = output.is_complex() ? at::view_as_real(output.resolve_conj()) : output;
-    const at::Tensor part = (real * real.detach().cos()).sum();
-    loss = loss.defined() ? loss + part : part;
-  }
-  return loss;
-}
-
-Tensors leaves_of(const Case& c) {
-  Tensors leaves;
-  for_each_tensor(c.leaves, [&](const at::Tensor& leaf) {
-    if (leaf.requires_grad()) leaves.push_back(leaf);
-  });
-  return leaves;
-}
-
-Tensors take_gradients(const Case& c) {
-  Tensors gradients;
-  for (at::Tensor& leaf : leaves_of(c)) {
-    gradients.push_back(leaf.grad().defined() ? leaf.grad().clone() : at::empty({0}));
-    leaf.mutable_grad().reset();
-  }
-  return gradients;
-}
-
-// Memory that is not written shows: it has another value each time.
-void fill_free_memory(int byte) {
-  Tensors blocks;
-  for (std::int64_t size = 64; size <= 65536; size *= 2) {
-    for (int i = 0; i < 6; ++i) blocks.push_back(at::empty({size}, at::kByte).fill_(byte));
-  }
-}
-
-// Made from the output, and large enough to be evicted.
-at::Tensor repeated(const at::Tensor& output) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor piece = output.dim() == 0 ? output.view({1}) : output;
-  return at::cat(Tensors(1 + kSmallest / piece.nbytes(), piece));
-}
-
-// What plain LibTorch does.
-struct Plain {
-  test::ByteLists before, after, outputs, gradients, generator;
-  std::string text;
-  bool differentiable = false;
-  std::string why_not;  // no backward
-};
-
-Plain run_plain(const Case& c, int byte) {
-  fill_free_memory(byte);
-  Plain plain;
-  plain.before = content([&] {
-    Tensors tensors;
-    for_each_tensor(c.leaves, [&](const at::Tensor& leaf) { tensors.push_back(leaf); });
-    return tensors;
-  }());
-  const CallResult result = call(c);
-  plain.generator = generator_state();
-  const Tensors outputs = result.outputs(c.op.schema());
-  plain.outputs = content(outputs);
-  plain.after = content(result.argument_tensors());
-  plain.text = text_of(result.returned);
-  try {
-    const at::Tensor loss = loss_of(outputs);
-    if (loss.defined()) {
-      loss.backward();
-      plain.differentiable = true;
-    }
-  } catch (const c10::Error& error) {
-    plain.why_not = error.what_without_backtrace();
-  }
-  plain.gradients = content(take_gradients(c));
-  return plain;
-}
-
-std::optional<std::string> first_difference(const Plain& a, const Plain& b) {
-  if (const auto where = test::first_difference(a.outputs, b.outputs)) return "output " + *where;
-  if (const auto where = test::first_difference(a.after, b.after)) return "argument " + *where;
-  if (const auto where = test::first_difference(a.gradients, b.gradients)) {
-    return "gradient " + *where;
-  }
-  if (a.text != b.text) return "returned " + a.text + "and " + b.text;
-  return std::nullopt;
-}
-
-// The first operator that `c` calls whose result stays, and why.
+// The first operator inside of `c` whose result stays in memory, and why.
 std::string pinned_part(const Case& c) {
   static thread_local std::vector<c10::OperatorName> called;
   called.clear();
@@ -252,7 +52,7 @@ std::string pinned_part(const Case& c) {
   return part;
 }
 
-// One operator under neap, compared with what plain LibTorch did.
+// Runs one operator under neap, and compares it with the plain run.
 class Sweep {
  public:
   Sweep(Case c, Plain plain) : case_(std::move(c)), plain_(std::move(plain)) {}
@@ -292,7 +92,7 @@ class Sweep {
   }
   [[nodiscard]] const c10::FunctionSchema& schema() const { return case_.op.schema(); }
 
-  // The program holds arguments and results while they are evicted, then reads them.
+  // The program holds the arguments and results while they are evicted. Then it reads them.
   void hold_results() {
     fill_free_memory(0x33);
     CallResult result;
@@ -320,7 +120,8 @@ class Sweep {
     compare("output after the scope", plain_.outputs, content(result.outputs(schema())));
   }
 
-  // Other memory is of another size here: that of what was computed on the way.
+  // Notes whether the operator gave an argument other memory. It shows in the size, which is that of
+  // an intermediate result.
   void note_moves(const CallResult& result) {
     for (std::size_t i = 0; i < case_.leaves.size(); ++i) {
       if (!case_.leaves[i].isTensor() || !case_.leaves[i].toTensor().defined()) continue;
@@ -345,8 +146,8 @@ class Sweep {
     });
   }
 
-  // Only what was made from the results is left, so the operator runs again, however small its
-  // results are.
+  // The program keeps only tensors that were made from the results. To restore them, the operator
+  // runs again, even when its results are too small to be evicted.
   void outlive_results() {
     fill_free_memory(0x44);
     Tensors made;
@@ -368,7 +169,7 @@ class Sweep {
     scope.end();
   }
 
-  // Plainly made the same way.
+  // The same tensors, made without neap.
   test::ByteLists repeated_outputs() {
     const CallResult result = call(case_);
     Tensors made;
@@ -496,9 +297,9 @@ bool runs_on_cpu(const c10::OperatorHandle& op) {
   return false;
 }
 
+// Which floating arguments ask for a gradient.
 enum class Gradients { All, First, None };
 
-// The first arguments that the operator takes, with gradients when it takes them so.
 }  // namespace
 
 Row sweep(const c10::OperatorHandle& op, const std::function<void()>& reached) {
