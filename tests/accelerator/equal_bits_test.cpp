@@ -7,6 +7,7 @@
 #include "accelerator/accelerator.h"
 #include "memory/allocator.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

@@ -3,6 +3,7 @@
 // The second promise: LibTorch's memory never exceeds the budget, not for one allocation.
 #include "memory/allocator.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

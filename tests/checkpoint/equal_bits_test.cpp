@@ -2,6 +2,7 @@
 //
 // The first promise: inside any budget, a training step leaves the same bytes as plain LibTorch.
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

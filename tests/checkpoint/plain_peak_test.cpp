@@ -4,6 +4,7 @@
 // later replays never makes a step larger than plain LibTorch's. See Note [What is held].
 #include "memory/allocator.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

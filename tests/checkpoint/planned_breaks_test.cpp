@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "intercept/dispatch.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

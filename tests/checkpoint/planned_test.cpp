@@ -4,6 +4,7 @@
 // differs from what was foreseen.
 #include "checkpoint/planned.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

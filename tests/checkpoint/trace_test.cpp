@@ -5,6 +5,7 @@
 #include "checkpoint/tracing.h"
 #include "memory/allocator.h"
 #include "support/families.h"
+#include "support/training_runs.h"
 
 #include <neap/neap.h>
 

@@ -1,13 +1,22 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// The families: from a plain MLP to models whose graph depends on the data, and steps that write in
+// place, run a graph twice or have two optimizers.
 #include "support/families.h"
 
-#include <neap/neap.h>
 #include <neap/nn.h>
 
 #include <ATen/autocast_mode.h>
+#include <torch/torch.h>
 
-#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 namespace neap::test {
 namespace {
@@ -22,7 +31,7 @@ std::shared_ptr<torch::optim::Optimizer> adam(const std::vector<at::Tensor>& par
   return std::make_shared<torch::optim::Adam>(parameters, torch::optim::AdamOptions(1e-3));
 }
 
-// zero_grad, backward of `loss`, optimizer step.
+// A step with one loss: zero_grad, the backward of `loss`, and the optimizer's step.
 Job simple_job(std::shared_ptr<torch::nn::Module> model,
                const std::shared_ptr<torch::optim::Optimizer>& optimizer,
                std::function<at::Tensor()> loss) {
@@ -39,7 +48,7 @@ Job simple_job(std::shared_ptr<torch::nn::Module> model,
   return job;
 }
 
-// A model without a class of its own: register what it is made of here.
+// A model that registers its modules, and has no forward().
 struct Parts : torch::nn::Module {
   template <class Module>
   Module add(const Module& module) {
@@ -115,8 +124,8 @@ Job recurrent() {
   });
 }
 
-// The generator's step overwrites weights that the discriminator's graph has read, and both
-// optimizers make their state inside the scope.
+// The generator's step overwrites weights that the discriminator's graph has read. Both optimizers
+// make their state inside the scope.
 Job gan() {
   const auto model = std::make_shared<Parts>();
   torch::nn::Sequential generator, discriminator;
@@ -201,7 +210,7 @@ Job in_place() {
     at::Tensor x = data.clone();
     for (std::size_t i = 0; i < layers.size(); ++i) {
       at::Tensor y = norms[i]->forward(layers[i]->forward(x));
-      y = torch::elu(y);            // keeps its input, so that its output is free to be overwritten
+      y = torch::elu(y);            // it saves its input, so its output may be overwritten
       y.narrow(1, 0, 4).mul_(0.5);  // through a view
       y.select(1, 5).add_(0.25);
       F::dropout(y, F::DropoutFuncOptions().p(0.1).inplace(true));
@@ -239,7 +248,7 @@ Job autocast() {
   });
 }
 
-// The graph depends on the data: each step's tree has another form.
+// The tree of each step has another form, so no two graphs are alike.
 Job tree_net() {
   const auto model = std::make_shared<Parts>();
   auto combine = model->add(torch::nn::Linear(128, 64));
@@ -280,7 +289,7 @@ Job embedding() {
   });
 }
 
-// y = sin(x) * exp(-x^2 / 8), with a backward of its own that keeps one tensor.
+// y = sin(x) * exp(-x^2 / 8), with a backward of its own. It saves one tensor.
 struct Wavelet : torch::autograd::Function<Wavelet> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
     context->save_for_backward({x});
@@ -326,7 +335,7 @@ Job experts() {
       at::Tensor y = torch::zeros_like(x);
       for (std::size_t expert = 0; expert < layers[i].size(); ++expert) {
         const auto number = static_cast<std::int64_t>(expert);
-        const at::Tensor rows = chosen.eq(number).nonzero().flatten();  // as many as the data say
+        const at::Tensor rows = chosen.eq(number).nonzero().flatten();  // the data tell how many
         const at::Tensor share = weights.index_select(0, rows).narrow(1, number, 1);
         y = y.index_copy(0, rows, layers[i][expert]->forward(x.index_select(0, rows)) * share);
       }
@@ -362,70 +371,6 @@ const std::vector<Family>& families() {
       {"experts", experts},
   };
   return all;
-}
-
-JobState JobState::of(const Job& job, double loss) {
-  JobState state;
-  for (const auto& optimizer : job.optimizers) {
-    state.states_.push_back(train::State::of(*job.model, *optimizer, loss));
-  }
-  return state;
-}
-
-std::string JobState::first_difference(const JobState& other) const {
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    if (const auto difference = states_[i].first_difference(other.states_.at(i))) {
-      return difference->name + "[" + std::to_string(difference->index) +
-             "]: " + difference->expected + " and " + difference->found;
-    }
-  }
-  return "";
-}
-
-TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed) {
-  torch::manual_seed(seed);
-  const Job job = family.make();
-  TrainingRun run;
-  for (int step = 0; step < steps; ++step) {
-    for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
-    memory::trim();
-    memory::reset_peak();
-    run.base = memory::usage().live;
-    const double loss = job.step();
-    run.peak = memory::usage().peak;
-    run.states.push_back(JobState::of(job, loss));
-  }
-  return run;
-}
-
-TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
-                         const PlanMode& policy) {
-  torch::manual_seed(seed);
-  const Job job = family.make();
-  TrainingRun run;
-  for (int step = 0; step < steps; ++step) {
-    for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
-    Options options;
-    if (budget > 0) options.budget = Bytes(budget);
-    // The first step makes the optimizer's state and never comes again: a plan of it would be of no
-    // use.
-    options.policy = step == 0 ? PlanMode(Online{}) : policy;
-    Scope scope(options);
-    const double loss = job.step();
-    scope.end();
-    run.peak = std::max(run.peak, scope.stats().peak_bytes);
-    run.operators += scope.stats().operators;
-    run.replays += scope.stats().replays;
-    run.last = scope.stats();
-    run.states.push_back(JobState::of(job, loss));
-    finish_planning();
-  }
-  return run;
-}
-
-std::int64_t budget_at(const TrainingRun& plain, double percent) {
-  return plain.base +
-         static_cast<std::int64_t>(static_cast<double>(plain.peak - plain.base) * percent / 100);
 }
 
 }  // namespace neap::test
