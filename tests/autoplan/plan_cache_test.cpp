@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Plans in files. What is written comes back. What is damaged, foreign or contradictory is ignored,
-// with the reason. tests/command/command_test.py shows that a second process follows the plans that
+// with the reason. tests/command/train_test.py shows that a second process follows the plans that
 // a first one wrote.
 #include "autoplan/plan_cache.h"
 
@@ -219,7 +219,7 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   std::string changed = whole;
   changed[8] = 9;
   replace(path, changed);
-  expect_ignored("it has version 9, expected 2");
+  expect_ignored("it has version 9, expected 3");
   changed = whole;
   changed[kHead + 8] = '9';  // the first digit of neap's version
   replace(path, signed_again(changed));

@@ -1,6 +1,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """How the tests of the command run it. The path of the command is the first argument of the test program."""
 import gzip
+import json
 import pathlib
 import struct
 import subprocess
@@ -48,3 +49,18 @@ class CommandTest(EndingTest):
         path = self.folder / name
         path.write_text(text)
         return path
+
+    def json_lines(self, done):
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class TrainingTest(CommandTest):
+    """A test with a data set of pictures in its folder."""
+
+    def setUp(self):
+        super().setUp()
+        write_pictures(self.folder)
+
+    def train(self, *arguments, **options):
+        return neap("train", "--data", self.folder, "--threads", 1, *arguments, **options)

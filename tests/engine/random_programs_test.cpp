@@ -312,7 +312,7 @@ TEST(RandomTraining, fits_in_what_plain_LibTorch_reserves) {
       peak = std::max(peak, Bytes(memory::usage().peak_reserved));
     });
     for (const PlanMode& policy : {PlanMode(Online{}), PlanMode(Planned{})}) {
-      SCOPED_TRACE("seed " + std::to_string(seed) + (policy.online() ? ", on line" : ", planned"));
+      SCOPED_TRACE("seed " + std::to_string(seed) + (policy.online() ? ", online" : ", planned"));
       const auto found = train([&](RandomTraining& training) {
         memory::trim();
         Scope scope({.budget = peak, .policy = policy});
