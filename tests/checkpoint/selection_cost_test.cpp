@@ -141,8 +141,8 @@ TEST_F(Selection, chooses_by_recompute_time_and_importance_what_fits_into_the_ro
       << "what has no importance goes also where there is room";
 }
 
-// The cost of a result is the time of all operators that must run again to restore it. They are more
-// than its own operator when its inputs are evicted too.
+// The cost of a result is the time of all operators that must run again to restore it. They are
+// more than its own operator when its inputs are evicted too.
 TEST_F(Selection, counts_what_must_run_again_before_a_result) {
   const at::Tensor weight = torch::eye(kSide);
   const Function fn = [&](const at::Tensor& x) {

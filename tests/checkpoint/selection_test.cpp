@@ -25,7 +25,8 @@ namespace {
 using namespace kept_results;
 using namespace squares;
 
-// Three operators, and the backward reads the result of each. The last result is that of the region.
+// Three operators, and the backward reads the result of each. The last result is that of the
+// region.
 at::Tensor chain(const at::Tensor& x) { return x.tanh().exp().sigmoid(); }
 
 TEST_F(Selection, without_options_is_checkpoint) {

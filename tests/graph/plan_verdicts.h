@@ -67,8 +67,8 @@ inline void expect(const Trace& trace, const Steps& steps, const Verdict& verdic
   EXPECT_EQ(naive(trace, plan), verdict) << "by the naive one";
 }
 
-// A parameter 0 of 100 bytes. The operators make 10 (40 bytes), 11 (20) and 12 (8) in turn. The last
-// one reads 10 again.
+// A parameter 0 of 100 bytes. The operators make 10 (40 bytes), 11 (20) and 12 (8) in turn. The
+// last one reads 10 again.
 inline Trace row() {
   return {
       .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// simulate() and plain_plan() on random traces. The naive simulator must agree on valid plans and on
-// damaged ones.
+// simulate() and plain_plan() on random traces. The naive simulator must agree on valid plans and
+// on damaged ones.
 #include "graph/random_plans.h"
 #include "graph/naive_simulator.h"
 #include "graph/plan_verdicts.h"
@@ -111,8 +111,8 @@ TEST(Simulate, agrees_with_a_naive_writing_on_random_plans_and_on_damaged_ones) 
       }
     }
   }));
-  // The cases cover enough: many are valid, many of these rerun an operator, and each rule is broken
-  // first in some.
+  // The cases cover enough: many are valid, many of these rerun an operator, and each rule is
+  // broken first in some.
   EXPECT_GE(tally.cases, 10'000);
   EXPECT_GE(tally.valid, tally.cases * 2 / 5);
   EXPECT_GE(tally.with_reruns, tally.cases / 4);

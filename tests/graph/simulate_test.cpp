@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The rules of a plan, each on a trace small enough to count by hand: peaks, the order of runs, what
-// may be freed and when, what is refused, and the claims that verify() checks. A wrong peak would
-// break a budget, and no training run would show it.
+// The rules of a plan, each on a trace small enough to count by hand: peaks, the order of runs,
+// what may be freed and when, what is refused, and the claims that verify() checks. A wrong peak
+// would break a budget, and no training run would show it.
 #include "graph/plan_verdicts.h"
 
 #include <neap/graph.h>

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The rules of a plan for storages that operators write in place. A write makes a new version of its
-// storage. To restore a version, its maker and every write up to it run again, in order.
+// The rules of a plan for storages that operators write in place. A write makes a new version of
+// its storage. To restore a version, its maker and every write up to it run again, in order.
 #include "graph/plan_verdicts.h"
 
 #include <neap/graph.h>

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/memory/tracked_phases.h: a fixture with a tracker, and the bytes that were in use before it.
+// tests/memory/tracked_phases.h: a fixture with a tracker, and the bytes that were in use before
+// it.
 #pragma once
 
 #include "memory/allocator.h"

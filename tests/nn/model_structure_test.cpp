@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What each kind of model computes: the layers of an MLP, the planes of a ResNet, which places a GPT
-// and a PatchTransformer see, and the levels of a UNet.
+// What each kind of model computes: the layers of an MLP, the planes of a ResNet, which places a
+// GPT and a PatchTransformer see, and the levels of a UNet.
 #include "nn/small_models.h"
 
 #include <neap/nn.h>

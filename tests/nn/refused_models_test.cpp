@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Models refuse wrong options with the name of the option, and wrong inputs with the shape that they
-// take.
+// Models refuse wrong options with the name of the option, and wrong inputs with the shape that
+// they take.
 #include "nn/small_models.h"
 
 #include <neap/nn.h>

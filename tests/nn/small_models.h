@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/nn/small_models.h: options of a small model of each kind, inputs for them, and the number of
-// their parameters.
+// tests/nn/small_models.h: options of a small model of each kind, inputs for them, and the number
+// of their parameters.
 #pragma once
 
 #include <neap/nn.h>

@@ -52,8 +52,8 @@ std::optional<c10::IValue> parsed(string_view text, const c10::TypePtr& type) {
   }
 }
 
-// The type of a value in the boxed calling convention. Argument::type() gives it, except for SymInt,
-// which is an integer there.
+// The type of a value in the boxed calling convention. Argument::type() gives it, except for
+// SymInt, which is an integer there.
 c10::TypePtr plain_type(const c10::TypePtr& type) {
   switch (type->kind()) {
     case c10::TypeKind::SymIntType:

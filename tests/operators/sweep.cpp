@@ -120,8 +120,8 @@ class Sweep {
     compare("output after the scope", plain_.outputs, content(result.outputs(schema())));
   }
 
-  // Notes whether the operator gave an argument other memory. It shows in the size, which is that of
-  // an intermediate result.
+  // Notes whether the operator gave an argument other memory. It shows in the size, which is that
+  // of an intermediate result.
   void note_moves(const CallResult& result) {
     for (std::size_t i = 0; i < case_.leaves.size(); ++i) {
       if (!case_.leaves[i].isTensor() || !case_.leaves[i].toTensor().defined()) continue;

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/planner/chain_machine.h: a machine that runs a chain step by step, and the cheapest schedule
-// by a search of all its states.
+// tests/planner/chain_machine.h: a machine that runs a chain step by step, and the cheapest
+// schedule by a search of all its states.
 //
 // The dynamic program of planner/chain.h rests on a theorem about the shape of the best persistent
 // schedule. The search assumes no shape. It visits all states that steps can lead to, and finds the

@@ -56,8 +56,8 @@ TEST(Chain, is_as_cheap_as_the_cheapest_of_all_persistent_schedules) {
   EXPECT_GT(solved, 3500);
 }
 
-// The least number of forward steps to reverse `steps` steps with `kept` kept states, the first state
-// among them. The one forward step that belongs to each reversal is not counted.
+// The least number of forward steps to reverse `steps` steps with `kept` kept states, the first
+// state among them. The one forward step that belongs to each reversal is not counted.
 std::int64_t repeated_steps(std::int64_t steps, std::int64_t kept) {
   if (steps == 1) return 0;
   if (kept == 1) return steps * (steps - 1) / 2;

@@ -13,8 +13,8 @@
 
 namespace neap::test {
 
-// A model with its optimizers. step() is a whole training step and returns the loss. It is code as a
-// user writes it, without neap.
+// A model with its optimizers. step() is a whole training step and returns the loss. It is code as
+// a user writes it, without neap.
 struct Job {
   std::shared_ptr<torch::nn::Module> model;
   std::vector<std::shared_ptr<torch::optim::Optimizer>> optimizers;
@@ -30,8 +30,8 @@ struct Family {
 // The device of the families. It is the CPU, unless a test changes it.
 c10::DeviceType& place();
 const std::vector<Family>& families();
-// Ways to train that hold, make or write tensors outside of the layers. Some have a peak that cannot
-// be far below that of plain LibTorch.
+// Ways to train that hold, make or write tensors outside of the layers. Some have a peak that
+// cannot be far below that of plain LibTorch.
 const std::vector<Family>& schemes();
 
 }  // namespace neap::test

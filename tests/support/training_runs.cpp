@@ -57,8 +57,8 @@ TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, st
     for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
     Options options;
     if (budget > 0) options.budget = Bytes(budget);
-    // The first step makes the optimizer's state, so no later step is like it. A plan of it would be
-    // of no use.
+    // The first step makes the optimizer's state, so no later step is like it. A plan of it would
+    // be of no use.
     options.policy = step == 0 ? PlanMode(Online{}) : policy;
     Scope scope(options);
     const double loss = job.step();

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/support/training_runs.h: trains a family plainly or in scopes, and compares what is left byte
-// by byte.
+// tests/support/training_runs.h: trains a family plainly or in scopes, and compares what is left
+// byte by byte.
 #pragma once
 
 #include "support/families.h"
