@@ -11,6 +11,7 @@ bool UnseenMemory::adopt(c10::DataPtr& pointer, std::int64_t bytes) {
       !pointer.compare_exchange_deleter(system_, on_death_)) {
     return false;
   }
+  add(pointer.get_context(), nullptr, bytes);
   memory::add_unseen(bytes);
   return true;
 }
