@@ -142,7 +142,7 @@ class Search {
 
   Trial try_batch(std::int64_t batch_size, const PlanMode& policy) {
     Trial trial{.batch_size = batch_size};
-    bool updates = false;
+    Step step;
     drop_gradients(job_.optimizer.get());
     trial.refusal = refusal_of(job_.optimizer.get(), [&] {
       // Searches try sizes that are too large on purpose.
@@ -150,16 +150,16 @@ class Search {
           plain_ ? std::min(budget_ + Bytes(budget_.count() / 4), room_of_machine()) : budget_);
       const train::MicroBatch batch = make_batch_(batch_size);
       if (!plain_) fence.reset();  // the scope has the budget
-      const Step step = run_step(job_, batch,
-                                 {.scope = !plain_,
-                                  .budget = plain_ ? std::nullopt : std::optional(budget_),
-                                  .policy = policy,
-                                  .updates = &updates});
+      run_step(job_, batch,
+               {.scope = !plain_,
+                .budget = plain_ ? std::nullopt : std::optional(budget_),
+                .policy = policy},
+               step);
       trial.peak = Bytes(plain_ ? step.peak_live : step.peak_reserved);
       trial.milliseconds = step.milliseconds;
     });
     // An optimizer that was refused in the middle may have lost its state with the scope.
-    if (!plain_ && !trial.refusal.empty() && updates) job_ = make_job_();
+    if (!plain_ && !trial.refusal.empty() && step.update_began) job_ = make_job_();
     return trial;
   }
 

@@ -35,8 +35,7 @@ class Stopwatch {
   Clock::time_point last_ = start_;
 };
 
-void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, const StepMode& mode,
-               Stopwatch& watch) {
+void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, Stopwatch& watch) {
   job.optimizer->zero_grad();
   const at::Tensor loss = job.loss(job.model.forward(batch.x), batch.y);
   train::check_scalar(loss, "the loss");
@@ -45,7 +44,7 @@ void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, const
   step.loss = loss.item<double>();
   step.backward_ms = watch.lap();
   step.total_ms = step.forward_ms + step.backward_ms;
-  if (mode.updates != nullptr) *mode.updates = true;
+  step.update_began = true;
   job.optimizer->step();
   step.optimizer_ms = watch.lap();
 }
@@ -53,9 +52,14 @@ void run_parts(Step& step, const Job& job, const train::MicroBatch& batch, const
 }  // namespace
 
 Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode) {
+  Step step;
+  run_step(job, batch, mode, step);
+  return step;
+}
+
+void run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode, Step& step) {
   drop_gradients(job.optimizer.get());
   const memory::Usage before = memory::usage();
-  Step step;
   step.base = before.live;
   step.base_reserved = before.reserved;
   MemoryTracker tracker;
@@ -63,18 +67,17 @@ Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mo
   Stopwatch watch;
   if (mode.scope) {
     Scope scope({.budget = mode.budget, .policy = mode.policy});
-    run_parts(step, job, batch, mode, watch);
+    run_parts(step, job, batch, watch);
     scope.end();
     step.stats = scope.stats();
   } else {
-    run_parts(step, job, batch, mode, watch);
+    run_parts(step, job, batch, watch);
   }
   step.milliseconds = watch.total();
   phase.end();
   step.peak_live = tracker.records()[0].peak_live;
   step.peak_reserved = tracker.records()[0].peak_reserved;
   finish_planning();
-  return step;
 }
 
 Fence::Fence(Bytes bytes) { memory::set_budget(bytes.count()); }
@@ -93,7 +96,7 @@ void plan_ahead(const Job& job, const train::MicroBatch& batch) {
     neap::plan_ahead([&] {
       Step step;
       Stopwatch watch;
-      run_parts(step, job, batch, {}, watch);
+      run_parts(step, job, batch, watch);
     });
   }
   drop_gradients(job.optimizer.get());

@@ -19,7 +19,6 @@ struct StepMode {
   bool scope = true;                 // false: plain LibTorch
   std::optional<Bytes> budget = {};  // of the scope
   PlanMode policy = Planned{};       // of the scope; no plan is being made when the step ends
-  bool* updates = nullptr;           // set when the optimizer begins its step; may be null
 };
 
 struct Step {
@@ -29,10 +28,13 @@ struct Step {
   double milliseconds = 0;                                   // all, with the ends of a scope
   std::int64_t base = 0, base_reserved = 0;  // before it, without gradients and after a trim
   std::int64_t peak_live = 0, peak_reserved = 0;
-  Stats stats;  // zeros for a plain step
+  Stats stats;                // zeros for a plain step
+  bool update_began = false;  // the optimizer has begun its step
 };
 
-// Throws: what the parts throw; InvalidArgument when the loss is not a scalar.
+// Throws: what the parts throw; InvalidArgument when the loss is not a scalar. `step` is then filled
+// as far as it came.
+void run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode, Step& step);
 Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode);
 
 // Runs `action`. Returns the first line of a BudgetExceeded or OutOfMemory that it throws, or an
