@@ -32,8 +32,8 @@ struct Step {
   bool update_began = false;  // the optimizer has begun its step
 };
 
-// Throws: what the parts throw; InvalidArgument when the loss is not a scalar. `step` is then filled
-// as far as it came.
+// Throws: what the parts throw; InvalidArgument when the loss is not a scalar. `step` is then
+// filled as far as it came.
 void run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode, Step& step);
 Step run_step(const Job& job, const train::MicroBatch& batch, const StepMode& mode);
 

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// base/stable_hash.h: a hash that is the same in every process, because plans in files name operators
-// and steps by it. It is XXH3 of the bytes as they lie in memory.
+// base/stable_hash.h: a hash that is the same in every process, because plans in files name
+// operators and steps by it. It is XXH3 of the bytes as they lie in memory.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/counts.h: what the engine counts, and its clocks. Only the thread that owns the engine uses
-// it, and a thread that evicts for another one: see Note [Phases].
+// engine/counts.h: what the engine counts, and its clocks. Only the thread that owns the engine
+// uses it, and a thread that evicts for another one: see Note [Phases].
 #pragma once
 
 #include "device/tick_clock.h"

@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/deaths.h: the deaths of storages. LibTorch's deleters report them, from any thread. A death
-// is processed at once when the engine's owner is in the program's code. Otherwise it is queued for
-// the owner.
+// engine/deaths.h: the deaths of storages. LibTorch's deleters report them, from any thread. A
+// death is processed at once when the engine's owner is in the program's code. Otherwise it is
+// queued for the owner.
 #pragma once
 
 #include "engine/records.h"

@@ -27,7 +27,7 @@ std::uint64_t Pins::pin(const at::Tensor& tensor) {
 
 void Pins::unpin(const at::Tensor& tensor) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
-  if (storage != nullptr) unpin(*storage, tickets_);
+  if (storage != nullptr && session_.gate.owner_here()) unpin(*storage, tickets_);
 }
 
 void Pins::unpin(c10::StorageImpl& storage, std::uint64_t ticket) {

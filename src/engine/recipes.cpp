@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "engine/recipes.h"
 
-#include <sys/mman.h>
+#include "device/host_pages.h"
 
 #include <cstddef>
 #include <new>
@@ -14,31 +14,12 @@
 namespace neap::engine {
 namespace {
 
-// Gets pages directly from the system, so that records and tensors never share a heap.
-class Pages final : public std::pmr::memory_resource {
- private:
-  static std::size_t whole_pages(std::size_t bytes) { return (bytes + 4095) & ~std::size_t{4095}; }
-
-  void* do_allocate(std::size_t bytes, std::size_t /*alignment*/) override {
-    void* const memory = ::mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    return memory;
-  }
-  void do_deallocate(void* memory, std::size_t bytes, std::size_t /*alignment*/) override {
-    ::munmap(memory, whole_pages(bytes));
-  }
-  [[nodiscard]] bool do_is_equal(const memory_resource& other) const noexcept override {
-    return this == &other;
-  }
-};
-
 constexpr std::pmr::pool_options kPool{.max_blocks_per_chunk = 512,
                                        .largest_required_pool_block = 4096};
 
 }  // namespace
 
-Recipes::Recipes() : pages_(std::make_unique<Pages>()), pool_(kPool, pages_.get()) {}
+Recipes::Recipes() : pages_(std::make_unique<device::HostPages>()), pool_(kPool, pages_.get()) {}
 Recipes::~Recipes() { clear(); }
 
 static_assert(alignof(Block) <= alignof(std::max_align_t));

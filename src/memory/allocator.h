@@ -83,8 +83,8 @@ void set_target(std::optional<std::int64_t> bytes) noexcept;
 std::int64_t watermark() noexcept;
 void reset_watermark() noexcept;
 
-// The largest counters between open_gauge() and close_gauge(). Any number can be open at once, each with its
-// own peaks.
+// The largest counters between open_gauge() and close_gauge(). Any number can be open at once, each
+// with its own peaks.
 struct PeakGauge {
   std::int64_t live = 0;
   std::int64_t reserved = 0;
