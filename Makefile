@@ -11,14 +11,14 @@ ifneq ($(TORCH_VERSION),2.15.0)
 BUILD = build/torch-$(TORCH_VERSION)
 endif
 CONFIGURE = cmake --preset $(PRESET) -B $(BUILD) -DNEAP_TORCH_VERSION=$(TORCH_VERSION) \
-	-DNEAP_TESTS=OFF -DNEAP_BENCH=OFF -DNEAP_CLP=OFF
+	-DNEAP_TESTS=OFF -DNEAP_BENCH=OFF -DNEAP_CLP=OFF -DNEAP_PYTHON=OFF
 # The user's own LibTorch comes first; then none is fetched.
 ifneq ($(Torch_DIR)$(CMAKE_PREFIX_PATH),)
 NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train configure-tests test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
+.PHONY: all help setup tools train configure-tests wheel test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -41,13 +41,29 @@ train: all ## train a ResNet on Fashion-MNIST inside 30 % of its activation memo
 	$(BUILD)/bin/neap train --model resnet --data fashion-mnist --budget 30% $(if $(STEPS),--steps $(STEPS) --no-test,--epochs 1)
 
 configure-tests: tools
-	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON > /dev/null
+	@$(CONFIGURE) -DNEAP_TESTS=ON -DNEAP_BENCH=ON -DNEAP_CLP=ON -DNEAP_PYTHON=ON \
+	  -DNEAP_PYTHON_ENV=$(PYTHON_ENV) > /dev/null
+
+# The torch of the package's tests is the one of python/requirements.txt.
+PYTHON_ENV = $(if $(filter build,$(BUILD)),$(CURDIR)/build/python-env)
+
+$(CURDIR)/build/python-env/ready: python/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement python/requirements.txt
+	touch $@
+
+wheel: tools $(CURDIR)/build/python-env/ready ## build a wheel of the Python package in build/wheels, for the torch at hand
+	@$(CONFIGURE) -DNEAP_PYTHON=ON > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target neap_python
+	scripts/wheel.sh $(BUILD)
 
 # A busy machine may take as long as it likes: what hangs is ended after a day, not after CTest's 25 minutes.
 CTEST = ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --timeout 86400
 
-test: check-format configure-tests ## build and run every test
+test: check-format configure-tests $(PYTHON_ENV:=/ready) ## build and run every test
 	cmake --build $(BUILD) -j $(JOBS)
+	$(if $(PYTHON_ENV),scripts/wheel.sh $(BUILD))
 	$(CTEST)
 
 # Kernels hang on the processor. One with AVX-512 can be told to take those for AVX2; one without has taken them already.

@@ -81,6 +81,14 @@ class NEAP_EXPORT ReplayError : public Error {
   ~ReplayError() override;
 };
 
+// Thrown when the program has written by hand into a watched storage, and what had been made from
+// the old bytes is evicted: see watch().
+class NEAP_EXPORT HandWritten : public Error {
+ public:
+  explicit HandWritten(const std::string& storage);  // as people know it
+  ~HandWritten() override;
+};
+
 // Restores the storage of `tensor` if it is evicted, and keeps it in memory until unpin() or its
 // death. Use it for raw pointers that the program holds across operators. Two pins need two unpins.
 // Returns `tensor`. Throws: BudgetExceeded when it does not fit.
@@ -104,6 +112,24 @@ class NEAP_EXPORT Pinned {
   at::Storage storage_;
   std::uint64_t ticket_;  // 0: nothing is pinned
 };
+
+// Call it before the address of a tensor's storage is used to read or write by hand while operators
+// run too: a pointer that is kept, an array of another library. Until the scope closes, the storage
+// stays in memory. What was made from it, or is made from it later, stays in memory too: after a
+// write by hand it could not be made again. Outside of a scope, and in another thread than the
+// scope's, it does nothing. Throws: BudgetExceeded when it does not fit.
+NEAP_EXPORT void expose(const at::Tensor& tensor);
+// As expose(), for who only may write. A storage that was there before the scope, such as a
+// parameter, is watched instead, so that what is made from it can still be evicted. Its bytes are
+// hashed when an operator or a replay reads them. After a write by hand, what had been made from
+// the old bytes stays in memory. Where it is evicted already, the operator that needs it throws
+// HandWritten.
+NEAP_EXPORT void watch(const at::Tensor& tensor);
+// Says that from now on the program has the address of a storage only after expose(), watch() or
+// pin(), also between two operators. Then other threads may evict while the scope's thread is in
+// the program's code. Otherwise they wait for its next operator, at most two seconds. Threads: call
+// it while no scope is open.
+NEAP_EXPORT void declare_addresses_exposed();
 
 // Makes the next operator inside a Scope throw Interrupted instead of running. Use it in a handler
 // of Ctrl-C, or to stop a step from another thread. Safe in a signal handler. A request stays until

@@ -108,14 +108,21 @@ class NEAP_EXPORT Scope {
   ~Scope() noexcept(false);
 
   // Restores everything that the program still holds, then stops recording. Idempotent. Throws:
-  // BudgetExceeded when it does not fit. The scope stays open then, so the program can release
-  // tensors and call end() again.
+  // BudgetExceeded when it does not fit; ScopeConflict in another thread than its own. The scope
+  // stays open then, so the program can release tensors and call end() again. In a child of fork()
+  // the scope has ended already.
   void end();
+  // Ends the scope after a failure. What does not fit stays evicted, and each access to it throws.
+  // Idempotent. In another thread than its own it does nothing.
+  void abandon() noexcept;
 
+  [[nodiscard]] bool is_open() const noexcept { return open_; }
   [[nodiscard]] Stats stats() const;
 
  private:
+  void begin(const Options& options);
   void close(bool completed);
+  void lose() noexcept;
 
   bool open_ = false;
   bool plans_ = false;  // the outermost one with a budget

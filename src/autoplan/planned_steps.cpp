@@ -5,6 +5,8 @@
 #include "memory/allocator.h"
 #include "policy/ready_engine.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <ranges>
 #include <span>
@@ -44,6 +46,8 @@ void learn_peak(CatalogueEntry& entry) {
 PlannedSteps& PlannedSteps::instance() {
   static auto* const steps =
       new PlannedSteps;  // leaked: scopes may close after the statics are gone
+  static const int prepared = ::pthread_atfork(nullptr, nullptr, [] { steps->worker_.forked(); });
+  static_cast<void>(prepared);
   // No thread of ours outlives the statics that it uses.
   static const struct AtExit {
     ~AtExit() { steps->worker_.shut_down(); }

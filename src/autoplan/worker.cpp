@@ -34,6 +34,13 @@ void PlanWorker::start_waiting() {
   if (waiting_) submit(std::exchange(waiting_, nullptr));
 }
 
+void PlanWorker::forked() {
+  // Its destructor would wait for the thread.
+  if (running_.valid()) static_cast<void>(new std::future(std::move(running_)));
+  waiting_ = nullptr;
+  stop_ = {};
+}
+
 void PlanWorker::shut_down() {
   stop_.request_stop();
   waiting_ = nullptr;

@@ -34,6 +34,8 @@ class PlanWorker {
   std::optional<CatalogueEntry> wait();
   // Starts the job that waits, if one does.
   void start_waiting();
+  // In a child of fork(), where the thread does not exist. The job is dropped.
+  void forked();
 
  private:
   std::stop_source stop_;

@@ -37,18 +37,24 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
   engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt,
                     options.observe);
   open_ = true;
-  base_ = stats_so_far();
-  plans_ = options.budget && engine.scopes() == 1;
-  if (engine.scopes() == 1) detail::RuleNotes::instance().clear();
-  if (!plans_) return;
   try {
-    std::optional<autoplan::PlanSource> source;
-    if (!options.policy.online()) source = {options.policy.plan(), options.policy.cache()};
-    autoplan::PlannedSteps::instance().begin(source);
+    begin(options);
   } catch (...) {
     engine.abandon_scope();
     throw;
   }
+}
+
+void Scope::begin(const Options& options) {
+  engine::Engine& engine = engine::Engine::instance();
+  const engine::AtWork work(engine);
+  base_ = stats_so_far();
+  plans_ = options.budget && engine.scopes() == 1;
+  if (engine.scopes() == 1) detail::RuleNotes::instance().clear();
+  if (!plans_) return;
+  std::optional<autoplan::PlanSource> source;
+  if (!options.policy.online()) source = {options.policy.plan(), options.policy.cache()};
+  autoplan::PlannedSteps::instance().begin(source);
 }
 
 void Scope::end() { close(/*completed=*/true); }
@@ -56,10 +62,22 @@ void Scope::end() { close(/*completed=*/true); }
 void Scope::close(bool completed) {
   if (!open_) return;
   engine::Engine& engine = engine::Engine::instance();
+  if (engine.scopes() == 0) {  // this is a child of fork(), where no scope is open
+    open_ = false;
+    return;
+  }
+  if (!engine.owner_here()) {
+    throw ScopeConflict("a neap::Scope ends in the thread that opened it, and this is another one");
+  }
   autoplan::PlannedSteps& plans = autoplan::PlannedSteps::instance();
-  if (plans_) plans.end(completed);
-  const bool followed = plans_ && plans.follows();
-  const Stats before = stats_so_far();
+  bool followed = false;
+  Stats before;
+  {
+    const engine::AtWork work(engine);
+    if (plans_) plans.end(completed);
+    followed = plans_ && plans.follows();
+    before = stats_so_far();
+  }
   engine.close_scope(completed);
   if (followed) plans.count_hit();
   last_ = stats();
@@ -70,30 +88,39 @@ void Scope::close(bool completed) {
   open_ = false;
 }
 
+void Scope::abandon() noexcept {
+  try {
+    close(/*completed=*/false);
+  } catch (...) {
+    lose();
+  }
+}
+
+// Nothing can be brought back. In another thread than its own, the scope stays open.
+void Scope::lose() noexcept {
+  engine::Engine& engine = engine::Engine::instance();
+  if (!engine.owner_here()) return;
+  open_ = false;
+  engine.abandon_scope();
+}
+
 Scope::~Scope() noexcept(false) {
   if (!open_) return;
   if (std::uncaught_exceptions() > exceptions_) {
-    try {
-      close(/*completed=*/false);
-    } catch (...) {
-      // Another exception is already being handled. What does not fit stays evicted, and accesses
-      // to it throw.
-      open_ = false;
-      engine::Engine::instance().abandon_scope();
-    }
+    abandon();
     return;
   }
   try {
     end();
   } catch (...) {
-    open_ = false;
-    engine::Engine::instance().abandon_scope();
+    lose();
     throw;
   }
 }
 
 Stats Scope::stats() const {
   if (!open_) return last_;
+  const engine::AtWork work(engine::Engine::instance());
   Stats now = stats_so_far();
   for (std::int64_t Stats::*const counter : kCounters) now.*counter -= base_.*counter;
   if (plans_) {
@@ -113,6 +140,10 @@ at::Tensor pin(const at::Tensor& tensor) {
 }
 
 void unpin(const at::Tensor& tensor) { policy::ready_engine().pins().unpin(tensor); }
+
+void expose(const at::Tensor& tensor) { policy::ready_engine().exposures().expose(tensor); }
+void watch(const at::Tensor& tensor) { policy::ready_engine().exposures().watch(tensor); }
+void declare_addresses_exposed() { policy::ready_engine().share_program_time(); }
 
 Pinned::Pinned(at::Tensor tensor)
     : tensor_(std::move(tensor)),

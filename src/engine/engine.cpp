@@ -25,11 +25,13 @@ Engine::Engine()
       tracker_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_,
                run_log_),
       pins_(session_, recipes_, store_, tracker_, replayer_),
+      exposures_(session_, recipes_, store_, tracker_, retention_, replayer_),
       scanner_(session_, store_, tracker_),
       recorder_(session_, counts_, recipes_, store_, tracker_, regions_, layers_, states_),
       directing_(session_, recipes_, tracker_, retention_, replayer_),
       room_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_, run_log_) {
   recipes_.set_owner(this);
+  prepare_for_forks();
 }
 
 Engine::~Engine() = default;
@@ -39,15 +41,15 @@ void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
   const intercept::OperatorTraits& traits = intercept::traits_of(op);
   if (traits.decompose) return intercept::decompose(op, keys, stack);
   if (!owner_here()) return intercept::redispatch(op, keys, stack);
-  if (interrupted_.load(std::memory_order_relaxed) && session_.scopes > 0) {
-    interrupted_.store(false);
-    throw Interrupted();
-  }
   try {
+    if (interrupted_.load(std::memory_order_relaxed) && session_.scopes > 0) {
+      interrupted_.store(false);
+      throw Interrupted();
+    }
     run(traits, op, keys, stack);
   } catch (...) {
     session_.failed = true;
-    throw;
+    translate_error_();
   }
   if (session_.scopes == 0 && store_.evicted() == 0) detach_if_idle();
 }
@@ -63,6 +65,7 @@ void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHan
   Locks locks(recipes_);
   scanner_.scan(call);
   extend_run_log(call);
+  exposures_.before_operator(call);
   if (!traits.view) restore_operands(call, locks);
   protect_overwritten(call);
   recorder_.encode(call);

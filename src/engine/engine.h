@@ -12,6 +12,7 @@
 #include "engine/call_recorder.h"
 #include "engine/deaths.h"
 #include "engine/directing.h"
+#include "engine/exposures.h"
 #include "engine/locks.h"
 #include "engine/pins.h"
 #include "engine/regions.h"
@@ -24,8 +25,13 @@
 #include "intercept/dispatch.h"
 
 #include <atomic>
+#include <optional>
 
 namespace neap::engine {
+
+// While it lives, the engine is at work, if this thread owns it. For callers that use several parts
+// of the engine, such as a director that is replaced. REQUIRES: the thread stays the owner.
+class AtWork;
 
 class Engine final : private intercept::Handler, private Recipes::Owner {
  public:
@@ -60,13 +66,16 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   bool open_region(Selector* selector, bool evicts, const std::string& name);
   void keep(const at::Tensor& output);
   void close_region();
-  void abandon_region() noexcept { regions_.abandon(); }
+  void abandon_region() noexcept;
   void set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy);
   void name_parameter(const at::Tensor& parameter, std::string_view name);
   [[nodiscard]] std::span<const std::string> layers() const {  // the names of all layers so far
     return std::span(layers_.names()).subspan(1);
   }
+  // As neap::declare_addresses_exposed().
+  void share_program_time();
   Pins& pins() { return pins_; }
+  Exposures& exposures() { return exposures_; }
 
   // Counts are since the process started. Peaks are since the outermost scope was opened. The
   // budget and the pinned bytes are those of now.
@@ -87,6 +96,11 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   // thread.
   [[nodiscard]] SavedReport saved_report();
 
+  // What is called when an exception is about to leave an operator of the program. It throws the
+  // exception that is being handled, or another one in its place: for a language whose binding of
+  // LibTorch knows LibTorch's exceptions only. Call it before the first scope.
+  void set_error_translator(void (*translate)()) noexcept { translate_error_ = translate; }
+
   // Makes the next operator inside a scope throw. Any thread may call it, and a signal handler too.
   static void interrupt() noexcept { interrupted_.store(true, std::memory_order_relaxed); }
   // True when interrupt() was called and no operator has thrown Interrupted since.
@@ -97,6 +111,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   [[nodiscard]] std::int64_t recorder_bytes() const { return recipes_.bytes(); }
 
  private:
+  friend class AtWork;
   Engine();
   ~Engine() override;
 
@@ -109,6 +124,10 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void restore_operands(const Call& call, Locks& locks);
   void protect_overwritten(const Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
+
+  // fork(): forks.cpp.
+  void prepare_for_forks();
+  void forked() noexcept;
 
   // The thread and its blocks: scopes.cpp.
   void attach();
@@ -132,14 +151,27 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   Regions regions_;
   Tracker tracker_;
   Pins pins_;
+  Exposures exposures_;
   Scanner scanner_;
   CallRecorder recorder_;
   Directing directing_;
   Room room_;
   std::vector<std::int64_t> words_;  // to hash, of the operator that runs
   std::optional<intercept::BackwardInThisThread> backward_thread_;  // while there is an owner
+  void (*translate_error_)() = [] { throw; };
+  bool torn_by_fork_ = false;
   static inline std::atomic<bool> interrupted_{false};
   static_assert(std::atomic<bool>::is_always_lock_free);
+};
+
+class AtWork {
+ public:
+  explicit AtWork(Engine& engine) {
+    if (engine.owner_here()) busy_.emplace(engine.session_);
+  }
+
+ private:
+  std::optional<Busy> busy_;
 };
 
 }  // namespace neap::engine

@@ -15,4 +15,12 @@ Interrupted::~Interrupted() = default;
 ReplayError::ReplayError(const std::string& text) : Error(text) {}
 ReplayError::~ReplayError() = default;
 
+HandWritten::HandWritten(const std::string& storage)
+    : Error(storage +
+            ", was written by hand after an operator had read it. What that operator made has been "
+            "evicted, and cannot be made again from the new bytes. Write before the operators that "
+            "read it, or call neap::expose(tensor) before them: then what they make stays in "
+            "memory") {}
+HandWritten::~HandWritten() = default;
+
 }  // namespace neap

@@ -75,7 +75,9 @@ std::string why_pinned(const Block& block) {
     case PinReason::Gradient:
       return "gradient";
     case PinReason::Overwritten:
-      return "what it was made from has been overwritten";
+      return "what it was made from has been overwritten, or may be";
+    case PinReason::Exposed:
+      return "its address is out, so the program may write it by hand";
     case PinReason::Final:
       return "its region is over";
     case PinReason::Observed:

@@ -2,6 +2,7 @@
 #include "engine/gate.h"
 
 #include <algorithm>
+#include <memory>
 #include <thread>
 
 namespace neap::engine {
@@ -12,6 +13,25 @@ void Gate::leave_kernel(Phase to) noexcept {
     expected = Phase::Kernel;
     std::this_thread::yield();
   }
+}
+
+// The phase is User already when the owner has just become one.
+void Gate::take_phase_from_others() noexcept {
+  while (phase_.load() != Phase::User) {
+    Phase expected = Phase::Kernel;
+    if (phase_.compare_exchange_weak(expected, Phase::User)) return;
+    std::this_thread::yield();
+  }
+}
+
+// Another thread may have held the locks of requests. It does not exist here.
+void Gate::forked() noexcept {
+  std::construct_at(&request_mutex_);
+  std::construct_at(&request_wait_);
+  std::construct_at(&request_served_);
+  request_.store(0);
+  phase_.store(Phase::User);
+  owner_.store(nullptr);
 }
 
 Gate::Kernel::Kernel(Gate& gate) noexcept

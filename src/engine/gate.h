@@ -10,7 +10,9 @@
 //             half written. Another thread that needs bytes leaves a request and waits. The owner
 //             serves it before its next operator.
 //   Kernel    The owner is inside a kernel, or waits for other threads (memory::Waiting). The
-//             records are whole. Another thread that needs bytes evicts by itself.
+//             records are whole. Another thread that needs bytes evicts by itself. After
+//             share_program_time(), this is also the phase in the program's code: then Busy enters
+//             User for the engine's work.
 //   Evicting  Some thread evicts: the owner, from inside its kernel, or another one.
 //
 // Why two threads never touch the records at once:
@@ -48,7 +50,26 @@ class Gate {
   [[nodiscard]] std::unique_lock<std::mutex> lock_owner() { return std::unique_lock(owner_mutex_); }
   // REQUIRES: lock_owner() is held.
   void own() noexcept { owner_.store(&this_thread_); }
-  void disown() noexcept { owner_.store(nullptr); }
+  void disown() noexcept {
+    take_phase_from_others();  // the next owner begins in phase User
+    owner_.store(nullptr);
+  }
+
+  // In a child of fork(), where no other thread is left. There is no owner afterwards.
+  void forked() noexcept;
+
+  // From now on other threads may evict while the owner is in the program's code.
+  // REQUIRES: there is no owner.
+  void share_program_time() noexcept { shares_program_time_ = true; }
+  [[nodiscard]] bool shares_program_time() const noexcept { return shares_program_time_; }
+  // The owner comes from the program's code to work in the engine, and goes back. Called by any
+  // thread; nothing happens in another one than the owner's.
+  void begin_work() noexcept {
+    if (shares_program_time_ && owner_here()) take_phase_from_others();
+  }
+  void end_work() noexcept {
+    if (shares_program_time_ && owner_here()) phase_.store(Phase::Kernel);
+  }
 
   // ---- Phases. Called by the owner's thread ----
   [[nodiscard]] bool in_user_phase() const noexcept {
@@ -133,11 +154,13 @@ class Gate {
   std::optional<std::int64_t> ask(std::int64_t bytes, Time deadline);
   // Leaves the phase Kernel. Waits while another thread evicts.
   void leave_kernel(Phase to) noexcept;
+  void take_phase_from_others() noexcept;
 
   static inline constinit thread_local char this_thread_ = 0;  // its address identifies the thread
 
   std::atomic<const void*> owner_{nullptr};  // null: none
   std::mutex owner_mutex_;
+  bool shares_program_time_ = false;
   std::atomic<Phase> phase_{Phase::User};
   std::mutex request_mutex_;  // held by the one other thread that may ask at a time
   std::mutex request_wait_;

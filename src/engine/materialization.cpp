@@ -25,6 +25,10 @@ bool Materialization::is_boundary(const Read& read) const {
 void Materialization::need(Block& block, std::uint32_t version) {
   if (at_hand(block, version)) {
     ++block.locks;
+    if (block.blank == Blank::Watched && block.blank_version == version &&
+        !store_.is_as_hashed(block)) {
+      changed_ = &block;
+    }
     return;
   }
   if (block.work < 0) {
@@ -62,6 +66,7 @@ void Materialization::collect(std::span<Block* const> targets) {
     throw ReplayError("neap lost the recipe of " + describe(*lost_) +
                       "; this is a bug in neap: please report the model and the operator");
   }
+  if (changed_ != nullptr) throw HandWritten(describe(*changed_));
   std::ranges::sort(nodes_, {}, &Node::operator_sequence);
 }
 
@@ -119,6 +124,7 @@ void Materialization::end() {
   done_ = 0;
   running_ = nullptr;
   lost_ = nullptr;
+  changed_ = nullptr;
 }
 
 void Materialization::replay(Node& node) {

@@ -87,6 +87,7 @@ class Materialization final : private StorageSource {
   std::size_t done_ = 0;
   Node* running_ = nullptr;
   Block* lost_ = nullptr;
+  Block* changed_ = nullptr;  // a watched block that was written by hand
 };
 
 }  // namespace neap::engine

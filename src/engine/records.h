@@ -123,7 +123,8 @@ enum class PinReason : std::uint8_t {
   NotReplayable,  // made by an operator that must not be replayed
   Foreign,        // made from memory or tensors that are not LibTorch's own dense ones
   Gradient,       // made by a backward: see Note [Gradients]
-  Overwritten,    // a content that it was made from has been overwritten or freed
+  Overwritten,    // a content that it was made from has been overwritten or freed, or may be
+  Exposed,        // the program has its address: see Note [Exposed storages]
   Final,          // its region has closed, and it stays in memory
   Observed,       // it could be made again, but its scope evicts nothing
 };
@@ -133,6 +134,8 @@ enum class Blank : std::uint8_t {
   No,
   Zeros,   // version 0 was zeros
   Hashed,  // the engine has a hash of version `blank_version`
+  // No blank, but a hash is needed here too: see Note [Exposed storages].
+  Watched,
 };
 
 // The smallest storage that is evicted while the program holds it. For a smaller one the recipe

@@ -64,6 +64,11 @@ void Retention::before_write(Block& block) {
   if (!block.replayable() && block.reader_count > 0) protect_readers(block, /*may_restore=*/true);
 }
 
+void Retention::before_exposure(Block& block) {
+  store_.check_blank(block);
+  if (block.reader_count > 0) protect_readers(block, /*may_restore=*/true);
+}
+
 Retention::Trade Retention::trade_of(Block& held) {
   const Dependents found = dependents_of(held);
   Trade trade;

@@ -38,6 +38,8 @@ class Retention {
   // An operator is about to write into the block. Whatever needs the content that is lost is
   // restored and pinned.
   void before_write(Block& block);
+  // The program is about to get the block's address, and may write into it at any time.
+  void before_exposure(Block& block);
   [[nodiscard]] bool is_worth_holding(Block& block);
   // Pins what was made from the block instead, so that nobody needs the block. Returns false when
   // something that was made from it is evicted. The caller releases the block.

@@ -101,6 +101,9 @@ void Scanner::scan_tensor(Call& call, const at::Tensor& tensor, std::size_t argu
     return;
   }
   Block* const block = block_of(call, tensor, *storage, use);
+  if (block != nullptr && block->pinned == PinReason::Exposed && use != Use::Unread) {
+    call.foreign = true;
+  }
   call.operands.push_back({&impl, block, 0, static_cast<std::uint8_t>(argument), use});
 }
 

@@ -23,8 +23,8 @@ void Engine::set_director(std::shared_ptr<Director> director) {
 }
 
 void Engine::set_observer(Observer* observer) {
+  const Busy busy(session_);
   if (session_.observer != nullptr) {  // the observer is told everything up to now
-    const Busy busy(session_);
     deaths_.process();
     for (Block* const block : recipes_.blocks()) {
       // These blocks have no recipe, so the check destroys no record.
@@ -62,6 +62,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
       throw;
     }
   }
+  const Busy busy(session_);
   session_.budget = budget;
   session_.observing = observe;
   memory::reset_watermark();
@@ -138,10 +139,16 @@ void Engine::attach() {
     intercept::include(true);
     return;
   }
+  if (torn_by_fork_) {
+    throw Error(
+        "this process was forked while another thread was inside a neap::Scope, so neap cannot "
+        "work here; start it by exec or spawn, or fork in the thread of the scope");
+  }
   const auto lock = session_.gate.lock_owner();
   if (session_.gate.has_owner()) {
-    deaths_.process();
-    if (session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) {
+    const bool open = session_.scopes > 0 || !regions_.empty();
+    if (!open) deaths_.process();
+    if (open || store_.evicted() > 0) {
       throw ScopeConflict(
           "another thread has a neap::Scope, a checkpoint() or storages that one evicted; one "
           "thread at a time can: end it there first, or train in that thread");
@@ -157,7 +164,10 @@ void Engine::attach() {
 
 void Engine::detach_if_idle() {
   if (!owner_here() || session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) return;
-  forget_all();
+  {
+    const Busy busy(session_);
+    forget_all();
+  }
   const auto lock = session_.gate.lock_owner();
   session_.gate.disown();
   backward_thread_.reset();
@@ -169,6 +179,7 @@ void Engine::forget_all() noexcept {
   const auto lock = deaths_.lock();
   deaths_.process_locked();
   pins_.forget_all();
+  exposures_.forget_all();
   recipes_.clear();
   store_.clear();
   regions_.forget_blocks();
@@ -185,6 +196,17 @@ void Engine::forget(Block& block) noexcept {
   regions_.leave(block);
 }
 
+void Engine::share_program_time() {
+  const auto lock = session_.gate.lock_owner();
+  if (session_.gate.shares_program_time()) return;
+  if (session_.gate.has_owner()) {
+    throw ScopeConflict(
+        "neap::declare_addresses_exposed: a neap::Scope or a checkpoint() is open; call it before, "
+        "at the start of the program");
+  }
+  session_.gate.share_program_time();
+}
+
 // ---- Regions ----
 
 bool Engine::open_region(Selector* selector, bool evicts, const std::string& name) {
@@ -196,6 +218,7 @@ bool Engine::open_region(Selector* selector, bool evicts, const std::string& nam
 }
 
 void Engine::keep(const at::Tensor& output) {
+  const AtWork work(*this);
   if (c10::StorageImpl* const storage = intercept::storage_of(output)) {
     if (Block* const block = store_.find(*storage)) Regions::keep(*block);
   }
@@ -207,9 +230,15 @@ void Engine::close_region() {
   regions_.close();
 }
 
+void Engine::abandon_region() noexcept {
+  const Busy busy(session_);
+  regions_.abandon();
+}
+
 void Engine::set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !owner_here()) return;
+  const Busy busy(session_);
   if (Block* const block = store_.find(*storage)) regions_.set_policy(*block, policy);
 }
 

@@ -55,7 +55,7 @@ struct Session {
   [[nodiscard]] bool is_final_when_restored() const noexcept { return !is_recording(); }
   // True when the owner is in the program's code: the engine is not at work and no kernel runs.
   [[nodiscard]] bool is_idle_here() const noexcept {
-    return gate.owner_here() && !busy && gate.in_user_phase();
+    return gate.owner_here() && !busy && (gate.in_user_phase() || gate.shares_program_time());
   }
 
   [[nodiscard]] bool director_keeps(const Block& block) const noexcept {
@@ -72,14 +72,20 @@ struct Session {
   }
 };
 
-// While it lives, the engine is at work and deaths are queued.
+// While it lives, the engine is at work: deaths are queued, and no other thread evicts but during a
+// kernel.
 class Busy {
  public:
-  explicit Busy(Session& session) noexcept
-      : session_(session), before_(std::exchange(session.busy, true)) {}
+  explicit Busy(Session& session) noexcept : session_(session), before_(session.busy) {
+    if (!before_) session.gate.begin_work();
+    session.busy = true;
+  }
   Busy(const Busy&) = delete;
   Busy& operator=(const Busy&) = delete;
-  ~Busy() { session_.busy = before_; }
+  ~Busy() {
+    session_.busy = before_;
+    if (!before_) session_.gate.end_work();
+  }
 
  private:
   Session& session_;

@@ -184,7 +184,7 @@ void Store::forget(Block& block) noexcept {
   drop_storage(block);
   move(block, Residence::Gone);
   block.alive = false;
-  if (block.blank == Blank::Hashed) hashes_.erase(&block);
+  if (block.blank == Blank::Hashed || block.blank == Blank::Watched) hashes_.erase(&block);
   update_lists(block);
 }
 
@@ -220,18 +220,26 @@ void Store::finish(Block& block) {
   --block.locks;
 }
 
-void Store::mark_blank(Block& block) {
-  block.blank = Blank::Hashed;
+void Store::mark_blank(Block& block) { hash(block, Blank::Hashed); }
+void Store::watch(Block& block) { hash(block, Blank::Watched); }
+
+void Store::hash(Block& block, Blank why) {
+  block.blank = why;
   block.blank_version = block.version;
   hashes_[&block] = session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
 }
 
+bool Store::is_as_hashed(const Block& block) const {
+  return hashes_.at(&block) ==
+         session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
+}
+
 void Store::check_blank(Block& block) {
-  if (block.blank == Blank::No || block.version != block.blank_version || !block.has_data()) return;
+  if (block.blank == Blank::No || block.blank == Blank::Watched) return;
+  if (block.version != block.blank_version || !block.has_data()) return;
   const auto size = static_cast<std::size_t>(block.bytes);
-  if (block.blank == Blank::Zeros
-          ? session_.device.is_zero(block.data, size)
-          : hashes_.at(&block) == session_.device.hash_of(block.data, size)) {
+  if (block.blank == Blank::Zeros ? session_.device.is_zero(block.data, size)
+                                  : is_as_hashed(block)) {
     return;
   }
   if (block.blank == Blank::Hashed) hashes_.erase(&block);

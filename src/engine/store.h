@@ -71,6 +71,10 @@ class Store {
   // Note [Blanks].
   void mark_blank(Block& block);
   void check_blank(Block& block);
+  // Hashes the current content: see Note [Exposed storages].
+  void watch(Block& block);
+  // REQUIRES: the block is hashed or watched.
+  [[nodiscard]] bool is_as_hashed(const Block& block) const;
 
   // Blocks with data that can be made again, if they are retained, or if they are resident and not
   // small: programs read small storages through raw pointers.
@@ -85,6 +89,7 @@ class Store {
 
  private:
   void note_eviction(Block& block, std::int64_t taken);
+  void hash(Block& block, Blank why);
   void written_by_hand(Block& block);
 
   Session& session_;

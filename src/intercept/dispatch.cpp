@@ -49,8 +49,11 @@ void take_key() {
           key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
       mine.key = key;
       mine.below = c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, key);
+      // What is above the key too, such as the modes of Python: a replay is no operator of the
+      // program, which such a mode would see.
       mine.replay_excluded = c10::autograd_dispatch_keyset_with_ADInplaceOrView |
-                             c10::autocast_dispatch_keyset | c10::DispatchKeySet(key);
+                             c10::autocast_dispatch_keyset |
+                             (c10::DispatchKeySet(c10::DispatchKeySet::FULL) - mine.below);
       return;
     } catch (const c10::Error& error) {
       mine.refusals +=

@@ -6,8 +6,11 @@
 #include "device/device.h"
 #include "memory/pool.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <limits>
+#include <mutex>
 
 namespace neap {
 
@@ -96,6 +99,14 @@ void validate() { pool().validate(); }
 Usage open_gauge(PeakGauge& gauge) noexcept { return pool().open(gauge); }
 Usage close_gauge(PeakGauge& gauge) noexcept { return pool().close(gauge); }
 
+void prepare_for_forks() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    ::pthread_atfork([] { pool().lock_for_fork(); }, [] { pool().unlock_after_fork(); },
+                     [] { pool().unlock_after_fork(); });
+  });
+}
+
 Usage usage() noexcept { return pool().usage(); }
 void reset_peak() noexcept { pool().reset_peak(); }
 Bytes trim() noexcept { return Bytes(pool().trim(std::numeric_limits<std::int64_t>::max())); }
@@ -112,6 +123,7 @@ void require_installed() {
 
 void install() {
   if (memory::is_installed.exchange(true)) return;
+  memory::prepare_for_forks();
   device::tracked().register_allocator(memory::allocator());
 }
 

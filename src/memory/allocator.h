@@ -22,6 +22,9 @@
 namespace neap::memory {
 
 inline constexpr std::int64_t kAlignment = 64;
+// From now on a child of fork() finds the allocator whole. Who registers handlers of his own, and
+// holds locks while he allocates, calls it before: the last handlers lock first.
+void prepare_for_forks();
 // REQUIRES: `data` is that of a block in use.
 inline BlockEntry& entry_of(const void* data) noexcept { return BlockMap::find(data); }
 // Pairs with the deleter's load, from any thread. A deleter that still reads an old record checks

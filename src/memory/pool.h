@@ -53,6 +53,9 @@ class Pool {
   void set_reclaimer(Reclaimer* reclaimer) noexcept { reclaimer_.store(reclaimer); }
   [[nodiscard]] Reclaimer* reclaimer() const noexcept { return reclaimer_.load(); }
   void fail_allocation(std::int64_t k, bool for_ever) noexcept;
+  // Around fork(), so that the child finds the pool whole and unlocked.
+  void lock_for_fork() { lock_.lock(); }
+  void unlock_after_fork() { lock_.unlock(); }
   // Throws: std::logic_error with the first equation that does not hold.
   void validate() const;
 

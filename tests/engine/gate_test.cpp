@@ -89,10 +89,30 @@ TEST(Gate, the_owner_evicts_for_others_between_its_kernels) {
   EXPECT_EQ(by, std::this_thread::get_id());
 }
 
-// The records are a plain number here, so two threads at once would lose counts.
-TEST(Gate, one_thread_at_a_time_touches_the_records) {
-  constexpr int kKernels = 20'000, kOthers = 3;
+TEST(Gate, another_thread_evicts_in_the_programs_time_when_that_is_shared) {
   Gate gate;
+  gate.share_program_time();
+  own(gate);
+  gate.begin_work();
+  gate.end_work();
+  std::thread::id by;
+  std::thread other([&] {
+    gate.evict_for_another(100, [&](std::int64_t bytes) {
+      by = std::this_thread::get_id();
+      return bytes;
+    });
+  });
+  const std::thread::id id = other.get_id();
+  other.join();
+  EXPECT_EQ(by, id);
+  const auto lock = gate.lock_owner();
+  gate.disown();
+  EXPECT_TRUE(gate.in_user_phase()) << "the next owner begins there";
+}
+
+// The records are a plain number here, so two threads at once would lose counts.
+void expect_one_thread_at_a_time_touches_the_records(Gate& gate) {
+  constexpr int kKernels = 20'000, kOthers = 3;
   own(gate);
   std::int64_t records = 0;
   std::atomic<bool> over{false};
@@ -114,6 +134,7 @@ TEST(Gate, one_thread_at_a_time_touches_the_records) {
     ++own_changes;
   };
   for (int i = 0; i < kKernels || evictions < kKernels; ++i) {
+    gate.begin_work();
     if (gate.is_asked()) gate.serve(evict);
     change();
     {
@@ -126,13 +147,26 @@ TEST(Gate, one_thread_at_a_time_touches_the_records) {
       }
     }
     change();
+    gate.end_work();
   }
   over = true;
+  gate.begin_work();
   {
     const Gate::Kernel kernel(gate);  // lets the last waiting threads end
     for (std::thread& other : others) other.join();
   }
   EXPECT_EQ(records, own_changes + evictions);
+}
+
+TEST(Gate, one_thread_at_a_time_touches_the_records) {
+  Gate gate;
+  expect_one_thread_at_a_time_touches_the_records(gate);
+}
+
+TEST(Gate, one_thread_at_a_time_touches_the_records_when_the_programs_time_is_shared) {
+  Gate gate;
+  gate.share_program_time();
+  expect_one_thread_at_a_time_touches_the_records(gate);
 }
 
 }  // namespace

@@ -135,6 +135,22 @@ TEST(Threads, a_second_scope_at_once_is_refused_and_works_afterwards) {
   EXPECT_EQ(after, "open");
 }
 
+TEST(Threads, a_scope_does_not_end_in_another_one) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  Scope scope({.budget = room_for(4, kBytes)});
+  std::vector<at::Tensor> made;
+  for (int i = 0; i < 8; ++i) made.push_back(x * i);
+  std::thread([&] {
+    EXPECT_THROW(scope.end(), ScopeConflict);
+    scope.abandon();
+  }).join();
+  EXPECT_TRUE(scope.is_open());
+  EXPECT_EQ(first_difference(bytes_of({x * 3}), bytes_of({made[3]})), std::nullopt);
+  scope.abandon();
+  EXPECT_FALSE(scope.is_open());
+  EXPECT_EQ(memory::budget(), std::nullopt);
+}
+
 TEST(Threads, tensors_that_die_in_another_thread_leave_nothing_behind) {
   const at::Tensor x = torch::rand({kSide, kSide});
   memory::trim();

@@ -1,0 +1,56 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Ranks that train together leave the same bits inside a budget. They talk over the loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "programs_of_users" / "ranks.py"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run(way, ranks, budget):
+    environment = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(ranks),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), way, budget],
+            env={**environment, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    ended = [one.communicate(timeout=300) for one in running]
+    return [(one.returncode, *texts) for one, texts in zip(running, ended, strict=True)]
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_two_ranks_leave_the_same_bits(way):
+    plain = run(way, 2, "none")
+    held = run(way, 2, "60%")
+    for (code, digests, errors), (held_code, held_digests, held_errors) in zip(
+        plain, held, strict=True
+    ):
+        assert code == 0, errors
+        assert held_code == 0, held_errors
+        assert digests.splitlines()[:-1] == held_digests.splitlines()[:-1]
+        assert int(held_digests.splitlines()[-1]) > 0, "nothing was evicted"

@@ -1,0 +1,297 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Scopes: what they count, how they end, and what they say to wrong use."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import fields
+
+import programs
+import pytest
+import torch
+
+import torch_neap as neap
+
+SIDE = 64
+BYTES = SIDE * SIDE * 4
+
+
+def room_for(count):
+    neap.memory.trim()
+    return neap.memory.usage().live + count * BYTES
+
+
+def squares(count):
+    x = torch.ones(SIDE, SIDE)
+    return [x * number for number in range(count)]
+
+
+def test_a_scope_counts_and_holds_its_budget():
+    budget = room_for(6)
+    with neap.budget(budget, online=True) as step:
+        made = squares(12)
+        assert step.stats.evictions > 0
+        total = sum(float(one.sum()) for one in made)
+        del made
+    assert total == SIDE * SIDE * sum(range(12))
+    assert step.stats.budget_bytes == budget
+    assert 0 < step.stats.peak_bytes <= budget
+    assert step.stats.replays > 0
+    assert step.stats.operators > 0
+    assert len(fields(step.stats)) == 20
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "8Gob", "0", "-1", 0, -5, "0%", "-3%", "2000%", "x%", "nan%", 1.5, None, True]
+)
+def test_a_budget_that_is_none_is_refused(wrong):
+    with pytest.raises(neap.InvalidArgument):
+        neap.budget(wrong)
+
+
+def test_online_with_a_plan_is_refused():
+    with pytest.raises(neap.InvalidArgument, match="online"):
+        neap.budget("1GiB", online=True, cache="plans")
+
+
+def test_what_does_not_fit_raises_inside_and_has_its_class_outside():
+    caught = []
+    with pytest.raises(neap.BudgetExceeded) as raised, neap.budget(room_for(3), online=True):
+        try:
+            torch.ones(8 * SIDE, SIDE)
+        except torch.OutOfMemoryError as error:
+            caught.append(str(error))
+            raise
+    assert "exceeded" in caught[0]
+    assert isinstance(raised.value, torch.OutOfMemoryError)
+    assert raised.value.need == 8 * BYTES
+    assert raised.value.budget < raised.value.in_use + raised.value.need
+    assert str(raised.value) in caught[0]
+    torch.ones(8 * SIDE, SIDE)  # the budget is gone
+
+
+def test_an_error_of_the_user_passes_and_the_scope_is_closed():
+    with pytest.raises(KeyError), neap.budget(room_for(6), online=True):
+        squares(12)
+        raise KeyError("of the user")
+    with neap.budget("1GiB"):
+        squares(2)
+
+
+def test_an_error_of_torch_is_not_taken_for_one_of_neap():
+    with pytest.raises(neap.BudgetExceeded), neap.budget(room_for(3), online=True):
+        torch.ones(8 * SIDE, SIDE)
+    with pytest.raises(RuntimeError) as raised, neap.budget("1GiB"):
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert not isinstance(raised.value, neap.Error)
+
+
+def test_interrupt_reaches_the_next_operator():
+    with pytest.raises(neap.Interrupted), neap.budget("1GiB"):
+        neap.interrupt()
+        torch.ones(3)
+
+
+def test_a_generator_that_is_dropped_closes_its_scope():
+    def steps():
+        with neap.budget(room_for(6), online=True):
+            yield squares(12)
+
+    one = steps()
+    next(one)
+    del one
+    gc.collect()
+    with neap.budget("1GiB"):
+        squares(2)
+
+
+def test_a_scope_in_a_second_thread_is_refused():
+    errors = []
+
+    def open_scope():
+        try:
+            with neap.budget("1GiB"):
+                pass
+        except neap.ScopeConflict as error:
+            errors.append(str(error))
+
+    with neap.budget("2GiB"):
+        thread = threading.Thread(target=open_scope)
+        thread.start()
+        thread.join()
+    assert len(errors) == 1
+    open_scope()
+    assert len(errors) == 1
+
+
+def test_scopes_nest_when_they_name_the_same_budget():
+    with neap.budget("1GiB"):
+        with neap.budget("1GiB"):
+            squares(2)
+        with pytest.raises(neap.ScopeConflict, match="another budget"), neap.budget("2GiB"):
+            pass
+
+
+def test_a_scope_inside_inference_mode_is_refused():
+    with torch.inference_mode(), pytest.raises(neap.ScopeConflict, match="inference_mode"):
+        with neap.budget("1GiB"):
+            pass
+
+
+def test_a_share_is_measured_in_the_first_step():
+    training = programs.mlp()
+    budgets = []
+    for number in range(3):
+        with neap.budget("61.5%") as step:
+            training.step(number)
+        budgets.append(step.stats.budget_bytes)
+    assert budgets[0] == 0
+    assert budgets[1] > 0
+    assert budgets[1] == budgets[2]
+    assert step.stats.evictions > 0
+
+
+def test_auto_is_what_the_machine_leaves():
+    with neap.budget("auto") as step:
+        squares(1)
+    assert step.stats.budget_bytes > BYTES
+
+
+def test_attach_makes_each_step_of_the_optimizer_one_of_neap():
+    training = programs.mlp()
+    attached = neap.attach(training.optimizers[0], "1GiB")
+    for number in range(3):
+        training.step(number)
+    assert attached.steps == 3
+    assert attached.stats.operators > 0
+    attached.detach()
+    training.step(3)
+    assert attached.steps == 4
+    attached.detach()
+
+
+# The main thread sits in join() while another one allocates, and the budget is full.
+def test_another_thread_evicts_while_the_thread_of_the_scope_idles_in_python():
+    with neap.budget(room_for(10), online=True) as step:
+        made = squares(8)
+        assert step.stats.evictions == 0
+        taken, seconds = [], []
+
+        def allocate():
+            begun = time.monotonic()
+            taken.extend(torch.full((SIDE, SIDE), 2.5) for _ in range(6))
+            seconds.append(time.monotonic() - begun)
+
+        thread = threading.Thread(target=allocate)
+        thread.start()
+        thread.join()
+        assert len(taken) == 6
+        assert step.stats.evictions > 0
+        taken.clear()
+        for number, one in enumerate(made):
+            assert torch.equal(one, torch.ones(SIDE, SIDE) * number)
+        del made
+
+
+def test_a_child_of_fork_has_no_scope_and_no_budget():
+    with neap.budget(room_for(6), online=True):
+        made = squares(12)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            good = b"n"
+            try:
+                torch.set_num_threads(1)  # OpenMP has no other threads here, as in a data loader
+                torch.ones(100 * SIDE, SIDE)  # far over the budget
+                with neap.budget("1GiB"):
+                    squares(3)
+                good = b"y"
+            finally:
+                os.write(write, good)
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(read, 1) == b"y"
+        assert torch.equal(made[3], torch.ones(SIDE, SIDE) * 3)
+        del made
+
+
+def run_python(program, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_a_program_that_ends_inside_a_scope_ends_well():
+    done = run_python(
+        """
+        import torch, torch_neap as neap
+        step = neap.budget(neap.memory.usage().live + (1 << 20), online=True)
+        step.__enter__()
+        made = [torch.ones(64, 64) * i for i in range(200)]
+        print("end")
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_a_program_that_exits_inside_a_scope_keeps_its_status():
+    done = run_python(
+        """
+        import sys, torch, torch_neap as neap
+        with neap.budget("1GiB"):
+            torch.ones(3)
+            sys.exit(5)
+        """
+    )
+    assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_ctrl_c_passes_through_a_scope():
+    done = run_python(
+        """
+        import os, signal, torch, torch_neap as neap
+        try:
+            with neap.budget("1GiB"):
+                os.kill(os.getpid(), signal.SIGINT)
+                while True:
+                    torch.ones(3)
+        except KeyboardInterrupt:
+            print("interrupted")
+        with neap.budget("1GiB"):
+            print(float(torch.ones(3).sum()))
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n3.0\n")
+
+
+def test_another_torch_is_refused_with_the_list():
+    done = run_python(
+        """
+        import torch
+        torch.__version__ = "2.99.1"
+        import torch_neap
+        """
+    )
+    assert done.returncode == 1
+    assert "no library for torch 2.99.1; it has those for torch 2." in done.stderr
+
+
+def test_the_saved_report_knows_what_waits_for_the_backward():
+    training = programs.gpt()
+    batch = programs.tokens(0)
+    with neap.observe():
+        loss = training.model(batch[:, :-1]).sum()
+        report = neap.saved_report(loss)
+    assert "aten::" in report
+    with pytest.raises(neap.InvalidArgument, match="no graph"):
+        neap.saved_report(loss.detach())

@@ -1,0 +1,421 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Scopes: the time during which a budget holds."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from types import TracebackType
+
+import torch
+
+from torch_neap import _addresses, _amount, _errors, _library, memory
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one scope.
+
+    Operators of less than 20 us that follow another such operator are sampled: one in 16 of them is
+    timed and counted as 16.
+
+    Attributes
+    ----------
+    peak_bytes
+        The most bytes that were reserved while it was open.
+    budget_bytes
+        The budget; 0 without one.
+    operators, replays, evictions
+        Operators of the program; operators that ran again; storages that were evicted.
+    evicted_bytes
+        The bytes of these storages.
+    pinned_bytes
+        Of storages that cannot be evicted, now or when the scope ended.
+    recorder_bytes
+        The most memory that recipes took.
+    replay_ns, operator_ns, bookkeeping_ns
+        Time inside operators that ran again, inside the program's operators, and in neap itself.
+    plan_hits, plan_misses
+        1 when all operators ran by a plan; 1 when the step left its plan.
+    planned_operators, unplanned_bytes
+        Operators that ran by a plan; bytes that were evicted because the plan fell short.
+    predicted_peak_bytes, predicted_ns, planning_ns
+        The peak and the time that the plan foresaw, and the time to make it in another thread.
+    plan_note, rule_note
+        For people: why there is no plan, and which rules matched nothing.
+    """
+
+    peak_bytes: int = 0
+    budget_bytes: int = 0
+    operators: int = 0
+    replays: int = 0
+    evictions: int = 0
+    evicted_bytes: int = 0
+    pinned_bytes: int = 0
+    recorder_bytes: int = 0
+    replay_ns: int = 0
+    operator_ns: int = 0
+    bookkeeping_ns: int = 0
+    plan_hits: int = 0
+    plan_misses: int = 0
+    planned_operators: int = 0
+    unplanned_bytes: int = 0
+    predicted_peak_bytes: int = 0
+    predicted_ns: int = 0
+    planning_ns: int = 0
+    plan_note: str = ""
+    rule_note: str = ""
+
+
+_COUNT_NAMES = [field.name for field in fields(Stats) if field.default == 0]
+_COUNTS = len(_COUNT_NAMES)
+assert _library.scope_count_of_counts() == _COUNTS, "Stats and bindings.cpp differ"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a scope decides what is evicted: `neap.budget` explains the fields."""
+
+    online: bool = False
+    plan: str = ""
+    cache: str = ""
+
+
+class Scope:
+    """A scope of the library. It belongs to the thread that opened it."""
+
+    def __init__(self, budget: int | None, mode: Mode, observe: bool) -> None:
+        if torch.is_inference_mode_enabled():
+            raise _errors.ScopeConflict(
+                "a scope cannot open inside torch.inference_mode(): PyTorch forgets it where that "
+                "ends; open the scope around it"
+            )
+        handle = ctypes.c_void_p()
+        _library.check(
+            _library.scope_open(
+                -1 if budget is None else budget,
+                mode.online,
+                mode.plan.encode(),
+                mode.cache.encode(),
+                observe,
+                ctypes.byref(handle),
+            )
+        )
+        self._handle = handle
+        self._free = weakref.finalize(self, _library.scope_free, handle)
+        self._process = os.getpid()
+        _addresses.scope_opened()
+        self._open = True
+
+    def end(self) -> None:
+        """Bring back what the program still holds, and close. It is closed after an error too."""
+        if self._leave():
+            _library.check(_library.scope_end(self._handle))
+
+    def abandon(self) -> None:
+        """Close after a failure: what does not fit stays evicted, and access to it raises."""
+        if self._leave():
+            _library.scope_abandon(self._handle)
+
+    def _leave(self) -> bool:
+        if not self._open or os.getpid() != self._process:
+            return False
+        self._open = False
+        _addresses.scope_closed()
+        return True
+
+    def stats(self) -> Stats:
+        """Count, while it is open or afterwards."""
+        counts = (ctypes.c_int64 * _COUNTS)()
+        _library.check(_library.scope_stats(self._handle, counts))
+        plan_note: bytes = _library.scope_plan_note(self._handle)
+        rule_note: bytes = _library.scope_rule_note(self._handle)
+        by_name = dict(zip(_COUNT_NAMES, counts, strict=True))
+        return Stats(**by_name, plan_note=plan_note.decode(), rule_note=rule_note.decode())
+
+
+class PlainStep:
+    """Measures a step without a budget, so that a share of its activations has a meaning."""
+
+    def __init__(self) -> None:
+        memory.trim()
+        self._start = memory.usage().live
+        memory.reset_peak()
+
+    def budget(self, percent: float) -> int:
+        """The budget for later steps: what stays, and `percent` of what came and went."""
+        usage = memory.usage()
+        stays = max(self._start, usage.live)
+        return stays + int((usage.peak - stays) * percent / 100)
+
+
+# By the text of the share, or `auto`: steps that name the same one get the same bytes, because a
+# plan is for one budget.
+_settled: dict[str, int] = {}
+
+
+class Step:
+    """One step: a scope, or the plain step that measures what a share is of.
+
+    Attributes
+    ----------
+    stats
+        The counts of the step, so far or at its end.
+    """
+
+    def __init__(self, amount: _amount.Amount | None, mode: Mode, observe: bool) -> None:
+        self._amount = amount
+        self._plain: PlainStep | None = None
+        self._scope: Scope | None = None
+        budget = None if amount is None else self._settle(amount)
+        if self._plain is None:
+            self._scope = Scope(budget, mode, observe)
+
+    def _settle(self, amount: _amount.Amount) -> int | None:
+        if amount.bytes is not None:
+            return amount.bytes
+        if amount.percent is None:
+            return _settled.setdefault(amount.text, _amount.what_is_left())
+        if amount.text not in _settled:
+            self._plain = PlainStep()
+        return _settled.get(amount.text)
+
+    @property
+    def stats(self) -> Stats:
+        """The counts of the step."""
+        return Stats() if self._scope is None else self._scope.stats()
+
+    def end(self) -> None:
+        """End the step. It has ended after an error too."""
+        if self._scope is not None:
+            self._scope.end()
+        elif self._plain is not None:
+            assert self._amount is not None and self._amount.percent is not None
+            _settled[self._amount.text] = self._plain.budget(self._amount.percent)
+            self._plain = None
+
+    def abandon(self) -> None:
+        """End the step after a failure."""
+        self._plain = None
+        if self._scope is not None:
+            self._scope.abandon()
+
+
+_open_steps: weakref.WeakSet[Step] = weakref.WeakSet()
+
+
+def open_step(amount: _amount.Amount | None, mode: Mode, observe: bool = False) -> Step:
+    """Open a step that is abandoned when the interpreter ends first."""
+    step = Step(amount, mode, observe)
+    _open_steps.add(step)
+    return step
+
+
+@atexit.register
+def _abandon_all() -> None:
+    for step in list(_open_steps):
+        step.abandon()
+
+
+def in_own_class(error: BaseException | None) -> _errors.Error | None:
+    """The error of neap behind an exception of PyTorch's binding; None where there is none."""
+    if not isinstance(error, RuntimeError) or isinstance(error, _errors.Error):
+        return None
+    own = _library.last_error()
+    if own is None or str(own) not in str(error):
+        return None
+    _library.error_clear()
+    return own
+
+
+class budget:
+    """Holds what PyTorch has on the CPU below a budget, with the same bits.
+
+    While it is open, the operators of its thread are recorded. Where the budget is full, tensors
+    are evicted, and what needs them runs their operators again. No code of the program runs twice.
+
+    Parameters
+    ----------
+    budget
+        Bytes, as a number or a text such as ``"8GiB"``. A share of the activations of a plain step,
+        such as ``"50%"``: the first block that names it runs without a budget and measures. Or
+        ``"auto"``: what the machine or its container leaves.
+    online
+        Decide as the step goes on, instead of by a plan of it.
+    plan
+        A plan file, as ``neap plan -o`` writes it: this plan and no other.
+    cache
+        A directory that keeps plans from one process to the next.
+
+    Raises
+    ------
+    BudgetExceeded
+        When something does not fit. It is a `torch.OutOfMemoryError`, which is also what operators
+        inside the block raise.
+    ScopeConflict
+        When another thread has a scope, or an outer scope another budget.
+    InvalidArgument
+        When the budget means nothing.
+
+    Examples
+    --------
+    >>> with neap.budget("8GiB") as step:
+    ...     loss = model(x).loss
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> step.stats.peak_bytes <= 8 << 30
+    True
+    """
+
+    def __init__(
+        self,
+        budget: int | str,
+        *,
+        online: bool = False,
+        plan: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if online and (plan or cache):
+            raise _errors.InvalidArgument("online decides without plans: leave out plan and cache")
+        self._amount = _amount.Amount.parse(budget)
+        self._mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""))
+        self._steps: list[Step] = []
+
+    def __enter__(self) -> Step:
+        self._steps.append(open_step(self._amount, self._mode))
+        return self._steps[-1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        leave(self._steps.pop(), error)
+
+
+def leave(step: Step, error: BaseException | None) -> None:
+    """End a step as the block around it ends: normally, or with an exception."""
+    if error is None:
+        step.end()
+        return
+    step.abandon()
+    own = in_own_class(error)
+    if own is not None:
+        raise own from error
+
+
+class observe:
+    """A scope without a budget, in which `saved_report()` knows each tensor. It evicts nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+
+    def __enter__(self) -> Step:
+        self._steps.append(open_step(None, Mode(), observe=True))
+        return self._steps[-1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        leave(self._steps.pop(), error)
+
+
+class Attachment:
+    """Steps that follow one another: from one step of an optimizer to the next.
+
+    Attributes
+    ----------
+    stats
+        The counts of the last step that has ended.
+    steps
+        How many have ended.
+    """
+
+    def __init__(self, amount: _amount.Amount, mode: Mode) -> None:
+        self._amount = amount
+        self._mode = mode
+        self._step: Step | None = open_step(amount, mode)
+        self._remove: Callable[[], None] | None = None
+        self.stats = Stats()
+        self.steps = 0
+
+    def next_step(self) -> None:
+        """End the step that is open, and open the next one."""
+        if self._step is None or inside_backward():
+            return
+        self._end()
+        self._step = open_step(self._amount, self._mode)
+
+    def _end(self) -> None:
+        step, self._step = self._step, None
+        if step is None:
+            return
+        try:
+            step.end()
+        finally:
+            self.stats = step.stats
+            self.steps += 1
+
+    def detach(self) -> None:
+        """End the step that is open. The program is plain from then on."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+        self._end()
+
+    def abandon(self) -> None:
+        """As `detach()`, after a failure."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+        step, self._step = self._step, None
+        if step is not None:
+            step.abandon()
+
+
+def inside_backward() -> bool:
+    """Whether this thread runs a node of a backward. Its step cannot end there."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def attach(
+    optimizer: torch.optim.Optimizer,
+    budget: int | str,
+    *,
+    online: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> Attachment:
+    """Hold a training loop below a budget, from now on.
+
+    Parameters
+    ----------
+    optimizer
+        The one that steps last in an iteration. Each of its steps ends a step of neap.
+    budget, online, cache
+        As for `budget`.
+
+    Returns
+    -------
+    Attachment
+        Its `detach()` ends it.
+
+    Examples
+    --------
+    >>> attached = neap.attach(optimizer, "8GiB")
+    >>> train(model, optimizer)
+    >>> attached.detach()
+    """
+    attachment = Attachment(
+        _amount.Amount.parse(budget), Mode(online=online, cache=os.fspath(cache or ""))
+    )
+    handle = optimizer.register_step_post_hook(lambda *_: attachment.next_step())
+    attachment._remove = handle.remove
+    return attachment

@@ -1,0 +1,26 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""For `accelerate`.
+
+>>> from torch_neap.integrations.accelerate import attach
+>>> model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+>>> attached = attach(optimizer, "8GiB")
+"""
+
+from __future__ import annotations
+
+import os
+
+from accelerate.optimizer import AcceleratedOptimizer
+
+from torch_neap import _scope
+
+
+def attach(
+    optimizer: AcceleratedOptimizer,
+    budget: int | str,
+    *,
+    online: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> _scope.Attachment:
+    """As `torch_neap.attach`, for an optimizer that `Accelerator.prepare()` has returned."""
+    return _scope.attach(optimizer.optimizer, budget, online=online, cache=cache)

@@ -1,0 +1,90 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "engine/exposures.h"
+
+#include "engine/call.h"
+#include "engine/explain.h"
+#include "engine/locks.h"
+#include "intercept/storage_access.h"
+
+namespace neap::engine {
+namespace {
+
+constexpr std::uint32_t kNeverHashed = ~std::uint32_t{0};  // no version
+
+}  // namespace
+
+Exposures::Exposures(Session& session, Recipes& recipes, Store& store, Tracker& tracker,
+                     Retention& retention, Restorer& restorer)
+    : session_(session),
+      recipes_(recipes),
+      store_(store),
+      tracker_(tracker),
+      retention_(retention),
+      restorer_(restorer) {}
+
+// Null: neap never evicts the storage.
+Block* Exposures::block_of(const at::Tensor& tensor) {
+  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  if (storage == nullptr || storage->nbytes() == 0) return nullptr;
+  Block* const block = store_.find(*storage);
+  return block != nullptr || !session_.is_tracking() ? block : tracker_.track(tensor, *storage);
+}
+
+void Exposures::bring_back(Block& block) {
+  if (block.residence != Residence::Evicted) return;
+  Block* const target = &block;
+  restorer_.restore({&target, 1});
+}
+
+void Exposures::expose(const at::Tensor& tensor) {
+  if (!session_.gate.owner_here()) return;
+  const Busy busy(session_);
+  if (Block* const block = block_of(tensor)) expose(*block);
+}
+
+void Exposures::watch(const at::Tensor& tensor) {
+  if (!session_.gate.owner_here()) return;
+  const Busy busy(session_);
+  Block* const block = block_of(tensor);
+  if (block == nullptr) return;
+  if (block->pinned != PinReason::Parameter && block->pinned != PinReason::Outside) {
+    return expose(*block);
+  }
+  any_watched_ = true;
+  if (block->blank == Blank::Watched) return;
+  if (block->reader_count > 0) return store_.watch(*block);
+  block->blank = Blank::Watched;  // the first operator that reads it hashes it
+  block->blank_version = kNeverHashed;
+}
+
+void Exposures::expose(Block& block) {
+  if (block.pinned == PinReason::Exposed) return;
+  Locks locks(recipes_);
+  locks.add(block);
+  bring_back(block);
+  retention_.before_exposure(block);
+  store_.pin_for_good(block, PinReason::Exposed);
+  if (session_.observer != nullptr) session_.observer->not_replayable(block);
+}
+
+void Exposures::compare_operands(const Call& call) {
+  for (const Operand& operand : call.operands) {
+    if (operand.block == nullptr || operand.block->blank != Blank::Watched) continue;
+    if (operand.use == Use::Read || operand.use == Use::Write || operand.use == Use::Once) {
+      compare(*operand.block);
+    }
+  }
+}
+
+// The operator reads what is there now, so the hash is of this content from here on.
+void Exposures::compare(Block& block) {
+  if (block.version == block.blank_version && !store_.is_as_hashed(block)) {
+    if (block.reader_count > 0 && !retention_.release_from_readers(block)) {
+      throw HandWritten(describe(block));
+    }
+    ++block.version;
+  }
+  store_.watch(block);
+}
+
+}  // namespace neap::engine
