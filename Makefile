@@ -18,7 +18,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train configure-tests wheel test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline tidy format check-format install clean
+.PHONY: all help setup tools train configure-tests wheel test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline bench-python tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -106,6 +106,10 @@ bench-headline: tools ## the largest batches in 4 GiB, an hour or more; writes b
 	@$(CONFIGURE) -DNEAP_BENCH=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
 	$(BUILD)/bin/neap_bench headline bench
+
+bench-python: wheel ## measure the package beside PyTorch's checkpoints, 20 minutes; writes bench/python.md
+	(cd bench/python && $(CURDIR)/build/python-env/bin/python costs.py && \
+	  $(CURDIR)/build/python-env/bin/python side_by_side.py) | tee bench/python.md
 
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')
 

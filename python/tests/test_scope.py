@@ -295,3 +295,11 @@ def test_the_saved_report_knows_what_waits_for_the_backward():
     assert "aten::" in report
     with pytest.raises(neap.InvalidArgument, match="no graph"):
         neap.saved_report(loss.detach())
+
+
+def test_the_profiler_sees_the_memory_of_operators():
+    with torch.profiler.profile(profile_memory=True) as profile:
+        with neap.budget("1GiB"):
+            torch.ones(SIDE, SIDE).exp()
+    memory = {event.key: event.self_cpu_memory_usage for event in profile.key_averages()}
+    assert memory["aten::exp"] == BYTES

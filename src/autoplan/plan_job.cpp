@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -28,13 +29,16 @@ void hold_results(graph::Trace& trace, const std::vector<std::int64_t>& operator
 }
 
 graph::Plan solve(const PlanJob& job, const graph::Trace& trace,
-                  const std::vector<std::vector<planner::Rerun>>& known,
+                  const std::vector<std::vector<planner::Rerun>>& known, Effort effort,
                   const std::stop_token& stop) {
-  planner::Options options{.budget = Bytes(job.step.budget - job.margin),
-                           .followable = true,
-                           .threads = 1,
-                           .stop = stop,
-                           .known = known};
+  constexpr std::chrono::milliseconds kNoSearch{1};
+  planner::Options options{
+      .budget = Bytes(job.step.budget - job.margin),
+      .time_limit = effort == Effort::Quick ? std::optional(kNoSearch) : std::nullopt,
+      .followable = true,
+      .threads = 1,
+      .stop = stop,
+      .known = known};
   try {
     return planner::solve(trace, options).plan;
   } catch (const planner::Infeasible& error) {
@@ -45,7 +49,7 @@ graph::Plan solve(const PlanJob& job, const graph::Trace& trace,
 }
 
 // With the preferred results kept. Throws: planner::Infeasible.
-graph::Plan solve_with_preferred(const PlanJob& job, const std::stop_token& stop) {
+graph::Plan solve_with_preferred(const PlanJob& job, Effort effort, const std::stop_token& stop) {
   graph::Trace trace = job.trace;
   hold_results(trace, job.preferred);
   auto known = job.known;
@@ -54,18 +58,18 @@ graph::Plan solve_with_preferred(const PlanJob& job, const std::stop_token& stop
       return std::ranges::binary_search(job.preferred, one.op);
     });
   }
-  return solve(job, trace, known, stop);
+  return solve(job, trace, known, effort, stop);
 }
 
-graph::Plan search(const PlanJob& job, const std::stop_token& stop) {
+graph::Plan search(const PlanJob& job, Effort effort, const std::stop_token& stop) {
   if (!job.preferred.empty()) {
     try {
-      return solve_with_preferred(job, stop);
+      return solve_with_preferred(job, effort, stop);
     } catch (const planner::Infeasible&) {
       // The plan without them follows.
     }
   }
-  return solve(job, job.trace, job.known, stop);
+  return solve(job, job.trace, job.known, effort, stop);
 }
 
 std::string why_no_plan(const PlanJob& job, const std::exception& error) {
@@ -77,7 +81,8 @@ std::string why_no_plan(const PlanJob& job, const std::exception& error) {
 
 }  // namespace
 
-CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, const std::stop_token& stop) {
+CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, Effort effort,
+                         const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
   CatalogueEntry entry;
   entry.id = job->step;
@@ -87,12 +92,12 @@ CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, const std::s
   try {
     const graph::Plan plan =
         job->fixed ? fit_to_trace(*job->fixed, job->trace, job->step.budget, job->margin)
-                   : search(*job, stop);
+                   : search(*job, effort, stop);
     entry.reruns = planner::reruns_of(plan);
     entry.step = std::make_shared<const PlannedStep>(
         compile(job->trace, plan, std::min(job->margin, job->step.budget - plan.predicted_peak),
                 job->numbers, job->calls));
-    if (!job->cache.empty() && !stop.stop_requested()) {
+    if (!job->cache.empty() && effort == Effort::Thorough && !stop.stop_requested()) {
       try {
         write_cached(job->cache, {job->step.budget, job->base, job->margin, *entry.step});
       } catch (const Error& error) {

@@ -33,9 +33,15 @@ struct PlanJob {
   std::vector<std::int64_t> preferred;
 };
 
-// Searches for the plan, compiles it, and writes it into the job's cache. Where no plan fits, the
-// entry has no step, and its note says why. Never throws. Threads: any. Cost: that of
-// planner::solve().
-CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, const std::stop_token& stop);
+enum class Effort : std::uint8_t {
+  Quick,     // the rules that a search starts from, and no search: a sixth of the time
+  Thorough,  // a whole search
+};
+
+// Searches for the plan and compiles it. A thorough one is written into the job's cache. Where no
+// plan fits, the entry has no step, and its note says why. Never throws. Threads: any. Cost: that
+// of planner::solve().
+CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, Effort effort,
+                         const std::stop_token& stop);
 
 }  // namespace neap::autoplan

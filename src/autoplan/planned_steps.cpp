@@ -282,7 +282,7 @@ void PlannedSteps::finish() {
 }
 
 void PlannedSteps::add_made(CatalogueEntry made) {
-  tracing_.plan_was_made();
+  if (catalogue_.find(made.id) == nullptr) tracing_.plan_was_made();
   catalogue_.add(std::move(made));
   worker_.start_waiting();
 }

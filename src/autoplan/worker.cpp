@@ -7,14 +7,34 @@
 namespace neap::autoplan {
 
 void PlanWorker::submit(std::shared_ptr<const PlanJob> job) {
-  if (stop_.stop_requested()) return;
+  if (shut_down_) return;
   if (running_.valid()) {
     waiting_ = std::move(job);
+    if (effort_ == Effort::Thorough) stop_.request_stop();
     return;
   }
-  running_ = std::async(std::launch::async, [job = std::move(job), stop = stop_.get_token()] {
-    return make_plan(job, stop);
-  });
+  start(std::move(job), Effort::Quick);
+}
+
+void PlanWorker::start(std::shared_ptr<const PlanJob> job, Effort effort) {
+  if (job->fixed) effort = Effort::Thorough;  // there is nothing to search
+  running_job_ = job;
+  effort_ = effort;
+  stop_ = {};
+  running_ =
+      std::async(std::launch::async, [job = std::move(job), effort, stop = stop_.get_token()] {
+        return make_plan(job, effort, stop);
+      });
+}
+
+CatalogueEntry PlanWorker::result() {
+  CatalogueEntry made = running_.get();
+  std::shared_ptr<const PlanJob> job = std::move(running_job_);
+  if (effort_ == Effort::Quick || (stop_.stop_requested() && !job->fixed)) {
+    if (searches_.size() == kMostSearches) searches_.pop_front();
+    searches_.push_back(std::move(job));
+  }
+  return made;
 }
 
 std::optional<CatalogueEntry> PlanWorker::take() {
@@ -22,28 +42,36 @@ std::optional<CatalogueEntry> PlanWorker::take() {
       running_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     return std::nullopt;
   }
-  return running_.get();
+  return result();
 }
 
 std::optional<CatalogueEntry> PlanWorker::wait() {
   if (!running_.valid()) return std::nullopt;
-  return running_.get();
+  return result();
 }
 
 void PlanWorker::start_waiting() {
-  if (waiting_) submit(std::exchange(waiting_, nullptr));
+  if (shut_down_) return;
+  if (waiting_) {
+    start(std::exchange(waiting_, nullptr), Effort::Quick);
+  } else if (!searches_.empty()) {
+    start(std::move(searches_.front()), Effort::Thorough);
+    searches_.pop_front();
+  }
 }
 
 void PlanWorker::forked() {
   // Its destructor would wait for the thread.
   if (running_.valid()) static_cast<void>(new std::future(std::move(running_)));
   waiting_ = nullptr;
-  stop_ = {};
+  searches_.clear();
 }
 
 void PlanWorker::shut_down() {
+  shut_down_ = true;
   stop_.request_stop();
   waiting_ = nullptr;
+  searches_.clear();
   if (running_.valid()) running_.wait();
 }
 
@@ -53,7 +81,8 @@ std::vector<CatalogueEntry> make_plans(const std::vector<std::shared_ptr<const P
   std::stop_source stop;
   std::vector<std::future<CatalogueEntry>> running;
   for (const std::shared_ptr<const PlanJob>& job : jobs) {
-    running.push_back(std::async(std::launch::async, make_plan, job, stop.get_token()));
+    running.push_back(
+        std::async(std::launch::async, make_plan, job, Effort::Thorough, stop.get_token()));
   }
   std::vector<CatalogueEntry> made;
   for (std::future<CatalogueEntry>& entry : running) {

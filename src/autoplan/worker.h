@@ -6,6 +6,8 @@
 #include "autoplan/catalogue.h"
 #include "autoplan/plan_job.h"
 
+#include <cstddef>
+#include <deque>
 #include <functional>
 #include <future>
 #include <memory>
@@ -25,8 +27,9 @@ class PlanWorker {
   // Stops the search that is under way and waits for its end. Later jobs are dropped.
   void shut_down();
 
-  // While a job is under way one other waits; a newer one takes its place, because its step is
-  // likelier to come again.
+  // A quick plan comes first, because steps go on meanwhile, and then a thorough one. While a job is
+  // under way one other waits; a newer one takes its place, because its step is likelier to come
+  // again. A thorough search begins when no job waits, and is put off when one comes.
   void submit(std::shared_ptr<const PlanJob> job);
   // The plan that has been made, if one has. start_waiting() must follow.
   std::optional<CatalogueEntry> take();
@@ -38,9 +41,18 @@ class PlanWorker {
   void forked();
 
  private:
-  std::stop_source stop_;
+  static constexpr std::size_t kMostSearches = 8;
+
+  void start(std::shared_ptr<const PlanJob> job, Effort effort);
+  CatalogueEntry result();
+
+  bool shut_down_ = false;
+  std::stop_source stop_;  // of the one that runs
   std::future<CatalogueEntry> running_;
+  std::shared_ptr<const PlanJob> running_job_;
+  Effort effort_ = Effort::Quick;  // of the one that runs
   std::shared_ptr<const PlanJob> waiting_;
+  std::deque<std::shared_ptr<const PlanJob>> searches_;  // that wait, the oldest first
 };
 
 // Makes all plans at once, each in a thread of its own, and waits for them. When `interrupted`

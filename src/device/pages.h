@@ -25,6 +25,8 @@ class Pages {
   virtual void move(char* from, char* to, std::int64_t bytes) noexcept = 0;
   // Gives the memory back to the system. The addresses stay reserved.
   virtual void release(Range range) noexcept = 0;
+  // As release(), and each access faults from now on, until the next release() of the range.
+  virtual void forbid(Range range) noexcept = 0;
 };
 
 }  // namespace neap::device

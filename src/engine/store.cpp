@@ -2,6 +2,7 @@
 #include "engine/store.h"
 
 #include "engine/explain.h"
+#include "memory/evicted.h"
 
 #include <stdexcept>
 #include <string>
@@ -90,7 +91,7 @@ std::int64_t Store::evict(Block& block) {
   const std::int64_t taken = memory::entry_of(data).taken;
   intercept::put_absent(*storage, &block, death_of_evicted_, std::move(message));
   memory::set_record(data, nullptr);
-  memory::release(data);
+  memory::release_evicted(data);
   block.data = nullptr;
   move(block, Residence::Evicted);
   note_eviction(block, taken);

@@ -4,11 +4,13 @@
 #include "memory/allocator.h"
 
 #include "device/device.h"
+#include "memory/evicted.h"
 #include "memory/pool.h"
 
 #include <pthread.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <limits>
 #include <mutex>
 
@@ -39,6 +41,18 @@ Pool& pool() {
   return *pool;
 }
 
+// LibTorch's profiler counts the memory of each operator (profile_memory). `sign`: 1 for a new
+// block, -1 for one that goes.
+void tell_profiler(void* data, std::int64_t sign) {
+  if (!c10::memoryProfilingEnabled()) return;
+  const Usage usage = pool().usage();
+  const std::int64_t bytes = entry_of(data).requested;
+  const std::int64_t live = sign > 0 ? usage.requested : usage.requested - bytes;
+  c10::reportMemoryUsageToProfiler(data, sign * bytes, static_cast<std::size_t>(live),
+                                   static_cast<std::size_t>(usage.reserved),
+                                   device::tracked().where());
+}
+
 void delete_block(void* data) {
   if (data == nullptr) return;
   void* const record = entry_of(data).record.load(std::memory_order_acquire);
@@ -46,7 +60,7 @@ void delete_block(void* data) {
     const DeathHook hook = death_hook.load(std::memory_order_acquire);
     if (hook != nullptr && hook(record, data)) return;
   }
-  pool().release(data);
+  release(data);
 }
 
 class PoolAllocator final : public c10::Allocator {
@@ -57,6 +71,7 @@ class PoolAllocator final : public c10::Allocator {
       constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
       data = pool().take(
           bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
+      tell_profiler(data, 1);
     }
     // raw_allocate() asserts that data and context are equal, so the context cannot hold
     // bookkeeping.
@@ -76,7 +91,16 @@ c10::Allocator& allocator() noexcept {
   return *instance;
 }
 c10::DeleterFnPtr deleter() noexcept { return &delete_block; }
-void release(void* data) noexcept { pool().release(data); }
+void release_evicted(void* data) noexcept {
+  static const bool guards = std::getenv("NEAP_GUARD_EVICTED") != nullptr;
+  if (!guards) return release(data);
+  tell_profiler(data, -1);
+  pool().release_guarded(data);
+}
+void release(void* data) noexcept {
+  tell_profiler(data, -1);
+  pool().release(data);
+}
 
 void set_reclaimer(Reclaimer* reclaimer) noexcept { pool().set_reclaimer(reclaimer); }
 Waiting::Waiting() noexcept : reclaimer_(pool().reclaimer()) {

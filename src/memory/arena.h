@@ -42,6 +42,9 @@ class Arena {
   Taken take(std::int64_t bytes, std::int64_t clean_allowed);
   // Adds the run to the cached ones.
   void give_back(Run run) { cached_.insert(run); }
+  // Returns the run to the system, and lets each access fault until allow().
+  void forbid(Run run) noexcept { pages_.forbid({run.start, run.bytes}); }
+  void allow(Run run) { make_clean(run); }
   // Returns at least `bytes` of cached pages to the system, or all there are. The result is how
   // many.
   std::int64_t trim(std::int64_t bytes) noexcept;

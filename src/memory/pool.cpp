@@ -140,7 +140,10 @@ Pool::Attempt Pool::reserve(const Arena::Taken& taken, std::int64_t bytes) {
   return {.start = taken.start};
 }
 
-void Pool::release(void* data) noexcept {
+void Pool::release(void* data) noexcept { give_back(data, /*guarded=*/false); }
+void Pool::release_guarded(void* data) noexcept { give_back(data, /*guarded=*/true); }
+
+void Pool::give_back(void* data, bool guarded) noexcept {
   BlockEntry& entry = BlockMap::find(data);
   if (!std::exchange(entry.used, false)) {
     std::fprintf(stderr, "neap: the block at %p was freed twice, or is no block of neap's\n", data);
@@ -154,11 +157,23 @@ void Pool::release(void* data) noexcept {
   const std::lock_guard guard(lock_);
   if (slab != nullptr) {
     slabs_.give_back(slab, start);
+  } else if (guarded) {
+    forbid({start, taken});
   } else {
     arena_.give_back({start, taken});
   }
   requested_.fetch_sub(requested, std::memory_order_relaxed);
   live_.fetch_sub(taken, std::memory_order_relaxed);
+}
+
+// The pages go back to the system. The addresses are used again after many others.
+void Pool::forbid(Run run) {
+  arena_.forbid(run);
+  reserved_.fetch_sub(run.bytes, std::memory_order_relaxed);
+  forbidden_.push_back(run);
+  if (forbidden_.size() <= kMostForbidden) return;
+  arena_.allow(forbidden_.front());
+  forbidden_.pop_front();
 }
 
 std::int64_t Pool::trim(std::int64_t bytes) noexcept {

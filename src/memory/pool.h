@@ -23,7 +23,9 @@
 #include "memory/slabs.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <optional>
 
@@ -37,6 +39,9 @@ class Pool {
   // Returns the data of a new block. Throws: BudgetExceeded, OutOfMemory; nothing has changed then.
   void* take(std::int64_t bytes);
   void release(void* data) noexcept;
+  // As release(), and for a while each access to the block faults. A small block, which shares its
+  // pages with others, is released only.
+  void release_guarded(void* data) noexcept;
   std::int64_t trim(std::int64_t bytes) noexcept;
 
   [[nodiscard]] Usage usage() const noexcept;
@@ -69,6 +74,8 @@ class Pool {
     std::int64_t shortage = 0;
     std::int64_t serial = 0;
   };
+  void give_back(void* data, bool guarded) noexcept;
+  void forbid(Run run);
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(std::int64_t bytes);
   // Counts pages that the arena has given.
@@ -81,6 +88,8 @@ class Pool {
   mutable std::mutex lock_;
   Arena arena_;
   Slabs slabs_;
+  static constexpr std::size_t kMostForbidden = 1024;
+  std::deque<Run> forbidden_;
 
   PeakGauge* gauges_ = nullptr;  // the open ones
 

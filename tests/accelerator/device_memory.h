@@ -35,6 +35,7 @@ class DeviceMemory final : public device::Pages {
   void prepare(Range range) noexcept override;
   void move(char* from, char* to, std::int64_t bytes) noexcept override;
   void release(Range range) noexcept override;
+  void forbid(Range range) noexcept override { release(range); }  // the host faults there anyway
 
  private:
   static constexpr std::int64_t kBytes = std::int64_t{16} << 30;

@@ -89,4 +89,9 @@ void CpuPages::release(Range range) noexcept {
   }
 }
 
+void CpuPages::forbid(Range range) noexcept {
+  const auto size = static_cast<std::size_t>(range.bytes);
+  if (mmap(range.start, size, PROT_NONE, kMapping | MAP_FIXED, -1, 0) == MAP_FAILED) release(range);
+}
+
 }  // namespace neap::device

@@ -13,6 +13,7 @@ class CpuPages final : public Pages {
   void prepare(Range range) noexcept override;
   void move(char* from, char* to, std::int64_t bytes) noexcept override;
   void release(Range range) noexcept override;
+  void forbid(Range range) noexcept override;
 };
 
 }  // namespace neap::device

@@ -1,0 +1,195 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Ways to train in less memory, side by side in one process: `make bench-python`.
+
+Each way is warmed up, then all take a step in turn, round after round. Time is the processor's time
+of the training thread, and that of the wall. Memory is the peak of PyTorch's live bytes above those
+before the step, as a share of the plain step's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from models import MODELS, Model, plainly
+from torch import Tensor, nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    checkpoint_sequential,
+    create_selective_checkpoint_contexts,
+)
+
+import torch_neap as neap
+
+PRODUCTS = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten.convolution.default,
+}
+
+
+def per_block(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Checkpoint each block."""
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def sequential(segments: int, blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Checkpoint all segments but the last."""
+    return checkpoint_sequential(list(blocks), segments, x, use_reentrant=False)
+
+
+def _policy(_: object, op: object, *args: object, **kwargs: object) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if op in PRODUCTS else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def selective(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Checkpoint each block, and keep products and convolutions."""
+    for block in blocks:
+        contexts = partial(create_selective_checkpoint_contexts, _policy)
+        x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return x
+
+
+@dataclass
+class Way:
+    """A way to train, and what was measured of it."""
+
+    name: str
+    run: Callable[[nn.ModuleList, Tensor], Tensor] = plainly
+    budget: int | None = None
+    peak: int = 0
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+
+class Training:
+    """A model that each way trains on in turn."""
+
+    def __init__(self, name: str) -> None:
+        make, optimize, self.segments = MODELS[name]
+        torch.manual_seed(0)
+        self.model: Model = make()
+        self.optimizer = optimize(self.model.parameters())
+        self.batch = make.batch()
+
+    def step(self, way: Way) -> tuple[float, float]:
+        """Train one step, and return its wall and processor time in seconds."""
+        self.model.run = way.run
+        neap.memory.trim()
+        neap.memory.reset_peak()
+        wall, processor = time.perf_counter(), time.thread_time()
+        with nullcontext() if way.budget is None else neap.budget(way.budget):
+            self.optimizer.zero_grad()
+            loss = self.model.loss(self.batch)
+            loss.backward()
+            self.optimizer.step()
+            del loss
+        took = time.perf_counter() - wall, time.thread_time() - processor
+        way.peak = neap.memory.usage().peak
+        self.optimizer.zero_grad()
+        return took
+
+
+def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
+    """Measure all ways of one model."""
+    training = Training(name)
+    plain = Way("plain")
+    peers = [
+        plain,
+        Way("checkpoint per block", per_block),
+        *(
+            [Way("checkpoint_sequential", partial(sequential, training.segments))]
+            if training.segments > 1
+            else []
+        ),
+        Way("selective checkpoint", selective),
+    ]
+    for way in peers:
+        for _ in range(2):
+            training.step(way)
+    neap.memory.trim()
+    base = neap.memory.usage().live
+    ways = list(peers)
+    for peer in peers[1:]:
+        ways.append(Way(f"neap at the peak of {peer.name}", budget=peer.peak))
+    for share in shares:
+        budget = base + (plain.peak - base) * share // 100
+        ways.append(Way(f"neap at {share} %", budget=budget))
+    for way in list(ways[len(peers) :]):
+        try:
+            for _ in range(4):
+                training.step(way)
+                neap.finish_planning()
+        except neap.BudgetExceeded as error:
+            print(f"{name}, {way.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            ways.remove(way)
+    for _ in range(rounds):
+        for way in ways:
+            wall, processor = training.step(way)
+            way.wall.append(wall)
+            way.processor.append(processor)
+    for way in ways:
+        way.peak -= base
+    return ways
+
+
+def rows(name: str, ways: list[Way]) -> list[list[str]]:
+    """The figures as a table has them."""
+    plain = ways[0]
+
+    def ratio(of: Callable[[Way], list[float]], way: Way) -> str:
+        least = min(of(way)) / min(of(plain))
+        median = statistics.median(
+            one / other for one, other in zip(of(way), of(plain), strict=True)
+        )
+        return f"{median:.2f} ({least:.2f})"
+
+    return [
+        [
+            name,
+            way.name,
+            f"{100 * way.peak / plain.peak:.0f} %",
+            ratio(lambda one: one.processor, way),
+            ratio(lambda one: one.wall, way),
+        ]
+        for way in ways
+    ]
+
+
+def main() -> None:
+    """Measure and print a table in Markdown."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--shares", default="50,30,15")
+    parser.add_argument("--csv", default="")
+    parser.add_argument("models", nargs="*", default=list(MODELS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    header = ["model", "way", "peak", "processor time: median (least)", "wall time"]
+    lines = []
+    print("| " + " | ".join(header) + " |")
+    print("|---|---|---|---|---|")
+    for name in options.models:
+        ways = measure(name, options.rounds, [int(one) for one in options.shares.split(",")])
+        for line in rows(name, ways):
+            print("| " + " | ".join(line) + " |", flush=True)
+            lines.append(line)
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *lines])
+
+
+if __name__ == "__main__":
+    main()
