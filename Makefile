@@ -18,7 +18,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train configure-tests wheel test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline bench-python tidy format check-format install clean
+.PHONY: all help setup tools train configure-tests wheel wheels test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline bench-python tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -57,6 +57,15 @@ wheel: tools $(CURDIR)/build/python-env/ready ## build a wheel of the Python pac
 	@$(CONFIGURE) -DNEAP_PYTHON=ON > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target neap_python
 	scripts/wheel.sh $(BUILD)
+
+WHEEL_TORCHES = $(patsubst scripts/torch-%.txt,%,$(wildcard scripts/torch-*.txt))
+wheels: tools $(CURDIR)/build/python-env/ready ## build the wheel that is published, for all torches, an hour
+	for version in $(WHEEL_TORCHES); do \
+	  scripts/setup.sh --torch $$version --no-packages && \
+	  cmake --preset release -B build/wheel-$$version -DNEAP_TORCH_VERSION=$$version -DNEAP_COMMAND=OFF -DNEAP_PYTHON=ON > /dev/null && \
+	  cmake --build build/wheel-$$version -j $(JOBS) --target neap_python || exit 1; \
+	done
+	scripts/wheel.sh $(WHEEL_TORCHES:%=build/wheel-%)
 
 # A busy machine may take as long as it likes: what hangs is ended after a day, not after CTest's 25 minutes.
 CTEST = ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --timeout 86400

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# scripts/wheel.sh BUILD: makes build/wheels/torch_neap-*.whl of the libraries in BUILD/python, and installs it into
-# build/python-env.
+# scripts/wheel.sh BUILD...: makes build/wheels/torch_neap-*.whl of the libraries in each BUILD/python, and installs it
+# into build/python-env.
 set -euo pipefail
 
 root=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
-libraries=("$(cd "$1" && pwd)"/python/neap-torch-*.so)
+libraries=()
+for build in "$@"; do libraries+=("$(cd "$build" && pwd)"/python/neap-torch-*.so); done
 pip=("$root/build/python-env/bin/python" -m pip --quiet --disable-pip-version-check)
 
 rm -rf "$root/build/wheels"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parent / "programs_of_users" / "ranks.py"
+PROGRAMS = Path(__file__).parent / "programs_of_users"
 
 
 def free_port():
@@ -20,7 +20,7 @@ def free_port():
         return one.getsockname()[1]
 
 
-def run(way, ranks, budget):
+def run(way, ranks, budget, program="ranks.py"):
     environment = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
@@ -31,7 +31,7 @@ def run(way, ranks, budget):
     }
     running = [
         subprocess.Popen(
-            [sys.executable, str(PROGRAM), way, budget],
+            [sys.executable, str(PROGRAMS / program), way, budget],
             env={**environment, "RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,3 +54,13 @@ def test_two_ranks_leave_the_same_bits(way):
         assert held_code == 0, held_errors
         assert digests.splitlines()[:-1] == held_digests.splitlines()[:-1]
         assert int(held_digests.splitlines()[-1]) > 0, "nothing was evicted"
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_rank_that_is_refused_ends_the_others_with_its_error(ranks):
+    ended = run("-", ranks, "-", program="refused_rank.py")
+    assert [code for code, *_ in ended] == [1] * ranks
+    for _, _, errors in ended:
+        assert "BudgetExceeded" in errors
+    for _, _, errors in ended[:-1]:
+        assert f"rank {ranks - 1}: budget of" in errors, errors

@@ -88,7 +88,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--budget",
         required=True,
         metavar="BYTES",
-        help="bytes, as 8GiB; a share of the first step's activations, as 50%%; or auto",
+        help="bytes, as 8GiB; a share of the second step's activations, as 50%%; or auto",
     )
     parser.add_argument("--online", action="store_true", help="decide without plans")
     parser.add_argument("--cache", default="", metavar="DIR", help="keeps plans between runs")

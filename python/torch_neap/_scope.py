@@ -13,7 +13,7 @@ from types import TracebackType
 
 import torch
 
-from torch_neap import _addresses, _amount, _errors, _library, memory
+from torch_neap import _addresses, _amount, _errors, _library, _ranks, memory
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,9 @@ class PlainStep:
 # By the text of the share, or `auto`: steps that name the same one get the same bytes, because a
 # plan is for one budget.
 _settled: dict[str, int] = {}
+# The shares that a step has named. The first step makes gradients and the optimizer's state as it
+# goes on, so the second one is measured.
+_named: set[str] = set()
 
 
 class Step:
@@ -195,7 +198,9 @@ class Step:
             self._scope.end()
         elif self._plain is not None:
             assert self._amount is not None and self._amount.percent is not None
-            _settled[self._amount.text] = self._plain.budget(self._amount.percent)
+            if self._amount.text in _named:
+                _settled[self._amount.text] = self._plain.budget(self._amount.percent)
+            _named.add(self._amount.text)
             self._plain = None
 
     def abandon(self) -> None:
@@ -227,8 +232,10 @@ def in_own_class(error: BaseException | None) -> _errors.Error | None:
         return None
     own = _library.last_error()
     if own is None or str(own) not in str(error):
-        return None
+        return _ranks.refusal_of_another()
     _library.error_clear()
+    if isinstance(own, _errors.BudgetExceeded):
+        _ranks.tell_others(own)
     return own
 
 
@@ -242,8 +249,8 @@ class budget:
     ----------
     budget
         Bytes, as a number or a text such as ``"8GiB"``. A share of the activations of a plain step,
-        such as ``"50%"``: the first block that names it runs without a budget and measures. Or
-        ``"auto"``: what the machine or its container leaves.
+        such as ``"50%"``: the first two blocks that name it run without a budget, and the second
+        one is measured. Or ``"auto"``: what the machine or its container leaves.
     online
         Decide as the step goes on, instead of by a plan of it.
     plan

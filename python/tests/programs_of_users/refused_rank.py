@@ -1,0 +1,20 @@
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""Trains one model in several ranks. The last rank has a budget that is too small."""
+
+import torch
+import torch.distributed
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import torch_neap as neap
+
+torch.distributed.init_process_group("gloo")
+rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+model = DistributedDataParallel(nn.Sequential(*[nn.Linear(64, 64) for _ in range(6)]))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+room = (128 << 10) if rank == ranks - 1 else (64 << 20)
+for _ in range(3):
+    with neap.budget(neap.memory.usage().reserved + room):
+        optimizer.zero_grad()
+        model(torch.randn(512, 64)).square().mean().backward()
+        optimizer.step()
