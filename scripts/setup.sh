@@ -98,7 +98,8 @@ present_otherwise() {
     ninja-build) has_command ninja 1 ;;
     clang-format) has_command clang-format 14 ;;
     clang-tidy) has_command clang-tidy 14 ;;
-    python3-pip | python3-venv) python3 -m pip --version >/dev/null 2>&1 ;;
+    python3-pip) python3 -m pip --version >/dev/null 2>&1 ;;
+    python3-venv) python3 -m ensurepip --version >/dev/null 2>&1 ;;
     *) return 1 ;;
   esac
 }

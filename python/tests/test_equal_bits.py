@@ -31,7 +31,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizer_leaves_the_same_bits(name):
-    expect_equal_bits(lambda: programs.mlp(OPTIMIZERS[name]))
+    expect_equal_bits(lambda: programs.mlp(OPTIMIZERS[name]), online=True)
 
 
 def test_lbfgs_leaves_the_same_bits():
@@ -39,8 +39,9 @@ def test_lbfgs_leaves_the_same_bits():
 
 
 def test_gpt_leaves_the_same_bits_by_a_plan():
-    runs = expect_equal_bits(programs.gpt)
-    assert all(run.hits > 0 for run in runs)
+    for percent in (60, 35):
+        (run,) = expect_equal_bits(programs.gpt, (percent,))
+        assert run.hits > 0
 
 
 def test_gpt_leaves_the_same_bits_online():
