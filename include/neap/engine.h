@@ -116,8 +116,9 @@ class NEAP_EXPORT Pinned {
 // Call it before the address of a tensor's storage is used to read or write by hand while operators
 // run too: a pointer that is kept, an array of another library. Until the scope closes, the storage
 // stays in memory. What was made from it, or is made from it later, stays in memory too: after a
-// write by hand it could not be made again. Outside of a scope, and in another thread than the
-// scope's, it does nothing. Throws: BudgetExceeded when it does not fit.
+// write by hand it could not be made again. Outside of a scope it does nothing. Throws:
+// BudgetExceeded when it does not fit; ScopeConflict in another thread than the scope's, for a
+// storage that may be evicted.
 NEAP_EXPORT void expose(const at::Tensor& tensor);
 // As expose(), for who only may write. A storage that was there before the scope, such as a
 // parameter, is watched instead, so that what is made from it can still be evicted. Its bytes are

@@ -280,10 +280,15 @@ NEAP_PYTHON int neap_watch_storage(void* storage) {
 NEAP_PYTHON int neap_pin_storage(void* storage) {
   return guarded([&] { neap::pin(tensor_in(storage)); });
 }
-// 1 when the storage of the tensor is evicted.
+// 1 when the storage of the tensor is evicted; 0 for a tensor without one too.
 NEAP_PYTHON int neap_is_evicted(void* tensor) {
-  return tensor_of(tensor).storage().unsafeGetStorageImpl()->throw_on_immutable_data_ptr() ? 1 : 0;
+  const auto* const impl = static_cast<const c10::TensorImpl*>(tensor);
+  return impl->has_storage() &&
+         impl->unsafe_storage().unsafeGetStorageImpl()->throw_on_immutable_data_ptr();
 }
+// 1 while some thread has a scope or a region. Then addresses matter.
+NEAP_PYTHON int neap_has_owner() { return neap::policy::ready_engine().has_owner() ? 1 : 0; }
+NEAP_PYTHON int neap_scope_is_open(void* scope) { return scope_of(scope).is_open() ? 1 : 0; }
 
 // ---- What a scope knows ----
 

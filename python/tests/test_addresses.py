@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -212,3 +213,57 @@ def test_the_address_of_a_parameter_alone_leaves_later_scopes_as_they_are():
         evict_what_can_go()
         assert neap.is_evicted(y)
         assert torch.equal(y, weight + 1)
+
+
+def test_an_alias_of_a_tensor_that_has_died_is_known_in_the_scope():
+    weight = torch.nn.Parameter(source())
+    view = weight.data.numpy()
+    with pytest.raises(neap.HandWritten):
+        with neap.budget(room_for(8), online=True):
+            y = weight + 1
+            evict_what_can_go()
+            assert neap.is_evicted(y)
+            view[:] = 7
+            y.sum()
+
+
+def test_an_alias_from_inside_a_checkpoint_without_a_scope_stays_right():
+    views = []
+
+    def function(x):
+        inner = x.sin()
+        views.append(inner.numpy())
+        return inner.exp()
+
+    x = source()
+    neap.checkpoint(function, x)
+    others = [torch.full((SIDE, SIDE), 7.0) for _ in range(8)]
+    assert same(views[0], x.sin())
+    del others
+
+
+def test_an_address_in_another_thread_is_refused_for_what_may_be_evicted():
+    refused, views = [], []
+
+    def take():
+        try:
+            y.numpy()
+        except neap.ScopeConflict as error:
+            refused.append(str(error))
+        views.append(x.numpy())
+
+    x = source()
+    with neap.budget(room_for(8), online=True):
+        y = x + 1
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join()
+    assert "another thread" in refused[0]
+    assert len(views) == 1
+
+
+def test_tensors_without_storages_are_left_alone():
+    with neap.budget("1GiB"):
+        sparse = torch.eye(3).to_sparse()
+        assert not neap.is_evicted(sparse)
+        assert not neap.is_evicted(torch.empty(3, device="meta"))

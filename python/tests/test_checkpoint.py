@@ -142,6 +142,26 @@ def test_a_selective_checkpoint_keeps_what_its_policy_saves():
     assert torch.equal(x.grad, expected)
 
 
+def test_a_selective_checkpoint_keeps_a_product_that_a_view_follows():
+    made = {}
+
+    def policy(_, op, *args, **kwargs):
+        save = op is torch.ops.aten.mm.default
+        return CheckpointPolicy.MUST_SAVE if save else CheckpointPolicy.PREFER_RECOMPUTE
+
+    def function(x):
+        made["product"] = torch.nn.functional.linear(x, weight)
+        return made["product"].sin().exp()
+
+    weight = torch.randn(64, 64, requires_grad=True)
+    neap.checkpoint(
+        function,
+        torch.randn(4, 16, 64),
+        context_fn=partial(create_selective_checkpoint_contexts, policy),
+    )
+    assert not neap.is_evicted(made["product"])
+
+
 def test_checkpoint_sequential_has_the_gradients_of_the_plain_call():
     call = lambda model, x: neap.checkpoint_sequential(model, 2, x)  # noqa: E731
     assert same(gradients(layers(), call), gradients(layers(), plain))

@@ -63,6 +63,12 @@ def test_a_program_as_the_documentation_of_others_shows_it_prints_the_same(progr
     assert summary["evicted_bytes"] > 0
 
 
+def test_a_program_that_goes_on_to_another_model_has_steps_there_too():
+    done = run("--budget", "1GiB", "--json", "--", "folds.py")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["steps"] > 20
+
+
 def test_a_module_is_run_too():
     done = run("--budget", "1GiB", "-m", "--", "classify", "--steps", "2")
     assert done.returncode == 0, done.stderr
@@ -70,7 +76,7 @@ def test_a_module_is_run_too():
     assert "loss" in done.stdout
 
 
-@pytest.mark.parametrize("program", ["classify.py", "adversaries.py"])
+@pytest.mark.parametrize("program", ["classify.py", "adversaries.py", "folds.py"])
 def test_verify_compares_all_bits(program):
     done = run("--budget", "60%", "--verify", "3", "--", program)
     assert done.returncode == 0, done.stderr

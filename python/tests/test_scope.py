@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -174,6 +175,70 @@ def test_attach_makes_each_step_of_the_optimizer_one_of_neap():
     training.step(3)
     assert attached.steps == 4
     attached.detach()
+
+
+def test_what_is_attached_goes_on_after_a_step_that_did_not_fit():
+    training = programs.mlp()
+    with neap.attach(training.optimizers[0], room_for(300), online=True) as attached:
+        training.step(0)
+        held = torch.ones(200 * SIDE, SIDE)
+        made = [held * number for number in range(3)]
+        with pytest.raises(neap.BudgetExceeded):
+            training.step(1)
+        del made, held
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.ones(400 * SIDE, SIDE)
+        assert attached.steps == 2
+    torch.ones(400 * SIDE, SIDE)
+
+
+def test_what_is_attached_anew_takes_the_place_of_the_old():
+    training = programs.mlp()
+    old = neap.attach(training.optimizers[0], "2GiB")
+    new = neap.attach(training.optimizers[0], "1GiB")
+    training.step(0)
+    assert (old.steps, new.steps) == (1, 1)
+    new.detach()
+    with neap.budget("3GiB"):
+        torch.ones(3)
+
+
+def test_a_scope_that_another_thread_would_end_stays_open():
+    errors = []
+
+    def end():
+        try:
+            step.end()
+        except neap.ScopeConflict as error:
+            errors.append(error)
+        step.abandon()
+
+    with neap.budget(room_for(6), online=True) as step:
+        made = squares(12)
+        thread = threading.Thread(target=end)
+        thread.start()
+        thread.join()
+        assert len(errors) == 1
+        assert torch.equal(made[3], torch.ones(SIDE, SIDE) * 3)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.ones(100 * SIDE, SIDE)
+        del made
+    torch.ones(100 * SIDE, SIDE)
+
+
+def test_a_refused_step_frees_its_tensors_at_once():
+    gc.collect()
+    gc.disable()
+    try:
+        before = neap.memory.usage().live
+        with contextlib.suppress(neap.BudgetExceeded):
+            with neap.budget(room_for(40), online=True):
+                kept = torch.empty(20 * SIDE, SIDE)
+                torch.ones(80 * SIDE, SIDE)
+        del kept
+        assert neap.memory.usage().live == before
+    finally:
+        gc.enable()
 
 
 # The main thread sits in join() while another one allocates, and the budget is full.

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import sys
 
+from torch_neap import _run
+
 
 def main() -> int:
     """Run the command of this process's arguments."""
@@ -12,8 +14,6 @@ def main() -> int:
     if words[:1] != ["run"]:
         print("usage: python -m torch_neap run --budget 8GiB -- train.py ...", file=sys.stderr)
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
-    from torch_neap import _run  # noqa: PLC0415 (so that the usage needs no torch)
-
     return _run.run(words[1:])
 
 

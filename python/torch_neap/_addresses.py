@@ -9,7 +9,6 @@ tensor back, and say that the program may write it.
 from __future__ import annotations
 
 import functools
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +17,9 @@ import torch
 
 from torch_neap import _library
 
-# What these return is an alias: who has it writes through it, as long as he likes. numpy's array
-# holds the tensor; a capsule of DLPack holds the storage only.
-_ALIASES = ("numpy", "__array__")
-_ALIASES_OF_STORAGE = ("__dlpack__",)
+# What these return is an alias, and holds the storage: who has it writes through it, as long as he
+# likes.
+_ALIASES = ("numpy", "__array__", "__dlpack__")
 # These give an address for the time being, or write while they run, or let two tensors share a
 # storage.
 _ADDRESSES = (
@@ -46,50 +44,41 @@ _WRITING_STORAGE = ("__setitem__", "fill_", "copy_", "data_ptr", "resize_")
 _READING_STORAGE = ("__getitem__", "__iter__", "tolist", "clone", "_write_file")
 _SHARING_STORAGE = ("_share_fd_cpu_", "_share_filename_cpu_", "share_memory_")
 
-_open_scopes = 0
-_lock = threading.Lock()
-# Aliases that live: weak references to tensors and to storages, by their id().
-_tensors: dict[int, weakref.ref[torch.Tensor]] = {}
-_storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+# Storages with an alias, by the id() of the object that stands for each as long as it lives.
+_aliased: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
 
-def scope_opened() -> None:
+def watch_aliases() -> None:
     """Watch what has an alias from before the scope."""
-    global _open_scopes  # noqa: PLW0603
-    _open_scopes += 1
-    with _lock:
-        tensors, storages = list(_tensors.values()), list(_storages.values())
-    for reference in tensors:
-        if (tensor := reference()) is not None:
-            _library.check(_library.watch(tensor._cdata))
-    for reference_to_storage in storages:
-        if (storage := reference_to_storage()) is not None:
+    for reference in list(_aliased.values()):
+        if (storage := reference()) is not None:
             _library.check(_library.watch_storage(storage._cdata))
 
 
-def scope_closed() -> None:
-    """Say that a scope has closed."""
-    global _open_scopes  # noqa: PLW0603
-    _open_scopes -= 1
+def matter() -> bool:
+    """Whether some thread has a scope or a checkpoint. Only then is anything evicted."""
+    return bool(_library.has_owner())
 
 
-def in_a_scope() -> bool:
-    """Whether a scope is open."""
-    return _open_scopes > 0
+def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
+    """The storage of a tensor, without a word to neap."""
+    return _untyped_storage(tensor)
 
 
-def _remember(references: dict[int, weakref.ref[Any]], one: Any) -> None:
-    key = id(one)
-    with _lock:
-        if key not in references:
-            references[key] = weakref.ref(one, lambda _: references.pop(key, None))
+def _remember(tensor: torch.Tensor) -> None:
+    try:
+        storage = _untyped_storage(tensor)
+    except (NotImplementedError, RuntimeError):
+        return  # a tensor without a storage
+    key = id(storage)
+    _aliased.setdefault(key, weakref.ref(storage, lambda _: _aliased.pop(key, None)))
 
 
 _untyped_storage = torch.Tensor.untyped_storage
 
 
 def _watch(tensors: tuple[Any, ...]) -> None:
-    if _open_scopes:
+    if matter():
         for tensor in tensors:
             if isinstance(tensor, torch.Tensor):
                 _library.check(_library.watch(tensor._cdata))
@@ -102,18 +91,8 @@ def _alias(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         _watch((self,))
-        _remember(_tensors, self)
-        return method(self, *args, **kwargs)
-
-    return replaced
-
-
-def _alias_of_storage(method: Method) -> Method:
-    @functools.wraps(method)
-    def replaced(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        _watch((self,))
         result = method(self, *args, **kwargs)
-        _remember(_storages, _untyped_storage(self))
+        _remember(self)
         return result
 
     return replaced
@@ -131,7 +110,7 @@ def _address(method: Method) -> Method:
 def _read_later(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if _open_scopes:
+        if matter():
             _library.check(_library.pin(self._cdata))
         return method(self, *args, **kwargs)
 
@@ -141,7 +120,7 @@ def _read_later(method: Method) -> Method:
 def _reading(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not _open_scopes:
+        if not matter():
             return method(self, *args, **kwargs)
         _library.check(_library.pin(self._cdata))
         try:
@@ -155,7 +134,7 @@ def _reading(method: Method) -> Method:
 def _writing_storage(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
-        if _open_scopes:
+        if matter():
             _library.check(_library.watch_storage(self._cdata))
         return method(self, *args, **kwargs)
 
@@ -165,7 +144,7 @@ def _writing_storage(method: Method) -> Method:
 def _reading_storage(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
-        if _open_scopes:
+        if matter():
             _library.check(_library.pin_storage(self._cdata))
         return method(self, *args, **kwargs)
 
@@ -183,13 +162,12 @@ def install() -> None:
     if hasattr(torch.Tensor.numpy, "__wrapped__"):
         return
     _replace(torch.Tensor, _ALIASES, _alias)
-    _replace(torch.Tensor, _ALIASES_OF_STORAGE, _alias_of_storage)
     _replace(torch.Tensor, _ADDRESSES, _address)
     _replace(torch.Tensor, _READ_LATER, _read_later)
     _replace(torch.Tensor, _READING, _reading)
     _replace(torch.UntypedStorage, _WRITING_STORAGE + _SHARING_STORAGE, _writing_storage)
     _replace(torch.UntypedStorage, _READING_STORAGE, _reading_storage)
-    to_dlpack = _alias_of_storage(torch._C._to_dlpack)
+    to_dlpack = _alias(torch._C._to_dlpack)
     for module in (torch._C, torch, torch.utils.dlpack):
         name = "_to_dlpack" if module is torch._C else "to_dlpack"
         setattr(module, name, to_dlpack)

@@ -16,7 +16,7 @@ import torch.utils.checkpoint as torch_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from torch_neap import _library
+from torch_neap import _addresses, _library
 
 Result = TypeVar("Result")
 
@@ -29,6 +29,10 @@ _POLICIES = {
 }
 
 
+def _storage_number(value: Any) -> int:
+    return _addresses.storage_of(value)._cdata if isinstance(value, torch.Tensor) else 0
+
+
 class _Policy(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Asks a selective checkpoint's policy about each operator, and tells neap the answers."""
 
@@ -39,14 +43,18 @@ class _Policy(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        results = func(*args, **kwargs)
+        if func in torch_checkpoint.SAC_IGNORED_OPS:
+            return func(*args, **kwargs)
         answer = self._policy(self._context, func, *args, **kwargs)
+        results = func(*args, **kwargs)
         if isinstance(answer, bool):
             answer = _MUST_SAVE if answer else _PREFER_RECOMPUTE
         else:
             answer = _POLICIES.get(answer, _PREFER_RECOMPUTE)
+        # A view is in the storage of an argument, which has its answer.
+        given = {_storage_number(one) for one in tree_leaves((args, kwargs))}
         for tensor in tree_leaves(results):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and _storage_number(tensor) not in given:
                 _library.check(_library.set_checkpoint_policy(tensor._cdata, answer))
         return results
 
@@ -107,8 +115,11 @@ def checkpoint(
     if debug:
         _say_once("neap.checkpoint: debug=True shows nothing here, since no function runs twice")
     region = ctypes.c_void_p()
+    alone = not _addresses.matter()
     _library.check(_library.region_open(ctypes.byref(region)))
     try:
+        if alone:
+            _addresses.watch_aliases()
         with _mode_of(context_fn):
             results = function(*args, **kwargs)
         for tensor in tree_leaves(results):

@@ -27,7 +27,7 @@ def _hold_inputs_of(graph: Any) -> None:
 
     @functools.wraps(plain)
     def held(self: Any, inputs: Sequence[Any]) -> Any:
-        if not _addresses.in_a_scope():
+        if not _addresses.matter():
             return plain(self, inputs)
         # The graph may take the inputs out of the list, so that they die early.
         tensors = [one for one in inputs if isinstance(one, torch.Tensor)]

@@ -77,6 +77,7 @@ scope_open = _declare(
 )
 scope_end = _declare("neap_scope_end", [_address], _status)
 scope_abandon = _declare("neap_scope_abandon", [_address], None)
+scope_is_open = _declare("neap_scope_is_open", [_address], ctypes.c_int)
 scope_free = _declare("neap_scope_free", [_address], None)
 scope_count_of_counts = _declare("neap_scope_count_of_counts", [], ctypes.c_int)
 scope_stats = _declare("neap_scope_stats", [_address, _figures], _status)
@@ -95,6 +96,7 @@ expose = _declare("neap_expose", [_address], _status)
 watch = _declare("neap_watch", [_address], _status)
 watch_storage = _declare("neap_watch_storage", [_address], _status)
 pin_storage = _declare("neap_pin_storage", [_address], _status)
+has_owner = _declare("neap_has_owner", [], ctypes.c_int)
 is_evicted = _declare("neap_is_evicted", [_address], ctypes.c_int)
 
 STEP = ctypes.CFUNCTYPE(ctypes.c_int)
@@ -136,4 +138,7 @@ def _raise_last() -> NoReturn:
     error = last_error()
     assert error is not None
     error_clear()
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # its traceback has this frame, and would keep the tensors of the step

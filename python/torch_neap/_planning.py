@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import weakref
 from collections.abc import Callable
@@ -239,8 +240,11 @@ def max_batch(
                     step()
                 _library.check(_library.finish_planning())
         except _errors.BudgetExceeded:
-            return False
-        return True
+            pass
+        else:
+            return True
+        gc.collect()  # the traceback has the tensors of the step
+        return False
 
     good, bad = 0, start
     while bad <= most and fits(bad):

@@ -207,6 +207,11 @@ def _fail(text: str) -> int:
     return 2
 
 
+def main() -> int:
+    """Run `neap-run` with the words of this process."""
+    return run(sys.argv[1:])
+
+
 def run(words: list[str]) -> int:
     """Run the command with these words. Returns the exit status."""
     options = _arguments().parse_args(words)
@@ -243,9 +248,7 @@ def _run_steps(options: argparse.Namespace, amount: _amount.Amount) -> int:
         raise
     except BaseException as error:
         steps.abandon()
-        own = _scope.in_own_class(error)
-        if own is not None:
-            raise own from error
+        _scope.raise_in_own_class(error)
         raise
     finally:
         steps.close()

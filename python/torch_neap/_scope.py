@@ -108,25 +108,27 @@ class Scope:
         self._handle = handle
         self._free = weakref.finalize(self, _library.scope_free, handle)
         self._process = os.getpid()
-        _addresses.scope_opened()
         self._open = True
+        _addresses.watch_aliases()
 
     def end(self) -> None:
-        """Bring back what the program still holds, and close. It is closed after an error too."""
-        if self._leave():
-            _library.check(_library.scope_end(self._handle))
+        """Bring back what the program still holds, and close.
+
+        It is closed after an error too, but not in another thread than its own.
+        """
+        if self._is_open_here():
+            status = _library.scope_end(self._handle)
+            self._open = bool(_library.scope_is_open(self._handle))
+            _library.check(status)
 
     def abandon(self) -> None:
         """Close after a failure: what does not fit stays evicted, and access to it raises."""
-        if self._leave():
+        if self._is_open_here():
             _library.scope_abandon(self._handle)
+            self._open = bool(_library.scope_is_open(self._handle))
 
-    def _leave(self) -> bool:
-        if not self._open or os.getpid() != self._process:
-            return False
-        self._open = False
-        _addresses.scope_closed()
-        return True
+    def _is_open_here(self) -> bool:
+        return self._open and os.getpid() == self._process
 
     def stats(self) -> Stats:
         """Count, while it is open or afterwards."""
@@ -181,10 +183,11 @@ class Step:
     def _settle(self, amount: _amount.Amount) -> int | None:
         if amount.bytes is not None:
             return amount.bytes
-        if amount.percent is None:
-            return _settled.setdefault(amount.text, _amount.what_is_left())
         if amount.text not in _settled:
-            self._plain = PlainStep()
+            if amount.percent is None:
+                _settled[amount.text] = _amount.what_is_left()
+            else:
+                self._plain = PlainStep()
         return _settled.get(amount.text)
 
     @property
@@ -195,7 +198,11 @@ class Step:
     def end(self) -> None:
         """End the step. It has ended after an error too."""
         if self._scope is not None:
-            self._scope.end()
+            try:
+                self._scope.end()
+            except _errors.BudgetExceeded as error:
+                _ranks.tell_others(error)
+                raise
         elif self._plain is not None:
             assert self._amount is not None and self._amount.percent is not None
             if self._amount.text in _named:
@@ -250,7 +257,8 @@ class budget:
     budget
         Bytes, as a number or a text such as ``"8GiB"``. A share of the activations of a plain step,
         such as ``"50%"``: the first two blocks that name it run without a budget, and the second
-        one is measured. Or ``"auto"``: what the machine or its container leaves.
+        one is measured. Later blocks of the process that name the same share get the same bytes.
+        Or ``"auto"``: what the machine or its container leaves.
     online
         Decide as the step goes on, instead of by a plan of it.
     plan
@@ -311,9 +319,17 @@ def leave(step: Step, error: BaseException | None) -> None:
         step.end()
         return
     step.abandon()
+    raise_in_own_class(error)
+
+
+def raise_in_own_class(error: BaseException) -> None:
+    """Raise the error of neap behind an exception of PyTorch's binding, if there is one."""
     own = in_own_class(error)
-    if own is not None:
-        raise own from error
+    try:
+        if own is not None:
+            raise own from error
+    finally:
+        del own, error  # the traceback has this frame, and would keep the tensors of the step
 
 
 class observe:
@@ -358,8 +374,10 @@ class Attachment:
         """End the step that is open, and open the next one."""
         if self._step is None or inside_backward():
             return
-        self._end()
-        self._step = open_step(self._amount, self._mode)
+        try:
+            self._end()
+        finally:
+            self._step = open_step(self._amount, self._mode)
 
     def _end(self) -> None:
         step, self._step = self._step, None
@@ -378,6 +396,21 @@ class Attachment:
             self._remove = None
         self._end()
 
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.detach()
+            return
+        self.abandon()
+        raise_in_own_class(error)
+
     def abandon(self) -> None:
         """As `detach()`, after a failure."""
         if self._remove is not None:
@@ -393,6 +426,11 @@ def inside_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
 
 
+_attached: weakref.WeakKeyDictionary[torch.optim.Optimizer, Attachment] = (
+    weakref.WeakKeyDictionary()
+)
+
+
 def attach(
     optimizer: torch.optim.Optimizer,
     budget: int | str,
@@ -405,14 +443,15 @@ def attach(
     Parameters
     ----------
     optimizer
-        The one that steps last in an iteration. Each of its steps ends a step of neap.
+        The one that steps last in an iteration. Each of its steps ends a step of neap. What was
+        attached to it before is detached.
     budget, online, cache
         As for `budget`.
 
     Returns
     -------
     Attachment
-        Its `detach()` ends it.
+        Its `detach()` ends it, and so does the end of a ``with`` block.
 
     Examples
     --------
@@ -420,9 +459,12 @@ def attach(
     >>> train(model, optimizer)
     >>> attached.detach()
     """
+    if (before := _attached.pop(optimizer, None)) is not None:
+        before.detach()
     attachment = Attachment(
         _amount.Amount.parse(budget), Mode(online=online, cache=os.fspath(cache or ""))
     )
     handle = optimizer.register_step_post_hook(lambda *_: attachment.next_step())
     attachment._remove = handle.remove
+    _attached[optimizer] = attachment
     return attachment

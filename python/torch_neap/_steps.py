@@ -18,6 +18,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torch_neap import _amount, _scope, memory
 
+_MOST_STEPS_OF_OTHERS = 16
+
 
 class Steps:
     """Steps inside a budget, from now on.
@@ -35,8 +37,12 @@ class Steps:
         self._mode = mode
         self._ended = ended
         self._optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-        self._live: dict[int, int] = {}  # at the step of each optimizer, of the first round
-        self._last: int | None = None  # the optimizer whose step ends ours
+        # Bytes at the step of each optimizer, of the first round.
+        self._live: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._last: weakref.ref[torch.optim.Optimizer] | None = None  # whose step ends ours
+        self._others: list[int] = []  # optimizers that have stepped since it did, by id()
         self._restore = self._count_optimizers()
         self._hook = register_optimizer_step_post_hook(lambda one, *_: self._stepped(one))
         self._step: _scope.Step | None = _scope.open_step(amount, mode)
@@ -57,20 +63,29 @@ class Steps:
         return restore
 
     def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        if _scope.inside_backward() or not self._is_last(id(optimizer)):
+        if _scope.inside_backward() or not self._is_last(optimizer):
             return
-        self.end()
-        self._step = _scope.open_step(self._amount, self._mode)
+        try:
+            self.end()
+        finally:
+            self._step = _scope.open_step(self._amount, self._mode)
 
-    def _is_last(self, optimizer: int) -> bool:
+    def _is_last(self, optimizer: torch.optim.Optimizer) -> bool:
         if len(self._optimizers) == 1:
             return True
+        if self._last is not None and self._last() is not optimizer:
+            if self._others.count(id(optimizer)) < _MOST_STEPS_OF_OTHERS:
+                self._others.append(id(optimizer))
+                return False
+            self._last = None  # it steps no more: the program has gone on to another model
+            self._live.clear()
         if self._last is None:
             if optimizer not in self._live:
                 self._live[optimizer] = memory.usage().live
                 return False
-            self._last = min(self._live, key=self._live.__getitem__)
-        return optimizer == self._last
+            self._last = weakref.ref(min(self._live, key=self._live.__getitem__))
+        self._others.clear()
+        return self._last() is optimizer
 
     def end(self) -> None:
         """End the step that is open."""

@@ -46,13 +46,20 @@ void learn_peak(CatalogueEntry& entry) {
 PlannedSteps& PlannedSteps::instance() {
   static auto* const steps =
       new PlannedSteps;  // leaked: scopes may close after the statics are gone
-  static const int prepared = ::pthread_atfork(nullptr, nullptr, [] { steps->worker_.forked(); });
+  static const int prepared = ::pthread_atfork(nullptr, nullptr, [] { steps->forked(); });
   static_cast<void>(prepared);
   // No thread of ours outlives the statics that it uses.
   static const struct AtExit {
     ~AtExit() { steps->worker_.shut_down(); }
   } at_exit;
   return *steps;
+}
+
+// The child of fork() has no scope.
+void PlannedSteps::forked() {
+  worker_.forked();
+  active_ = false;
+  recorder_.reset();
 }
 
 // ---------------------------------------------------------------- the start of a scope

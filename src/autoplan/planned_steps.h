@@ -72,6 +72,8 @@ class PlannedSteps {
  private:
   PlannedSteps() : director_(std::make_shared<PlanDirector>()) {}
 
+  void forked();
+
   // The start of a scope.
   void open_scope(const PlanSource& source);
   void read_plan_file();

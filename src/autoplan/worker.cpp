@@ -8,6 +8,8 @@ namespace neap::autoplan {
 
 void PlanWorker::submit(std::shared_ptr<const PlanJob> job) {
   if (shut_down_) return;
+  // A newer job of the same step knows more.
+  std::erase_if(searches_, [&](const auto& one) { return one->step == job->step; });
   if (running_.valid()) {
     waiting_ = std::move(job);
     if (effort_ == Effort::Thorough) stop_.request_stop();

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "autoplan/planned_steps.h"
 #include "checkpoint/selection.h"
+#include "engine/at_work.h"
 #include "policy/ready_engine.h"
 
 #include <neap/checkpoint.h>

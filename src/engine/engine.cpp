@@ -25,7 +25,7 @@ Engine::Engine()
       tracker_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_,
                run_log_),
       pins_(session_, recipes_, store_, tracker_, replayer_),
-      exposures_(session_, recipes_, store_, tracker_, retention_, replayer_),
+      exposures_(session_, recipes_, store_, deaths_, tracker_, retention_, replayer_),
       scanner_(session_, store_, tracker_),
       recorder_(session_, counts_, recipes_, store_, tracker_, regions_, layers_, states_),
       directing_(session_, recipes_, tracker_, retention_, replayer_),

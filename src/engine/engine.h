@@ -29,16 +29,11 @@
 
 namespace neap::engine {
 
-// While it lives, the engine is at work, if this thread owns it. For callers that use several parts
-// of the engine, such as a director that is replaced. REQUIRES: the thread stays the owner.
-class AtWork;
-
 class Engine final : private intercept::Handler, private Recipes::Owner {
  public:
   static Engine& instance();
 
-  // REQUIRES: called before the first scope or region opens. From then on the engine uses the
-  // policy.
+  // REQUIRES: called before the first scope or region opens.
   void set_eviction_policy(std::unique_ptr<EvictionPolicy> policy);
   // The observer is told what happens from now on; null: nobody is. While there is one, regions do
   // nothing in a scope that only observes. REQUIRES: a scope that observes or has a budget is open
@@ -54,8 +49,9 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void abandon_scope() noexcept;     // restores nothing: evicted storages are lost
   [[nodiscard]] int scopes() const { return session_.scopes; }
   [[nodiscard]] std::int64_t budget_bytes() const { return session_.budget.value_or(0); }
-  // True when this thread owns the engine: see the top of this file.
+  // True when this thread, and when some thread, owns the engine: see the top of this file.
   [[nodiscard]] bool owner_here() const noexcept { return session_.gate.owner_here(); }
+  [[nodiscard]] bool has_owner() const noexcept { return session_.gate.has_owner(); }
 
   // Regions. close_region() evicts the blocks that were made since open_region(), except the
   // results (see keep()) and what is to be saved: see Note [Selection]. `selector`: null, or it
@@ -72,15 +68,13 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   [[nodiscard]] std::span<const std::string> layers() const {  // the names of all layers so far
     return std::span(layers_.names()).subspan(1);
   }
-  // As neap::declare_addresses_exposed().
-  void share_program_time();
+  void share_program_time();  // neap::declare_addresses_exposed
   Pins& pins() { return pins_; }
   Exposures& exposures() { return exposures_; }
 
   // Counts are since the process started. Peaks are since the outermost scope was opened. The
   // budget and the pinned bytes are those of now.
   [[nodiscard]] Stats stats() const;
-  // Since the process started, in bytes.
   [[nodiscard]] std::int64_t evicted_bytes() const { return counts_.stats.evicted_bytes; }
   // The bytes that plain LibTorch would hold now. Evicted bytes count, retained bytes do not.
   [[nodiscard]] std::int64_t plain_live() const {
@@ -92,13 +86,11 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   [[nodiscard]] float cost_ns(std::uint64_t signature) const {
     return counts_.costs.of(signature).ns;
   }
-  // All storages that LibTorch holds now. Throws: Error when no storages are tracked in this
-  // thread.
+  // All storages that LibTorch holds now. Throws: Error when this thread tracks none.
   [[nodiscard]] SavedReport saved_report();
 
-  // What is called when an exception is about to leave an operator of the program. It throws the
-  // exception that is being handled, or another one in its place: for a language whose binding of
-  // LibTorch knows LibTorch's exceptions only. Call it before the first scope.
+  // `translate` is called when an exception is about to leave an operator of the program, and throws
+  // it or another one: a language may know LibTorch's exceptions only. Call it before any scope.
   void set_error_translator(void (*translate)()) noexcept { translate_error_ = translate; }
 
   // Makes the next operator inside a scope throw. Any thread may call it, and a signal handler too.
@@ -111,7 +103,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   [[nodiscard]] std::int64_t recorder_bytes() const { return recipes_.bytes(); }
 
  private:
-  friend class AtWork;
+  friend class AtWork;  // engine/at_work.h
   Engine();
   ~Engine() override;
 
@@ -125,14 +117,13 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void protect_overwritten(const Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
 
-  // fork(): forks.cpp.
+  // The thread and its blocks: scopes.cpp; in a child of fork(): forks.cpp.
   void prepare_for_forks();
   void forked() noexcept;
-
-  // The thread and its blocks: scopes.cpp.
   void attach();
   void detach_if_idle();
   void bring_all_back();
+  void end_scope() noexcept;
   void remember_run();
   void forget_all() noexcept;
   void forget(Block& block) noexcept override;
@@ -162,16 +153,6 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   bool torn_by_fork_ = false;
   static inline std::atomic<bool> interrupted_{false};
   static_assert(std::atomic<bool>::is_always_lock_free);
-};
-
-class AtWork {
- public:
-  explicit AtWork(Engine& engine) {
-    if (engine.owner_here()) busy_.emplace(engine.session_);
-  }
-
- private:
-  std::optional<Busy> busy_;
 };
 
 }  // namespace neap::engine

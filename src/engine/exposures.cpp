@@ -13,14 +13,29 @@ constexpr std::uint32_t kNeverHashed = ~std::uint32_t{0};  // no version
 
 }  // namespace
 
-Exposures::Exposures(Session& session, Recipes& recipes, Store& store, Tracker& tracker,
-                     Retention& retention, Restorer& restorer)
+Exposures::Exposures(Session& session, Recipes& recipes, Store& store, Deaths& deaths,
+                     Tracker& tracker, Retention& retention, Restorer& restorer)
     : session_(session),
       recipes_(recipes),
       store_(store),
+      deaths_(deaths),
       tracker_(tracker),
       retention_(retention),
       restorer_(restorer) {}
+
+// The record cannot go while deaths are locked. What it says may be of a moment ago; a storage that
+// had no recipe then has none now, unless an operator writes it whole.
+void Exposures::refuse_elsewhere(const at::Tensor& tensor) {
+  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  if (storage == nullptr || !session_.gate.has_owner()) return;
+  const auto lock = deaths_.lock();
+  const Block* const block = store_.find(*storage);
+  if (block == nullptr || block->pinned != PinReason::None || block->bytes < kSmallest) return;
+  throw ScopeConflict(
+      "the address of a tensor that neap may evict was asked for in another thread than that of "
+      "the neap::Scope, where it cannot be kept in memory; take the address in the thread of the "
+      "scope, or give the other thread a copy");
+}
 
 // Null: neap never evicts the storage.
 Block* Exposures::block_of(const at::Tensor& tensor) {
@@ -37,14 +52,16 @@ void Exposures::bring_back(Block& block) {
 }
 
 void Exposures::expose(const at::Tensor& tensor) {
-  if (!session_.gate.owner_here()) return;
+  if (!session_.gate.owner_here()) return refuse_elsewhere(tensor);
   const Busy busy(session_);
+  const Gate::Eviction alone(session_.gate);  // a kernel of the program may call it
   if (Block* const block = block_of(tensor)) expose(*block);
 }
 
 void Exposures::watch(const at::Tensor& tensor) {
-  if (!session_.gate.owner_here()) return;
+  if (!session_.gate.owner_here()) return refuse_elsewhere(tensor);
   const Busy busy(session_);
+  const Gate::Eviction alone(session_.gate);
   Block* const block = block_of(tensor);
   if (block == nullptr) return;
   if (block->pinned != PinReason::Parameter && block->pinned != PinReason::Outside) {
@@ -78,7 +95,8 @@ void Exposures::compare_operands(const Call& call) {
 
 // The operator reads what is there now, so the hash is of this content from here on.
 void Exposures::compare(Block& block) {
-  if (block.version == block.blank_version && !store_.is_as_hashed(block)) {
+  if (block.version == block.blank_version) {
+    if (store_.is_as_hashed(block)) return;
     if (block.reader_count > 0 && !retention_.release_from_readers(block)) {
       throw HandWritten(describe(block));
     }

@@ -19,6 +19,7 @@
 // bytes is pinned then, where it is in memory. Where it is not, HandWritten is thrown.
 #pragma once
 
+#include "engine/deaths.h"
 #include "engine/recipes.h"
 #include "engine/restorer.h"
 #include "engine/retention.h"
@@ -32,13 +33,15 @@ namespace neap::engine {
 
 struct Call;
 
-// Used in the thread of the scope. In another one, nothing is exposed.
+// Used in any thread. In another one than the scope's nothing can be kept in memory, so the address
+// of what may be evicted is refused there.
 class Exposures {
  public:
-  Exposures(Session& session, Recipes& recipes, Store& store, Tracker& tracker,
+  Exposures(Session& session, Recipes& recipes, Store& store, Deaths& deaths, Tracker& tracker,
             Retention& retention, Restorer& restorer);
 
   // Throws: BudgetExceeded when what must be brought back does not fit. Nothing is exposed then.
+  // ScopeConflict in another thread, for what may be evicted.
   void expose(const at::Tensor& tensor);
   // As expose(), but what was there before the scope is watched.
   void watch(const at::Tensor& tensor);
@@ -50,6 +53,7 @@ class Exposures {
   void forget_all() noexcept { any_watched_ = false; }
 
  private:
+  void refuse_elsewhere(const at::Tensor& tensor);
   Block* block_of(const at::Tensor& tensor);
   void bring_back(Block& block);
   void expose(Block& block);
@@ -59,6 +63,7 @@ class Exposures {
   Session& session_;
   Recipes& recipes_;
   Store& store_;
+  Deaths& deaths_;
   Tracker& tracker_;
   Retention& retention_;
   Restorer& restorer_;

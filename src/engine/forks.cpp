@@ -30,10 +30,15 @@ void Engine::prepare_for_forks() {
   memory::prepare_for_forks();
   ::pthread_atfork(
       [] {
+        // No other thread evicts while this one forks.
+        if (!instance().session_.busy) instance().session_.gate.begin_work();
         owner_lock = instance().session_.gate.lock_owner();
         deaths_lock = instance().deaths_.lock();
       },
-      &unlock,
+      [] {
+        unlock();
+        if (!instance().session_.busy) instance().session_.gate.end_work();
+      },
       [] {
         unlock();
         instance().forked();
@@ -42,6 +47,7 @@ void Engine::prepare_for_forks() {
 
 void Engine::forked() noexcept {
   if (!session_.gate.has_owner()) return;
+  session_.observer = nullptr;
   if (owner_here() && !session_.busy) {
     while (!regions_.empty()) regions_.abandon();
     session_.scopes = 1;

@@ -13,6 +13,7 @@ std::uint64_t Pins::pin(const at::Tensor& tensor) {
   c10::StorageImpl* const storage = intercept::storage_of(tensor);
   if (storage == nullptr || !session_.gate.owner_here()) return 0;
   const Busy busy(session_);
+  const Gate::Eviction alone(session_.gate);  // a kernel of the program may call it
   Block* block = store_.find(*storage);
   if (block == nullptr && storage->nbytes() > 0) block = tracker_.track(tensor, *storage);
   if (block == nullptr) return 0;  // not LibTorch's memory, which is never evicted
@@ -33,6 +34,8 @@ void Pins::unpin(const at::Tensor& tensor) {
 void Pins::unpin(c10::StorageImpl& storage, std::uint64_t ticket) {
   // The pins of an older ticket went with their scope.
   if (!session_.gate.owner_here() || ticket != tickets_) return;
+  const Busy busy(session_);
+  const Gate::Eviction alone(session_.gate);
   Block* const block = store_.find(storage);
   if (block != nullptr && block->pins > 0) --block->pins;
 }

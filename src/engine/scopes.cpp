@@ -2,6 +2,7 @@
 //
 // engine/scopes.cpp: opens and closes scopes and regions; how the engine gets its thread, loses it,
 // and forgets all blocks.
+#include "engine/at_work.h"
 #include "engine/engine.h"
 #include "engine/explain.h"
 #include "intercept/storage_access.h"
@@ -73,18 +74,22 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
 }
 
 void Engine::close_scope(bool completed) {
-  if (session_.scopes > 1) {
-    --session_.scopes;
-    return;
+  {
+    const Busy busy(session_);  // to the end, so that nothing is evicted again before it
+    if (session_.scopes > 1) {
+      --session_.scopes;
+      return;
+    }
+    if (!regions_.empty()) {
+      throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
+    }
+    if (!completed || session_.failed) room_.drop_failed_backward();
+    deaths_.process();
+    bring_all_back();
+    if (completed) remember_run();
+    end_scope();
   }
-  if (!regions_.empty()) {
-    throw ScopeConflict("a scope cannot end inside a checkpoint() that was opened in it");
-  }
-  if (!completed || session_.failed) room_.drop_failed_backward();
-  deaths_.process();
-  bring_all_back();
-  if (completed) remember_run();
-  abandon_scope();
+  detach_if_idle();
 }
 
 // A run that has completed is known to fit. Without a budget it fits in its peak. With a budget it
@@ -97,21 +102,25 @@ void Engine::remember_run() {
 }
 
 void Engine::abandon_scope() noexcept {
-  if (session_.scopes > 1) {
-    --session_.scopes;
-    return;
+  {
+    const Busy busy(session_);
+    if (session_.scopes > 1) {
+      --session_.scopes;
+      return;
+    }
+    end_scope();
   }
+  detach_if_idle();
+}
+
+void Engine::end_scope() noexcept {
   session_.scopes = 0;
   session_.observing = false;
   room_.scope_ended();
   if (session_.failed) room_.drop_failed_backward();
-  {
-    const Busy busy(session_);
-    forget_all();
-  }
+  forget_all();
   if (std::exchange(session_.budget, std::nullopt)) memory::set_budget(std::nullopt);
   memory::set_target(std::nullopt);
-  detach_if_idle();
 }
 
 void Engine::bring_all_back() {
@@ -133,8 +142,9 @@ void Engine::bring_all_back() {
 // ---- The thread ----
 
 void Engine::attach() {
-  if (owner_here() && session_.failed) room_.drop_failed_backward();
   if (owner_here()) {
+    const Busy busy(session_);
+    if (session_.failed) room_.drop_failed_backward();
     // A guard of LibTorch that has closed since may have put back older keys.
     intercept::include(true);
     return;
@@ -163,9 +173,10 @@ void Engine::attach() {
 }
 
 void Engine::detach_if_idle() {
-  if (!owner_here() || session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) return;
+  if (!owner_here()) return;
   {
     const Busy busy(session_);
+    if (session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) return;
     forget_all();
   }
   const auto lock = session_.gate.lock_owner();
@@ -213,6 +224,7 @@ bool Engine::open_region(Selector* selector, bool evicts, const std::string& nam
   if (!regions_.can_open(evicts)) return false;
   memory::require_installed();
   attach();
+  const Busy busy(session_);
   regions_.open(selector, evicts, name);
   return true;
 }

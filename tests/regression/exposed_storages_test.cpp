@@ -118,14 +118,18 @@ TEST(ExposedStorages, that_a_budget_cannot_hold_are_refused_and_stay_as_they_wer
   EXPECT_EQ(first_difference(bytes_of({(x + 1).cos()}), bytes_of({made[1]})), std::nullopt);
 }
 
-TEST(ExposedStorages, outside_of_a_scope_or_in_another_thread_are_left_alone) {
+TEST(ExposedStorages, outside_of_a_scope_are_left_alone_and_refused_in_another_thread) {
   const at::Tensor x = batch();
   expose(x);
   watch(x);
   expose(at::Tensor());
   Scope scope({.budget = room_for(6, kBytes), .policy = Online{}});
   const at::Tensor y = x + 1;
-  std::thread([&] { expose(y); }).join();
+  std::thread([&] {
+    EXPECT_THROW(expose(y), ScopeConflict);
+    EXPECT_THROW(watch(y), ScopeConflict);
+    expose(x);  // is never evicted
+  }).join();
   evict_what_can_go();
   EXPECT_TRUE(evicted(y));
 }

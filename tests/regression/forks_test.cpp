@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
 namespace neap::test {
@@ -122,6 +123,37 @@ TEST(Forks, in_another_thread_than_the_scopes_leave_a_child_that_refuses_scopes)
   }).join();
   EXPECT_EQ(wrong, "");
   EXPECT_EQ(first_difference(bytes_of({x * 5}), bytes_of({made[5]})), std::nullopt);
+}
+
+// With addresses that are exposed, other threads evict in the program's time too, and fork() may come
+// then. Not in this process: the tests after it use addresses as they like.
+TEST(Forks, beside_threads_that_evict_leave_children_that_end) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        declare_addresses_exposed();
+        const at::Tensor x = torch::rand({kSide, kSide});
+        Scope scope({.budget = room_for(40, kBytes), .policy = Online{}});
+        std::vector<at::Tensor> made;
+        for (int i = 0; i < 36; ++i) made.push_back(x * i);
+        std::atomic<bool> over{false};
+        std::thread other([&] {
+          while (!over) static_cast<void>(torch::empty({8 * kSide, kSide}));
+        });
+        int wrong = 0;
+        for (int i = 0; i < 20; ++i) {
+          if (!in_child([]() -> std::string {
+                 return memory::budget() ? "a budget" : "";
+               }).empty()) {
+            ++wrong;
+          }
+          for (const at::Tensor& one : made) static_cast<void>(one + 1);
+        }
+        over = true;
+        other.join();
+        std::exit(wrong);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 // Other threads hold the allocator's lock when the process forks.

@@ -35,7 +35,8 @@ class BudgetCallback(Callback):
         self.stats = _scope.Stats()
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
-        """Open the step."""
+        """Open the step. One that the module has skipped is still open."""
+        self.on_train_batch_end()
         self._step = _scope.open_step(self._amount, self._mode)
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
@@ -45,8 +46,9 @@ class BudgetCallback(Callback):
             step.end()
             self.stats = step.stats
 
-    def on_exception(self, *_: Any, **__: Any) -> None:
-        """Abandon the step that failed."""
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Abandon the step that failed, and tell the other ranks."""
         step, self._step = self._step, None
         if step is not None:
             step.abandon()
+            _scope.in_own_class(exception)
