@@ -181,8 +181,8 @@ def test_what_is_attached_goes_on_after_a_step_that_did_not_fit():
     training = programs.mlp()
     with neap.attach(training.optimizers[0], room_for(300), online=True) as attached:
         training.step(0)
-        held = torch.ones(200 * SIDE, SIDE)
-        made = [held * number for number in range(3)]
+        held = torch.ones(60 * SIDE, SIDE)
+        made = [held * number for number in range(6)]
         with pytest.raises(neap.BudgetExceeded):
             training.step(1)
         del made, held
