@@ -22,7 +22,9 @@ foreach(target neap_command neap_checkpoint_tests neap_bench)
   endif()
 endforeach()
 ")
+# Without optimization, for speed too: what is compiled is the same.
 run(${CMAKE_COMMAND} -S "${scratch}/source" -B "${scratch}/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
+    -DCMAKE_CXX_FLAGS_RELEASE=-O0
     -DNEAP_TORCH_VERSION=${NEAP_TORCH_VERSION} "-DTorch_DIR=${Torch_DIR}"
     "-DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH}")
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2 --target app)
