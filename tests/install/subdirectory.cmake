@@ -24,7 +24,7 @@ endforeach()
 ")
 # Without optimization, for speed too: what is compiled is the same.
 run(${CMAKE_COMMAND} -S "${scratch}/source" -B "${scratch}/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
-    -DCMAKE_CXX_FLAGS_RELEASE=-O0
+    "-DCMAKE_CXX_FLAGS_RELEASE=-O0 -DNDEBUG"
     -DNEAP_TORCH_VERSION=${NEAP_TORCH_VERSION} "-DTorch_DIR=${Torch_DIR}"
     "-DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH}")
 run(${CMAKE_COMMAND} --build "${scratch}/build" -j 2 --target app)
