@@ -18,6 +18,7 @@ import ctypes
 import torch
 
 from torch_neap import _addresses, _compiled, _library, memory
+from torch_neap._attachment import Attachment, attach
 from torch_neap._checkpoint import checkpoint, checkpoint_sequential, patch_checkpoint
 from torch_neap._errors import (
     BudgetExceeded,
@@ -40,7 +41,7 @@ from torch_neap._planning import (
     plan,
     trace,
 )
-from torch_neap._scope import Attachment, Stats, Step, attach, budget, observe
+from torch_neap._scope import Stats, Step, budget, observe
 
 __version__: str = _library.version().decode()
 

@@ -7,7 +7,6 @@ import atexit
 import ctypes
 import os
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from types import TracebackType
 
@@ -246,7 +245,29 @@ def in_own_class(error: BaseException | None) -> _errors.Error | None:
     return own
 
 
-class budget:
+class _Block:
+    """A statement that opens a step and ends it; it may be entered again."""
+
+    def __init__(self, amount: _amount.Amount | None, mode: Mode, observe: bool) -> None:
+        self._amount = amount
+        self._mode = mode
+        self._observe = observe
+        self._steps: list[Step] = []
+
+    def __enter__(self) -> Step:
+        self._steps.append(open_step(self._amount, self._mode, self._observe))
+        return self._steps[-1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        leave(self._steps.pop(), error)
+
+
+class budget(_Block):
     """Holds what PyTorch has on the CPU below a budget, with the same bits.
 
     While it is open, the operators of its thread are recorded. Where the budget is full, tensors
@@ -296,21 +317,8 @@ class budget:
     ) -> None:
         if online and (plan or cache):
             raise _errors.InvalidArgument("online decides without plans: leave out plan and cache")
-        self._amount = _amount.Amount.parse(budget)
-        self._mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""))
-        self._steps: list[Step] = []
-
-    def __enter__(self) -> Step:
-        self._steps.append(open_step(self._amount, self._mode))
-        return self._steps[-1]
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        leave(self._steps.pop(), error)
+        mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""))
+        super().__init__(_amount.Amount.parse(budget), mode, observe=False)
 
 
 def leave(step: Step, error: BaseException | None) -> None:
@@ -332,139 +340,8 @@ def raise_in_own_class(error: BaseException) -> None:
         del own, error  # the traceback has this frame, and would keep the tensors of the step
 
 
-class observe:
+class observe(_Block):
     """A scope without a budget, in which `saved_report()` knows each tensor. It evicts nothing."""
 
     def __init__(self) -> None:
-        self._steps: list[Step] = []
-
-    def __enter__(self) -> Step:
-        self._steps.append(open_step(None, Mode(), observe=True))
-        return self._steps[-1]
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        leave(self._steps.pop(), error)
-
-
-class Attachment:
-    """Steps that follow one another: from one step of an optimizer to the next.
-
-    Attributes
-    ----------
-    stats
-        The counts of the last step that has ended.
-    steps
-        How many have ended.
-    """
-
-    def __init__(self, amount: _amount.Amount, mode: Mode) -> None:
-        self._amount = amount
-        self._mode = mode
-        self._step: Step | None = open_step(amount, mode)
-        self._remove: Callable[[], None] | None = None
-        self.stats = Stats()
-        self.steps = 0
-
-    def next_step(self) -> None:
-        """End the step that is open, and open the next one."""
-        if self._step is None or inside_backward():
-            return
-        try:
-            self._end()
-        finally:
-            self._step = open_step(self._amount, self._mode)
-
-    def _end(self) -> None:
-        step, self._step = self._step, None
-        if step is None:
-            return
-        try:
-            step.end()
-        finally:
-            self.stats = step.stats
-            self.steps += 1
-
-    def detach(self) -> None:
-        """End the step that is open. The program is plain from then on."""
-        if self._remove is not None:
-            self._remove()
-            self._remove = None
-        self._end()
-
-    def __enter__(self) -> Attachment:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.detach()
-            return
-        self.abandon()
-        raise_in_own_class(error)
-
-    def abandon(self) -> None:
-        """As `detach()`, after a failure."""
-        if self._remove is not None:
-            self._remove()
-            self._remove = None
-        step, self._step = self._step, None
-        if step is not None:
-            step.abandon()
-
-
-def inside_backward() -> bool:
-    """Whether this thread runs a node of a backward. Its step cannot end there."""
-    return bool(torch._C._current_graph_task_id() != -1)
-
-
-_attached: weakref.WeakKeyDictionary[torch.optim.Optimizer, Attachment] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def attach(
-    optimizer: torch.optim.Optimizer,
-    budget: int | str,
-    *,
-    online: bool = False,
-    cache: str | os.PathLike[str] | None = None,
-) -> Attachment:
-    """Hold a training loop below a budget, from now on.
-
-    Parameters
-    ----------
-    optimizer
-        The one that steps last in an iteration. Each of its steps ends a step of neap. What was
-        attached to it before is detached.
-    budget, online, cache
-        As for `budget`.
-
-    Returns
-    -------
-    Attachment
-        Its `detach()` ends it, and so does the end of a ``with`` block.
-
-    Examples
-    --------
-    >>> attached = neap.attach(optimizer, "8GiB")
-    >>> train(model, optimizer)
-    >>> attached.detach()
-    """
-    if (before := _attached.pop(optimizer, None)) is not None:
-        before.detach()
-    attachment = Attachment(
-        _amount.Amount.parse(budget), Mode(online=online, cache=os.fspath(cache or ""))
-    )
-    handle = optimizer.register_step_post_hook(lambda *_: attachment.next_step())
-    attachment._remove = handle.remove
-    _attached[optimizer] = attachment
-    return attachment
+        super().__init__(None, Mode(), observe=True)

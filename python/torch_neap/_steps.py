@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torch_neap import _amount, _scope, memory
+from torch_neap import _amount, _attachment, _scope, memory
 
 _MOST_STEPS_OF_OTHERS = 16
 
@@ -63,7 +63,7 @@ class Steps:
         return restore
 
     def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        if _scope.inside_backward() or not self._is_last(optimizer):
+        if _attachment.inside_backward() or not self._is_last(optimizer):
             return
         try:
             self.end()

@@ -27,8 +27,8 @@ class PlanWorker {
   // Stops the search that is under way and waits for its end. Later jobs are dropped.
   void shut_down();
 
-  // A quick plan comes first, because steps go on meanwhile, and then a thorough one. While a job is
-  // under way one other waits; a newer one takes its place, because its step is likelier to come
+  // A quick plan comes first, because steps go on meanwhile, and then a thorough one. While a job
+  // is under way one other waits; a newer one takes its place, because its step is likelier to come
   // again. A thorough search begins when no job waits, and is put off when one comes.
   void submit(std::shared_ptr<const PlanJob> job);
   // The plan that has been made, if one has. start_waiting() must follow.

@@ -89,8 +89,8 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   // All storages that LibTorch holds now. Throws: Error when this thread tracks none.
   [[nodiscard]] SavedReport saved_report();
 
-  // `translate` is called when an exception is about to leave an operator of the program, and throws
-  // it or another one: a language may know LibTorch's exceptions only. Call it before any scope.
+  // `translate` is called when an exception is about to leave an operator of the program. It throws
+  // that or another one: a language may know LibTorch's only. Call it before any scope.
   void set_error_translator(void (*translate)()) noexcept { translate_error_ = translate; }
 
   // Makes the next operator inside a scope throw. Any thread may call it, and a signal handler too.

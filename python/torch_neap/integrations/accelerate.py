@@ -12,7 +12,7 @@ import os
 
 from accelerate.optimizer import AcceleratedOptimizer
 
-from torch_neap import _scope
+from torch_neap import _attachment
 
 
 def attach(
@@ -21,6 +21,6 @@ def attach(
     *,
     online: bool = False,
     cache: str | os.PathLike[str] | None = None,
-) -> _scope.Attachment:
+) -> _attachment.Attachment:
     """As `torch_neap.attach`, for an optimizer that `Accelerator.prepare()` has returned."""
-    return _scope.attach(optimizer.optimizer, budget, online=online, cache=cache)
+    return _attachment.attach(optimizer.optimizer, budget, online=online, cache=cache)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from torch_neap import _amount, _scope
+from torch_neap import _attachment, _scope
 
 
 class BudgetCallback(Callback):
@@ -29,26 +29,23 @@ class BudgetCallback(Callback):
     """
 
     def __init__(self, budget: int | str, *, online: bool = False, cache: str = "") -> None:
-        self._amount = _amount.Amount.parse(budget)
-        self._mode = _scope.Mode(online=online, cache=cache)
-        self._step: _scope.Step | None = None
-        self.stats = _scope.Stats()
+        self._series = _attachment.series_of(budget, online, cache)
+
+    @property
+    def stats(self) -> _scope.Stats:
+        """The counts of the last step that has ended."""
+        return self._series.stats
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         """Open the step. One that the module has skipped is still open."""
-        self.on_train_batch_end()
-        self._step = _scope.open_step(self._amount, self._mode)
+        self._series.begin()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """End it, after the optimizer."""
-        step, self._step = self._step, None
-        if step is not None:
-            step.end()
-            self.stats = step.stats
+        self._series.end()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Abandon the step that failed, and tell the other ranks."""
-        step, self._step = self._step, None
-        if step is not None:
-            step.abandon()
+        if self._series.is_open:
+            self._series.abandon()
             _scope.in_own_class(exception)

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from torch_neap import _amount, _scope
+from torch_neap import _attachment, _scope
 
 
 class BudgetCallback(TrainerCallback):
@@ -29,24 +29,21 @@ class BudgetCallback(TrainerCallback):
     """
 
     def __init__(self, budget: int | str, *, online: bool = False, cache: str = "") -> None:
-        self._amount = _amount.Amount.parse(budget)
-        self._mode = _scope.Mode(online=online, cache=cache)
-        self._step: _scope.Step | None = None
-        self.stats = _scope.Stats()
+        self._series = _attachment.series_of(budget, online, cache)
+
+    @property
+    def stats(self) -> _scope.Stats:
+        """The counts of the last step that has ended."""
+        return self._series.stats
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Forget a step that an exception has left open."""
-        if self._step is not None:
-            self._step.abandon()
-            self._step = None
+        self._series.abandon()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Open the step, before its first batch."""
-        self._step = _scope.open_step(self._amount, self._mode)
+        self._series.begin()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """End it, after the optimizer."""
-        step, self._step = self._step, None
-        if step is not None:
-            step.end()
-            self.stats = step.stats
+        self._series.end()
