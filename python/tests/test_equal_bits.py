@@ -88,7 +88,8 @@ def with_grad_scaler():
 
 
 def test_fp16_with_a_grad_scaler_leaves_the_same_bits():
-    expect_equal_bits(with_grad_scaler)
+    # Where oneDNN has no fp16, a convolution needs nine times its input beside it.
+    expect_equal_bits(with_grad_scaler, (60, 55))
 
 
 def with_checkpoint(checkpoint):
