@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <ranges>
 #include <span>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -20,7 +22,8 @@ using policy::ready_engine;
 
 constexpr int kMostReplans = 3;
 constexpr int kProved = 3;  // a plan that was followed so many times is not made again
-constexpr std::size_t kMostCalls = std::size_t{1} << 19;  // longer steps stay online
+// Longer steps stay online. A recording takes some 400 bytes an operator.
+constexpr std::size_t kMostCalls = std::size_t{1} << 18;
 
 // Replaces the times of this one step by the engine's: the smallest of a few runs. The first step
 // of a training runs on fresh pages, and under a budget it waits for others, so its own times say
@@ -89,7 +92,8 @@ void PlannedSteps::open_scope(const PlanSource& source) {
   plan_watched_steps();
   director_->start(catalogue_.candidates(scope_, last_, base_));
   if ((tracing_.traces() || !director_->follows()) && !is_foreseen_by_file()) {
-    recorder_ = std::make_unique<Recorder>();
+    recorder_ = std::make_unique<Recorder>(std::unordered_map<const void*, graph::StorageKind>{},
+                                           kMostCalls);
     engine.set_observer(recorder_.get());
   }
   if (!director_->follows()) return;
@@ -191,7 +195,12 @@ void PlannedSteps::end(bool completed) {
   } else {
     tracing_.met_unplanned_step();
   }
-  if (!recorder || calls.size() > kMostCalls || !tracing_.is_worth_a_plan(step)) return;
+  if (!recorder) return;
+  if (recorder->is_full()) {
+    return add_note("the scope ran more than " + std::to_string(kMostCalls) +
+                    " operators, so no plan was made: open one scope a step");
+  }
+  if (!tracing_.is_worth_a_plan(step)) return;
   Recording recording = recorder->finish();
   recording.calls.assign(calls.begin(), calls.end());
   submit(job_of(std::move(recording), step, base_));

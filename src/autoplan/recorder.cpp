@@ -5,6 +5,7 @@
 #include "memory/allocator.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <unordered_set>
 #include <utility>
 
@@ -22,13 +23,14 @@ std::int64_t serial_of(const engine::Block& block) {
 
 }  // namespace
 
-Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds)
-    : kinds_(std::move(kinds)) {
+Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds, std::size_t most)
+    : most_(most), kinds_(std::move(kinds)) {
   allocations_before_ = memory::usage().allocations;
   recording_.untouched.push_back(engine::Engine::instance().plain_live());
 }
 
 void Recorder::ran(const engine::OperatorRun& run) {
+  if (recording_.operators.size() == most_) return stop();
   backward_seen_ = backward_seen_ || run.backward;
   graph::Operator op;
   op.name = run.traits.op.schema().name();
@@ -48,6 +50,19 @@ void Recorder::ran(const engine::OperatorRun& run) {
   allocations_.push_back(run.allocations);
   add_makes(op, run);
   recording_.operators.push_back(std::move(op));
+}
+
+// A program may hold one scope open for a whole training.
+void Recorder::stop() {
+  engine::Engine::instance().set_observer(nullptr);
+  full_ = true;
+  const auto release = [](auto& some) { some = std::remove_reference_t<decltype(some)>(); };
+  release(recording_);
+  release(storages_);
+  release(empty_);
+  release(allocations_);
+  release(sequences_);
+  release(corrections_);
 }
 
 // An optimizer runs with grad mode off, after a backward. What runs so before the first backward

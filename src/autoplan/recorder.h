@@ -8,7 +8,9 @@
 
 #include <neap/graph.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <unordered_map>
 #include <vector>
 
@@ -20,14 +22,18 @@ class Recorder final : public engine::Observer {
  public:
   // Records from now on. `kinds`: the known kinds of storages, by the address of their data.
   // REQUIRES: these storages live as long as the recorder.
-  explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {});
+  // When more than `most` operators have run, it forgets them and observes no longer.
+  explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {},
+                    std::size_t most = std::numeric_limits<std::size_t>::max());
 
   void ran(const engine::OperatorRun& run) override;
   void replayed(const engine::Node& node) override;
   void not_replayable(const engine::Block& block) override;
   void released(const engine::Block& block) override;
 
-  // Ends the recording.
+  // More operators have run than it records.
+  [[nodiscard]] bool is_full() const { return full_; }
+  // Ends the recording. REQUIRES: !is_full().
   Recording finish();
 
  private:
@@ -47,12 +53,15 @@ class Recorder final : public engine::Observer {
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);
   void name_what_is_trained();
+  void stop();
   void take_decision(const engine::Block& block, const Storage& storage);
   [[nodiscard]] std::int64_t position() const {
     return static_cast<std::int64_t>(recording_.operators.size());
   }
 
   Recording recording_;
+  std::size_t most_;
+  bool full_ = false;
   std::unordered_map<const void*, graph::StorageKind> kinds_;
   std::unordered_map<const engine::Block*, Storage> storages_;
   // Empty storages that nothing has used yet, with their makers.
