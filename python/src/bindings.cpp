@@ -7,6 +7,7 @@
 #include "guarded.h"
 
 #include "engine/engine.h"
+#include "memory/refusal.h"
 #include "policy/ready_engine.h"
 
 #include <neap/machine.h>
@@ -155,6 +156,17 @@ NEAP_PYTHON void neap_error_figures(std::int64_t* four) {
   std::memcpy(four, last_failure.figures.data(), sizeof(last_failure.figures));
 }
 NEAP_PYTHON void neap_error_clear() { last_failure = {}; }
+// An allocation that no operator makes is refused by PyTorch's RuntimeError. Notes the refusal in
+// this thread that `text` tells of, if there is one.
+NEAP_PYTHON int neap_error_note_refusal(const char* text) {
+  const std::exception_ptr refusal = neap::memory::last_refusal();
+  if (!refusal) return 0;
+  try {
+    std::rethrow_exception(refusal);
+  } catch (const std::exception& error) {
+    return std::strstr(text, error.what()) == nullptr ? 0 : note_current();
+  }
+}
 
 // ---- The process ----
 
@@ -166,6 +178,9 @@ NEAP_PYTHON int neap_install() {
   });
 }
 NEAP_PYTHON void neap_interrupt() { neap::interrupt(); }
+NEAP_PYTHON int neap_declare_replayable(const char* name) {
+  return guarded([&] { neap::declare_replayable(name); });
+}
 NEAP_PYTHON int neap_finish_planning() {
   return guarded([] { neap::finish_planning(); });
 }

@@ -56,10 +56,12 @@ _figures = ctypes.POINTER(ctypes.c_int64)
 error_text = _declare("neap_error_text", [], _text)
 error_class = _declare("neap_error_class", [], ctypes.c_int)
 error_figures = _declare("neap_error_figures", [_figures], None)
+error_note_refusal = _declare("neap_error_note_refusal", [_text], ctypes.c_int)
 error_clear = _declare("neap_error_clear", [], None)
 
 install = _declare("neap_install", [], _status)
 interrupt = _declare("neap_interrupt", [], None)
+declare_replayable = _declare("neap_declare_replayable", [_text], _status)
 finish_planning = _declare("neap_finish_planning", [], _status)
 version = _declare("neap_version", [], _text)
 

@@ -238,7 +238,10 @@ def in_own_class(error: BaseException | None) -> _errors.Error | None:
         return None
     own = _library.last_error()
     if own is None or str(own) not in str(error):
-        return _ranks.refusal_of_another()
+        if not _library.error_note_refusal(str(error).encode()):
+            return _ranks.refusal_of_another()
+        own = _library.last_error()
+        assert own is not None
     _library.error_clear()
     if isinstance(own, _errors.BudgetExceeded):
         _ranks.tell_others(own)

@@ -4,10 +4,12 @@
 // Hot: called once per operator. bench/micro.cpp measures it.
 #include "engine/engine.h"
 
-#include <optional>
 #include "base/stable_hash.h"
 #include "engine/operator_time.h"
 #include "engine/peak_watch.h"
+#include "memory/refusal.h"
+
+#include <optional>
 
 namespace neap::engine {
 
@@ -135,7 +137,7 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
     session_.running = outer;
     session_.stop_director();
     recorder_.failed(call);
-    throw;
+    memory::rethrow_refusal();
   }
   session_.running = outer;
 }

@@ -26,7 +26,7 @@ Exposures::Exposures(Session& session, Recipes& recipes, Store& store, Deaths& d
 // The record cannot go while deaths are locked. What it says may be of a moment ago; a storage that
 // had no recipe then has none now, unless an operator writes it whole.
 void Exposures::refuse_elsewhere(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::tracked_storage_of(tensor);
   if (storage == nullptr || !session_.gate.has_owner()) return;
   const auto lock = deaths_.lock();
   const Block* const block = store_.find(*storage);
@@ -39,7 +39,7 @@ void Exposures::refuse_elsewhere(const at::Tensor& tensor) {
 
 // Null: neap never evicts the storage.
 Block* Exposures::block_of(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::tracked_storage_of(tensor);
   if (storage == nullptr || storage->nbytes() == 0) return nullptr;
   Block* const block = store_.find(*storage);
   return block != nullptr || !session_.is_tracking() ? block : tracker_.track(tensor, *storage);

@@ -5,6 +5,7 @@
 #include "engine/stack_tensors.h"
 #include "intercept/dispatch.h"
 #include "intercept/storage_access.h"
+#include "memory/refusal.h"
 
 #include <algorithm>
 
@@ -141,7 +142,7 @@ void Materialization::replay(Node& node) {
       node.traits->op.callBoxed(&stack_);
     } catch (...) {
       session_.running = outer;
-      throw;
+      memory::rethrow_refusal();
     }
   }
   session_.running = outer;

@@ -10,7 +10,7 @@ Pins::Pins(Session& session, Recipes& recipes, Store& store, Tracker& tracker, R
     : session_(session), recipes_(recipes), store_(store), tracker_(tracker), restorer_(restorer) {}
 
 std::uint64_t Pins::pin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::tracked_storage_of(tensor);
   if (storage == nullptr || !session_.gate.owner_here()) return 0;
   const Busy busy(session_);
   const Gate::Eviction alone(session_.gate);  // a kernel of the program may call it
@@ -27,7 +27,7 @@ std::uint64_t Pins::pin(const at::Tensor& tensor) {
 }
 
 void Pins::unpin(const at::Tensor& tensor) {
-  c10::StorageImpl* const storage = intercept::storage_of(tensor);
+  c10::StorageImpl* const storage = intercept::tracked_storage_of(tensor);
   if (storage != nullptr && session_.gate.owner_here()) unpin(*storage, tickets_);
 }
 

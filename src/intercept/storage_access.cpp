@@ -29,6 +29,13 @@ bool asks_materializer(const Storage& storage) {
 
 }  // namespace
 
+c10::StorageImpl* tracked_storage_of(const at::Tensor& tensor) {
+  c10::StorageImpl* const storage = storage_of(tensor);
+  const bool tracked =
+      storage != nullptr && storage->device_type() == device::tracked().where().type();
+  return tracked ? storage : nullptr;
+}
+
 bool is_plain(const c10::TensorImpl& tensor) {
   static const std::uint64_t allowed = device::tracked().plain_keys().raw_repr();
   return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();

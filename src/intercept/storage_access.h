@@ -29,6 +29,10 @@ inline c10::StorageImpl* storage_of(const at::Tensor& tensor) {
   return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
 }
 
+// As storage_of(), and null for a storage that is not on the tracked device. LibTorch may not know
+// the size of such a one: that of a fake tensor can be a symbol.
+c10::StorageImpl* tracked_storage_of(const at::Tensor& tensor);
+
 // True for dense tensors on the tracked device, with no other dispatch keys than those of autograd,
 // autocast and lazy conjugation or negation. neap ignores everything else (sparse, quantized,
 // nested, opaque, meta, subclasses, functorch's wrappers).

@@ -6,6 +6,7 @@
 #include "device/device.h"
 #include "memory/evicted.h"
 #include "memory/pool.h"
+#include "memory/refusal.h"
 
 #include <pthread.h>
 
@@ -69,8 +70,13 @@ class PoolAllocator final : public c10::Allocator {
     void* data = nullptr;
     if (bytes != 0) {
       constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
-      data = pool().take(
-          bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
+      try {
+        data = pool().take(
+            bytes > static_cast<std::size_t>(kMost) ? kMost : static_cast<std::int64_t>(bytes));
+      } catch (const BudgetExceeded&) {
+        note_refusal();
+        throw;
+      }
       tell_profiler(data, 1);
     }
     // raw_allocate() asserts that data and context are equal, so the context cannot hold
