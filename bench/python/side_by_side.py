@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+import torch_remat
 from models import MODELS, Model, plainly
 from torch import Tensor, nn
 from torch.utils.checkpoint import (
@@ -62,12 +63,54 @@ def selective(blocks: nn.ModuleList, x: Tensor) -> Tensor:
     return x
 
 
+def remat(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Checkpoint each block by torch_remat. It does not save the generator's state."""
+    for number, block in enumerate(blocks):
+        x = torch_remat.checkpoint(region_name=str(number))(block)(x)
+    return x
+
+
+class CompiledBlocks:
+    """Call each block compiled."""
+
+    def __init__(self) -> None:
+        self.compiled: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+
+    def __call__(self, blocks: nn.ModuleList, x: Tensor) -> Tensor:
+        for block in blocks:
+            if block not in self.compiled:
+                self.compiled[block] = torch.compile(block)
+            x = self.compiled[block](x)
+        return x
+
+
+class CompiledWhole:
+    """Compile forward and loss as one graph, with a share of the activations to keep."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.compiled: Callable[[tuple[Tensor, Tensor]], Tensor] | None = None
+
+    def __call__(self, model: Model, batch: tuple[Tensor, Tensor]) -> Tensor:
+        if self.compiled is None:
+            self.compiled = torch.compile(model.loss)
+        # It counts when a graph is compiled: at the first call.
+        with torch._functorch.config.patch(activation_memory_budget=self.share):
+            return self.compiled(batch)
+
+
+def uncompiled(model: Model, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The loss, by PyTorch's operators."""
+    return model.loss(batch)
+
+
 @dataclass
 class Way:
     """A way to train, and what was measured of it."""
 
     name: str
     run: Callable[[nn.ModuleList, Tensor], Tensor] = plainly
+    loss: Callable[[Model, tuple[Tensor, Tensor]], Tensor] = uncompiled
     budget: int | None = None
     peak: int = 0
     wall: list[float] = field(default_factory=list)
@@ -84,6 +127,14 @@ class Training:
         self.optimizer = optimize(self.model.parameters())
         self.batch = make.batch()
 
+    def can_remat(self) -> bool:
+        """Whether torch_remat applies: no block draws random numbers."""
+        return not any(
+            isinstance(part, nn.Dropout) and part.p > 0
+            for block in self.model.blocks
+            for part in block.modules()
+        )
+
     def step(self, way: Way) -> tuple[float, float]:
         """Train one step, and return its wall and processor time in seconds."""
         self.model.run = way.run
@@ -92,7 +143,7 @@ class Training:
         wall, processor = time.perf_counter(), time.thread_time()
         with nullcontext() if way.budget is None else neap.budget(way.budget):
             self.optimizer.zero_grad()
-            loss = self.model.loss(self.batch)
+            loss = way.loss(self.model, self.batch)
             loss.backward()
             self.optimizer.step()
             del loss
@@ -115,6 +166,10 @@ def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
             else []
         ),
         Way("selective checkpoint", selective),
+        *([Way("torch_remat per block", remat)] if training.can_remat() else []),
+        Way("torch.compile", loss=CompiledWhole(1.0)),
+        Way("torch.compile, activation budget 0.5", loss=CompiledWhole(0.5)),
+        Way("torch.compile by blocks", CompiledBlocks()),
     ]
     for way in peers:
         for _ in range(2):
@@ -123,10 +178,12 @@ def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
     base = neap.memory.usage().live
     ways = list(peers)
     for peer in peers[1:]:
-        ways.append(Way(f"neap at the peak of {peer.name}", budget=peer.peak))
+        if peer.peak < plain.peak:
+            ways.append(Way(f"neap at the peak of {peer.name}", budget=peer.peak))
     for share in shares:
         budget = base + (plain.peak - base) * share // 100
         ways.append(Way(f"neap at {share} %", budget=budget))
+        ways.append(Way(f"neap at {share} %, compiled by blocks", peers[-1].run, budget=budget))
     for way in list(ways[len(peers) :]):
         try:
             for _ in range(4):

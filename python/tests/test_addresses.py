@@ -12,6 +12,8 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import torch_neap as neap
 
@@ -262,6 +264,15 @@ def test_an_address_in_another_thread_is_refused_for_what_may_be_evicted():
         thread.join()
     assert "another thread" in refused[0]
     assert len(views) == 1
+
+
+def test_fake_tensors_of_symbolic_sizes_are_left_alone():
+    fakes = FakeTensorMode(shape_env=ShapeEnv())
+    fake = fakes.from_tensor(torch.rand(30, 40))
+    assert not isinstance(fake.shape[0], int)
+    with neap.budget("1GiB"):
+        for call in (neap.pin, neap.unpin, neap.expose, neap.is_evicted):
+            call(fake)
 
 
 def test_tensors_without_storages_are_left_alone():

@@ -82,6 +82,26 @@ def expose(tensor: torch.Tensor) -> None:
     _library.check(_library.expose(tensor._cdata))
 
 
+def declare_replayable(name: str) -> None:
+    """Say that the same inputs give the same bits in an operator of the program.
+
+    What an operator that PyTorch does not ship makes stays in memory, unless this is said of it. It
+    must only read its inputs and keep no state. One that draws random numbers takes a generator, or
+    has the tag ``torch.Tag.nondeterministic_seeded``.
+
+    Parameters
+    ----------
+    name
+        Such as ``"my_ops::gate"``: all overloads of it, loaded or not.
+
+    Raises
+    ------
+    InvalidArgument
+        When the name has no namespace.
+    """
+    _library.check(_library.declare_replayable(name.encode()))
+
+
 def is_evicted(tensor: torch.Tensor) -> bool:
     """Whether the storage of a tensor is evicted."""
     return bool(_library.is_evicted(tensor._cdata))
@@ -139,6 +159,7 @@ __all__ = [
     "budget",
     "checkpoint",
     "checkpoint_sequential",
+    "declare_replayable",
     "expose",
     "finish_planning",
     "frontier",

@@ -21,11 +21,10 @@ from torch_neap import _library
 # likes.
 _ALIASES = ("numpy", "__array__", "__dlpack__")
 # These give an address for the time being, or write while they run, or let two tensors share a
-# storage.
+# storage. untyped_storage() gives none: the methods of torch.UntypedStorage do.
 _ADDRESSES = (
     "data_ptr",
     "const_data_ptr",
-    "untyped_storage",
     "storage",
     "_typed_storage",
     "share_memory_",
@@ -39,8 +38,18 @@ _READ_LATER = ("__reduce_ex__",)
 # These read while they run.
 _READING = ("tolist", "__deepcopy__")
 
-# Of torch.UntypedStorage, which a program may have had since before the scope.
-_WRITING_STORAGE = ("__setitem__", "fill_", "copy_", "data_ptr", "resize_")
+# Of torch.UntypedStorage.
+_WRITING_STORAGE = (
+    "__setitem__",
+    "fill_",
+    "copy_",
+    "data_ptr",
+    "resize_",
+    "_byteswap",
+    "_resize_with_addr_",
+    "_set_from_file",
+    "_swap_data_ptr_",
+)
 _READING_STORAGE = ("__getitem__", "__iter__", "tolist", "clone", "_write_file")
 _SHARING_STORAGE = ("_share_fd_cpu_", "_share_filename_cpu_", "share_memory_")
 
@@ -61,7 +70,7 @@ def matter() -> bool:
 
 
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
-    """The storage of a tensor, without a word to neap."""
+    """The storage of a tensor, also of a subclass that overrides the method."""
     return _untyped_storage(tensor)
 
 
@@ -77,11 +86,13 @@ def _remember(tensor: torch.Tensor) -> None:
 _untyped_storage = torch.Tensor.untyped_storage
 
 
-def _watch(tensors: tuple[Any, ...]) -> None:
+def _watch(some: tuple[Any, ...]) -> None:
     if matter():
-        for tensor in tensors:
-            if isinstance(tensor, torch.Tensor):
-                _library.check(_library.watch(tensor._cdata))
+        for one in some:
+            if isinstance(one, torch.Tensor):
+                _library.check(_library.watch(one._cdata))
+            elif isinstance(one, torch.UntypedStorage):
+                _library.check(_library.watch_storage(one._cdata))
 
 
 Method = Callable[..., Any]
