@@ -111,7 +111,8 @@ void require_layer(const std::string& pattern) {
   if (pattern.empty()) {
     refuse_pattern(pattern, "is an empty pattern of layers and matches none; leave it out for all");
   }
-  const std::span<const std::string> layers = policy::ready_engine().layers();
+  const std::span<const std::string> layers =
+      std::span(policy::ready_engine().layers().names()).subspan(1);
   const auto fits = [&](const std::string& layer) { return matches(pattern, layer); };
   if (std::ranges::any_of(layers, fits)) return;
   refuse_pattern(

@@ -53,21 +53,14 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   [[nodiscard]] bool owner_here() const noexcept { return session_.gate.owner_here(); }
   [[nodiscard]] bool has_owner() const noexcept { return session_.gate.has_owner(); }
 
-  // Regions. close_region() evicts the blocks that were made since open_region(), except the
-  // results (see keep()) and what is to be saved: see Note [Selection]. `selector`: null, or it
-  // outlives the region. `evicts`: false for a region that only decides, in a region around it that
-  // evicts. `name`: for reports. open_region() returns false when it opens nothing: for a region
-  // that does not evict and is inside no other, and in a scope that only observes while there is an
-  // observer.
+  // Regions: see Regions::open(). open_region() returns false when it opens nothing.
   bool open_region(Selector* selector, bool evicts, const std::string& name);
   void keep(const at::Tensor& output);
   void close_region();
   void abandon_region() noexcept;
   void set_checkpoint_policy(const at::Tensor& tensor, CheckpointPolicy policy);
   void name_parameter(const at::Tensor& parameter, std::string_view name);
-  [[nodiscard]] std::span<const std::string> layers() const {  // the names of all layers so far
-    return std::span(layers_.names()).subspan(1);
-  }
+  [[nodiscard]] const LayerNames& layers() const { return layers_; }
   void share_program_time();  // neap::declare_addresses_exposed
   Pins& pins() { return pins_; }
   Exposures& exposures() { return exposures_; }
@@ -83,9 +76,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   // For each operator since the scope was opened: the hash of all operators up to it.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return run_log_.calls(); }
   // The time of an operator of these sizes, ns: the smallest of a few runs. 0: not measured.
-  [[nodiscard]] float cost_ns(std::uint64_t signature) const {
-    return counts_.costs.of(signature).ns;
-  }
+  [[nodiscard]] float cost_ns(std::uint64_t sizes) const { return counts_.costs.of(sizes).ns; }
   // All storages that LibTorch holds now. Throws: Error when this thread tracks none.
   [[nodiscard]] SavedReport saved_report();
 

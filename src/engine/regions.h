@@ -36,8 +36,12 @@ class Regions {
   Regions(Session& session, Store& store, const Restorer& restorer, const LayerNames& layers,
           RunLog& run_log);
 
-  // False: a region that opens now would do nothing. See Engine::open_region().
+  // False: a region that opens now would do nothing. That is one that does not evict and is inside
+  // no other, and one in a scope that only observes while there is an observer.
   [[nodiscard]] bool can_open(bool evicts) const;
+  // close() evicts the blocks that were made since open(), except the results (see keep()) and what
+  // is to be saved: see Note [Selection]. `selector`: null, or it outlives the region. `evicts`:
+  // false for a region that only decides, in a region around it that evicts. `name`: for reports.
   void open(Selector* selector, bool evicts, const std::string& name);
   void close();
   void abandon() noexcept;
