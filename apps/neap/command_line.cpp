@@ -82,6 +82,26 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
                   "sgd, 0.001 for adam, 0.002 for adamw")
       ->check(number(0, 1e6))
       ->capture_default_str();
+  command
+      .add_option("--out", options.out,
+                  "save the training into this folder when it ends or is interrupted: weights, "
+                  "optimizer, generator, position")
+      ->type_name("DIR")
+      ->check(not_empty("folder"));
+  command
+      .add_option("--save-every", options.save_every,
+                  "save also after so many steps, or so much time: 200, 30s, 10m, 2h")
+      ->type_name("N|TIME")
+      ->check(not_empty("interval"));
+  command.add_option("--keep", options.keep, "so many saved states, the newest; 0: all")
+      ->check(whole_number(0))
+      ->capture_default_str();
+  command
+      .add_option("--resume", options.resume,
+                  "go on from the newest saved state in DIR, or in the folder of --out, with the "
+                  "same bits; where --out has none yet, begin")
+      ->type_name("DIR")
+      ->expected(0, 1);
   command.add_option("--config", options.config, "a TOML file with these options as keys")
       ->type_name("FILE")
       ->check(existing_file());
@@ -98,6 +118,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
       "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
       "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
+      "  neap train --out run --save-every 10m --resume\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 

@@ -44,6 +44,11 @@ struct TrainingOptions : RunOptions {
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
   std::string config;
+  std::string out;         // the folder of the snapshots; empty: none
+  std::string save_every;  // steps, or a time; empty: at the end only
+  std::int64_t keep = 3;   // snapshots; 0: all
+  // The folder to go on from; nullopt: begin. Empty: `out`.
+  std::optional<std::string> resume;
   bool no_test = false;
   bool quiet = false;
 };

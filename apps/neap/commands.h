@@ -17,6 +17,19 @@ inline constexpr int kInterrupted = 130;
 // Set by Ctrl-C.
 extern std::atomic<bool> stop_requested;
 
+// While it lives, Ctrl-C lets the step that runs end, if `wanted`.
+class FinishSteps {
+ public:
+  explicit FinishSteps(bool wanted) { on_.store(wanted); }
+  FinishSteps(const FinishSteps&) = delete;
+  FinishSteps& operator=(const FinishSteps&) = delete;
+  ~FinishSteps() { on_.store(false); }
+  static bool on() { return on_.load(); }
+
+ private:
+  static inline std::atomic<bool> on_{false};
+};
+
 int train(const TrainingOptions& options, Output& output);
 // `sibling`: the process that runs serve_plain_steps().
 int verify(const TrainingOptions& options, Output& output, Sibling& sibling);

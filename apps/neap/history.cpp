@@ -154,6 +154,7 @@ nlohmann::json History::summary() const {
       {"against_plain_median", ratio ? number(*ratio) : nlohmann::json(nullptr)},
       {"loss", number(loss())},
       {"accuracy", nullptr},
+      {"snapshot", text_or_null(snapshot)},
   };
   if (budget) json["budget_bytes"] = budget->count();
   if (plain) {
@@ -193,6 +194,7 @@ std::string History::table() const {
     }
     rows.emplace_back("loss", format_number("%.4f", loss()));
   }
+  if (!snapshot.empty()) rows.emplace_back("snapshot", snapshot);
   if (accuracy) rows.emplace_back("test accuracy", format_number("%.2f %%", 100 * *accuracy));
   return app::table(rows);
 }

@@ -37,6 +37,7 @@ struct History {
   std::vector<double> milliseconds;
   std::vector<double> losses;
   std::optional<double> accuracy;
+  std::string snapshot = {};  // the last that was saved
   Ending ending = Ending::Done;
   std::string reason = {};  // why it ended early, in the words of the error; empty: it did not
 

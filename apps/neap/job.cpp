@@ -111,7 +111,7 @@ train::Model Task::make_model(bool use_checkpoint) const {
 
 train::Criterion Task::loss() const {
   return [loss = definition_.loss](const at::Tensor& output, const at::Tensor& target) {
-    if (stop_requested) throw Interrupted();
+    if (stop_requested && !FinishSteps::on()) throw Interrupted();
     return loss(output, target);
   };
 }

@@ -61,14 +61,15 @@ class Task {
   [[nodiscard]] std::int64_t batch_size(std::int64_t named, std::int64_t other) const;
 
   [[nodiscard]] const plugin::Samples& samples() const { return samples_; }
-  // The loss throws Interrupted after an interrupt, because a plain step has no scope that could.
+  // The loss throws Interrupted after an interrupt, because a plain step has no scope that could; but
+  // not where FinishSteps is on.
   [[nodiscard]] train::Criterion loss() const;
   [[nodiscard]] std::int64_t class_dim() const { return definition_.class_dim; }
   [[nodiscard]] double learning_rate() const;
+  [[nodiscard]] std::string optimizer_name() const;
 
  private:
   [[nodiscard]] std::string own_optimizer() const;  // for when the command line names none
-  [[nodiscard]] std::string optimizer_name() const;
 
   const RunOptions& options_;
   plugin::Definition definition_;

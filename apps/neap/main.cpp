@@ -21,11 +21,11 @@ std::atomic<bool> stop_requested{false};
 
 namespace {
 
-// The first Ctrl-C stops the run before the next operator, with a summary. The second one ends the
-// process.
+// The first Ctrl-C stops the run before the next operator, or after the step where it is to be
+// saved, with a summary. The second one ends the process.
 void on_interrupt(int signal) {
   stop_requested.store(true);
-  neap::interrupt();
+  if (!FinishSteps::on()) neap::interrupt();
   std::signal(signal, SIG_DFL);
 }
 

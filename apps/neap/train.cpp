@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "history.h"
 #include "progress.h"
+#include "run_folder.h"
 #include "training_source.h"
 
 #include <algorithm>
@@ -67,6 +68,9 @@ class Training {
       history_.ending = Ending::Interrupted;
       history_.reason = "interrupted";
     }
+    if (history_.ending != Ending::Done && folder_ && !folder_->how_to_go_on().empty()) {
+      history_.reason += "\n  " + folder_->how_to_go_on();
+    }
     if (options_.json) output_.json(history_.summary());
     // A training that failed before its first step gets no empty table.
     if (history_.ending != Ending::Failed || history_.steps > 0) {
@@ -84,6 +88,8 @@ class Training {
  private:
   void train() {
     TrainingSource source(options_, find_model(options_.model));
+    folder_.emplace(options_, source);
+    for (const std::string& note : folder_->notes()) tell(note);
     if (wanted_.is_share()) measure_plain(source);
     history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
@@ -139,20 +145,28 @@ class Training {
   }
 
   void learn(Job& job, TrainingSource& source) {
-    source.begin();
+    const std::int64_t done = folder_->steps_done();
+    folder_->load(job);
+    source.begin(done);
     const std::int64_t total =
         options_.steps > 0 ? options_.steps : options_.epochs * source.batches();
+    tell(folder_->set_steps(total));
     const double peak = source.task().learning_rate();
     train::Trainer trainer(
         job.loss, *job.optimizer,
         {.budget = history_.budget,
          .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); },
-         .policy = parse_policy(options_)});
-    Progress progress("step", total, options_.quiet || options_.json);
-    for (std::int64_t step = 0; step < total && !stop_requested; ++step) {
+         .policy = parse_policy(options_),
+         .steps_done = done});
+    Progress progress("step", std::max<std::int64_t>(0, total - done),
+                      options_.quiet || options_.json);
+    // A half of a step cannot be saved.
+    const FinishSteps finish(!options_.out.empty() || options_.resume);
+    std::int64_t step = done;
+    for (; step < total && !stop_requested; ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
-      if (step < history_.steps) {  // it has been reported already
+      if (step - done < history_.steps) {  // it has been reported already
         progress.advance(batch.y.size(0), {});
         continue;
       }
@@ -171,7 +185,9 @@ class Training {
                                     {"rule_note", text_or_null(result.stats.rule_note)},
                                     {"took_ms", result.milliseconds}});
       }
+      folder_->after_step(job, step + 1);
     }
+    history_.snapshot = folder_->save(job, step).string();
     // A short run leaves its plan too.
     if (!options_.plan_cache.empty()) finish_planning();
   }
@@ -197,6 +213,7 @@ class Training {
   const TrainingOptions& options_;
   Output& output_;
   train::Budget wanted_;
+  std::optional<RunFolder> folder_;
   History history_;
 };
 

@@ -46,8 +46,8 @@ MemoryEfficientDataLoader TrainingSource::test() const {
   return MemoryEfficientDataLoader(splits_->test, batch_size_, kInTurn);
 }
 
-void TrainingSource::begin() {
-  step_ = 0;
+void TrainingSource::begin(std::int64_t steps_done) {
+  step_ = steps_done;
   if (!splits_) return;
   if (splits_->training->size() < batch_size_) {
     throw UsageError("--batch-size " + std::to_string(batch_size_) + ": " + name_ + " has " +
@@ -60,6 +60,14 @@ void TrainingSource::begin() {
   how.seed = seed_;
   how.drop_last = true;
   loader_.emplace(splits_->training, batch_size_, how);
+  if (steps_done == 0) return;
+  loader_->restore({.seed = seed_,
+                    .epoch = steps_done / loader_->batches(),
+                    .position = steps_done % loader_->batches() * batch_size_});
+}
+
+std::string TrainingSource::fingerprint() const {
+  return splits_ ? data::fingerprint(*splits_->training) : "";
 }
 
 train::MicroBatch TrainingSource::next() {

@@ -20,12 +20,17 @@ class TrainingSource {
   TrainingSource(const TrainingOptions& options, plugin::Definition definition);
 
   [[nodiscard]] const Task& task() const { return task_; }
+  [[nodiscard]] std::int64_t batch_size() const { return batch_size_; }
+  // For people: the value of --data, or what stands for it.
+  [[nodiscard]] const std::string& name() const { return name_; }
+  // Of some samples of the training set, as text; empty: there is none.
+  [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] bool has_test() const { return splits_.has_value(); }
   [[nodiscard]] MemoryEfficientDataLoader test() const;
 
-  // Begins with the first batch of the first epoch. Throws: UsageError when there are fewer samples
-  // than a batch needs.
-  void begin();
+  // Begins with the first batch of the first epoch, or as many steps later. Throws: UsageError when
+  // there are fewer samples than a batch needs.
+  void begin(std::int64_t steps_done = 0);
   // Batches per epoch of the data set. REQUIRES: begin() was called.
   [[nodiscard]] std::int64_t batches() const { return loader_->batches(); }
   // The next batch. After an epoch comes the next one.

@@ -15,4 +15,5 @@
 #include <neap/nn.h>
 #include <neap/plugin.h>
 #include <neap/report.h>
+#include <neap/snapshot.h>
 #include <neap/train.h>

@@ -121,6 +121,11 @@ NEAP_EXPORT std::shared_ptr<Dataset> synthetic(std::vector<std::int64_t> shape,
 // text: (N,) uint8. Throws: InvalidArgument for another type or shape, or when N < T + 1 or T < 1.
 NEAP_EXPORT std::shared_ptr<Dataset> text_windows(at::Tensor text, std::int64_t tokens);
 
+// A text that differs where the size, or one of 64 samples that lie evenly, does: to see that a
+// training goes on with the data that it began with. It is the same on every machine for the same
+// bytes. Cost: loads these samples. Throws: what Dataset::get() throws.
+NEAP_EXPORT std::string fingerprint(const Dataset& set);
+
 struct Splits {
   std::shared_ptr<Dataset> training, test;
   std::vector<std::int64_t> sample_shape;  // of x: (C, H, W), or (T,) for text

@@ -97,6 +97,8 @@ struct TrainerOptions {
   Clip clip = {};
   Schedule schedule = {};
   PlanMode policy = Planned{};  // of each step's scope
+  // Of a training that goes on: see neap/snapshot.h. Steps and the schedule count from here.
+  std::int64_t steps_done = 0;
 };
 
 struct StepResult {
@@ -132,7 +134,7 @@ class NEAP_EXPORT Trainer {
  public:
   // `optimizer`, and a scheduler in the options, must outlive the trainer.
   // Throws: InvalidArgument for a clipping limit that is not above 0, an empty schedule, a budget
-  // with `plain`.
+  // with `plain`, or less than 0 steps done.
   Trainer(Loss loss, torch::optim::Optimizer& optimizer, TrainerOptions options = {});
 
   // x: (B, ...), y: (B, ...), split into `parts` micro-batches whose sizes differ by at most one.
@@ -156,7 +158,7 @@ class NEAP_EXPORT Trainer {
   Loss loss_;
   torch::optim::Optimizer& optimizer_;
   TrainerOptions options_;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_;
 };
 
 // Runs six plain steps on (x, y). The first makes the optimizer's state. The first two are watched,
@@ -180,7 +182,7 @@ class NEAP_EXPORT State {
     std::int64_t item_bytes;  // of one element
     std::vector<std::byte> bytes;
   };
-  // Supports the state of SGD, Adam and AdamW. Throws: InvalidArgument for other optimizers, with
+  // Supports the state of SGD, Adam, AdamW, RMSprop and Adagrad. Throws: InvalidArgument for other optimizers, with
   // the parameter.
   static State of(const torch::nn::Module& model, const torch::optim::Optimizer& optimizer,
                   double loss);

@@ -6,10 +6,26 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace neap {
 
 // Cost: some ns for a few words.
 std::uint64_t stable_hash(const void* data, std::size_t bytes, std::uint64_t seed = 0) noexcept;
+
+// The same hash of bytes that come in parts.
+class RunningHash {
+ public:
+  RunningHash();
+  RunningHash(const RunningHash&) = delete;
+  RunningHash& operator=(const RunningHash&) = delete;
+  ~RunningHash();
+  void update(const void* data, std::size_t bytes) noexcept;
+  [[nodiscard]] std::uint64_t value() const noexcept;  // of all bytes so far
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace neap

@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "machine/aside.h"
 
+#include "machine/sync_folder.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,6 +122,7 @@ void Aside::finish() {
     if (::fsync(file_) != 0 && errno != EINVAL && errno != EROFS) refuse(errno);
     if (exact_mode_) ::fchmod(file_, mode_);
     replace();
+    sync_folder(folder_);
   }
   const int file = file_;
   file_ = -1;

@@ -1,4 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "snapshot/optimizer_fields.h"
+
 #include <neap/train.h>
 #include <torch/torch.h>
 
@@ -28,26 +30,24 @@ State::Part part_of_number(std::string name, Number number) {
   return part;
 }
 
-template <class ParamState>
-void add_adam(std::vector<State::Part>& parts, const std::string& of, const ParamState& state) {
-  parts.push_back(part_of_number("optimizer step of " + of, state.step()));
-  parts.push_back(part_of("exp_avg of " + of, state.exp_avg()));
-  parts.push_back(part_of("exp_avg_sq of " + of, state.exp_avg_sq()));
-  parts.push_back(part_of("max_exp_avg_sq of " + of, state.max_exp_avg_sq()));
-}
-
 void add_optimizer_state(std::vector<State::Part>& parts, const std::string& of,
                          const torch::optim::OptimizerParamState& state) {
-  if (const auto* sgd = dynamic_cast<const torch::optim::SGDParamState*>(&state)) {
-    parts.push_back(part_of("momentum of " + of, sgd->momentum_buffer()));
-  } else if (const auto* adam = dynamic_cast<const torch::optim::AdamParamState*>(&state)) {
-    add_adam(parts, of, *adam);
-  } else if (const auto* adamw = dynamic_cast<const torch::optim::AdamWParamState*>(&state)) {
-    add_adam(parts, of, *adamw);
-  } else {
+  const bool known = snapshot::with_kind_of(state, [&](const auto& kind) {
+    using Kind = typename std::decay_t<decltype(kind)>::State;
+    Kind copy = static_cast<const Kind&>(state);  // its tensors are the same
+    snapshot::each_field(copy, [&](const char* field, const auto& value) {
+      const std::string name = std::string(field) + " of " + of;
+      if constexpr (std::is_same_v<std::decay_t<decltype(value)>, at::Tensor>) {
+        parts.push_back(part_of(name, value));
+      } else {
+        parts.push_back(part_of_number(name, value));
+      }
+    });
+  });
+  if (!known) {
     throw InvalidArgument("the optimizer's state of " + of +
-                          " is neither of SGD nor of Adam nor of AdamW, so it cannot be compared; "
-                          "use one of these");
+                          " is none of SGD, Adam, AdamW, RMSprop and Adagrad, so it cannot be "
+                          "compared; use one of these");
   }
 }
 

@@ -76,7 +76,14 @@ NonFinite::NonFinite(const std::string& text, std::int64_t step, std::int64_t mi
 NonFinite::~NonFinite() = default;
 
 Trainer::Trainer(Loss loss, torch::optim::Optimizer& optimizer, TrainerOptions options)
-    : loss_(std::move(loss)), optimizer_(optimizer), options_(std::move(options)) {
+    : loss_(std::move(loss)),
+      optimizer_(optimizer),
+      options_(std::move(options)),
+      steps_(options_.steps_done) {
+  if (steps_ < 0) {
+    throw InvalidArgument("a trainer that has done " + std::to_string(steps_) +
+                          " steps: expected 0 or more");
+  }
   if (options_.plain && options_.budget) {
     throw InvalidArgument("a plain trainer has no scope that could hold the budget of " +
                           options_.budget->text() + "; leave out `plain`, or the budget");

@@ -1,0 +1,70 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// The snapshots of neap train: --out, --save-every, --keep and --resume.
+#pragma once
+
+#include "job.h"
+#include "training_source.h"
+
+#include <neap/snapshot.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace neap::app {
+
+// How often --save-every saves.
+struct SaveInterval {
+  std::int64_t steps = 0;        // 0: not by steps
+  std::chrono::seconds time{0};  // 0: not by time
+};
+// Parses `200`, `30s`, `10m` or `2h`; empty: neither. Throws: UsageError.
+SaveInterval parse_interval(const std::string& text);
+
+class RunFolder {
+ public:
+  // Finds the snapshot to go on from.
+  // Throws: UsageError when the options do not go together; Error when --resume DIR names a folder
+  // without a snapshot, or one of another training, or when --out names one that has snapshots and
+  // is not resumed.
+  RunFolder(const TrainingOptions& options, const TrainingSource& source);
+
+  // For people: what it has found. Empty: nothing.
+  [[nodiscard]] const std::vector<std::string>& notes() const { return said_; }
+  // Steps that are done already.
+  [[nodiscard]] std::int64_t steps_done() const { return found_ ? position_.step : 0; }
+  // Puts the snapshot that was found into the job.
+  void load(Job& job) const;
+  // The training has so many steps in all. Returns what people are to know about that; empty:
+  // nothing.
+  std::string set_steps(std::int64_t total);
+  // Saves, if it is time to.
+  void after_step(const Job& job, std::int64_t step);
+  // Saves, unless this step was saved. Returns the snapshot; empty without --out.
+  std::filesystem::path save(const Job& job, std::int64_t step);
+  // The newest snapshot, and how to go on from it; empty: there is none.
+  [[nodiscard]] std::string how_to_go_on() const;
+
+ private:
+  void find(const TrainingOptions& options);
+  void check_same_training() const;
+
+  std::filesystem::path folder_;
+  SaveInterval interval_;
+  std::int64_t keep_;
+  std::map<std::string, std::string> training_;  // what must be the same to go on
+  std::int64_t steps_ = 0;                       // in all
+  std::optional<std::filesystem::path> found_;
+  train::Position position_;
+  std::vector<std::string> said_;
+  std::optional<std::int64_t> saved_step_;
+  std::filesystem::path newest_;
+  std::chrono::steady_clock::time_point saved_at_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace neap::app

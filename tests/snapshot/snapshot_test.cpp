@@ -1,0 +1,477 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// A training that goes on from a snapshot has the bits of one that did not stop.
+#include <neap/snapshot.h>
+
+#include "support/scratch_folder.h"
+
+#include <neap/train.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <sstream>
+
+namespace neap::train {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using torch::optim::Optimizer;
+using MakeOptimizer = std::function<std::unique_ptr<Optimizer>(torch::nn::Module&)>;
+
+constexpr std::int64_t kWidth = 24;
+
+class Folder : public test::ScratchFolder {
+ public:
+  [[nodiscard]] const std::filesystem::path& path() const { return folder_; }
+};
+
+// A perceptron with a batch norm and dropout, so that buffers and the generator matter.
+torch::nn::Sequential make_model() {
+  return torch::nn::Sequential(torch::nn::Linear(kWidth, kWidth), torch::nn::BatchNorm1d(kWidth),
+                               torch::nn::ReLU(), torch::nn::Dropout(0.3),
+                               torch::nn::Linear(kWidth, 4));
+}
+
+std::unique_ptr<Optimizer> adamw(torch::nn::Module& model) {
+  return std::make_unique<torch::optim::AdamW>(model.parameters(),
+                                               torch::optim::AdamWOptions(1e-2));
+}
+
+MicroBatch batch_of(std::int64_t step) {
+  at::Generator mine = at::detail::createCPUGenerator(static_cast<std::uint64_t>(step) + 100);
+  return {torch::randn({16, kWidth}, mine), torch::randint(0, 4, {16}, mine)};
+}
+
+// A model, and what trains it.
+class Training {
+ public:
+  explicit Training(const MakeOptimizer& make = adamw, std::uint64_t seed = 1) {
+    torch::manual_seed(seed);
+    model = make_model();
+    optimizer = make(*model);
+  }
+
+  // Steps first + 1 to last.
+  void train(std::int64_t first, std::int64_t last, std::optional<Bytes> budget = {},
+             const std::function<void(std::int64_t)>& after = {}) {
+    const Model whole(model);
+    Trainer trainer(
+        [&](const at::Tensor& x, const at::Tensor& y) {
+          return cross_entropy(whole.forward(x), y);
+        },
+        *optimizer,
+        {.budget = budget,
+         .schedule =
+             [](std::int64_t step) { return 1e-2 / (1.0 + 0.1 * static_cast<double>(step)); },
+         .policy = Online{},
+         .steps_done = first});
+    for (std::int64_t step = first; step < last; ++step) {
+      const MicroBatch batch = batch_of(step);
+      loss = trainer.step(batch.x, batch.y, 2).loss;
+      if (after) after(step + 1);
+    }
+  }
+
+  [[nodiscard]] State state() const { return State::of(*model, *optimizer, loss); }
+
+  torch::nn::Sequential model{nullptr};
+  std::unique_ptr<Optimizer> optimizer;
+  double loss = 0;
+};
+
+void expect_equal(const State& a, const State& b, const std::string& where) {
+  const auto difference = a.first_difference(b);
+  EXPECT_FALSE(difference) << where << ": " << (difference ? difference->name : "");
+}
+
+std::string why_not(const std::function<void()>& call) {
+  try {
+    call();
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+// Steps after a snapshot are compared one by one, with those of a run that was never stopped.
+TEST(Snapshot, a_training_goes_on_after_each_of_200_steps_with_the_same_bits) {
+  constexpr std::int64_t kSteps = 200;
+  const Folder folder;
+  std::vector<State> states;
+  {
+    Training run;
+    states.push_back(run.state());
+    save(folder.path(), *run.model, *run.optimizer, {.step = 0}, {.keep = 0});
+    run.train(0, kSteps + 3, {}, [&](std::int64_t step) {
+      states.push_back(run.state());
+      save(folder.path(), *run.model, *run.optimizer, {.step = step}, {.keep = 0});
+    });
+  }
+  for (std::int64_t step = 0; step <= kSteps; ++step) {
+    Training run(adamw, 77 + static_cast<std::uint64_t>(step));
+    std::ostringstream name;
+    name << "step-" << std::setw(10) << std::setfill('0') << step;
+    ASSERT_EQ(load(folder.path() / name.str(), *run.model, *run.optimizer).step, step);
+    // Each under another budget.
+    const Bytes budget(memory::usage().reserved + (64 << 10) + 1024 * (step % 7));
+    run.train(step, step + 3, budget, [&](std::int64_t now) {
+      expect_equal(states[static_cast<std::size_t>(now)], run.state(),
+                   "from " + std::to_string(step) + " to " + std::to_string(now));
+    });
+  }
+}
+
+struct NamedOptimizer {
+  std::string name;
+  MakeOptimizer make;
+};
+
+std::vector<NamedOptimizer> optimizers() {
+  using namespace torch::optim;
+  return {
+      {"SGD",
+       [](torch::nn::Module& model) {
+         return std::make_unique<SGD>(model.parameters(),
+                                      SGDOptions(0.05).momentum(0.9).nesterov(true));
+       }},
+      {"SGD without momentum",
+       [](torch::nn::Module& model) {
+         return std::make_unique<SGD>(model.parameters(), SGDOptions(0.05));
+       }},
+      {"Adam, amsgrad",
+       [](torch::nn::Module& model) {
+         return std::make_unique<Adam>(model.parameters(), AdamOptions(1e-2).amsgrad(true));
+       }},
+      {"RMSprop, centered",
+       [](torch::nn::Module& model) {
+         return std::make_unique<RMSprop>(model.parameters(),
+                                          RMSpropOptions(1e-3).centered(true).momentum(0.5));
+       }},
+      {"Adagrad",
+       [](torch::nn::Module& model) {
+         return std::make_unique<Adagrad>(model.parameters(), AdagradOptions(1e-2));
+       }},
+      {"AdamW in two groups",
+       [](torch::nn::Module& model) {
+         const std::vector<at::Tensor> all = model.parameters();
+         std::vector<OptimizerParamGroup> groups;
+         groups.emplace_back(std::vector<at::Tensor>(all.begin(), all.begin() + 2),
+                             std::make_unique<AdamWOptions>(AdamWOptions(1e-2).weight_decay(0)));
+         groups.emplace_back(std::vector<at::Tensor>(all.begin() + 2, all.end()));
+         return std::make_unique<AdamW>(groups, AdamWOptions(1e-3));
+       }},
+  };
+}
+
+TEST(Snapshot, each_kind_of_optimizer_goes_on) {
+  for (const NamedOptimizer& one : optimizers()) {
+    const Folder folder;
+    Training straight(one.make);
+    straight.train(0, 8);
+    Training first(one.make);
+    first.train(0, 5);
+    const fs::path saved = save(folder.path(), *first.model, *first.optimizer, {.step = 5});
+    Training second(one.make, 99);
+    second.train(0, 2);  // what it has is replaced
+    load(saved, *second.model, *second.optimizer);
+    second.train(5, 8);
+    expect_equal(straight.state(), second.state(), one.name);
+  }
+}
+
+TEST(Snapshot, options_of_the_optimizer_come_back) {
+  const Folder folder;
+  Training run;
+  auto& options =
+      static_cast<torch::optim::AdamWOptions&>(run.optimizer->param_groups()[0].options());
+  options.lr(0.123456789012345678).betas({0.8, 0.95}).eps(1e-7).weight_decay(0.3).amsgrad(true);
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {});
+  Training other;
+  load(saved, *other.model, *other.optimizer);
+  EXPECT_EQ(static_cast<torch::optim::AdamWOptions&>(other.optimizer->param_groups()[0].options()),
+            options);
+}
+
+TEST(Snapshot, a_loader_goes_on_in_the_middle_of_an_epoch_with_workers) {
+  const Folder folder;
+  const auto set = data::from_function(50, [](std::int64_t index) {
+    return data::Sample{torch::full({3}, index), torch::full({}, index)};
+  });
+  const auto loader_of = [&](std::int64_t workers) {
+    return std::make_unique<MemoryEfficientDataLoader>(
+        set, 8, data::LoaderOptions{.workers = workers, .shuffle = true, .seed = 5});
+  };
+  const auto next = [](MemoryEfficientDataLoader& loader) {
+    const auto batch = loader.next();
+    return batch ? batch->samples : std::vector<std::int64_t>();
+  };
+  Training run;
+  const auto loader = loader_of(2);
+  for (int i = 0; i < 10; ++i) next(*loader);
+  const fs::path saved =
+      save(folder.path(), *run.model, *run.optimizer, {.step = 10, .loader = loader->state()});
+  Training other;
+  const Position position = load(saved, *other.model, *other.optimizer);
+  const auto resumed = loader_of(0);
+  resumed->restore(position.loader.value());
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(next(*loader), next(*resumed)) << i;
+}
+
+TEST(Snapshot, gradients_of_an_open_step_come_back_when_they_are_asked_for) {
+  const Folder folder;
+  Training run;
+  const MicroBatch batch = batch_of(3);
+  cross_entropy(run.model->forward(batch.x), batch.y).backward();
+  const State before = run.state();
+  const fs::path with =
+      save(folder.path(), *run.model, *run.optimizer, {.step = 1}, {.gradients = true});
+  const fs::path without = save(folder.path(), *run.model, *run.optimizer, {.step = 2});
+  Training other(adamw, 5);
+  load(with, *other.model, *other.optimizer);
+  expect_equal(before, other.state(), "gradients");
+  load(without, *other.model, *other.optimizer);
+  for (const at::Tensor& parameter : other.model->parameters()) {
+    EXPECT_FALSE(parameter.grad().defined());
+  }
+}
+
+TEST(Snapshot, the_newest_stay_and_notes_come_back) {
+  const Folder folder;
+  Training run;
+  for (std::int64_t step = 8; step < 13; ++step) {
+    save(folder.path(), *run.model, *run.optimizer,
+         {.step = step, .notes = {{"best", std::to_string(step)}}}, {.keep = 2});
+  }
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("step-0000000011", "step-0000000012"));
+  const auto newest = newest_snapshot(folder.path());
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(position_of(*newest).step, 12);
+  EXPECT_EQ(position_of(*newest).notes.at("best"), "12");
+  EXPECT_EQ(fs::status(*newest).permissions(), fs::perms::owner_all);
+}
+
+TEST(Snapshot, one_of_the_same_step_is_replaced_and_left_overs_go) {
+  const Folder folder;
+  fs::create_directory(folder.path() / ".step-0000000003.new-999999999");
+  fs::create_directory(folder.path() / ".step-0000000002.old-999999999");
+  fs::create_directory(folder.path() / ".step-of-someone-else");
+  fs::create_directory(folder.path() / "step-12");
+  Training run;
+  const fs::path first = save(folder.path(), *run.model, *run.optimizer, {.step = 3});
+  run.train(0, 1);
+  const fs::path second = save(folder.path(), *run.model, *run.optimizer, {.step = 3});
+  EXPECT_EQ(first, second);
+  Training other(adamw, 9);
+  load(second, *other.model, *other.optimizer);
+  EXPECT_TRUE(at::equal(other.model->parameters()[0], run.model->parameters()[0]));
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names,
+              testing::UnorderedElementsAre("step-0000000003", ".step-of-someone-else", "step-12"));
+}
+
+// Changes one byte of a file.
+void damage(const fs::path& path, std::streamoff at) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(at);
+  const char byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(at);
+  file.put(byte);
+}
+
+TEST(Snapshot, a_damaged_newest_falls_back_to_the_one_before_and_changes_nothing) {
+  for (const char* const name : {"model.safetensors", "state.safetensors"}) {
+    const Folder folder;
+    Training run;
+    const fs::path older = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+    const fs::path newer = save(folder.path(), *run.model, *run.optimizer, {.step = 2});
+    const auto size = static_cast<std::streamoff>(fs::file_size(newer / name));
+    for (const std::streamoff at : {std::streamoff{0}, size / 2, size - 1}) {
+      damage(newer / name, at);
+      std::vector<std::string> damaged;
+      EXPECT_EQ(newest_snapshot(folder.path(), &damaged), older);
+      ASSERT_EQ(damaged.size(), 1);
+      EXPECT_THAT(damaged[0], HasSubstr(name));
+      Training other(adamw, 4);
+      const State before = other.state();
+      EXPECT_FALSE(why_not([&] { load(newer, *other.model, *other.optimizer); }).empty());
+      expect_equal(before, other.state(), name);
+      damage(newer / name, at);
+    }
+    EXPECT_EQ(newest_snapshot(folder.path()), newer);
+  }
+}
+
+TEST(Snapshot, a_record_that_is_cut_or_changed_is_refused) {
+  const Folder folder;
+  Training run;
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+  const fs::path record = saved / "snapshot.json";
+  std::stringstream whole;
+  whole << std::ifstream(record).rdbuf();
+  const std::string text = whole.str();
+  Training other(adamw, 4);
+  const auto load_it = [&] { load(saved, *other.model, *other.optimizer); };
+  for (std::size_t length = 0; length + 2 < text.size(); length += 37) {
+    std::ofstream(record, std::ios::trunc) << text.substr(0, length);
+    EXPECT_THAT(why_not(load_it), HasSubstr("is no whole record")) << length;
+  }
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    changed.replace(changed.find(from), from.size(), to);
+    std::ofstream(record, std::ios::trunc) << changed;
+    return why_not(load_it);
+  };
+  EXPECT_THAT(with("\"format\": 1", "\"format\": 2"), HasSubstr("take the neap that wrote it"));
+  EXPECT_THAT(with("\"threads\": ", "\"threads\": 9"), HasSubstr("threads"));
+  EXPECT_THAT(with("\"torch\": \"", "\"torch\": \"9"), HasSubstr("LibTorch 9"));
+  EXPECT_THAT(with("\"kind\": \"AdamW\"", "\"kind\": \"Adam\""), HasSubstr("is of Adam"));
+  EXPECT_THAT(with("\"xxh3\": \"", "\"xxh3\": \"z"), HasSubstr("hexadecimal"));
+  EXPECT_THAT(with("\"step\": 1", "\"step\": \"x\""), HasSubstr("is no whole record"));
+  fs::remove(record);
+  EXPECT_THAT(why_not(load_it), HasSubstr("cannot be opened"));
+  EXPECT_FALSE(newest_snapshot(folder.path()));
+}
+
+TEST(Snapshot, other_threads_and_another_libtorch_are_taken_when_they_are_allowed) {
+  const Folder folder;
+  Training run;
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+  const int threads = at::get_num_threads();
+  at::set_num_threads(threads + 1);
+  Training other(adamw, 4);
+  EXPECT_THAT(why_not([&] { load(saved, *other.model, *other.optimizer); }), HasSubstr("threads"));
+  load(saved, *other.model, *other.optimizer, {.other_threads = true});
+  at::set_num_threads(threads);
+}
+
+TEST(Snapshot, another_model_or_optimizer_is_refused_and_stays_as_it_was) {
+  const Folder folder;
+  Training run;
+  run.train(0, 1);
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+  const auto refused = [&](torch::nn::Sequential model, const MakeOptimizer& make) {
+    const auto optimizer = make(*model);
+    const State before = State::of(*model, *optimizer, 0);
+    const std::string why = why_not([&] { load(saved, *model, *optimizer); });
+    expect_equal(before, State::of(*model, *optimizer, 0), why);
+    return why;
+  };
+  torch::nn::Sequential wider(torch::nn::Linear(kWidth, kWidth + 1));
+  EXPECT_THAT(refused(wider, adamw), HasSubstr("0.weight: it is F32 [24, 24] in the file"));
+  torch::nn::Sequential more = make_model();
+  more->push_back(torch::nn::Linear(4, 4));
+  EXPECT_THAT(refused(more, adamw), HasSubstr("it has no 5.weight"));
+  torch::nn::Sequential fewer(torch::nn::Linear(kWidth, kWidth));
+  EXPECT_THAT(refused(fewer, adamw), HasSubstr("which the model does not have"));
+  EXPECT_THAT(refused(make_model(), optimizers()[0].make), HasSubstr("the optimizer is SGD"));
+  EXPECT_THAT(refused(make_model(), optimizers()[5].make), HasSubstr("other parameters"));
+}
+
+TEST(Snapshot, wrong_use_is_refused) {
+  const Folder folder;
+  Training run;
+  EXPECT_THROW(save(folder.path(), *run.model, *run.optimizer, {.step = -1}), InvalidArgument);
+  EXPECT_THROW(save(folder.path(), *run.model, *run.optimizer, {}, {.keep = -1}), InvalidArgument);
+  EXPECT_THROW(save("/proc/neap", *run.model, *run.optimizer, {}), Error);
+  torch::optim::LBFGS lbfgs(run.model->parameters());
+  EXPECT_THROW(save(folder.path(), *run.model, lbfgs, {}), InvalidArgument);
+  at::Tensor stranger = torch::rand({2}).requires_grad_();
+  torch::optim::SGD other({stranger}, 0.1);
+  EXPECT_THROW(save(folder.path(), *run.model, other, {}), InvalidArgument);
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+  EXPECT_FALSE(newest_snapshot(folder.path() / "none"));
+}
+
+TEST(Snapshot, weights_are_exported_and_imported_by_their_names) {
+  const Folder folder;
+  Training run;
+  run.train(0, 2);
+  run.model->to(torch::kDouble);
+  export_weights(*run.model, folder.path() / "weights.safetensors");
+  Training other(adamw, 8);
+  other.model->to(torch::kDouble);
+  import_weights(*other.model, folder.path() / "weights.safetensors");
+  const auto a = run.model->named_parameters(), b = other.model->named_parameters();
+  for (const auto& item : a) EXPECT_TRUE(at::equal(item.value(), b[item.key()]));
+  EXPECT_TRUE(at::equal(run.model->buffers()[0], other.model->buffers()[0]));
+  other.model->to(torch::kFloat);
+  EXPECT_THAT(why_not([&] { import_weights(*other.model, folder.path() / "weights.safetensors"); }),
+              HasSubstr("F64"));
+}
+
+// The program of docs/saving.md.
+TEST(Snapshot, a_loop_goes_on_as_the_docs_say) {
+  class Inside {
+   public:
+    explicit Inside(const fs::path& to) : before_(fs::current_path()) { fs::current_path(to); }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+    ~Inside() { fs::current_path(before_); }
+
+   private:
+    fs::path before_;
+  };
+  const Folder folder;
+  const Inside inside(folder.path());
+  const auto set = data::from_function(60, [](std::int64_t index) {
+    const MicroBatch batch = batch_of(index);
+    return data::Sample{batch.x[0], batch.y[0]};
+  });
+  const auto run_to = [&](std::int64_t steps, std::uint64_t seed) {
+    torch::manual_seed(seed);
+    torch::nn::Sequential model = make_model();
+    torch::optim::AdamW optimizer(model->parameters());
+    MemoryEfficientDataLoader loader(set, 16, {.workers = 1, .shuffle = true, .drop_last = true});
+    double loss = 0;
+    const auto train_on = [&](const data::Batch& batch) {
+      optimizer.zero_grad();
+      const at::Tensor one = cross_entropy(model->forward(batch.tensors[0]), batch.tensors[1]);
+      one.backward();
+      optimizer.step();
+      loss = one.item<double>();
+    };
+    train::Position position;
+    if (const auto found = train::newest_snapshot("run")) {
+      position = train::load(*found, *model, optimizer);
+      loader.restore(*position.loader);
+    }
+    for (std::int64_t step = position.step; step < steps; ++step) {
+      train_on(*loader.next());
+      train::save("run", *model, optimizer, {.step = step + 1, .loader = loader.state()});
+    }
+    return State::of(*model, optimizer, loss);
+  };
+  const State straight = run_to(3, 1);
+  fs::remove_all("run");
+  run_to(1, 1);
+  run_to(2, 8);
+  expect_equal(straight, run_to(3, 9), "three runs");
+}
+
+TEST(Fingerprint, is_of_the_size_and_the_samples) {
+  const auto of = [](std::int64_t size, double first) {
+    return data::fingerprint(*data::from_function(size, [first](std::int64_t index) {
+      return data::Sample{torch::full({2}, index == 0 ? first : static_cast<double>(index))};
+    }));
+  };
+  EXPECT_EQ(of(10, 0), of(10, 0));
+  EXPECT_NE(of(10, 0), of(11, 0));
+  EXPECT_NE(of(10, 0), of(10, 1));
+  EXPECT_EQ(of(10, 0).size(), 16);
+}
+
+}  // namespace
+}  // namespace neap::train
