@@ -1,8 +1,9 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """Ways to train in less memory, side by side in one process: `make bench-python`.
 
-Each way is warmed up, then all take a step in turn, round after round. Time is the processor's time
-of the training thread, and that of the wall. Memory is the peak of PyTorch's live bytes above those
+Each way is warmed up, then all take their turn, round after round. A turn is a step that gets its
+memory from the system, and one that is measured. Time is the processor's time of the training
+thread, and that of the wall. Memory is the peak of PyTorch's live bytes above those
 before the step, as a share of the plain step's.
 """
 
@@ -135,10 +136,15 @@ class Training:
             for part in block.modules()
         )
 
+    def turn(self, way: Way) -> tuple[float, float]:
+        """Train two steps, and return wall and processor time of the second one in seconds."""
+        neap.memory.trim()
+        self.step(way)
+        return self.step(way)
+
     def step(self, way: Way) -> tuple[float, float]:
         """Train one step, and return its wall and processor time in seconds."""
         self.model.run = way.run
-        neap.memory.trim()
         neap.memory.reset_peak()
         wall, processor = time.perf_counter(), time.thread_time()
         with nullcontext() if way.budget is None else neap.budget(way.budget):
@@ -172,8 +178,7 @@ def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
         Way("torch.compile by blocks", CompiledBlocks()),
     ]
     for way in peers:
-        for _ in range(2):
-            training.step(way)
+        training.turn(way)
     neap.memory.trim()
     base = neap.memory.usage().live
     ways = list(peers)
@@ -194,7 +199,7 @@ def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
             ways.remove(way)
     for _ in range(rounds):
         for way in ways:
-            wall, processor = training.step(way)
+            wall, processor = training.turn(way)
             way.wall.append(wall)
             way.processor.append(processor)
     for way in ways:

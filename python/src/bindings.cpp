@@ -157,14 +157,14 @@ NEAP_PYTHON void neap_error_figures(std::int64_t* four) {
 }
 NEAP_PYTHON void neap_error_clear() { last_failure = {}; }
 // An allocation that no operator makes is refused by PyTorch's RuntimeError. Notes the refusal in
-// this thread that `text` tells of, if there is one.
+// this thread that `text` begins with, if there is one.
 NEAP_PYTHON int neap_error_note_refusal(const char* text) {
   const std::exception_ptr refusal = neap::memory::last_refusal();
   if (!refusal) return 0;
   try {
     std::rethrow_exception(refusal);
   } catch (const std::exception& error) {
-    return std::strstr(text, error.what()) == nullptr ? 0 : note_current();
+    return std::string_view(text).starts_with(error.what()) ? note_current() : 0;
   }
 }
 
@@ -294,6 +294,9 @@ NEAP_PYTHON int neap_watch_storage(void* storage) {
 }
 NEAP_PYTHON int neap_pin_storage(void* storage) {
   return guarded([&] { neap::pin(tensor_in(storage)); });
+}
+NEAP_PYTHON int neap_unpin_storage(void* storage) {
+  return guarded([&] { neap::unpin(tensor_in(storage)); });
 }
 // 1 when the storage of the tensor is evicted; 0 for a tensor without one too.
 NEAP_PYTHON int neap_is_evicted(void* tensor) {

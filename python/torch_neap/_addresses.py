@@ -112,7 +112,7 @@ def _alias(method: Method) -> Method:
 def _address(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        _watch(args)
+        _watch((*args, *kwargs.values()))
         return method(*args, **kwargs)
 
     return replaced
@@ -155,9 +155,13 @@ def _writing_storage(method: Method) -> Method:
 def _reading_storage(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
-        if matter():
-            _library.check(_library.pin_storage(self._cdata))
-        return method(self, *args, **kwargs)
+        if not matter():
+            return method(self, *args, **kwargs)
+        _library.check(_library.pin_storage(self._cdata))
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            _library.check(_library.unpin_storage(self._cdata))
 
     return replaced
 
@@ -165,12 +169,14 @@ def _reading_storage(method: Method) -> Method:
 def _replace(owner: type, names: tuple[str, ...], by: Callable[[Method], Method]) -> None:
     for name in names:
         if hasattr(owner, name):
-            setattr(owner, name, by(getattr(owner, name)))
+            replaced: Any = by(getattr(owner, name))
+            replaced._of_neap = True
+            setattr(owner, name, replaced)
 
 
 def install() -> None:
     """Replace the methods. A second call does nothing."""
-    if hasattr(torch.Tensor.numpy, "__wrapped__"):
+    if hasattr(torch.Tensor.numpy, "_of_neap"):
         return
     _replace(torch.Tensor, _ALIASES, _alias)
     _replace(torch.Tensor, _ADDRESSES, _address)

@@ -6,7 +6,8 @@ dispatcher, so neap would see nothing of it. Here its call goes through an opera
 The inputs are brought back first, and what the graph makes can be evicted: another call of the
 graph makes it again. Of an input that the graph writes into, such as the statistics of a batch
 norm, that call needs the old content. So a small one is copied before. A graph that writes into
-large ones is not called again, and what it makes stays in memory.
+large ones is not called again, and what it makes stays in memory. Nor is the graph of a backward:
+it reuses the memory of activations that it is the last to read, and says so nowhere.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class _Graph:
         places = getattr(self.compiled, "mutated_input_idxs", None)
         return None if places is None else frozenset(places)
 
+    @property
+    def reuses_inputs(self) -> bool:
+        """Whether a result may lie in the memory of an input that the graph was the last to read.
+
+        A graph that does not say whether it is of a backward may be.
+        """
+        return bool(getattr(self.compiled, "fx_kwargs", {}).get("is_backward", True))
+
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, list[torch.Tensor]]:
         """The results, and those of them that have a storage of their own, one a storage."""
         constants = getattr(self.compiled, "constants", None) or {}
@@ -50,6 +59,11 @@ class _Graph:
         before = [*_tensors_in(inputs), *_tensors_in(constants.values())]
         old = {_storage_number(one) for one in before}
         results = self.plain(self.compiled, inputs)
+        if self.reuses_inputs:
+            # To neap an input's storage has the input's content for ever.
+            results = _map_tensors(
+                lambda one: one.clone() if _storage_number(one) in old else one, results
+            )
         by_storage = {_storage_number(one): one for one in _tensors_in(results)}
         return results, [one for number, one in by_storage.items() if number not in old]
 
@@ -115,6 +129,12 @@ def _tensors_in(some: Any) -> list[torch.Tensor]:
     if isinstance(some, torch.Tensor):
         return [some]
     return [one for one in some if isinstance(one, torch.Tensor)]
+
+
+def _map_tensors(change: Callable[[torch.Tensor], torch.Tensor], some: Any) -> Any:
+    if isinstance(some, torch.Tensor):
+        return change(some)
+    return [change(one) if isinstance(one, torch.Tensor) else one for one in some]
 
 
 def _storage_number(tensor: torch.Tensor) -> int:
@@ -200,6 +220,7 @@ def _through_neap(call: _Call) -> Any:
     written = _tensors_in(written)
     can_run_again = (
         places is not None
+        and not call.graph.reuses_inputs
         and {torch.Tensor, int}.issuperset(kinds)
         and _can_copy(written, call.tensors)
     )
@@ -223,7 +244,7 @@ def _through_neap(call: _Call) -> Any:
 
 
 def _make_operator_of(graph_class: Any) -> None:
-    if hasattr(graph_class.__call__, "__wrapped__"):
+    if hasattr(graph_class.__call__, "_of_neap"):
         return
     plain = graph_class.__call__
 
@@ -237,10 +258,12 @@ def _make_operator_of(graph_class: Any) -> None:
             return plain(self, inputs)
         return _through_neap(_Call(_Graph(self, plain), inputs, tensors))
 
+    called._of_neap = True  # type: ignore[attr-defined]
     graph_class.__call__ = called
 
 
-def _make_operators() -> None:
+def make_operators() -> None:
+    """Make operators of all graphs that are compiled. A second call does nothing."""
     module = sys.modules.get(_MODULE)
     for name in _CLASSES:
         if hasattr(module, name):
@@ -248,8 +271,8 @@ def _make_operators() -> None:
 
 
 def install() -> None:
-    """Make operators of all graphs that are compiled. Imports no compiler itself."""
-    _make_operators()
+    """Make operators of all graphs as soon as there is a compiler. Imports none itself."""
+    make_operators()
     plain = torch.compile
     if hasattr(plain, "_of_neap"):
         return
@@ -257,7 +280,7 @@ def install() -> None:
     @functools.wraps(plain)
     def compile(*args: Any, **kwargs: Any) -> Any:
         __import__(_MODULE)
-        _make_operators()
+        make_operators()
         return plain(*args, **kwargs)
 
     compile._of_neap = True  # type: ignore[attr-defined]

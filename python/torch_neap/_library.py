@@ -98,6 +98,7 @@ expose = _declare("neap_expose", [_address], _status)
 watch = _declare("neap_watch", [_address], _status)
 watch_storage = _declare("neap_watch_storage", [_address], _status)
 pin_storage = _declare("neap_pin_storage", [_address], _status)
+unpin_storage = _declare("neap_unpin_storage", [_address], _status)
 has_owner = _declare("neap_has_owner", [], ctypes.c_int)
 is_evicted = _declare("neap_is_evicted", [_address], ctypes.c_int)
 

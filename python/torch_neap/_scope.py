@@ -12,7 +12,7 @@ from types import TracebackType
 
 import torch
 
-from torch_neap import _addresses, _amount, _errors, _library, _ranks, memory
+from torch_neap import _addresses, _amount, _compiled, _errors, _library, _ranks, memory
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Scope:
         self._process = os.getpid()
         self._open = True
         _addresses.watch_aliases()
+        _compiled.make_operators()
 
     def end(self) -> None:
         """Bring back what the program still holds, and close.
