@@ -45,12 +45,22 @@ void Catalogue::add(CatalogueEntry entry) {
     entry.replans = known->replans;
     entry.hits = known->hits;
     *known = std::move(entry);
-    return;
+  } else {
+    if (entries_.size() == kMost) {
+      entries_.erase(std::ranges::min_element(entries_, {}, &CatalogueEntry::last_use));
+    }
+    entries_.push_back(std::move(entry));
   }
-  if (entries_.size() == kMost) {
-    entries_.erase(std::ranges::min_element(entries_, {}, &CatalogueEntry::last_use));
+  drop_oldest_job();
+}
+
+void Catalogue::drop_oldest_job() {
+  std::vector<CatalogueEntry*> with_job;
+  for (CatalogueEntry& entry : entries_) {
+    if (entry.job) with_job.push_back(&entry);
   }
-  entries_.push_back(std::move(entry));
+  if (with_job.size() <= kMostJobs) return;
+  (*std::ranges::min_element(with_job, {}, &CatalogueEntry::last_use))->job.reset();
 }
 
 // A plan is never slower than that of a smaller budget.

@@ -39,10 +39,13 @@ struct CatalogueEntry {
   [[nodiscard]] bool fits(std::int64_t live) const { return step && live <= base + margin; }
 };
 
-// At most kMost entries: a new one takes the place of the one that was used least lately.
+// At most kMost entries: a new one takes the place of the one that was used least lately. A program
+// whose batches have more shapes than that would never follow a plan. At most kMostJobs of them
+// keep their job, because a trace takes some hundred bytes an operator.
 class Catalogue {
  public:
-  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kMost = 64;
+  static constexpr std::size_t kMostJobs = 16;
 
   // Null: there is none. The pointer holds until the next change of the catalogue.
   CatalogueEntry* find(const StepId& id);
@@ -67,6 +70,7 @@ class Catalogue {
 
  private:
   void offer_to_larger_budgets(const CatalogueEntry& entry);
+  void drop_oldest_job();
 
   std::vector<CatalogueEntry> entries_;
   std::uint64_t clock_ = 0;

@@ -30,6 +30,7 @@ Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds, st
 }
 
 void Recorder::ran(const engine::OperatorRun& run) {
+  if (full_) return;
   if (recording_.operators.size() == most_) return stop();
   backward_seen_ = backward_seen_ || run.backward;
   graph::Operator op;
@@ -54,7 +55,6 @@ void Recorder::ran(const engine::OperatorRun& run) {
 
 // A program may hold one scope open for a whole training.
 void Recorder::stop() {
-  engine::Engine::instance().set_observer(nullptr);
   full_ = true;
   const auto release = [](auto& some) { some = std::remove_reference_t<decltype(some)>(); };
   release(recording_);
@@ -101,6 +101,7 @@ void Recorder::add_makes(graph::Operator& op, const engine::OperatorRun& run) {
 }
 
 void Recorder::replayed(const engine::Node& node) {
+  if (full_) return;
   // An operator without a node has the sequence number of the next operator with one.
   const auto after = std::ranges::upper_bound(sequences_, node.operator_sequence);
   if (after == sequences_.begin()) return;  // an operator from before the recording

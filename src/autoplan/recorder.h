@@ -22,7 +22,7 @@ class Recorder final : public engine::Observer {
  public:
   // Records from now on. `kinds`: the known kinds of storages, by the address of their data.
   // REQUIRES: these storages live as long as the recorder.
-  // When more than `most` operators have run, it forgets them and observes no longer.
+  // When more than `most` operators have run, it forgets them and records no longer.
   explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {},
                     std::size_t most = std::numeric_limits<std::size_t>::max());
 

@@ -121,6 +121,18 @@ TEST(Catalogue, replaces_the_entry_that_was_used_least_lately) {
   EXPECT_THAT(catalogue.find(step_id(99, 2)), NotNull());
 }
 
+TEST(Catalogue, keeps_the_jobs_of_the_last_used_and_all_plans) {
+  Catalogue catalogue;
+  for (std::uint64_t name = 1; name <= Catalogue::kMost; ++name) {
+    catalogue.add(made_from_trace(step_id(name, 2), {1}));
+  }
+  for (std::uint64_t name = 1; name <= Catalogue::kMost; ++name) {
+    const CatalogueEntry* const entry = catalogue.find(step_id(name, 2));
+    EXPECT_EQ(entry->job != nullptr, name > Catalogue::kMost - Catalogue::kMostJobs) << name;
+    EXPECT_NE(entry->step, nullptr);
+  }
+}
+
 TEST(Catalogue, gives_the_faster_plan_of_a_smaller_budget_to_a_larger_one) {
   const StepId small = step_id(1, 4, kBudget - 100), large = step_id(1, 4);
   Catalogue catalogue;
