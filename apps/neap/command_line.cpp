@@ -20,6 +20,7 @@ namespace {
 
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
+const std::set<std::string> kSchedules{"cosine", "linear", "step", "constant"};
 
 // A CLI11 check: returns an empty text for a model, or else what is wrong.
 std::string check_model(std::string& name) {
@@ -98,10 +99,36 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       ->capture_default_str();
   command
       .add_option("--resume", options.resume,
-                  "go on from the newest saved state in DIR, or in the folder of --out, with the "
-                  "same bits; where --out has none yet, begin")
+                  "go on from the newest saved state in DIR, from DIR if it is one, or from the "
+                  "newest in the folder of --out, with the same bits; where --out has none yet, "
+                  "begin")
       ->type_name("DIR")
       ->expected(0, 1);
+  command
+      .add_option("--init", options.init,
+                  "begin with these weights: a safetensors file, a saved state, or the folder of "
+                  "another --out")
+      ->type_name("FILE|DIR")
+      ->check(not_empty("file"));
+  command
+      .add_option("--schedule", options.schedule,
+                  "of the learning rate after its rise: cosine, linear, step (to a tenth after "
+                  "each third) or constant")
+      ->check(CLI::IsMember(kSchedules))
+      ->capture_default_str();
+  command
+      .add_option("--warmup", options.warmup,
+                  "steps in which the learning rate rises; when left out, a twentieth of all")
+      ->check(whole_number(0));
+  command
+      .add_option("--clip-norm", options.clip_norm,
+                  "scale the gradient down to this norm where it is larger; 0: never")
+      ->check(number(0, 1e12))
+      ->capture_default_str();
+  command
+      .add_option("--weight-decay", options.weight_decay,
+                  "of the optimizer; when left out, 0.0005 for sgd, 0 for adam, 0.01 for adamw")
+      ->check(number(0, 1e6));
   command.add_option("--config", options.config, "a TOML file with these options as keys")
       ->type_name("FILE")
       ->check(existing_file());
@@ -120,6 +147,26 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
       "  neap train --out run --save-every 10m --resume\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
+}
+
+void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
+  command
+      .add_option("--weights", options.weights,
+                  "a safetensors file, a saved state, or the folder of --out: its newest state")
+      ->type_name("FILE|DIR")
+      ->check(not_empty("file"))
+      ->required();
+  add_run_options(command, options);
+  command
+      .add_option("--data", options.data,
+                  "as for neap train; fashion-mnist, which is taken when this is left out")
+      ->check(not_empty("data set"));
+  command.add_option("--batch-size", options.batch_size, "samples at once")->check(whole_number(1));
+  command.add_option("--budget", options.budget, "what LibTorch may hold: 1.5GiB, auto or none")
+      ->capture_default_str();
+  command.add_flag("--json", options.json, "one JSON object on standard output");
+  command.add_flag("--quiet", options.quiet, "no progress");
+  command.footer("Example:\n  neap evaluate --model resnet --weights run");
 }
 
 // Describes the first word that should be a command or an option and is neither, with the nearest
@@ -252,6 +299,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       app.add_subcommand("train", "train a model on data, or on the batches that it brings along");
   add_train_options(*train, line.training);
 
+  TrainingOptions evaluate_options;
+  CLI::App* const evaluate =
+      app.add_subcommand("evaluate", "the test accuracy of weights that neap train has saved");
+  add_evaluate_options(*evaluate, evaluate_options);
+
   TrainingOptions verify_options;
   verify_options.budget = "30%";
   verify_options.steps = 3;
@@ -285,6 +337,9 @@ CommandLine parse_command_line(int argc, char** argv) {
     if (*train) {
       line.command = Command::Train;
       if (!line.training.config.empty()) read_config(*train, line.training.config);
+    } else if (*evaluate) {
+      line.command = Command::Evaluate;
+      line.training = evaluate_options;
     } else if (*verify) {
       line.command = Command::Verify;
       line.training = verify_options;

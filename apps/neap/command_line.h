@@ -31,7 +31,8 @@ struct RunOptions {
   double lr = 0;                 // 0: the model's or the optimizer's
   std::string budget = "none";
   std::int64_t seed = 1;
-  std::int64_t threads = 0;  // 0: LibTorch's default
+  std::optional<double> weight_decay;  // nullopt: the optimizer's
+  std::int64_t threads = 0;            // 0: LibTorch's default
   bool json = false;
 };
 
@@ -49,6 +50,11 @@ struct TrainingOptions : RunOptions {
   std::int64_t keep = 3;   // snapshots; 0: all
   // The folder to go on from; nullopt: begin. Empty: `out`.
   std::optional<std::string> resume;
+  std::string weights;  // of evaluate: a file, a snapshot, or a folder of snapshots
+  std::string init;     // as `weights`, to begin from; empty: none
+  std::string schedule = "cosine";
+  std::optional<std::int64_t> warmup;  // steps; nullopt: a twentieth
+  double clip_norm = 0;                // 0: none
   bool no_test = false;
   bool quiet = false;
 };
@@ -83,7 +89,7 @@ struct PlanOptions : TracingOptions {
   std::string csv, svg;  // files; empty: none
 };
 
-enum class Command { None, Train, Verify, Analyze, Bench, MaxBatch, Trace, Plan, Doctor };
+enum class Command { None, Train, Evaluate, Verify, Analyze, Bench, MaxBatch, Trace, Plan, Doctor };
 
 struct CommandLine {
   Command command = Command::None;
@@ -94,7 +100,9 @@ struct CommandLine {
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {
-    if (command == Command::Train || command == Command::Verify) return training.threads;
+    if (command == Command::Train || command == Command::Evaluate || command == Command::Verify) {
+      return training.threads;
+    }
     if (command == Command::Trace) return tracing.threads;
     return command == Command::Plan ? planning.threads : measuring.threads;
   }

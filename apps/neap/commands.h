@@ -31,6 +31,7 @@ class FinishSteps {
 };
 
 int train(const TrainingOptions& options, Output& output);
+int evaluate(const TrainingOptions& options, Output& output);
 // `sibling`: the process that runs serve_plain_steps().
 int verify(const TrainingOptions& options, Output& output, Sibling& sibling);
 void serve_plain_steps(const TrainingOptions& options, Sibling& sibling);

@@ -131,19 +131,26 @@ double Task::learning_rate() const {
   return optimizer_name() == "adam" ? 0.001 : 0.002;
 }
 
+double Task::weight_decay() const {
+  if (options_.weight_decay) return *options_.weight_decay;
+  if (optimizer_name() == "sgd") return 5e-4;
+  return optimizer_name() == "adam" ? 0 : 0.01;
+}
+
 std::unique_ptr<torch::optim::Optimizer> Task::make_optimizer(
     const torch::nn::Module& model) const {
   const double lr = learning_rate();
   const auto parameters = model.parameters();
   if (optimizer_name() == "sgd") {
     return std::make_unique<torch::optim::SGD>(
-        parameters, torch::optim::SGDOptions(lr).momentum(0.9).weight_decay(5e-4));
+        parameters, torch::optim::SGDOptions(lr).momentum(0.9).weight_decay(weight_decay()));
   }
   if (optimizer_name() == "adam") {
-    return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(lr));
+    return std::make_unique<torch::optim::Adam>(
+        parameters, torch::optim::AdamOptions(lr).weight_decay(weight_decay()));
   }
-  return std::make_unique<torch::optim::AdamW>(parameters,
-                                               torch::optim::AdamWOptions(lr).weight_decay(0.01));
+  return std::make_unique<torch::optim::AdamW>(
+      parameters, torch::optim::AdamWOptions(lr).weight_decay(weight_decay()));
 }
 
 Job Task::make_job() const {

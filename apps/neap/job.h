@@ -66,6 +66,7 @@ class Task {
   [[nodiscard]] train::Criterion loss() const;
   [[nodiscard]] std::int64_t class_dim() const { return definition_.class_dim; }
   [[nodiscard]] double learning_rate() const;
+  [[nodiscard]] double weight_decay() const;
   [[nodiscard]] std::string optimizer_name() const;
 
  private:

@@ -50,6 +50,8 @@ int run(const CommandLine& line) {
     switch (line.command) {
       case Command::Train:
         return train(line.training, output);
+      case Command::Evaluate:
+        return evaluate(line.training, output);
       case Command::Verify:
         return verify(line.training, output, *sibling);
       case Command::Analyze:

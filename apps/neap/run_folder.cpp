@@ -1,10 +1,14 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "run_folder.h"
 
+#include "budget.h"
 #include "values.h"
+
+#include <neap/machine.h>
 
 #include <array>
 #include <charconv>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +22,31 @@ constexpr const char* kSteps = "steps";  // a note of the snapshot
 [[noreturn]] void refuse_interval(const std::string& text) {
   throw UsageError("--save-every: '" + text +
                    "' is no number of steps and no time; write 200, 30s, 10m or 2h");
+}
+
+bool is_snapshot(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path / "snapshot.json", error);
+}
+
+// Where the snapshots are that --resume names: all of a folder, or one in it.
+fs::path folder_of(const fs::path& resume) {
+  return is_snapshot(resume) ? fs::absolute(resume).lexically_normal().parent_path() : resume;
+}
+
+// A name of a file may have any bytes, and a note is UTF-8.
+std::string as_text(const std::string& bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const char one : bytes) {
+    const auto byte = static_cast<unsigned char>(one);
+    if (byte < 0x80 && one != '\\') {
+      text += one;
+    } else {
+      text += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return text;
 }
 
 // All digits, so that two rates are the same text only when they are the same number.
@@ -34,7 +63,7 @@ SaveInterval parse_interval(const std::string& text) {
   std::int64_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
-  constexpr std::int64_t kMostNumber = std::int64_t{1} << 40;
+  constexpr std::int64_t kMostNumber = 1'000'000;
   if (error != std::errc() || number < 1 || number > kMostNumber) refuse_interval(text);
   const std::string unit(stop, end);
   if (unit.empty()) return {.steps = number};
@@ -46,49 +75,73 @@ SaveInterval parse_interval(const std::string& text) {
 
 RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& source)
     : folder_(options.out), interval_(parse_interval(options.save_every)), keep_(options.keep) {
-  if (folder_.empty() && options.resume) folder_ = *options.resume;
+  if (folder_.empty() && options.resume) folder_ = folder_of(*options.resume);
   if (folder_.empty() && options.resume) {
     throw UsageError("--resume names no folder; write --resume DIR, or --out DIR --resume");
   }
   if (folder_.empty() && !options.save_every.empty()) {
     throw UsageError("--save-every needs --out DIR: where the snapshots go");
   }
-  training_ = {{"model", options.model},
+  if (folder_.empty()) return;
+  training_ = {{"model", as_text(options.model)},
                {"optimizer", source.task().optimizer_name()},
                {"learning rate", text_of(source.task().learning_rate())},
-               {"data", source.name()},
+               {"weight decay", text_of(source.task().weight_decay())},
+               {"schedule", options.schedule},
+               {"warmup", options.warmup ? std::to_string(*options.warmup) : "a twentieth"},
+               {"clip norm", text_of(options.clip_norm)},
+               {"data", as_text(source.name())},
                {"samples", source.fingerprint()},
                {"batch size", std::to_string(source.batch_size())},
                {"accumulate", std::to_string(options.accumulate)},
                {"seed", std::to_string(options.seed)}};
-  if (!folder_.empty()) find(options);
+  find(options.resume);
+  check_writable();
 }
 
-void RunFolder::find(const TrainingOptions& options) {
-  const fs::path from =
-      options.resume && !options.resume->empty() ? fs::path(*options.resume) : folder_;
+void RunFolder::find(const std::optional<std::string>& resume) {
   std::vector<std::string> damaged;
-  const std::optional<fs::path> newest = train::newest_snapshot(from, &damaged);
-  if (!options.resume) {
-    if (!newest && damaged.empty()) return;
-    throw Error("--out " + folder_.string() +
-                " has the snapshots of a training; go on with --resume, or name another folder");
+  const fs::path from = resume && !resume->empty() ? fs::path(*resume) : folder_;
+  std::error_code error;
+  from_here_ = folder_of(from) == folder_ || fs::equivalent(folder_of(from), folder_, error);
+  if (!resume || !from_here_) require_empty();
+  if (!resume) return;
+  found_ = is_snapshot(from) ? from : train::newest_snapshot(from, &damaged);
+  if (!found_ && !damaged.empty()) {
+    throw Error(from.string() + " has snapshots, and none can be read:\n  " + damaged.front());
   }
   for (const std::string& one : damaged) said_.push_back(one);
-  if (!newest) {
-    if (!options.resume->empty()) {
-      throw Error("--resume " + from.string() + " has no whole snapshot; name the folder of --out");
+  if (!found_) {
+    if (!resume->empty()) {
+      throw Error("--resume " + from.string() + " has no snapshot; name the folder of --out");
     }
     said_.push_back("no snapshot in " + from.string() + " yet: the training begins");
     return;
   }
-  found_ = newest;
-  newest_ = *newest;
-  position_ = train::position_of(*newest);
+  newest_ = *found_;
+  position_ = train::position_of(*found_);
   check_same_training();
-  if (from == folder_) saved_step_ = position_.step;
-  said_.push_back("going on from " + newest->string() + ", after step " +
+  if (from_here_) saved_step_ = position_.step;
+  said_.push_back("going on from " + found_->string() + ", after step " +
                   std::to_string(position_.step));
+}
+
+void RunFolder::require_empty() const {
+  std::vector<std::string> damaged;
+  if (!train::newest_snapshot(folder_, &damaged) && damaged.empty()) return;
+  throw Error("--out " + folder_.string() +
+              " has the snapshots of a training; go on with --resume, or name another folder");
+}
+
+// Else a training would learn at its end that it cannot be saved.
+void RunFolder::check_writable() const {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) {
+    throw Error("--out " + folder_.string() +
+                " cannot be made: " + machine::why_not_written(error.value()));
+  }
+  const OutputFile probe(folder_ / "probe", OutputFile::Access::Private);  // it gets no name
 }
 
 void RunFolder::check_same_training() const {
@@ -114,18 +167,29 @@ std::string RunFolder::set_steps(std::int64_t total) {
          " now: its learning rate goes on along another curve";
 }
 
-void RunFolder::after_step(const Job& job, std::int64_t step) {
+std::string RunFolder::after_step(const Job& job, std::int64_t step) {
   const bool by_steps = interval_.steps > 0 && step % interval_.steps == 0;
   const bool by_time =
       interval_.time.count() > 0 && std::chrono::steady_clock::now() - saved_at_ >= interval_.time;
-  if (by_steps || by_time) save(job, step);
+  if (!by_steps && !by_time) return {};
+  try {
+    save(job, step);
+    return {};
+  } catch (const Error& error) {  // the next one may succeed, and what is learned is in memory
+    saved_at_ = std::chrono::steady_clock::now();
+    return "step " + std::to_string(step) + " was not saved: " + error.what();
+  }
 }
 
 fs::path RunFolder::save(const Job& job, std::int64_t step) {
   if (folder_.empty() || saved_step_ == step) return newest_;
   train::Position position{.step = step, .notes = training_};
   position.notes[kSteps] = std::to_string(steps_);
-  newest_ = train::save(folder_, job.model.module(), *job.optimizer, position, {.keep = keep_});
+  // The first steps may begin again from what was found.
+  const std::int64_t more =
+      from_here_ && found_ && step - position_.step < kFirstSteps ? kFirstSteps : 0;
+  newest_ = train::save(folder_, job.model.module(), *job.optimizer, position,
+                        {.keep = keep_ == 0 ? 0 : keep_ + more});
   saved_step_ = step;
   saved_at_ = std::chrono::steady_clock::now();
   return newest_;
@@ -134,7 +198,8 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
 std::string RunFolder::how_to_go_on() const {
   if (newest_.empty()) return {};
   return "step " + std::to_string(saved_step_.value_or(position_.step)) + " is in " +
-         newest_.string() + ": go on with --out " + folder_.string() + " --resume";
+         newest_.string() + ": go on with --out " + folder_.string() + " --resume" +
+         (saved_step_ ? "" : " " + found_->string());
 }
 
 }  // namespace neap::app

@@ -30,8 +30,8 @@ class RunFolder {
  public:
   // Finds the snapshot to go on from.
   // Throws: UsageError when the options do not go together; Error when --resume DIR names a folder
-  // without a snapshot, or one of another training, or when --out names one that has snapshots and
-  // is not resumed.
+  // without a snapshot, or one of another training; when --out names one that has snapshots and is
+  // not resumed; when it cannot be written.
   RunFolder(const TrainingOptions& options, const TrainingSource& source);
 
   // For people: what it has found. Empty: nothing.
@@ -43,15 +43,17 @@ class RunFolder {
   // The training has so many steps in all. Returns what people are to know about that; empty:
   // nothing.
   std::string set_steps(std::int64_t total);
-  // Saves, if it is time to.
-  void after_step(const Job& job, std::int64_t step);
+  // Saves, if it is time to. Returns why it could not; empty: it could.
+  std::string after_step(const Job& job, std::int64_t step);
   // Saves, unless this step was saved. Returns the snapshot; empty without --out.
   std::filesystem::path save(const Job& job, std::int64_t step);
   // The newest snapshot, and how to go on from it; empty: there is none.
   [[nodiscard]] std::string how_to_go_on() const;
 
  private:
-  void find(const TrainingOptions& options);
+  void find(const std::optional<std::string>& resume);
+  void require_empty() const;
+  void check_writable() const;
   void check_same_training() const;
 
   std::filesystem::path folder_;
@@ -60,6 +62,7 @@ class RunFolder {
   std::map<std::string, std::string> training_;  // what must be the same to go on
   std::int64_t steps_ = 0;                       // in all
   std::optional<std::filesystem::path> found_;
+  bool from_here_ = false;  // it is in folder_
   train::Position position_;
   std::vector<std::string> said_;
   std::optional<std::int64_t> saved_step_;

@@ -3,52 +3,20 @@
 // neap train: trains a model inside a budget, on a data set or on batches of the model's library.
 #include "budget.h"
 #include "commands.h"
+#include "evaluate.h"
 #include "history.h"
 #include "progress.h"
 #include "run_folder.h"
+#include "schedule.h"
 #include "training_source.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace neap::app {
 namespace {
-
-// The share of test labels, or tokens, for which the model's highest score is right. It is computed
-// inside the budget too. Absent when the model's output does not have scores for the labels.
-std::optional<double> test_accuracy(Job& job, std::int64_t class_dim,
-                                    MemoryEfficientDataLoader& test,
-                                    const std::optional<Bytes>& budget, Progress& progress) {
-  job.model.module().eval();
-  const torch::NoGradGuard no_grad;
-  std::int64_t right = 0;
-  std::int64_t all = 0;
-  for (const data::Batch& batch : test) {
-    const at::Tensor& labels = batch.tensors[1];
-    Scope scope({.budget = budget, .policy = Online{}});  // nothing is saved for a backward
-    const at::Tensor scores = job.model.forward(batch.tensors[0]);
-    if (scores.dim() != labels.dim() + 1 || class_dim >= scores.dim()) return std::nullopt;
-    const at::Tensor predicted = scores.argmax(class_dim);
-    if (predicted.sizes() != labels.sizes()) return std::nullopt;
-    right += predicted.eq(labels).sum().item<std::int64_t>();
-    all += labels.numel();
-    progress.advance(labels.size(0));
-  }
-  job.model.module().train();
-  return static_cast<double>(right) / static_cast<double>(all);
-}
-
-// The learning rate rises for a short time, and then falls along half a cosine.
-double rate(double peak, std::int64_t step, std::int64_t total) {
-  const auto rise = static_cast<double>(std::max<std::int64_t>(1, total / 20));
-  const auto now = static_cast<double>(step);
-  return peak * (now < rise ? (now + 1) / rise
-                            : 0.5 + 0.5 * std::cos(M_PI * (now - rise) /
-                                                   (static_cast<double>(total) - rise)));
-}
 
 class Training {
  public:
@@ -98,7 +66,7 @@ class Training {
       learn(*job, source);
     } catch (const BudgetExceeded&) {
       job.reset();
-      if (!plan_first(source)) throw;
+      if (stop_requested || !plan_first(source)) throw;
       job.emplace(source.task().make_job());
       learn(*job, source);
     }
@@ -146,16 +114,21 @@ class Training {
 
   void learn(Job& job, TrainingSource& source) {
     const std::int64_t done = folder_->steps_done();
+    if (!options_.init.empty() && done == 0) load_weights(job.model, options_.init);
     folder_->load(job);
     source.begin(done);
     const std::int64_t total =
         options_.steps > 0 ? options_.steps : options_.epochs * source.batches();
     tell(folder_->set_steps(total));
     const double peak = source.task().learning_rate();
+    const Schedule schedule(options_.schedule, options_.warmup);
     train::Trainer trainer(
         job.loss, *job.optimizer,
         {.budget = history_.budget,
-         .schedule = [peak, total](std::int64_t step) { return rate(peak, step, total); },
+         .clip = options_.clip_norm > 0 ? train::Clip(train::ClipNorm{options_.clip_norm})
+                                        : train::Clip(),
+         .schedule = [schedule, peak,
+                      total](std::int64_t step) { return schedule.rate(peak, step, total); },
          .policy = parse_policy(options_),
          .steps_done = done});
     Progress progress("step", std::max<std::int64_t>(0, total - done),
@@ -175,17 +148,22 @@ class Training {
       history_.add(result);
       progress.advance(batch.y.size(0), figures_of(result));
       if (options_.json) {
-        output_.json(nlohmann::json{{"event", "step"},
-                                    {"step", step + 1},
-                                    {"loss", number(result.loss)},
-                                    {"peak_bytes", result.peak.count()},
-                                    {"replays", result.stats.replays},
-                                    {"planned", result.stats.plan_hits > 0},
-                                    {"plan_note", text_or_null(result.stats.plan_note)},
-                                    {"rule_note", text_or_null(result.stats.rule_note)},
-                                    {"took_ms", result.milliseconds}});
+        output_.json(
+            nlohmann::json{{"event", "step"},
+                           {"step", step + 1},
+                           {"loss", number(result.loss)},
+                           {"peak_bytes", result.peak.count()},
+                           {"replays", result.stats.replays},
+                           {"planned", result.stats.plan_hits > 0},
+                           {"plan_note", text_or_null(result.stats.plan_note)},
+                           {"rule_note", text_or_null(result.stats.rule_note)},
+                           {"learning_rate", schedule.rate(peak, step, total)},
+                           {"gradient_norm", result.gradient_norm ? number(*result.gradient_norm)
+                                                                  : nlohmann::json(nullptr)},
+                           {"took_ms", result.milliseconds}});
       }
-      folder_->after_step(job, step + 1);
+      const std::string not_saved = folder_->after_step(job, step + 1);
+      if (!not_saved.empty()) say(not_saved);
     }
     history_.snapshot = folder_->save(job, step).string();
     // A short run leaves its plan too.
@@ -207,7 +185,7 @@ class Training {
     MemoryEfficientDataLoader test = source.test();
     Progress progress("test batch", test.batches(), options_.quiet || options_.json);
     history_.accuracy =
-        test_accuracy(job, source.task().class_dim(), test, history_.budget, progress);
+        test_accuracy(job.model, source.task().class_dim(), test, history_.budget, progress);
   }
 
   const TrainingOptions& options_;

@@ -21,7 +21,9 @@
 // Guarantees: a training that goes on from a snapshot has the bits of one that did not stop, if its
 // program makes the same steps. That holds under another budget, policy or plan. A snapshot is
 // loaded whole, or nothing has changed.
-// Threads: one at a time for each folder, model and optimizer.
+// Call these functions outside of scopes: they read and write tensors past the dispatcher.
+// Threads: one at a time for each folder, model and optimizer. A second program that saves into the
+// same folder at the same time is refused.
 #pragma once
 
 #include <neap/base.h>
@@ -54,16 +56,19 @@ struct SaveOptions {
 };
 
 struct LoadOptions {
-  // Go on with another number of threads, or another LibTorch. Then bits may differ.
+  // Go on with another number of threads, another LibTorch, or kernels for another processor. Then
+  // bits may differ.
   bool other_threads = false;
   bool other_torch = false;
+  bool other_kernels = false;
 };
 
 // Writes a snapshot into `folder`, which is made when it is missing, and reads it back. Returns the
 // snapshot's folder. A snapshot of the same step is replaced.
 // Supports the state of SGD, Adam, AdamW, RMSprop and Adagrad.
 // Throws: InvalidArgument for a step or `keep` below 0, another optimizer, or a tensor that is not
-// dense or whose type safetensors does not have; Error, with the path and the reason, when it
+// dense or whose type safetensors does not have, or when the folder has a whole snapshot of a later
+// step (a damaged one is renamed to step-N.damaged); Error, with the path and the reason, when it
 // cannot be written. Then the snapshots from before are still there.
 // Cost: the bytes of parameters, buffers and state, written once and read once. A tensor that is
 // not contiguous is copied, in LibTorch's memory.
@@ -85,8 +90,9 @@ NEAP_EXPORT Position position_of(const std::filesystem::path& snapshot);
 // Puts a snapshot into a model and an optimizer that are made as the saved ones were: parameters
 // and buffers, the optimizer's state and options, the generator, gradients.
 // Throws: Error when a file is missing or damaged, when the model has other tensors (with the first
-// one that differs), when the optimizer is of another kind or has other groups, or for another
-// number of threads or another LibTorch. Nothing has changed then.
+// one that differs), when the optimizer is of another kind or has other groups, or where
+// LoadOptions forbid it. Nothing has changed then, unless the disk fails while the weights are read,
+// which are checked before.
 NEAP_EXPORT Position load(const std::filesystem::path& snapshot, torch::nn::Module& model,
                           torch::optim::Optimizer& optimizer, const LoadOptions& options = {});
 

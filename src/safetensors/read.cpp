@@ -80,7 +80,9 @@ std::string fill(File::Entry& entry, const Json& value, std::int64_t start) {
     return "its offsets " + std::to_string(offsets[0]) + " to " + std::to_string(offsets[1]) +
            " do not have the bytes of its type and shape";
   }
-  if (__builtin_add_overflow(start, offsets[0], &entry.offset)) return "its offset is too large";
+  std::int64_t end = 0;
+  if (__builtin_add_overflow(start, offsets[1], &end)) return "its offset is too large";
+  entry.offset = start + offsets[0];
   entry.bytes = *bytes;
   return {};
 }

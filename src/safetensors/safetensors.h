@@ -6,6 +6,8 @@
 // Format: https://huggingface.co/docs/safetensors, section Format.
 #pragma once
 
+#include <neap/machine.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -38,11 +40,12 @@ struct Written {
   std::map<std::string, std::uint64_t> tensors;
 };
 
-// Writes a file that only this user may read, whole or not at all.
-// Throws: InvalidArgument for a name that stands twice, an unknown type, or bytes that are not
-// those of type and shape; Error, with the path and the reason, when it cannot be written.
+// Writes a file whole or not at all.
+// Throws: InvalidArgument for a name that stands twice or is no UTF-8, an unknown type, or bytes
+// that are not those of type and shape; Error, with the path and the reason, when it cannot be written.
 Written write(const std::filesystem::path& path, std::vector<Tensor> tensors,
-              const Metadata& metadata = {});
+              const Metadata& metadata = {},
+              OutputFile::Access access = OutputFile::Access::Private);
 
 // Reads a file. The header is checked whole by the constructor, so that no tensor lies outside of
 // the file or in another one.

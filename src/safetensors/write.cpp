@@ -2,8 +2,6 @@
 #include "base/stable_hash.h"
 #include "safetensors/safetensors.h"
 
-#include <neap/machine.h>
-
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -47,7 +45,13 @@ std::string header_of(const std::vector<Tensor>& tensors, const Metadata& metada
                            {"data_offsets", {offset, offset + tensor.bytes.size()}}};
     offset += tensor.bytes.size();
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception& wrong) {
+    throw InvalidArgument(std::string("a name of a tensor is no UTF-8 text: ") + wrong.what() +
+                          "; give it another one");
+  }
   text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
   const std::uint64_t length = text.size();
   std::string all(sizeof length, '\0');
@@ -58,7 +62,7 @@ std::string header_of(const std::vector<Tensor>& tensors, const Metadata& metada
 }  // namespace
 
 Written write(const std::filesystem::path& path, std::vector<Tensor> tensors,
-              const Metadata& metadata) {
+              const Metadata& metadata, OutputFile::Access access) {
   std::set<std::string_view> names = {"__metadata__"};
   for (const Tensor& tensor : tensors) {
     check(tensor);
@@ -70,14 +74,15 @@ Written write(const std::filesystem::path& path, std::vector<Tensor> tensors,
   std::ranges::stable_sort(tensors, std::greater(),
                            [](const Tensor& one) { return item_bytes(one.type); });
   Written written;
-  OutputFile file(path, OutputFile::Access::Private);
+  const std::string header = header_of(tensors, metadata);
+  OutputFile file(path, access);
   RunningHash hash;
   const auto append = [&](std::string_view bytes) {
     file.append(bytes);
     hash.update(bytes.data(), bytes.size());
     written.bytes += static_cast<std::int64_t>(bytes.size());
   };
-  append(header_of(tensors, metadata));
+  append(header);
   for (const Tensor& tensor : tensors) {
     append({reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()});
     written.tensors[tensor.name] = stable_hash(tensor.bytes.data(), tensor.bytes.size());

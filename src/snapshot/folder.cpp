@@ -6,18 +6,17 @@
 #include <neap/machine.h>
 
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <optional>
-#include <string>
+#include <functional>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace neap::snapshot {
 namespace {
@@ -25,6 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step-";
+constexpr std::string_view kNew = ".new";
+constexpr std::string_view kOld = ".old";
 constexpr std::size_t kDigits = 10;  // so that names sort as numbers do
 
 std::string name_of(std::int64_t step) {
@@ -33,113 +34,142 @@ std::string name_of(std::int64_t step) {
          digits;
 }
 
-std::optional<std::int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  std::int64_t step = 0;
-  const char* const end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
-  const bool is_one = error == std::errc() && stop == end && name == name_of(step);
-  return is_one ? std::optional(step) : std::nullopt;
+std::string hidden(const std::string& name, std::string_view why) {
+  return "." + name + std::string(why);
 }
 
-[[noreturn]] void refuse(const fs::path& path, const std::error_code& error) {
-  throw Error(path.string() + " cannot be written: " + machine::why_not_written(error.value()));
+// The snapshot that a hidden folder is of: `.step-0000000002.old` of `step-0000000002`.
+std::optional<std::string> shown(const std::string& name, std::string_view why) {
+  if (!name.starts_with('.') || !name.ends_with(why)) return std::nullopt;
+  const std::string snapshot = name.substr(1, name.size() - 1 - why.size());
+  return step_of(snapshot) ? std::optional(snapshot) : std::nullopt;
 }
 
-std::string hidden_name(std::string_view name, std::string_view why) {
-  return "." + std::string(name) + "." + std::string(why) + "-" + std::to_string(::getpid());
+[[noreturn]] void refuse(const fs::path& path, int error) {
+  throw Error(path.string() + " cannot be written: " + machine::why_not_written(error));
 }
 
-// Another program may be saving into the same folder: only what belongs to none that lives goes.
-bool is_left_over(const std::string& name) {
-  const std::size_t dash = name.rfind('-');
-  if (!name.starts_with("." + std::string(kPrefix)) || dash == std::string::npos) return false;
-  if (name.find(".new-") == std::string::npos && name.find(".old-") == std::string::npos) {
-    return false;
-  }
-  pid_t process = 0;
-  const char* const end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data() + dash + 1, end, process);
-  if (error != std::errc() || stop != end || process <= 0) return false;
-  return process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH);
-}
-
-void remove_left_over(const fs::path& folder) {
+// Throws: Error when the folder cannot be read. Empty: it is missing.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    std::error_code ignored;
-    if (is_left_over(entry.path().filename().string())) fs::remove_all(entry.path(), ignored);
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
   }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw Error(folder.string() + " cannot be read: " + error.message());
+  }
+  return names;
 }
 
 // It loses its name first, so that a killed program leaves no half of a snapshot.
-void remove_snapshot(const fs::path& snapshot) {
-  const fs::path hidden = snapshot.parent_path() / hidden_name(snapshot.filename().string(), "old");
+void remove(const fs::path& folder, const std::string& name) {
   std::error_code error;
-  fs::rename(snapshot, hidden, error);
-  if (!error) fs::remove_all(hidden, error);
+  const fs::path old = folder / hidden(name, kOld);
+  fs::remove_all(old, error);
+  fs::rename(folder / name, old, error);
+  if (!error) fs::remove_all(old, error);
 }
 
 }  // namespace
 
+std::optional<std::int64_t> step_of(const fs::path& snapshot) {
+  const std::string name = snapshot.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  std::int64_t step = 0;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  const bool is_one = error == std::errc() && stop == end && step >= 0 && name == name_of(step);
+  return is_one ? std::optional(step) : std::nullopt;
+}
+
 std::vector<fs::path> snapshots_in(const fs::path& folder) {
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error == std::errc::no_such_file_or_directory) return {};
-  if (error) throw Error(folder.string() + " cannot be read: " + error.message());
-  std::vector<std::pair<std::int64_t, fs::path>> found;
-  for (const fs::directory_entry& entry : entries) {
-    const std::optional<std::int64_t> step = step_of(entry.path().filename().string());
-    if (step) found.emplace_back(*step, entry.path());
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  for (const std::string& name : names_in(folder)) {
+    if (const std::optional<std::int64_t> step = step_of(name)) found.emplace_back(*step, name);
   }
   std::ranges::sort(found, std::greater());
   std::vector<fs::path> paths;
-  for (auto& [step, path] : found) paths.push_back(std::move(path));
+  for (const auto& [step, name] : found) paths.push_back(folder / name);
   return paths;
 }
 
-NewSnapshot::NewSnapshot(const fs::path& folder, std::int64_t step)
-    : folder_(folder.empty() ? fs::path(".") : folder), name_(folder_ / name_of(step)) {
+NewSnapshot::NewSnapshot(fs::path folder, std::int64_t step)
+    : folder_(folder.empty() ? fs::path(".") : std::move(folder)),
+      name_(folder_ / name_of(step)),
+      hidden_(folder_ / hidden(name_of(step), kNew)),
+      old_(folder_ / hidden(name_of(step), kOld)) {
   std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error) refuse(folder_, error);
-  remove_left_over(folder_);
-  hidden_ = folder_ / hidden_name(name_of(step), "new");
-  if (::mkdir(hidden_.c_str(), 0700) != 0) {
-    refuse(hidden_, std::error_code(errno, std::generic_category()));
+  if (fs::create_directories(folder_, error)) {
+    machine::sync_folder(fs::absolute(folder_).parent_path());
+  }
+  if (error) refuse(folder_, error.value());
+  lock();
+  try {
+    tidy();
+    if (::mkdir(hidden_.c_str(), 0700) != 0) refuse(hidden_, errno);
+  } catch (...) {
+    ::close(lock_);
+    throw;
   }
 }
 
 NewSnapshot::~NewSnapshot() {
   std::error_code ignored;
-  if (!hidden_.empty()) fs::remove_all(hidden_, ignored);
+  fs::remove_all(hidden_, ignored);
+  ::close(lock_);
+}
+
+void NewSnapshot::lock() {
+  lock_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) refuse(folder_, errno);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // or none to be had
+  ::close(lock_);
+  throw Error(folder_.string() +
+              " cannot be written: another program saves a snapshot into it; name another folder");
+}
+
+// REQUIRES: no other program saves, so hidden folders are left over.
+void NewSnapshot::tidy() const {
+  for (const std::string& name : names_in(folder_)) {
+    std::error_code error;
+    const std::optional<std::string> old = shown(name, kOld);
+    if (old && !fs::exists(folder_ / *old, error)) {
+      fs::rename(folder_ / name, folder_ / *old, error);  // it was to be replaced, and was not
+    } else if (old || shown(name, kNew)) {
+      fs::remove_all(folder_ / name, error);
+    }
+  }
 }
 
 fs::path NewSnapshot::commit() {
   machine::sync_folder(hidden_);
   std::error_code error;
-  if (fs::exists(name_, error)) {
-    // Both are whole at each moment, and one of them has the name.
-    if (::renameat2(AT_FDCWD, hidden_.c_str(), AT_FDCWD, name_.c_str(), RENAME_EXCHANGE) != 0) {
-      remove_snapshot(name_);  // a file system that cannot exchange
-    } else {
-      fs::remove_all(hidden_, error);
-      hidden_.clear();
-    }
-  }
-  if (!hidden_.empty()) {
-    fs::rename(hidden_, name_, error);
-    if (error) refuse(name_, error);
-    hidden_.clear();
+  fs::rename(name_, old_, error);
+  const bool replaced = !error;
+  fs::rename(hidden_, name_, error);
+  if (error) {
+    std::error_code ignored;
+    if (replaced) fs::rename(old_, name_, ignored);
+    refuse(name_, error.value());
   }
   machine::sync_folder(folder_);
+  if (replaced) fs::remove_all(old_, error);
   return name_;
 }
 
-void remove_older(const fs::path& folder, std::int64_t keep) {
+void NewSnapshot::remove_older(std::int64_t keep) const {
   if (keep == 0) return;
-  const std::vector<fs::path> all = snapshots_in(folder);
-  for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) remove_snapshot(all[i]);
+  try {
+    std::int64_t stay = 0;
+    for (const fs::path& one : snapshots_in(folder_)) {
+      if (*step_of(one) <= *step_of(name_) && ++stay > keep) {
+        remove(folder_, one.filename().string());
+      }
+    }
+  } catch (const Error&) {  // a folder that cannot be read: all stay
+  }
 }
 
 }  // namespace neap::snapshot

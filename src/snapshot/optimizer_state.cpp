@@ -93,7 +93,7 @@ std::unique_ptr<torch::optim::OptimizerParamState> state_of(const Record& record
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, at::Tensor>) {
       const File::Entry* const entry = file.find(name_of(field, parameter));
       if (entry == nullptr) return;
-      value = read_new(file, *entry).to(like.device());
+      value = read_like(file, *entry, like);
       any = true;
     } else if (numbers != record.numbers.end() && numbers->second.contains(field)) {
       value = numbers->second.at(field);
@@ -122,11 +122,6 @@ std::unique_ptr<torch::optim::OptimizerOptions> options_of(const fs::path& file,
 
 std::string name_of(const std::string& field, const std::string& parameter) {
   return field + '.' + parameter;
-}
-
-void refuse(const fs::path& file, const std::string& what) {
-  throw Error(file.string() + " does not fit: " + what +
-              "; make model and optimizer as they were when it was saved");
 }
 
 void record_optimizer(Record& record, Named& tensors, const torch::optim::Optimizer& optimizer,

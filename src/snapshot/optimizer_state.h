@@ -22,9 +22,6 @@ using Names = std::unordered_map<const void*, std::string>;
 // The name of a tensor of a parameter in the file of the state: exp_avg.fc.weight.
 std::string name_of(const std::string& field, const std::string& parameter);
 
-// Throws: Error: a snapshot is whole and does not fit the model or the optimizer.
-[[noreturn]] void refuse(const std::filesystem::path& file, const std::string& what);
-
 // Throws: InvalidArgument for an optimizer of another kind than those of optimizer_fields.h, or
 // with a parameter that has no name.
 void record_optimizer(Record& record, Named& tensors, const torch::optim::Optimizer& optimizer,

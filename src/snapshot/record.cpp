@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "snapshot/record.h"
 
+#include "base/stable_hash.h"
 #include "machine/input.h"
 
 #include <neap/machine.h>
@@ -20,6 +21,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t kFormat = 1;
 constexpr std::size_t kMostBytes = std::size_t{1} << 28;
+const std::string kSum = ",\n \"xxh3\": \"";  // before the checksum of all that is before it
 
 // 64 bits as text: a number in JSON may lose some in other programs.
 std::string hexadecimal(std::uint64_t number) {
@@ -36,6 +38,14 @@ std::uint64_t number_of(const std::string& digits) {
   return number;
 }
 
+// A number that is no whole one, or too large, would become any.
+std::int64_t count_of(const nlohmann::json& json) {
+  if (!json.is_number_integer() || json.get<std::int64_t>() < 0) {
+    throw Error("'" + json.dump() + "' is no count");
+  }
+  return json.get<std::int64_t>();
+}
+
 Json json_of(const FileRecord& file) {
   Json tensors = Json::object();
   for (const auto& [name, hash] : file.tensors) tensors[name] = hexadecimal(hash);
@@ -43,8 +53,7 @@ Json json_of(const FileRecord& file) {
 }
 
 FileRecord file_of(const nlohmann::json& json) {
-  FileRecord file{
-      json.at("bytes").get<std::int64_t>(), number_of(json.at("xxh3").get<std::string>()), {}};
+  FileRecord file{count_of(json.at("bytes")), number_of(json.at("xxh3").get<std::string>()), {}};
   for (const auto& [name, hash] : json.at("tensors").items()) {
     file.tensors[name] = number_of(hash.get<std::string>());
   }
@@ -55,6 +64,7 @@ Json json_of(const Record& record) {
   Json json = {{"format", kFormat},
                {"neap", NEAP_VERSION},
                {"torch", record.torch},
+               {"kernels", record.kernels},
                {"threads", record.threads},
                {"step", record.position.step},
                {"notes", record.position.notes}};
@@ -74,14 +84,15 @@ Json json_of(const Record& record) {
 Record record_of(const nlohmann::json& json) {
   Record record;
   record.torch = json.at("torch").get<std::string>();
-  record.threads = json.at("threads").get<std::int64_t>();
-  record.position.step = json.at("step").get<std::int64_t>();
+  record.kernels = json.at("kernels").get<std::string>();
+  record.threads = count_of(json.at("threads"));
+  record.position.step = count_of(json.at("step"));
   record.position.notes = json.at("notes").get<std::map<std::string, std::string>>();
   if (json.contains("loader")) {
     const nlohmann::json& loader = json.at("loader");
     record.position.loader = {.seed = loader.at("seed").get<std::uint64_t>(),
-                              .epoch = loader.at("epoch").get<std::int64_t>(),
-                              .position = loader.at("position").get<std::int64_t>()};
+                              .epoch = count_of(loader.at("epoch")),
+                              .position = count_of(loader.at("position"))};
   }
   const nlohmann::json& optimizer = json.at("optimizer");
   record.optimizer = optimizer.at("kind").get<std::string>();
@@ -89,7 +100,11 @@ Record record_of(const nlohmann::json& json) {
     record.groups.push_back(
         {group.at("parameters").get<std::vector<std::string>>(), group.at("options")});
   }
-  record.numbers = optimizer.at("numbers").get<decltype(record.numbers)>();
+  for (const auto& [parameter, fields] : optimizer.at("numbers").items()) {
+    for (const auto& [field, value] : fields.items()) {
+      record.numbers[parameter][field] = count_of(value);
+    }
+  }
   for (const char* const name : {kModelFile, kStateFile}) {
     record.files[name] = file_of(json.at("files").at(name));
   }
@@ -114,6 +129,14 @@ std::string content_of(const std::filesystem::path& file) {
   return content;
 }
 
+void check_sum(const std::string& content) {
+  const std::size_t at = content.rfind(kSum);
+  if (at == std::string::npos) throw Error("its checksum is missing");
+  const std::size_t digits = at + kSum.size();
+  const std::uint64_t sum = number_of(content.substr(digits, content.find('"', digits) - digits));
+  if (stable_hash(content.data(), at) != sum) throw Error("it was changed");
+}
+
 [[noreturn]] void refuse(const std::filesystem::path& file, const std::string& why) {
   throw Error(file.string() + " is no whole record of a snapshot: " + why +
               "; take an older snapshot");
@@ -122,14 +145,23 @@ std::string content_of(const std::filesystem::path& file) {
 }  // namespace
 
 void write(const std::filesystem::path& file, const Record& record) {
+  std::string text;
+  try {
+    text = json_of(record).dump(1);
+  } catch (const nlohmann::json::exception& wrong) {
+    throw InvalidArgument(std::string("a note of a snapshot is no UTF-8 text: ") + wrong.what() +
+                          "; write it otherwise");
+  }
+  text.resize(text.rfind("\n}"));
   OutputFile out(file, OutputFile::Access::Private);
-  out.append(json_of(record).dump(1) + '\n');
+  out.append(text);
+  out.append(kSum + hexadecimal(stable_hash(text.data(), text.size())) + "\"\n}\n");
   out.finish();
 }
 
 Record read(const std::filesystem::path& file) {
-  const nlohmann::json json =
-      nlohmann::json::parse(content_of(file), nullptr, /*allow_exceptions=*/false);
+  const std::string content = content_of(file);
+  const nlohmann::json json = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) refuse(file, "it is no JSON object");
   const auto format = json.find("format");
   if (format == json.end() || !format->is_number_integer()) refuse(file, "it names no format");
@@ -138,6 +170,7 @@ Record read(const std::filesystem::path& file) {
                 std::to_string(kFormat) + "; take the neap that wrote it");
   }
   try {
+    check_sum(content);
     return record_of(json);
   } catch (const nlohmann::json::exception& wrong) {
     refuse(file, wrong.what());

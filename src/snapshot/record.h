@@ -34,6 +34,7 @@ struct Record {
   train::Position position;
   std::int64_t threads = 0;
   std::string torch;      // version of LibTorch
+  std::string kernels;    // LibTorch's, for the processor
   std::string optimizer;  // its kind
   std::vector<GroupRecord> groups;
   // Fields of the optimizer's state that are numbers, by the parameter and the field.
@@ -41,7 +42,8 @@ struct Record {
   std::map<std::string, FileRecord> files;
 };
 
-// Throws: Error, as OutputFile.
+// Its last key is XXH3 of the text before it. Throws: Error, as OutputFile; InvalidArgument for a
+// note that is no UTF-8 text.
 void write(const std::filesystem::path& file, const Record& record);
 // Throws: Error, with the path, when it is missing, is no whole record, or is of a newer format.
 Record read(const std::filesystem::path& file);

@@ -7,6 +7,7 @@
 #include "snapshot/tensors.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <torch/torch.h>
 #include <torch/version.h>
 
@@ -56,21 +57,36 @@ snapshot::FileRecord record_of(const safetensors::Written& written) {
   return {written.bytes, written.hash, written.tensors};
 }
 
-// Throws: Error when a file is not as the record says.
-void check_files(const fs::path& folder, const Record& record) {
-  for (const auto& [name, expected] : record.files) {
-    const File file(folder / name);
-    if (file.bytes() == expected.bytes && file.hash() == expected.hash) continue;
-    throw Error((folder / name).string() +
+// A snapshot whose files are as they were written. They stay open, so another program may replace
+// it meanwhile.
+struct Whole {
+  // Throws: Error when something is missing or damaged.
+  explicit Whole(const fs::path& folder)
+      : path(folder),
+        record(snapshot::read(folder / snapshot::kRecordFile)),
+        model(folder / snapshot::kModelFile),
+        state(folder / snapshot::kStateFile) {
+    const std::optional<std::int64_t> named = snapshot::step_of(folder);
+    if (named && *named != record.position.step) {
+      throw Error(folder.string() + " is damaged: it is of step " +
+                  std::to_string(record.position.step) + "; take an older snapshot");
+    }
+    check(model, record.files.at(snapshot::kModelFile));
+    check(state, record.files.at(snapshot::kStateFile));
+  }
+
+  fs::path path;
+  Record record;
+  File model;
+  File state;
+
+ private:
+  static void check(const File& file, const snapshot::FileRecord& expected) {
+    if (file.bytes() == expected.bytes && file.hash() == expected.hash) return;
+    throw Error(file.path().string() +
                 " is damaged: its bytes are not those that were saved; take an older snapshot");
   }
-}
-
-Record read_whole(const fs::path& folder) {
-  Record record = snapshot::read(folder / snapshot::kRecordFile);
-  check_files(folder, record);
-  return record;
-}
+};
 
 // ---------------------------------------------------------------- loading
 
@@ -105,15 +121,57 @@ void check_machine(const fs::path& snapshot, const Record& record, const LoadOpt
                 ", which may give other bits; take that one, or allow it with "
                 "LoadOptions::other_torch");
   }
+  if (record.kernels != at::get_cpu_capability() && !options.other_kernels) {
+    throw Error(snapshot.string() + " was saved with LibTorch's kernels for " + record.kernels +
+                ", and this processor takes those for " + at::get_cpu_capability() +
+                ", which give other bits; take a processor of the same kind, or allow it with "
+                "LoadOptions::other_kernels");
+  }
 }
 
-void load_gradients(const File& file, const torch::nn::Module& model) {
+// By parameter. Throws: Error when one does not fit.
+std::vector<std::pair<at::Tensor, at::Tensor>> read_gradients(const File& file,
+                                                              const torch::nn::Module& model) {
+  std::vector<std::pair<at::Tensor, at::Tensor>> gradients;
   for (const auto& item : model.named_parameters()) {
     if (!item.value().defined()) continue;
-    at::Tensor parameter = item.value();
     const File::Entry* const entry = file.find(name_of("gradient", item.key()));
-    parameter.mutable_grad() =
-        entry == nullptr ? at::Tensor() : snapshot::read_new(file, *entry).to(parameter.device());
+    gradients.emplace_back(item.value(), entry == nullptr
+                                             ? at::Tensor()
+                                             : snapshot::read_like(file, *entry, item.value()));
+  }
+  return gradients;
+}
+
+// Throws: Error when it is none of this generator's states.
+at::Tensor read_generator(const File& file) {
+  const File::Entry* const entry = file.find(kGenerator);
+  if (entry == nullptr) snapshot::refuse(file.path(), "it has no state of the generator");
+  at::Tensor state = snapshot::read_new(file, *entry);
+  try {
+    at::Generator copy = generator().clone();
+    copy.set_state(state);
+  } catch (const c10::Error& wrong) {
+    snapshot::refuse(file.path(), std::string(kGenerator) + ": " + wrong.what_without_backtrace());
+  }
+  return state;
+}
+
+// A training that goes on from an older snapshot leaves those after it behind. A damaged one is
+// set aside. Throws: InvalidArgument when one is whole.
+void set_aside_later(const fs::path& folder, std::int64_t step) {
+  for (const fs::path& one : snapshot::snapshots_in(folder)) {
+    if (*snapshot::step_of(one) <= step) return;
+    try {
+      const Whole whole(one);
+    } catch (const Error&) {
+      std::error_code error;
+      fs::rename(one, one.string() + ".damaged", error);
+      continue;
+    }
+    throw InvalidArgument(folder.string() + " has a snapshot of a later step, " +
+                          one.filename().string() + ", than the one to save, " +
+                          std::to_string(step) + "; move it away, or save into another folder");
   }
 }
 
@@ -130,6 +188,7 @@ fs::path save(const fs::path& folder, const torch::nn::Module& model,
   record.position = position;
   record.threads = at::get_num_threads();
   record.torch = TORCH_VERSION;
+  record.kernels = at::get_cpu_capability();
   Named state;
   snapshot::record_optimizer(record, state, optimizer, names_of(model));
   if (options.gradients) {
@@ -144,22 +203,23 @@ fs::path save(const fs::path& folder, const torch::nn::Module& model,
     state.emplace_back(kGenerator, now.get_state());
   }
   snapshot::NewSnapshot made(folder, position.step);
+  set_aside_later(folder, position.step);
   record.files[snapshot::kModelFile] =
       record_of(snapshot::write(made.path() / snapshot::kModelFile, weights_of(model)));
   record.files[snapshot::kStateFile] =
       record_of(snapshot::write(made.path() / snapshot::kStateFile, state));
   snapshot::write(made.path() / snapshot::kRecordFile, record);
-  read_whole(made.path());
+  const Whole read_back(made.path());
   const fs::path name = made.commit();
-  snapshot::remove_older(folder, options.keep);
+  made.remove_older(options.keep);
   return name;
 }
 
 std::optional<fs::path> newest_snapshot(const fs::path& folder, std::vector<std::string>* damaged) {
-  for (const fs::path& snapshot : snapshot::snapshots_in(folder)) {
+  for (const fs::path& one : snapshot::snapshots_in(folder)) {
     try {
-      read_whole(snapshot);
-      return snapshot;
+      const Whole whole(one);
+      return one;
     } catch (const Error& error) {
       if (damaged != nullptr) damaged->emplace_back(error.what());
     }
@@ -173,32 +233,28 @@ Position position_of(const fs::path& snapshot) {
 
 Position load(const fs::path& snapshot, torch::nn::Module& model,
               torch::optim::Optimizer& optimizer, const LoadOptions& options) {
-  const Record record = read_whole(snapshot);
-  check_machine(snapshot, record, options);
-  const Names names = names_of(model);
+  const Whole whole(snapshot);
+  check_machine(snapshot, whole.record, options);
   const Named weights = weights_of(model);
-  const File model_file(snapshot / snapshot::kModelFile);
-  const File state_file(snapshot / snapshot::kStateFile);
-  check_weights(model_file, weights);
-  const File::Entry* const saved_generator = state_file.find(kGenerator);
-  if (saved_generator == nullptr)
-    snapshot::refuse(state_file.path(), "it has no state of the generator");
-  const at::Tensor generator_state = snapshot::read_new(state_file, *saved_generator);
-  snapshot::LoadedState loaded = snapshot::read_optimizer(record, state_file, optimizer, names);
+  check_weights(whole.model, weights);
+  const at::Tensor generator_state = read_generator(whole.state);
+  auto gradients = read_gradients(whole.state, model);
+  snapshot::LoadedState loaded =
+      snapshot::read_optimizer(whole.record, whole.state, optimizer, names_of(model));
   // All is checked and in memory, but for the weights, which are read in place.
   for (const auto& [name, tensor] : weights) {
-    snapshot::read_into(model_file, *model_file.find(name), tensor);
+    snapshot::read_into(whole.model, *whole.model.find(name), tensor);
   }
   std::move(loaded).put_into(optimizer);
-  load_gradients(state_file, model);
+  for (auto& [parameter, gradient] : gradients) parameter.mutable_grad() = std::move(gradient);
   at::Generator now = generator();
   const std::lock_guard lock(now.mutex());
   now.set_state(generator_state);
-  return record.position;
+  return whole.record.position;
 }
 
 void export_weights(const torch::nn::Module& model, const fs::path& file) {
-  snapshot::write(file, weights_of(model));
+  snapshot::write(file, weights_of(model), OutputFile::Access::Shared);
 }
 
 void import_weights(torch::nn::Module& model, const fs::path& path) {

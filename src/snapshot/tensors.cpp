@@ -47,7 +47,8 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
 
 }  // namespace
 
-safetensors::Written write(const std::filesystem::path& file, const Named& tensors) {
+safetensors::Written write(const std::filesystem::path& file, const Named& tensors,
+                           OutputFile::Access access) {
   std::vector<at::Tensor> held;
   std::vector<safetensors::Tensor> written;
   for (const auto& [name, tensor] : tensors) {
@@ -64,7 +65,12 @@ safetensors::Written write(const std::filesystem::path& file, const Named& tenso
          .shape = dense.sizes().vec(),
          .bytes = {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()}});
   }
-  return safetensors::write(file, std::move(written));
+  return safetensors::write(file, std::move(written), {}, access);
+}
+
+void refuse(const std::filesystem::path& file, const std::string& what) {
+  throw Error(file.string() + " does not fit: " + what +
+              "; make model and optimizer as they were when it was saved");
 }
 
 std::string why_not(const safetensors::File::Entry& entry, const at::Tensor& tensor) {
@@ -86,6 +92,15 @@ void read_into(const safetensors::File& file, const safetensors::File::Entry& en
     return;
   }
   tensor.detach().copy_(read_new(file, entry));
+}
+
+at::Tensor read_like(const safetensors::File& file, const safetensors::File::Entry& entry,
+                     const at::Tensor& like) {
+  const std::string why = why_not(entry, like);
+  if (!why.empty()) refuse(file.path(), entry.name + ": " + why);
+  at::Tensor tensor = at::empty_like(like.detach());
+  read_into(file, entry, tensor);
+  return tensor;
 }
 
 at::Tensor read_new(const safetensors::File& file, const safetensors::File::Entry& entry) {

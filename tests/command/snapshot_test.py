@@ -2,6 +2,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """snapshot_test.py NEAP [unittest arguments]: neap train --out, --save-every, --keep and --resume lose nothing."""
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -144,6 +145,75 @@ class SnapshotTest(CommandTest):
             self.assertIn(what, refused.stderr)
         self.assertEqual(snapshots(out), ["step-0000000002"])
 
+    def test_a_training_goes_on_in_another_folder(self):
+        first, second = self.folder / "first", self.folder / "second"
+        train("--steps", "6", "--no-test", "--out", first, "--save-every", "3")
+        shutil.rmtree(first / "step-0000000006")
+        moved = train("--steps", "6", "--no-test", "--resume", first, "--out", second)
+        self.assertEqual(list(moved.losses), [4, 5, 6], moved.stderr)
+        self.assertEqual((snapshots(first), snapshots(second)), (["step-0000000003"], ["step-0000000006"]))
+        foreign = train("--steps", "6", "--no-test", "--resume", first, "--out", second)
+        self.assertEqual(foreign.returncode, 1)
+        self.assertIn("has the snapshots of a training", foreign.stderr)
+        refused = train("--steps", "6", "--no-test", "--resume", first, "--out", self.folder / "third",
+                        "--budget", "1KiB")
+        self.assertIn(f"--resume {first / 'step-0000000003'}", refused.stderr)
+
+    def test_snapshots_that_cannot_be_read_are_not_begun_anew(self):
+        out = self.folder / "run"
+        train("--steps", "2", "--no-test", "--out", out)
+        (out / "step-0000000002" / "snapshot.json").write_text("{}")
+        again = train("--steps", "2", "--no-test", "--out", out, "--resume")
+        self.assertEqual((again.returncode, again.losses), (1, {}))
+        self.assertIn("none can be read", again.stderr)
+
+    def test_any_path_can_be_saved(self):
+        book = self.folder / os.fsdecode(b"b\xff\\ok.txt")
+        book.write_text("so it goes on and on " * 2000)
+        for _ in range(2):
+            done = subprocess.run([NEAP, "train", "--model", "gpt", "--data", b"text:" + os.fsencode(book), "--steps",
+                                   "1", "--batch-size", "2", "--no-test", "--out", self.folder / "run", "--resume"],
+                                  capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_weights_are_evaluated_and_begin_another_training(self):
+        out = self.folder / "run"
+        done = train("--steps", "40", "--out", out)
+        accuracy = done.events[-1]["accuracy"]
+        newest = out / "step-0000000040"
+        for weights in (out, newest, newest / "model.safetensors"):
+            found = neap("evaluate", *SMALL, "--weights", weights, "--json", "--budget", "64MiB")
+            self.assertEqual(found.returncode, 0, found.stderr)
+            self.assertEqual(json.loads(found.stdout)["accuracy"], accuracy)
+        self.assertIn(f"{100 * accuracy:.2f} %", neap("evaluate", *SMALL, "--weights", out, "--quiet").stdout)
+        first = train("--steps", "1", "--no-test", "--lr", "0.000001")
+        warm = train("--steps", "1", "--no-test", "--lr", "0.000001", "--init", out)
+        self.assertLess(warm.losses[1], first.losses[1])
+        other = neap("evaluate", *SMALL, "--weights", out, "--model", "resnet")
+        self.assertEqual(other.returncode, 2)  # --model twice
+        for wrong, code in ((self.folder / "none", 1), (self.folder, 1), (pathlib.Path("/dev/null"), 1)):
+            refused = neap("evaluate", *SMALL, "--weights", wrong)
+            self.assertEqual(refused.returncode, code)
+            self.assertIn(str(wrong), refused.stderr)
+        share = neap("evaluate", *SMALL, "--weights", out, "--budget", "30%")
+        self.assertEqual(share.returncode, 2)
+
+    def test_the_learning_rate_follows_its_schedule(self):
+        for schedule, rates in (("constant", [0.25, 0.5, 0.5, 0.5, 0.5, 0.5]),
+                                ("linear", [0.25, 0.5, 0.5, 0.375, 0.25, 0.125]),
+                                ("cosine", [0.25, 0.5, 0.5, 0.4268, 0.25, 0.0732]),
+                                ("step", [0.25, 0.5, 0.5, 0.5, 0.05, 0.005])):
+            done = train("--steps", 6, "--no-test", "--lr", "0.5", "--schedule", schedule, "--warmup", 2,
+                         "--optimizer", "sgd", "--clip-norm", "0.01", "--weight-decay", "0")
+            steps = [one for one in done.events if one["event"] == "step"]
+            self.assertEqual([round(one["learning_rate"], 4) for one in steps], rates, schedule)
+            self.assertTrue(all(one["gradient_norm"] > 0.01 for one in steps))
+        self.assertIsNone(train("--steps", 1, "--no-test").events[0]["gradient_norm"])
+        # The gradient is scaled down, so the weights hardly move.
+        far, near = (train("--steps", 8, "--no-test", "--optimizer", "sgd", "--lr", "0.5", "--clip-norm", norm)
+                     for norm in ("0", "1e-9"))
+        self.assertNotEqual(far.losses[8], near.losses[8])
+
     def test_options_that_do_not_go_together_are_wrong_use(self):
         for wrong in (["--resume"], ["--save-every", "5"], ["--out", ""],
                       ["--out", "x", "--save-every", "5x"], ["--out", "x", "--save-every", "0"],
@@ -151,10 +221,11 @@ class SnapshotTest(CommandTest):
             self.assertEqual(train("--steps", "1", *wrong).returncode, 2, wrong)
         none = train("--steps", "1", "--resume", self.folder / "none")
         self.assertEqual(none.returncode, 1)
-        self.assertIn("has no whole snapshot", none.stderr)
+        self.assertIn("has no snapshot", none.stderr)
         nowhere = train("--steps", "1", "--no-test", "--out", "/proc/neap")
         self.assertEqual(nowhere.returncode, 1)
-        self.assertIn("cannot be written", nowhere.stderr)
+        self.assertIn("cannot be made", nowhere.stderr)
+        self.assertEqual(nowhere.losses, {})
 
 
 if __name__ == "__main__":

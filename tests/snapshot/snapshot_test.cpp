@@ -3,9 +3,14 @@
 // A training that goes on from a snapshot has the bits of one that did not stop.
 #include <neap/snapshot.h>
 
+#include "base/stable_hash.h"
 #include "support/scratch_folder.h"
 
 #include <neap/train.h>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -262,8 +267,9 @@ TEST(Snapshot, the_newest_stay_and_notes_come_back) {
 
 TEST(Snapshot, one_of_the_same_step_is_replaced_and_left_overs_go) {
   const Folder folder;
-  fs::create_directory(folder.path() / ".step-0000000003.new-999999999");
-  fs::create_directory(folder.path() / ".step-0000000002.old-999999999");
+  fs::create_directory(folder.path() / ".step-0000000003.new");
+  fs::create_directory(folder.path() / ".step-0000000003.old");
+  fs::create_directory(folder.path() / ".step-0000000002.new");
   fs::create_directory(folder.path() / ".step-of-someone-else");
   fs::create_directory(folder.path() / "step-12");
   Training run;
@@ -328,21 +334,102 @@ TEST(Snapshot, a_record_that_is_cut_or_changed_is_refused) {
     std::ofstream(record, std::ios::trunc) << text.substr(0, length);
     EXPECT_THAT(why_not(load_it), HasSubstr("is no whole record")) << length;
   }
-  const auto with = [&](const std::string& from, const std::string& to) {
+  const auto with = [&](const std::string& from, const std::string& to, bool right_sum = true) {
     std::string changed = text;
     changed.replace(changed.find(from), from.size(), to);
-    std::ofstream(record, std::ios::trunc) << changed;
+    const std::string sum = ",\n \"xxh3\": \"";
+    const std::size_t at = changed.rfind(sum);
+    std::ostringstream whole;
+    whole << changed.substr(0, at) << sum << std::hex << stable_hash(changed.data(), at)
+          << "\"\n}\n";
+    std::ofstream(record, std::ios::trunc) << (right_sum ? whole.str() : changed);
     return why_not(load_it);
   };
+  EXPECT_EQ(with("\"lr\"", "\"lr\""), "");
   EXPECT_THAT(with("\"format\": 1", "\"format\": 2"), HasSubstr("take the neap that wrote it"));
   EXPECT_THAT(with("\"threads\": ", "\"threads\": 9"), HasSubstr("threads"));
   EXPECT_THAT(with("\"torch\": \"", "\"torch\": \"9"), HasSubstr("LibTorch 9"));
+  EXPECT_THAT(with("\"kernels\": \"", "\"kernels\": \"Z80, "), HasSubstr("kernels for Z80"));
   EXPECT_THAT(with("\"kind\": \"AdamW\"", "\"kind\": \"Adam\""), HasSubstr("is of Adam"));
-  EXPECT_THAT(with("\"xxh3\": \"", "\"xxh3\": \"z"), HasSubstr("hexadecimal"));
+  EXPECT_THAT(with("\"lr\"", "\"rate\""), HasSubstr("the optimizer's options"));
   EXPECT_THAT(with("\"step\": 1", "\"step\": \"x\""), HasSubstr("is no whole record"));
+  EXPECT_THAT(with("\"step\": 1", "\"step\": -1"), HasSubstr("is no count"));
+  EXPECT_THAT(with("\"step\": 1", "\"step\": 1e300"), HasSubstr("is no count"));
+  EXPECT_THAT(with("\"step\": 1", "\"step\": 2"), HasSubstr("it is of step 2"));
+  EXPECT_THAT(with("\"lr\": 0.01", "\"lr\": 0.02", /*right_sum=*/false),
+              HasSubstr("it was changed"));
   fs::remove(record);
   EXPECT_THAT(why_not(load_it), HasSubstr("cannot be opened"));
   EXPECT_FALSE(newest_snapshot(folder.path()));
+}
+
+TEST(Snapshot, one_of_a_later_step_is_never_lost) {
+  const Folder folder;
+  Training run;
+  const fs::path later = save(folder.path(), *run.model, *run.optimizer, {.step = 9});
+  EXPECT_THROW(save(folder.path(), *run.model, *run.optimizer, {.step = 3}, {.keep = 1}),
+               InvalidArgument);
+  EXPECT_EQ(newest_snapshot(folder.path()), later);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+  damage(later / "model.safetensors", 0);
+  const fs::path now = save(folder.path(), *run.model, *run.optimizer, {.step = 3}, {.keep = 1});
+  EXPECT_EQ(newest_snapshot(folder.path()), now);
+  EXPECT_TRUE(fs::exists(folder.path() / "step-0000000009.damaged"));
+}
+
+// The program was killed between the two renames.
+TEST(Snapshot, one_that_was_to_be_replaced_comes_back) {
+  const Folder folder;
+  Training run;
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 2});
+  fs::rename(saved, folder.path() / ".step-0000000002.old");
+  save(folder.path(), *run.model, *run.optimizer, {.step = 3});
+  EXPECT_TRUE(fs::exists(saved / "snapshot.json"));
+  EXPECT_FALSE(fs::exists(folder.path() / ".step-0000000002.old"));
+}
+
+TEST(Snapshot, another_program_that_saves_into_the_folder_is_refused) {
+  const Folder folder;
+  Training run;
+  const int lock = ::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  EXPECT_THAT(why_not([&] { save(folder.path(), *run.model, *run.optimizer, {.step = 1}); }),
+              HasSubstr("another program saves"));
+  ::close(lock);
+  save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+}
+
+TEST(Snapshot, a_note_that_is_no_text_is_refused_and_leaves_nothing) {
+  const Folder folder;
+  Training run;
+  EXPECT_THROW(
+      save(folder.path(), *run.model, *run.optimizer, {.step = 1, .notes = {{"a", "\xff"}}}),
+      InvalidArgument);
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+TEST(Snapshot, state_comes_back_with_the_strides_of_its_parameter) {
+  const Folder folder;
+  const auto make = [] {
+    torch::nn::Conv2d layer(torch::nn::Conv2dOptions(3, 8, 3));
+    layer->to(torch::kDouble);
+    layer->weight.set_data(layer->weight.contiguous(at::MemoryFormat::ChannelsLast));
+    return layer;
+  };
+  auto a = make(), b = make();
+  torch::optim::Adam of_a(a->parameters()), of_b(b->parameters());
+  a->forward(torch::randn({2, 3, 8, 8}, torch::kDouble)).sum().backward();
+  of_a.step();
+  load(save(folder.path(), *a, of_a, {}, {.gradients = true}), *b, of_b);
+  const auto average = [](torch::optim::Adam& optimizer, const at::Tensor& parameter) {
+    return static_cast<torch::optim::AdamParamState&>(
+               *optimizer.state().at(parameter.unsafeGetTensorImpl()))
+        .exp_avg();
+  };
+  EXPECT_TRUE(at::equal(a->weight, b->weight));
+  EXPECT_EQ(average(of_a, a->weight).strides(), average(of_b, b->weight).strides());
+  EXPECT_EQ(b->weight.grad().strides(), b->weight.strides());
+  EXPECT_TRUE(at::equal(a->weight.grad(), b->weight.grad()));
 }
 
 TEST(Snapshot, other_threads_and_another_libtorch_are_taken_when_they_are_allowed) {
