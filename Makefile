@@ -97,7 +97,7 @@ test-tsan: tools ## the threaded tests under the thread sanitizer
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan -L threads --output-on-failure
 
 FUZZ_SECONDS ?= 60
-fuzz: tools ## FUZZ_SECONDS each of damaged traces and plans, with clang; what fails lies in build/fuzz
+fuzz: tools ## FUZZ_SECONDS each of damaged traces, plans and files of tensors, with clang; what fails lies in build/fuzz
 	@$(CONFIGURE) > /dev/null
 	NEAP_EXPORT_DIR=$(CURDIR)/$(BUILD)/include tests/fuzz/run.sh $(FUZZ_SECONDS)
 

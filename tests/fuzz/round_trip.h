@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// tests/fuzz/round_trip.h: what both fuzzers expect of a reader and its writer.
+// tests/fuzz/round_trip.h: what the fuzzers expect of a reader and its writer.
 #pragma once
 
 #include <neap/graph.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/run.sh SECONDS [trace|plan]: builds both fuzzers, or the named one, with clang and with the sanitizers for addresses
+# tests/fuzz/run.sh SECONDS [trace|plan|safetensors]: builds all fuzzers, or the named one, with clang and with the sanitizers for addresses
 # and undefined behaviour, and runs each for SECONDS. Needs clang, zlib, nlohmann-json and a configured build folder, which has
 # export.h. Needs no LibTorch.
 #
@@ -10,10 +10,10 @@
 # that fails.
 set -euo pipefail
 
-usage='usage: tests/fuzz/run.sh SECONDS [trace|plan]'
+usage='usage: tests/fuzz/run.sh SECONDS [trace|plan|safetensors]'
 seconds=${1:?$usage}
-read -ra names <<<"${2:-trace plan}"
-[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan)$ ]] || {
+read -ra names <<<"${2:-trace plan safetensors}"
+[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan|safetensors)$ ]] || {
   echo "$usage" >&2
   exit 2
 }
@@ -34,14 +34,14 @@ compiler=${CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 }
 mkdir -p "$out"
 
-# The library's files are compiled once, for both fuzzers.
+# The library's files are compiled once, for all fuzzers.
 flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined
   -Dneap_EXPORTS -I"$root/src" -I"$root/include" -I"$root/tests" -I"$generated"
   # New inputs need not reach the parser's own branches.
   -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
 objects=()
-for source in "$root"/src/base/{bytes,error}.cpp "$root"/src/graph/*.cpp; do
-  object=$out/$(basename "$source" .cpp).o
+for source in "$root"/src/base/*.cpp "$root"/src/machine/*.cpp "$root"/src/graph/*.cpp "$root"/src/safetensors/*.cpp; do
+  object=$out/$(basename "$(dirname "$source")")_$(basename "$source" .cpp).o
   "$compiler" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
   objects+=("$object")
 done
