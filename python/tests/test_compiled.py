@@ -216,6 +216,14 @@ def test_what_a_graph_makes_is_neither_an_input_nor_a_constant_and_counts_once()
     assert [one.data_ptr() for one in new] == [made[1:].data_ptr()]
 
 
+def test_a_graph_is_let_go_when_its_scope_closes():
+    compiled, _ = chain(lambda x: x.exp2() + 0.125, count=1)
+    with neap.budget(room_for(9), online=True):
+        compiled(torch.rand(256, 256))
+        assert len(_compiled._entries) == 1
+    assert not _compiled._entries
+
+
 def test_an_input_that_is_written_is_copied_where_it_is_small_and_alone():
     x, large = torch.rand(8), torch.empty(1 << 19)
     assert _compiled._can_copy([x], [x, torch.rand(8)])

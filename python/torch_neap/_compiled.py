@@ -57,7 +57,7 @@ class _Graph:
         # The graph may take the inputs out of the list. None may die before the end, because a new
         # storage could get its number.
         before = [*_tensors_in(inputs), *_tensors_in(constants.values())]
-        old = {_storage_number(one) for one in before}
+        old = {0, *map(_storage_number, before)}
         results = self.plain(self.compiled, inputs)
         if self.reuses_inputs:
             # To neap an input's storage has the input's content for ever.
@@ -85,8 +85,11 @@ class _Entry:
 
 
 # By the number that stands for it in a recipe. A recipe may outlive the one who owns the graph, so
-# an entry stays until some graph runs outside of all scopes.
+# an entry stays until there is no scope.
 _entries: dict[int, _Entry] = {}
+# A thread adds an entry only while there is a scope, and another one drops them only while there is
+# none.
+_entries_lock = threading.Lock()
 # The numbers of a graph by the kinds of its inputs, by the id() of the graph as long as it lives.
 # They count first calls. Another process makes these in the same order, so plans on disk fit.
 _numbers: dict[int, dict[tuple[type, ...], int]] = {}
@@ -138,7 +141,11 @@ def _map_tensors(change: Callable[[torch.Tensor], torch.Tensor], some: Any) -> A
 
 
 def _storage_number(tensor: torch.Tensor) -> int:
-    number: int = _addresses.storage_of(tensor)._cdata
+    """0 for a tensor without a storage."""
+    try:
+        number: int = _addresses.storage_of(tensor)._cdata
+    except (NotImplementedError, RuntimeError):
+        return 0
     return number
 
 
@@ -151,7 +158,9 @@ def _run(number: int, tensors: list[torch.Tensor], numbers: list[int]) -> list[t
 
 def _run_once(written: list[torch.Tensor], tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """The kernel of `torch_neap::writing_graph`, which never runs again."""
-    return _calls.waiting.pop().run()
+    call = _calls.waiting.pop()
+    assert call.is_for(tensors)
+    return call.run()
 
 
 def _do_nothing(written: list[torch.Tensor]) -> None:
@@ -198,9 +207,17 @@ def _number_of(graph: _Graph, kinds: tuple[type, ...]) -> int:
     if kinds not in numbers:
         numbers[kinds] = next(_next_number)
     number = numbers[kinds]
-    if number not in _entries:
-        _entries[number] = _Entry(graph, kinds)
+    with _entries_lock:
+        if number not in _entries:
+            _entries[number] = _Entry(graph, kinds)
     return number
+
+
+def forget() -> None:
+    """Let go of the graphs, if there is no scope any more."""
+    with _entries_lock:
+        if not _addresses.matter():
+            _entries.clear()
 
 
 def _can_copy(written: list[torch.Tensor], tensors: list[torch.Tensor]) -> bool:
@@ -251,7 +268,6 @@ def _make_operator_of(graph_class: Any) -> None:
     @functools.wraps(plain)
     def called(self: Any, inputs: Sequence[Any]) -> Any:
         if not _addresses.matter():
-            _entries.clear()
             return plain(self, inputs)
         tensors = _tensors_in(inputs)
         if not tensors:

@@ -118,14 +118,18 @@ class Scope:
         """
         if self._is_open_here():
             status = _library.scope_end(self._handle)
-            self._open = bool(_library.scope_is_open(self._handle))
+            self._closed()
             _library.check(status)
 
     def abandon(self) -> None:
         """Close after a failure: what does not fit stays evicted, and access to it raises."""
         if self._is_open_here():
             _library.scope_abandon(self._handle)
-            self._open = bool(_library.scope_is_open(self._handle))
+            self._closed()
+
+    def _closed(self) -> None:
+        self._open = bool(_library.scope_is_open(self._handle))
+        _compiled.forget()
 
     def _is_open_here(self) -> bool:
         return self._open and os.getpid() == self._process
