@@ -52,6 +52,12 @@ def through_buffer(tensor):
     return torch.load(file)
 
 
+def copied_storage(tensor):
+    storage = torch.UntypedStorage(tensor.nbytes)
+    storage.copy_(tensor.untyped_storage())
+    return torch.empty(0).set_(storage, 0, (SIDE, SIDE))
+
+
 def from_storage(tensor):
     return torch.tensor(tensor.untyped_storage(), dtype=torch.uint8).view(torch.float32)
 
@@ -84,6 +90,7 @@ READERS = {
     "index": lambda t: t[torch.arange(SIDE)],
     "byte view": lambda t: t.view(torch.uint8).numpy().view(np.float32),
     "set_": lambda t: torch.empty(0).set_(t).clone(),
+    "copy_ of storage": copied_storage,
     "set_ of storage": lambda t: torch.empty(0).set_(t.untyped_storage(), 0, (SIDE, SIDE)).clone(),
     "apply_": lambda t: t.clone().apply_(lambda value: value),
     "map_": lambda t: torch.zeros(SIDE, SIDE).map_(t, lambda _, value: value),

@@ -142,16 +142,6 @@ def _reading(method: Method) -> Method:
     return replaced
 
 
-def _writing_storage(method: Method) -> Method:
-    @functools.wraps(method)
-    def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
-        if matter():
-            _library.check(_library.watch_storage(self._cdata))
-        return method(self, *args, **kwargs)
-
-    return replaced
-
-
 def _reading_storage(method: Method) -> Method:
     @functools.wraps(method)
     def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
@@ -182,7 +172,7 @@ def install() -> None:
     _replace(torch.Tensor, _ADDRESSES, _address)
     _replace(torch.Tensor, _READ_LATER, _read_later)
     _replace(torch.Tensor, _READING, _reading)
-    _replace(torch.UntypedStorage, _WRITING_STORAGE + _SHARING_STORAGE, _writing_storage)
+    _replace(torch.UntypedStorage, _WRITING_STORAGE + _SHARING_STORAGE, _address)
     _replace(torch.UntypedStorage, _READING_STORAGE, _reading_storage)
     to_dlpack = _alias(torch._C._to_dlpack)
     for module in (torch._C, torch, torch.utils.dlpack):
