@@ -55,18 +55,18 @@ void load_weights(train::Model& model, const std::filesystem::path& from) {
 }
 
 int evaluate(const TrainingOptions& options, Output& output) {
-  TrainingSource source(options, find_model(options.model));
-  if (!source.has_test()) {
-    throw UsageError("--model " + options.model + " makes its batches itself; name --data");
-  }
-  train::Model model = source.task().make_model();
-  load_weights(model, options.weights);
   const train::Budget wanted = parse_budget(options.budget);
   if (wanted.is_share()) {
     throw UsageError("--budget " + options.budget +
                      " is a share of a training step, and evaluate trains none; name bytes");
   }
   const std::optional<Bytes> budget = wanted.bytes({});
+  TrainingSource source(options, find_model(options.model));
+  if (!source.has_test()) {
+    throw UsageError("--model " + options.model + " makes its batches itself; name --data");
+  }
+  train::Model model = source.task().make_model();
+  load_weights(model, options.weights);
   MemoryEfficientDataLoader test = source.test();
   Progress progress("test batch", test.batches(), options.quiet || options.json);
   const std::optional<double> accuracy =

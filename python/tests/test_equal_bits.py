@@ -101,7 +101,8 @@ def test_neaps_checkpoint_in_a_budget_leaves_the_same_bits():
 
 
 def test_torchs_checkpoint_in_a_budget_leaves_the_same_bits():
-    expect_equal_bits(lambda: with_checkpoint(torch.utils.checkpoint.checkpoint), (60,))
+    # Its own second run of a block needs room beside what neap has brought back.
+    expect_equal_bits(lambda: with_checkpoint(torch.utils.checkpoint.checkpoint), (80,))
 
 
 class Identity:

@@ -9,7 +9,7 @@ import unittest
 
 from running import CommandTest, neap
 
-COMMANDS = {"train": [], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
+COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "doctor": []}
 FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--min"}
 
@@ -46,6 +46,15 @@ ROWS = {
     "--margin": ["", " ", "x", "%", "nan", "nan%", "-1%", "100%", "1e999%", "2%%", "inf%"],
     "--time-limit": NUMBER + ["0", "1e10"],
     "--out": FILE,
+    "--save-every": ["", " ", "x", "m", "0", "-1", "1.5", "5x", "5mm", "0m", "1000001", "nan"],
+    "--keep": WHOLE + ["-1", "1099511627777"],
+    "--resume": FILE,
+    "--init": FILE,
+    "--weights": FILE,
+    "--schedule": ["", " ", "Cosine", "cos", "cosine,step"],
+    "--warmup": WHOLE + ["-1", "1099511627777"],
+    "--clip-norm": NUMBER + ["1e13"],
+    "--weight-decay": NUMBER + ["1e7"],
     "--csv": FILE,
     "--svg": FILE,
 }
