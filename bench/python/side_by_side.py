@@ -196,7 +196,10 @@ def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
     for share in shares:
         budget = base + (plain.peak - base) * share // 100
         ways.append(Way(f"neap at {share} %", budget=budget))
-        ways.append(Way(f"neap at {share} %, compiled by blocks", peers[-1].run, budget=budget))
+    # A budget of its own: of two kinds of steps in one budget, a plan of the other kind is tried
+    # first.
+    half = base + (plain.peak - base) // 2 + 4096
+    ways.append(Way("neap at 50 %, compiled by blocks", peers[-1].run, budget=half))
     for way in list(ways[len(peers) :]):
         try:
             for _ in range(4):
