@@ -116,9 +116,10 @@ bench-headline: tools ## the largest batches in 4 GiB, an hour or more; writes b
 	cmake --build $(BUILD) -j $(JOBS) --target neap_bench
 	$(BUILD)/bin/neap_bench headline bench
 
-bench-python: wheel ## measure the package beside PyTorch's checkpoints, 20 minutes; writes bench/python.md
+bench-python: wheel ## measure the package beside PyTorch's checkpoints, 40 minutes; writes bench/python.md
 	(cd bench/python && $(CURDIR)/build/python-env/bin/python costs.py && \
-	  $(CURDIR)/build/python-env/bin/python side_by_side.py) | tee bench/python.md
+	  for model in resnet gpt mlp unet llama gpt2; do \
+	    $(CURDIR)/build/python-env/bin/python side_by_side.py $$model || exit 1; done) | tee bench/python.md
 
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')
 
