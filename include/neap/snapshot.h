@@ -91,8 +91,8 @@ NEAP_EXPORT Position position_of(const std::filesystem::path& snapshot);
 // and buffers, the optimizer's state and options, the generator, gradients.
 // Throws: Error when a file is missing or damaged, when the model has other tensors (with the first
 // one that differs), when the optimizer is of another kind or has other groups, or where
-// LoadOptions forbid it. Nothing has changed then, unless the disk fails while the weights are read,
-// which are checked before.
+// LoadOptions forbid it. Nothing has changed then, unless the disk fails while the weights are
+// read, which are checked before.
 NEAP_EXPORT Position load(const std::filesystem::path& snapshot, torch::nn::Module& model,
                           torch::optim::Optimizer& optimizer, const LoadOptions& options = {});
 

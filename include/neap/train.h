@@ -182,8 +182,8 @@ class NEAP_EXPORT State {
     std::int64_t item_bytes;  // of one element
     std::vector<std::byte> bytes;
   };
-  // Supports the state of SGD, Adam, AdamW, RMSprop and Adagrad. Throws: InvalidArgument for other optimizers, with
-  // the parameter.
+  // Supports the state of SGD, Adam, AdamW, RMSprop and Adagrad. Throws: InvalidArgument for other
+  // optimizers, with the parameter.
   static State of(const torch::nn::Module& model, const torch::optim::Optimizer& optimizer,
                   double loss);
 

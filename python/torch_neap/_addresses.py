@@ -128,32 +128,25 @@ def _read_later(method: Method) -> Method:
     return replaced
 
 
-def _reading(method: Method) -> Method:
-    @functools.wraps(method)
-    def replaced(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not matter():
-            return method(self, *args, **kwargs)
-        _library.check(_library.pin(self._cdata))
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            _library.check(_library.unpin(self._cdata))
+def _pinned_by(pin: Method, unpin: Method) -> Callable[[Method], Method]:
+    def reading(method: Method) -> Method:
+        @functools.wraps(method)
+        def replaced(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not matter():
+                return method(self, *args, **kwargs)
+            _library.check(pin(self._cdata))
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                _library.check(unpin(self._cdata))
 
-    return replaced
+        return replaced
+
+    return reading
 
 
-def _reading_storage(method: Method) -> Method:
-    @functools.wraps(method)
-    def replaced(self: torch.UntypedStorage, *args: Any, **kwargs: Any) -> Any:
-        if not matter():
-            return method(self, *args, **kwargs)
-        _library.check(_library.pin_storage(self._cdata))
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            _library.check(_library.unpin_storage(self._cdata))
-
-    return replaced
+_reading = _pinned_by(_library.pin, _library.unpin)
+_reading_storage = _pinned_by(_library.pin_storage, _library.unpin_storage)
 
 
 def _replace(owner: type, names: tuple[str, ...], by: Callable[[Method], Method]) -> None:

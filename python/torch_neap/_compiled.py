@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import sys
 import threading
 import weakref
@@ -107,7 +108,7 @@ class _Call:
 
     def is_for(self, tensors: list[torch.Tensor]) -> bool:
         """Whether the kernel runs for this call. A replay comes with tensors of its own."""
-        return len(tensors) == len(self.tensors) and all(map(_is_same, tensors, self.tensors))
+        return len(tensors) == len(self.tensors) and all(map(operator.is_, tensors, self.tensors))
 
     def run(self) -> list[torch.Tensor]:
         self.results, made = self.graph(self.inputs)
@@ -122,10 +123,6 @@ class _Calls(threading.local):
 
 
 _calls = _Calls()
-
-
-def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one is other
 
 
 def _tensors_in(some: Any) -> list[torch.Tensor]:

@@ -42,7 +42,8 @@ struct Written {
 
 // Writes a file whole or not at all.
 // Throws: InvalidArgument for a name that stands twice or is no UTF-8, an unknown type, or bytes
-// that are not those of type and shape; Error, with the path and the reason, when it cannot be written.
+// that are not those of type and shape; Error, with the path and the reason, when it cannot be
+// written.
 Written write(const std::filesystem::path& path, std::vector<Tensor> tensors,
               const Metadata& metadata = {},
               OutputFile::Access access = OutputFile::Access::Private);

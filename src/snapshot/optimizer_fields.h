@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include <concepts>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -27,36 +28,23 @@ void each_field(torch::optim::SGDParamState& of, const Visit& visit) {
   visit("momentum_buffer", of.momentum_buffer());
 }
 
-template <class Options, class Visit>
-void each_field_of_adam(Options& of, const Visit& visit) {
+template <class T, class... Kinds>
+concept OneOf = (std::same_as<T, Kinds> || ...);
+
+template <OneOf<torch::optim::AdamOptions, torch::optim::AdamWOptions> Options, class Visit>
+void each_field(Options& of, const Visit& visit) {
   visit("lr", of.lr());
   visit("betas", of.betas());
   visit("eps", of.eps());
   visit("weight_decay", of.weight_decay());
   visit("amsgrad", of.amsgrad());
 }
-template <class State, class Visit>
-void each_field_of_adam_state(State& of, const Visit& visit) {
+template <OneOf<torch::optim::AdamParamState, torch::optim::AdamWParamState> State, class Visit>
+void each_field(State& of, const Visit& visit) {
   visit("step", of.step());
   visit("exp_avg", of.exp_avg());
   visit("exp_avg_sq", of.exp_avg_sq());
   visit("max_exp_avg_sq", of.max_exp_avg_sq());
-}
-template <class Visit>
-void each_field(torch::optim::AdamOptions& of, const Visit& visit) {
-  each_field_of_adam(of, visit);
-}
-template <class Visit>
-void each_field(torch::optim::AdamParamState& of, const Visit& visit) {
-  each_field_of_adam_state(of, visit);
-}
-template <class Visit>
-void each_field(torch::optim::AdamWOptions& of, const Visit& visit) {
-  each_field_of_adam(of, visit);
-}
-template <class Visit>
-void each_field(torch::optim::AdamWParamState& of, const Visit& visit) {
-  each_field_of_adam_state(of, visit);
 }
 
 template <class Visit>
