@@ -52,6 +52,14 @@ class Device {
   virtual void register_allocator(c10::Allocator& allocator) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) const = 0;
 
+  // ---- Streams ----
+  // Work that any stream is given from now on runs after all work that any stream was given before.
+  // The host does not wait. neap calls it before it allocates, before each operator that it sees,
+  // and when it sees no more of them. Then a block may be used by one stream after another, and what
+  // one stream has made again is there for all: the program's own events do not order that. A host
+  // has no streams and does nothing.
+  virtual void join_streams() {}
+
   // ---- Contents ----
   // Both read all bytes, after the work that may still write them.
   [[nodiscard]] virtual bool is_zero(const void* data, std::size_t bytes) const = 0;

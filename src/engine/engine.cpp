@@ -61,6 +61,7 @@ void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHan
   ++counts_.stats.operators;
   OperatorTime time(counts_, session_.observer != nullptr);
   const Busy busy(session_);
+  device::tracked().join_streams();
   room_.serve_others();
   deaths_.process();
   Call call(traits, stack);

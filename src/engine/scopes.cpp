@@ -179,6 +179,7 @@ void Engine::detach_if_idle() {
     if (session_.scopes > 0 || !regions_.empty() || store_.evicted() > 0) return;
     forget_all();
   }
+  device::tracked().join_streams();
   const auto lock = session_.gate.lock_owner();
   session_.gate.disown();
   backward_thread_.reset();

@@ -69,6 +69,7 @@ class PoolAllocator final : public c10::Allocator {
   c10::DataPtr allocate(std::size_t bytes) override {
     void* data = nullptr;
     if (bytes != 0) {
+      device::tracked().join_streams();
       constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
       try {
         data = pool().take(

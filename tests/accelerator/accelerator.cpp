@@ -3,6 +3,7 @@
 
 #include "accelerator/device_memory.h"
 #include "accelerator/generator.h"
+#include "accelerator/streams.h"
 #include "device/generator_state.h"
 
 #include <ATen/detail/PrivateUse1HooksInterface.h>
@@ -56,16 +57,17 @@ class Accelerator final : public device::Device {
   void register_allocator(c10::Allocator& allocator) override {
     c10::SetAllocator(kType, &allocator, 200);
   }
+  void join_streams() override { Streams::instance().join_all(); }
   void copy(void* to, const void* from, std::size_t bytes) const override {
-    Stream::instance().wait();
+    Streams::instance().wait_for_all();
     std::memcpy(inside(to), inside(from), bytes);
   }
   [[nodiscard]] bool is_zero(const void* data, std::size_t bytes) const override {
-    Stream::instance().wait();
+    Streams::instance().wait_for_all();
     return device::cpu().is_zero(inside(data), bytes);
   }
   [[nodiscard]] device::ContentHash hash_of(const void* data, std::size_t bytes) const override {
-    Stream::instance().wait();
+    Streams::instance().wait_for_all();
     return device::cpu().hash_of(inside(data), bytes);
   }
   [[nodiscard]] at::Generator default_generator() const override {
@@ -105,21 +107,51 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Device getDevice() const override { return accelerator(); }
   void setDevice(c10::Device) const override {}
   void uncheckedSetDevice(c10::Device) const noexcept override {}
-  c10::Stream getStream(c10::Device) const override { return stream(); }
-  c10::Stream getDefaultStream(c10::Device) const override { return stream(); }
-  c10::Stream exchangeStream(c10::Stream) const override { return stream(); }
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
-  void record(void**, const c10::Stream&, const c10::DeviceIndex,
-              const c10::EventFlag) const override {}
-  void block(void*, const c10::Stream&) const override {}
-  bool queryEvent(void*) const override { return false; }
-  bool queryStream(const c10::Stream&) const override { return false; }
-  void synchronizeStream(const c10::Stream&) const override { Stream::instance().wait(); }
-  void synchronizeEvent(void*) const override { Stream::instance().wait(); }
-  void synchronizeDevice(const c10::DeviceIndex) const override { Stream::instance().wait(); }
+  c10::Stream getStream(c10::Device) const override { return of(Streams::current()); }
+  c10::Stream getDefaultStream(c10::Device) const override { return of(0); }
+  c10::Stream getNewStream(c10::Device, int) const override {
+    return of(Streams::instance().next_of_pool());
+  }
+  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override {
+    return of(Streams::instance().next_of_pool());
+  }
+  c10::Stream exchangeStream(c10::Stream stream) const override {
+    return of(Streams::exchange_current(stream.id()));
+  }
+  bool queryStream(const c10::Stream& stream) const override {
+    return Streams::instance().has_run(Streams::instance().record(stream.id()));
+  }
+  void synchronizeStream(const c10::Stream& stream) const override {
+    Streams::instance().wait(Streams::instance().record(stream.id()));
+  }
+  void synchronizeDevice(const c10::DeviceIndex) const override {
+    Streams::instance().wait_for_all();
+  }
+
+  // An event of LibTorch has no memory before it is recorded for the first time.
+  void record(void** event, const c10::Stream& stream, const c10::DeviceIndex,
+              const c10::EventFlag) const override {
+    if (*event == nullptr) *event = new Event;
+    *static_cast<Event*>(*event) = Streams::instance().record(stream.id());
+  }
+  void block(void* event, const c10::Stream& stream) const override {
+    if (event != nullptr) Streams::instance().block(stream.id(), *static_cast<Event*>(event));
+  }
+  bool queryEvent(void* event) const override {
+    return event == nullptr || Streams::instance().has_run(*static_cast<Event*>(event));
+  }
+  void synchronizeEvent(void* event) const override {
+    if (event != nullptr) Streams::instance().wait(*static_cast<Event*>(event));
+  }
+  void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {
+    delete static_cast<Event*>(event);
+  }
 
  private:
-  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, accelerator()); }
+  static c10::Stream of(c10::StreamId stream) {
+    return c10::Stream(c10::Stream::UNSAFE, accelerator(), stream);
+  }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
 
@@ -155,7 +187,7 @@ device::Device& accelerator_for_neap() {
   return *instance;
 }
 
-std::int64_t accelerator_late_writes() { return Stream::instance().late(); }
+std::int64_t accelerator_late_writes() { return Streams::instance().writes(); }
 void seed_accelerator(std::uint64_t seed) { impl_of(default_generator()).set_current_seed(seed); }
 std::pair<std::uint64_t, std::uint64_t> accelerator_generator_state() {
   const Generator& generator = impl_of(default_generator());

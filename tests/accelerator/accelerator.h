@@ -5,7 +5,7 @@
 //
 // What it has of a real one:
 //   memory      of its own, behind addresses at which the host faults
-//   a stream    whose kernels write late: not before the next kernel begins, or the host waits
+//   streams     whose kernels write late, and events: see streams.h
 //   a generator with a seed and an offset
 //   a thread    in which LibTorch runs the device's part of a backward
 // Its kernels are LibTorch's for the CPU, on the bytes of the device's memory.
@@ -34,7 +34,7 @@ struct MakesTensors {
 };
 
 // The most bytes of memory that the device held when a kernel began, since the last call.
-// Everything that was written before that moment is in memory then.
+// Everything that its stream wrote before that moment is in memory then.
 std::int64_t accelerator_most_bytes();
 // The number of writes of late kernels.
 std::int64_t accelerator_late_writes();

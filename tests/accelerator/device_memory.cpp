@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "accelerator/device_memory.h"
 
+#include "accelerator/streams.h"
+
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -47,28 +49,11 @@ void DeviceMemory::move(char* from, char* /*to*/, std::int64_t bytes) noexcept {
   release({from, bytes});
 }
 
-// Waits first, because kernels in the stream may still write there.
+// Waits first, because kernels in the streams may still write there.
 void DeviceMemory::release(Range range) noexcept {
-  Stream::instance().wait();
+  Streams::instance().wait_for_all();
   constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   if (fallocate(file_, kMode, range.start - outside_, range.bytes) != 0) std::abort();
-}
-
-Stream& Stream::instance() {
-  static auto* const stream = new Stream;
-  return *stream;
-}
-
-void Stream::push(std::function<void()> work) {
-  const std::lock_guard lock(mutex_);
-  work_.push_back(std::move(work));
-  ++late_;
-}
-
-void Stream::wait() {
-  const std::lock_guard lock(mutex_);
-  for (const auto& work : work_) work();
-  work_.clear();
 }
 
 }  // namespace neap::test

@@ -1,15 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The emulated accelerator's memory and its stream.
+// The emulated accelerator's memory.
 #pragma once
 
 #include "device/pages.h"
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
-#include <mutex>
-#include <vector>
 
 namespace neap::test {
 
@@ -45,21 +41,6 @@ class DeviceMemory final : public device::Pages {
   char* inside_;
   char* outside_;
   bool reserved_ = false;
-};
-
-// Work runs in order, and late. Threads: any.
-class Stream {
- public:
-  static Stream& instance();
-  void push(std::function<void()> work);
-  // Returns when no work is left.
-  void wait();
-  [[nodiscard]] std::int64_t late() const { return late_.load(); }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::function<void()>> work_;
-  std::atomic<std::int64_t> late_{0};
 };
 
 }  // namespace neap::test

@@ -4,6 +4,7 @@
 #include "accelerator/accelerator.h"
 #include "accelerator/device_memory.h"
 #include "accelerator/generator.h"
+#include "accelerator/streams.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -17,6 +18,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -41,24 +43,15 @@ struct InKernel {
 
 std::atomic<std::int64_t> most_bytes{0};
 
-// Waits until everything that was written so far is in memory.
 void begin_kernel() {
-  Stream::instance().wait();
+  Streams::instance().begin_kernel();
   most_bytes = std::max(most_bytes.load(), DeviceMemory::instance().held());
 }
 
-// A host tensor on the bytes of a device tensor. Its storage can grow, because kernels may resize
-// their outputs.
-at::Tensor as_host(const at::Tensor& tensor) {
-  const c10::Storage& storage = tensor.storage();
-  void* data = nullptr;
-  if (storage.nbytes() > 0) data = DeviceMemory::instance().inside(storage.data());
+// A host tensor like this one, on `storage`.
+at::Tensor as_host(const at::Tensor& tensor, c10::Storage storage) {
   at::Tensor host = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(c10::make_intrusive<c10::StorageImpl>(
-          c10::StorageImpl::use_byte_size_t(), storage.nbytes(),
-          c10::DataPtr(data, c10::Device(c10::DeviceType::CPU)), c10::GetDefaultCPUAllocator(),
-          true)),
-      c10::DispatchKeySet(c10::DispatchKey::CPU), tensor.dtype());
+      std::move(storage), c10::DispatchKeySet(c10::DispatchKey::CPU), tensor.dtype());
   c10::TensorImpl& impl = *host.unsafeGetTensorImpl();
   impl.set_sizes_and_strides(tensor.sizes(), tensor.strides(), tensor.storage_offset());
   impl._set_conj(tensor.is_conj());
@@ -67,9 +60,44 @@ at::Tensor as_host(const at::Tensor& tensor) {
   return host;
 }
 
+// Storages of the host can grow, because kernels may resize their outputs.
+c10::Storage host_storage(c10::DataPtr data, std::size_t bytes) {
+  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(),
+                                                            bytes, std::move(data),
+                                                            c10::GetDefaultCPUAllocator(), true));
+}
+
+// A copy of the bytes that kernels of the current stream find in a storage of the device.
+c10::Storage copied(const c10::Storage& storage) {
+  c10::DataPtr copy = c10::GetDefaultCPUAllocator()->allocate(storage.nbytes());
+  if (storage.nbytes() > 0) {
+    Streams::instance().read(static_cast<char*>(copy.get()),
+                             DeviceMemory::instance().inside(storage.data()), storage.nbytes());
+  }
+  return host_storage(std::move(copy), storage.nbytes());
+}
+
+void write_late(const c10::Storage& to, const c10::Storage& from) {
+  Streams::instance().write(DeviceMemory::instance().inside(to.data()), from, to.nbytes());
+}
+
 // Turns the arguments of a kernel into host tensors, and its results back into device tensors.
 class OnHost {
  public:
+  // Before argument(): the kernel writes this one. It is given a copy, which is written back late.
+  void will_write(const c10::IValue& value) {
+    if (value.isTensor()) will_write(value.toTensor());
+    if (value.isTensorList()) {
+      for (const at::Tensor& tensor : value.toTensorVector()) will_write(tensor);
+    }
+  }
+  void will_write(const at::Tensor& tensor) {
+    if (!is_here(tensor)) return;
+    const c10::Storage& storage = tensor.storage();
+    c10::StorageImpl* const impl = storage.unsafeGetStorageImpl();
+    if (!written_.contains(impl)) written_.emplace(impl, copied(storage));
+  }
+
   c10::IValue argument(const c10::IValue& value) {
     if (value.isTensor()) return host_of(value.toTensor());
     if (value.isDevice()) return c10::Device(c10::DeviceType::CPU);
@@ -91,25 +119,26 @@ class OnHost {
     }
     return value;
   }
-  // Outputs that the kernel has resized.
-  void take_new_shapes() {
-    for (const auto& [host, tensor] : pairs_) {
-      const c10::Storage& now = host.storage();
-      c10::StorageImpl& storage = *tensor.storage().unsafeGetStorageImpl();
-      if (now.nbytes() > storage.nbytes()) {
-        c10::DataPtr fresh = c10::GetAllocator(kType)->allocate(now.nbytes());
-        write_late(fresh.get(), now);
-        storage.set_data_ptr_noswap(std::move(fresh));
-        storage.set_nbytes(now.nbytes());
+  // After the kernel: what it wrote, and the outputs that it resized.
+  void write_back() {
+    for (const auto& [written, host] : written_) {
+      c10::StorageImpl& storage = *written;
+      if (host.nbytes() > storage.nbytes()) {
+        storage.set_data_ptr_noswap(c10::GetAllocator(kType)->allocate(host.nbytes()));
+        storage.set_nbytes(host.nbytes());
       }
+      if (storage.nbytes() == 0) continue;
+      write_late(c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(written)), host);
+    }
+    for (const auto& [host, tensor] : pairs_) {
       if (host.sizes() == tensor.sizes() && host.strides() == tensor.strides()) continue;
       tensor.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(),
                                                           host.storage_offset());
     }
   }
   at::Tensor host_of(const at::Tensor& tensor) {
-    if (!tensor.defined() || tensor.device() != accelerator()) return tensor;
-    pairs_.emplace_back(as_host(tensor), tensor);
+    if (!is_here(tensor)) return tensor;
+    pairs_.emplace_back(as_host(tensor, storage_of(tensor.storage())), tensor);
     return pairs_.back().first;
   }
   c10::IValue result(const c10::IValue& value) {
@@ -138,15 +167,21 @@ class OnHost {
     const c10::Storage source = made.storage();
     c10::Allocator* const allocator = c10::GetAllocator(kType);
     c10::Storage storage(c10::Storage::use_byte_size_t(), source.nbytes(), allocator, true);
-    if (source.nbytes() > 0) write_late(storage.data(), source);
+    if (source.nbytes() > 0) write_late(storage, source);
     return shaped_as(made, std::move(storage));
   }
 
  private:
-  static void write_late(const void* to, const c10::Storage& source) {
-    char* const inside = DeviceMemory::instance().inside(to);
-    Stream::instance().push(
-        [source, inside] { std::memcpy(inside, source.data(), source.nbytes()); });
+  static bool is_here(const at::Tensor& tensor) {
+    return tensor.defined() && tensor.device() == accelerator();
+  }
+  [[nodiscard]] c10::Storage storage_of(const c10::Storage& storage) const {
+    const auto written = written_.find(storage.unsafeGetStorageImpl());
+    if (written != written_.end()) return written->second;
+    if (Streams::current() != Streams::kDefault) return copied(storage);
+    void* data = nullptr;  // all is written
+    if (storage.nbytes() > 0) data = DeviceMemory::instance().inside(storage.data());
+    return host_storage(c10::DataPtr(data, c10::Device(c10::DeviceType::CPU)), storage.nbytes());
   }
 
   static at::Tensor shaped_as(const at::Tensor& like, c10::Storage storage) {
@@ -160,6 +195,7 @@ class OnHost {
   }
 
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;  // of the host, of the device
+  std::map<c10::StorageImpl*, c10::Storage> written_;     // the device's, and the copy of the host
   at::Generator drawn_from_;
 };
 
@@ -181,11 +217,14 @@ class Seeded {
 void run_kernel(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   begin_kernel();
   const std::size_t arguments = op.schema().arguments().size();
+  const auto given = torch::jit::last(*stack, arguments);
   OnHost host;
-  torch::jit::Stack own;
-  for (const c10::IValue& value : torch::jit::last(*stack, arguments)) {
-    own.push_back(host.argument(value));
+  for (std::size_t i = 0; i < arguments; ++i) {
+    const c10::AliasInfo* const alias = op.schema().arguments()[i].alias_info();
+    if (alias != nullptr && alias->isWrite()) host.will_write(given[i]);
   }
+  torch::jit::Stack own;
+  for (const c10::IValue& value : given) own.push_back(host.argument(value));
   bool draws = op.hasTag(at::Tag::nondeterministic_seeded);
   for (const c10::Argument& argument : op.schema().arguments()) {
     draws = draws || argument.type()->str().find("Generator") != std::string::npos;
@@ -196,7 +235,7 @@ void run_kernel(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     const InKernel here;
     op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &own);
   }
-  host.take_new_shapes();
+  host.write_back();
   torch::jit::drop(*stack, arguments);
   for (const c10::IValue& value : own) stack->push_back(host.result(value));
 }
@@ -267,11 +306,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool /*non_blocking*/) {
   begin_kernel();
-  const auto host = [](const at::Tensor& tensor) {
-    return tensor.device() == accelerator() ? as_host(tensor) : tensor;
-  };
   const InKernel here;
-  host(to).copy_(host(from));
+  OnHost host;
+  host.will_write(to);
+  host.host_of(to).copy_(host.host_of(from));
+  host.write_back();
   return to;
 }
 
