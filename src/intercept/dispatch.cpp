@@ -1,9 +1,12 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "intercept/dispatch.h"
 
+#include "intercept/low_key.h"
+
 #include <neap/intercept.h>
 
 #include <array>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -11,10 +14,9 @@
 namespace neap::intercept {
 namespace {
 
-// Fake is above the factories and the views, so neap intercepts both. CustomRNGKeyId is lower:
-// there, factories are not intercepted (their memory counts as given), and some views arrive
-// decomposed.
-constexpr std::array kCandidates = {c10::DispatchKey::Fake, c10::DispatchKey::CustomRNGKeyId};
+// Fake is above the factories and the views, so a fallback sees both. CustomRNGKeyId is lower and
+// needs more: see low_key.h. LibTorch may take Fake for itself one day.
+constexpr std::array kCandidates = {c10::DispatchKey::Fake, LowKey::kKey};
 
 thread_local Handler* thread_handler = nullptr;
 
@@ -28,6 +30,7 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::ji
 
 struct Registration {
   std::optional<c10::RegistrationHandleRAII> fallback;
+  std::unique_ptr<LowKey> low_key;  // null: on Fake
   c10::DispatchKey key = c10::DispatchKey::Undefined;
   c10::DispatchKeySet below;
   c10::DispatchKeySet replay_excluded;
@@ -49,11 +52,20 @@ void take_key() {
           key, c10::KernelFunction::makeFromBoxedFunction<&fallback>(), "neap"));
       mine.key = key;
       mine.below = c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, key);
-      // What is above the key too, such as the modes of Python: a replay is no operator of the
-      // program, which such a mode would see.
-      mine.replay_excluded = c10::autograd_dispatch_keyset_with_ADInplaceOrView |
-                             c10::autocast_dispatch_keyset |
-                             (c10::DispatchKeySet(c10::DispatchKeySet::FULL) - mine.below);
+      if (key == LowKey::kKey) {
+        mine.below =
+            c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, c10::DispatchKey::BackendSelect)
+                .remove(key);
+        mine.low_key =
+            std::make_unique<LowKey>(c10::KernelFunction::makeFromBoxedFunction<&fallback>());
+      }
+      // What is above the factories too, such as the modes of Python: a replay is no operator of
+      // the program, which such a mode would see.
+      mine.replay_excluded =
+          c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
+          (c10::DispatchKeySet(c10::DispatchKeySet::FULL) -
+           c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, c10::DispatchKey::Fake)) |
+          c10::DispatchKeySet(key);
       return;
     } catch (const c10::Error& error) {
       mine.refusals +=
@@ -73,6 +85,7 @@ void ensure_registered() {
                 "\n  use a LibTorch between 2.11 and 2.15, without another library that registers "
                 "a fallback on these keys");
   }
+  if (registration().low_key) registration().low_key->stand_on_new_operators();
 }
 
 c10::DispatchKey key() { return registration().key; }

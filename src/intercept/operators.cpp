@@ -3,6 +3,7 @@
 
 #include "base/stable_hash.h"
 #include "device/device.h"
+#include "intercept/dispatch.h"
 
 #include <neap/intercept.h>
 
@@ -303,6 +304,7 @@ void declare_replayable(std::string_view name) {
                           "\"): expected namespace::name, as \"my_ops::gate\"");
   }
   intercept::declare_replayable(name);
+  intercept::ensure_registered();  // it may have been defined just now, inside a scope
 }
 
 std::vector<OperatorRule> operator_rules() {
