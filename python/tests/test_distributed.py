@@ -56,9 +56,10 @@ def test_two_ranks_leave_the_same_bits(way):
         assert int(held_digests.splitlines()[-1]) > 0, "nothing was evicted"
 
 
+@pytest.mark.parametrize("way", ["with", "attached"])
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_a_rank_that_is_refused_ends_the_others_with_its_error(ranks):
-    ended = run("-", ranks, "-", program="refused_rank.py")
+def test_a_rank_that_is_refused_ends_the_others_with_its_error(ranks, way):
+    ended = run(way, ranks, "-", program="refused_rank.py")
     assert [code for code, *_ in ended] == [1] * ranks
     for _, _, errors in ended:
         assert "BudgetExceeded" in errors

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -38,6 +40,7 @@ class Series:
 
     def begin(self) -> None:
         """End the step that is open, if one is, and open the next one, also after an error."""
+        _watch(self)
         try:
             self.end()
         finally:
@@ -59,6 +62,38 @@ class Series:
         step, self._step = self._step, None
         if step is not None:
             step.abandon()
+
+
+_watched: weakref.WeakSet[Series] = weakref.WeakSet()
+
+
+def _watch(series: Series) -> None:
+    """See to it that an error which ends the program inside a step of `series` is told as neap's.
+
+    No `with` block is left then. The other ranks learn of it as well.
+    """
+    _hook_into_end_of_program()
+    _watched.add(series)
+
+
+@functools.cache
+def _hook_into_end_of_program() -> None:
+    before = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        open_ones = [series for series in _watched if series.is_open]
+        for series in open_ones:
+            series.abandon()
+        own = _scope.in_own_class(error) if open_ones else None
+        if own is None:
+            before(kind, error, traceback)
+        else:
+            own.__cause__ = error
+            before(type(own), own, traceback)
+
+    sys.excepthook = hook
 
 
 def series_of(budget: int | str, online: bool, cache: str | os.PathLike[str] | None) -> Series:
