@@ -41,7 +41,6 @@ void Catalogue::add(CatalogueEntry entry) {
   mark_used(entry);
   if (CatalogueEntry* const known = find(entry.id)) {
     if (!entry.step) return;
-    entry.next = known->next;
     entry.replans = known->replans;
     entry.hits = known->hits;
     *known = std::move(entry);
@@ -107,11 +106,11 @@ std::vector<StepId> Catalogue::drop_plan(const PlannedStep* step, const std::str
   return dropped;
 }
 
-// The best guess first: the plan of the step that followed when the program last ran the step
-// `last`. Then the other plans, the last used first. In the end, longer plans go to the front: see
+// The best guess first: the plan of the expected step. Then the other plans, the last used first. In the end, longer plans go to the front: see
 // put_longer_first().
-PlanDirector::Steps Catalogue::candidates(const StepId& scope, const std::optional<StepId>& last,
-                                          std::int64_t live) {
+PlanDirector::Steps Catalogue::candidates(const StepId& scope,
+                                          const std::optional<StepId>& expected,
+                                          std::int64_t live) const {
   std::vector<const CatalogueEntry*> usable;
   for (const CatalogueEntry& entry : entries_) {
     if (entry.fits(live) && entry.id.budget == scope.budget &&
@@ -119,10 +118,8 @@ PlanDirector::Steps Catalogue::candidates(const StepId& scope, const std::option
       usable.push_back(&entry);
     }
   }
-  const CatalogueEntry* const before = last ? find(*last) : nullptr;
   std::ranges::sort(usable, std::ranges::greater{}, [&](const CatalogueEntry* entry) {
-    const bool is_expected = before != nullptr && before->next == entry->id;
-    return std::pair(is_expected, entry->last_use);
+    return std::pair(expected == entry->id, entry->last_use);
   });
   put_longer_first(usable);
   PlanDirector::Steps steps;

@@ -30,7 +30,6 @@ struct CatalogueEntry {
   std::int64_t base = 0;               // bytes that were live when the traced step began
   std::int64_t margin = 0;             // bytes of the budget that the plan leaves free
   std::int64_t planning_ns = 0;
-  std::optional<StepId> next;  // the step that came after this one the last time
   std::uint64_t last_use = 0;
   int hits = 0;     // times that the plan was followed to its end
   int replans = 0;  // times that it was made anew with a larger margin
@@ -60,11 +59,11 @@ class Catalogue {
   std::vector<StepId> drop_plan(const PlannedStep* step, const std::string& note);
 
   // What a step of the scope may follow, in the order in which it is tried: see candidates() in
-  // catalogue.cpp. `scope` has a budget and a file; `last`: the step before; `live`: bytes when the
-  // scope was opened.
+  // catalogue.cpp. `scope` has a budget and a file; `expected`: by the history; `live`: bytes when
+  // the scope was opened.
   [[nodiscard]] PlanDirector::Steps candidates(const StepId& scope,
-                                               const std::optional<StepId>& last,
-                                               std::int64_t live);
+                                               const std::optional<StepId>& expected,
+                                               std::int64_t live) const;
   // The recomputations of plans for the same operators under this budget or smaller ones.
   [[nodiscard]] std::vector<std::vector<planner::Rerun>> reruns_that_fit(const StepId& id) const;
 

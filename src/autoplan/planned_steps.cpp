@@ -90,7 +90,7 @@ void PlannedSteps::open_scope(const PlanSource& source) {
   collect();
   read_cache();
   plan_watched_steps();
-  director_->start(catalogue_.candidates(scope_, last_, base_));
+  director_->start(catalogue_.candidates(scope_, history_.expected(), base_));
   if ((tracing_.traces() || !director_->follows()) && !is_foreseen_by_file()) {
     recorder_ = std::make_unique<Recorder>(std::unordered_map<const void*, graph::StorageKind>{},
                                            kMostCalls);
@@ -167,10 +167,8 @@ void PlannedSteps::plan_watched_steps() {
   // The last that is added counts as the last used, and the step that was watched first comes
   // first.
   for (CatalogueEntry& entry : std::views::reverse(made)) catalogue_.add(std::move(entry));
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    CatalogueEntry* const entry = catalogue_.find(steps[i]);
-    if (entry != nullptr) entry->next = steps[std::min(i + 1, steps.size() - 1)];
-  }
+  for (const StepId& step : steps) history_.add(step);
+  history_.add(steps.back());  // the kind that is watched last goes on
 }
 
 // ---------------------------------------------------------------- the end of a step
@@ -188,7 +186,7 @@ void PlannedSteps::end(bool completed) {
   step.calls = calls.back();
   step.count = calls.size();
   watched_.forget_unless_one_is(step.calls);
-  note_what_came_next(step);
+  history_.add(step);
   if (CatalogueEntry* const entry = catalogue_.find(step)) {
     tracing_.met_planned_step();
     if (!update(*entry)) return;
@@ -204,13 +202,6 @@ void PlannedSteps::end(bool completed) {
   Recording recording = recorder->finish();
   recording.calls.assign(calls.begin(), calls.end());
   submit(job_of(std::move(recording), step, base_));
-}
-
-void PlannedSteps::note_what_came_next(const StepId& step) {
-  if (last_) {
-    if (CatalogueEntry* const before = catalogue_.find(*last_)) before->next = step;
-  }
-  last_ = step;
 }
 
 // The step of the entry has ended. True: its plan does not count with all that lies beside the step

@@ -13,6 +13,7 @@
 #include "autoplan/plan_file.h"
 #include "autoplan/plan_job.h"
 #include "autoplan/recorder.h"
+#include "autoplan/step_history.h"
 #include "autoplan/tracing_rule.h"
 #include "autoplan/watched_steps.h"
 #include "autoplan/worker.h"
@@ -83,7 +84,6 @@ class PlannedSteps {
   // The end of a step.
   void end_with_plan_file();
   bool update(CatalogueEntry& entry);
-  void note_what_came_next(const StepId& step);
   void drop_failed_plan();
 
   // Plans.
@@ -111,7 +111,7 @@ class PlannedSteps {
   std::int64_t base_ = 0;  // bytes that were live when it was opened
   std::string cache_;      // its directory
   std::unique_ptr<Recorder> recorder_;
-  std::optional<StepId> last_;                       // the step of the scope before
+  StepHistory history_;
   std::pair<std::string, std::int64_t> cache_read_;  // the directory and the budget, the last time
   std::int64_t planning_ns_ = 0;
   std::string note_;
