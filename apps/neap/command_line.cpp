@@ -292,6 +292,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap max-batch --model resnet --budget 1GiB # the largest batch that trains\n"
       "  neap trace --model resnet -o step.jsonl     # write down what a step does\n"
       "  neap plan step.jsonl --budget 30%           # what to free and to make again in it\n"
+      "  neap report runs/a step.jsonl -o page.html  # draw a training and a step\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
@@ -326,6 +327,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const max_batch = add_max_batch(app, max_batch_options);
   CLI::App* const trace = add_trace(app, line.tracing);
   CLI::App* const plan = add_plan(app, line.planning);
+  CLI::App* const report = add_report(app, line.reporting);
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
@@ -359,6 +361,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*plan) {
       check_plan(*plan, line.planning);
       line.command = Command::Plan;
+    } else if (*report) {
+      line.command = Command::Report;
     } else if (*doctor) {
       line.command = Command::Doctor;
     }

@@ -89,7 +89,27 @@ struct PlanOptions : TracingOptions {
   std::string csv, svg;  // files; empty: none
 };
 
-enum class Command { None, Train, Evaluate, Verify, Analyze, Bench, MaxBatch, Trace, Plan, Doctor };
+struct ReportOptions {
+  std::vector<std::string> files;  // traces, folders of neap train --out, or their lines
+  std::string budget;              // of the traced steps; empty: the plain step alone
+  std::int64_t points = 12;        // of the frontier
+  bool no_frontier = false;
+  std::string out;
+};
+
+enum class Command {
+  None,
+  Train,
+  Evaluate,
+  Verify,
+  Analyze,
+  Bench,
+  MaxBatch,
+  Trace,
+  Plan,
+  Report,
+  Doctor
+};
 
 struct CommandLine {
   Command command = Command::None;
@@ -97,6 +117,7 @@ struct CommandLine {
   MeasuringOptions measuring;
   TracingOptions tracing;
   PlanOptions planning;
+  ReportOptions reporting;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {

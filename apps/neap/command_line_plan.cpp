@@ -103,6 +103,37 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   return command;
 }
 
+CLI::App* add_report(CLI::App& app, ReportOptions& options) {
+  CLI::App* const command =
+      app.add_subcommand("report", "draw traced steps and trainings as one page of HTML");
+  command
+      ->add_option("files", options.files,
+                   "traces that neap trace wrote; folders of neap train --out; or the lines that "
+                   "neap train --json printed")
+      ->type_name("FILE")
+      ->required();
+  command->add_option("-o,--out", options.out, "the page to write: one file that needs no network")
+      ->type_name("FILE")
+      ->check(not_empty("file"))
+      ->required();
+  command->add_option("--budget", options.budget,
+                      "draw the traced steps inside it too: 1.5GiB, or 30% of what the plain step "
+                      "needs above what is there before it");
+  command
+      ->add_option("--points", options.points,
+                   "budgets of the frontier of a traced step, a search each")
+      ->check(whole_number(2, 10000))
+      ->capture_default_str();
+  command->add_flag("--no-frontier", options.no_frontier,
+                    "draw no time by budget, which takes longest");
+  command->footer(
+      "Examples:\n"
+      "  neap trace --model resnet -o step.jsonl && neap report step.jsonl --budget 30% -o "
+      "step.html\n"
+      "  neap report runs/a runs/b -o runs.html    # two trainings side by side");
+  return command;
+}
+
 void check_plan(const CLI::App& command, const PlanOptions& options) {
   if (options.file.empty() && options.model.empty()) {
     throw UsageError(

@@ -3,7 +3,7 @@
 // neap plan: shows what a traced step frees and reruns inside a budget, and what each budget costs.
 #include "commands.h"
 #include "trace.h"
-#include "values.h"
+#include "wanted_budget.h"
 
 #include <neap/engine.h>
 #include <neap/planner.h>
@@ -15,32 +15,11 @@
 #include <optional>
 #include <sstream>
 #include <string>
-#include <variant>
 
 namespace neap::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// A number of bytes, or a share of what the plain step needs beyond what is there before it.
-using Wanted = std::variant<Bytes, double>;
-
-Wanted parse_wanted(const std::string& text) {
-  if (!text.ends_with('%')) {
-    try {
-      return Bytes::parse(text);
-    } catch (const InvalidArgument& error) {
-      throw UsageError(std::string("--budget: ") + error.what());
-    }
-  }
-  const std::optional<double> percent = parse_percent(text);
-  if (!percent || !(*percent >= 0 && *percent <= 100)) {
-    throw UsageError("--budget: '" + text +
-                     "' is no share of what the plain step needs; write 0% to 100%, or bytes, as "
-                     "1.5GiB");
-  }
-  return *percent / 100;
-}
 
 std::string milliseconds(std::int64_t ns) {
   return format_number("%.3f ms", static_cast<double>(ns) / 1e6);
@@ -69,8 +48,8 @@ class Planning {
   }
 
   int run() {
-    std::optional<Wanted> wanted;
-    if (!options_.frontier && !options_.smallest) wanted = parse_wanted(options_.budget);
+    std::optional<WantedBudget> wanted;
+    if (!options_.frontier && !options_.smallest) wanted = parse_wanted_budget(options_.budget);
     const bool to_output = options_.out == "-";
     ReportFile out("-o", to_output ? "" : options_.out);
     ReportFile csv("--csv", options_.csv), svg("--svg", options_.svg);
@@ -102,7 +81,7 @@ class Planning {
   }
 
  private:
-  planner::Solution solve(const std::optional<Wanted>& wanted) {
+  planner::Solution solve(const std::optional<WantedBudget>& wanted) {
     search_.bound_time = std::chrono::seconds(10);
     if (search_.time_limit) search_.bound_time = std::min(search_.bound_time, *search_.time_limit);
     if (!wanted) {
@@ -112,9 +91,7 @@ class Planning {
       }
       return smallest;
     }
-    const auto* const share = std::get_if<double>(&*wanted);
-    search_.budget =
-        share != nullptr ? planner::budget_of_share(trace_, *share) : std::get<Bytes>(*wanted);
+    search_.budget = bytes_of(*wanted, trace_);
     return planner::solve(trace_, search_);
   }
 

@@ -36,6 +36,10 @@ class RunFolder {
 
   // For people: what it has found. Empty: nothing.
   [[nodiscard]] const std::vector<std::string>& notes() const { return said_; }
+  // Empty: there is none.
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  // What must be the same to go on, by its name for people.
+  [[nodiscard]] const std::map<std::string, std::string>& settings() const { return training_; }
   // Steps that are done already.
   [[nodiscard]] std::int64_t steps_done() const { return found_ ? position_.step : 0; }
   // Puts the snapshot that was found into the job.

@@ -7,10 +7,17 @@
 #include "history.h"
 #include "progress.h"
 #include "run_folder.h"
+#include "run_record.h"
 #include "schedule.h"
 #include "training_source.h"
 
+#include <neap/version.h>
+
+#include <torch/version.h>
+
 #include <algorithm>
+#include <array>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +46,7 @@ class Training {
     if (history_.ending != Ending::Done && folder_ && !folder_->how_to_go_on().empty()) {
       history_.reason += "\n  " + folder_->how_to_go_on();
     }
+    tell(record_.add(history_.summary()));
     if (options_.json) output_.json(history_.summary());
     // A training that failed before its first step gets no empty table.
     if (history_.ending != Ending::Failed || history_.steps > 0) {
@@ -61,6 +69,9 @@ class Training {
     if (wanted_.is_share()) measure_plain(source);
     history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
+    if (!folder_->folder().empty()) {
+      record_ = RunRecord(folder_->folder(), what_is_in_effect(source), folder_->steps_done());
+    }
     std::optional<Job> job(source.task().make_job());
     try {
       learn(*job, source);
@@ -147,27 +158,52 @@ class Training {
       if (result.stats.rule_note != history_.rule_note) progress.note(result.stats.rule_note);
       history_.add(result);
       progress.advance(batch.y.size(0), figures_of(result));
-      if (options_.json) {
-        output_.json(
-            nlohmann::json{{"event", "step"},
-                           {"step", step + 1},
-                           {"loss", number(result.loss)},
-                           {"peak_bytes", result.peak.count()},
-                           {"replays", result.stats.replays},
-                           {"planned", result.stats.plan_hits > 0},
-                           {"plan_note", text_or_null(result.stats.plan_note)},
-                           {"rule_note", text_or_null(result.stats.rule_note)},
-                           {"learning_rate", schedule.rate(peak, step, total)},
-                           {"gradient_norm", result.gradient_norm ? number(*result.gradient_norm)
-                                                                  : nlohmann::json(nullptr)},
-                           {"took_ms", result.milliseconds}});
-      }
+      const nlohmann::json line = line_of(step + 1, result, schedule.rate(peak, step, total));
+      if (const std::string note = record_.add(line); !note.empty()) say(note);
+      if (options_.json) output_.json(line);
       const std::string not_saved = folder_->after_step(job, step + 1);
       if (!not_saved.empty()) say(not_saved);
     }
     history_.snapshot = folder_->save(job, step).string();
     // A short run leaves its plan too.
     if (!options_.plan_cache.empty()) finish_planning();
+  }
+
+  static nlohmann::json line_of(std::int64_t step, const train::StepResult& result, double rate) {
+    return {{"event", "step"},
+            {"step", step},
+            {"loss", number(result.loss)},
+            {"peak_bytes", result.peak.count()},
+            {"replays", result.stats.replays},
+            {"planned", result.stats.plan_hits > 0},
+            {"plan_note", text_or_null(result.stats.plan_note)},
+            {"rule_note", text_or_null(result.stats.rule_note)},
+            {"learning_rate", rate},
+            {"gradient_norm",
+             result.gradient_norm ? number(*result.gradient_norm) : nlohmann::json(nullptr)},
+            {"took_ms", result.milliseconds}};
+  }
+
+  // The first line of the record.
+  [[nodiscard]] nlohmann::ordered_json what_is_in_effect(const TrainingSource& source) const {
+    nlohmann::ordered_json line{{"event", "run"}};
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    std::array<char, 32> began{};
+    (void)std::strftime(began.data(), began.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    line["began"] = began.data();
+    line["label"] = source.task().name_of_step(source.batch_size());
+    line["settings"] = folder_->settings();
+    line["budget"] = options_.budget;
+    line["policy"] = options_.policy;
+    line["threads"] = at::get_num_threads();
+    line["epochs"] = options_.epochs;
+    line["asked_steps"] = options_.steps;
+    line["first_step"] = folder_->steps_done() + 1;
+    line["neap"] = NEAP_VERSION;
+    line["torch"] = TORCH_VERSION;
+    return line;
   }
 
   [[nodiscard]] std::vector<std::string> figures_of(const train::StepResult& step) const {
@@ -192,6 +228,7 @@ class Training {
   Output& output_;
   train::Budget wanted_;
   std::optional<RunFolder> folder_;
+  RunRecord record_;
   History history_;
 };
 

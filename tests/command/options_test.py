@@ -10,8 +10,8 @@ import unittest
 from running import CommandTest, neap
 
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
-            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "doctor": []}
-FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--min"}
+            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "doctor": []}
+FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
 POSITIVE = WHOLE + ["0", "-1", "1099511627777"]
@@ -94,7 +94,7 @@ class OptionsTest(CommandTest):
                           if option not in seen or value == "nan" or i == len(ROWS[option]) - 1]
                 seen.add(option)
                 for value in values:
-                    if command == "plan" and option == "--budget" and value in ("0", "0%"):
+                    if command in ("plan", "report") and option == "--budget" and value in ("0", "0%"):
                         continue  # no plan fits: exit code 1
                     with self.subTest(f"neap {command} {option} '{value}'"):
                         done = neap(command, *around, f"{option}={value}" if value.startswith("-") else option,

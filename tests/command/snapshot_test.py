@@ -32,7 +32,7 @@ def start(*arguments):
 
 
 def snapshots(folder):
-    return sorted(path.name for path in pathlib.Path(folder).iterdir())
+    return sorted(path.name for path in pathlib.Path(folder).iterdir() if path.name != "run.jsonl")
 
 
 class SnapshotTest(CommandTest):

@@ -1,0 +1,139 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "page/run_sections.h"
+
+#include <neap/base.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <set>
+
+namespace neap::app {
+namespace {
+
+constexpr double kNsOfMs = 1e6;
+
+// Null where the line has no such key, or another type.
+Json value_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found == line.end() ? Json() : *found;
+}
+Json number_of(const Json& line, const char* key) {
+  const Json value = value_of(line, key);
+  return value.is_number() ? value : Json();
+}
+std::int64_t step_of(const Json& line) {
+  const Json step = number_of(line, "step");
+  return step.is_number_integer() ? step.get<std::int64_t>() : 0;
+}
+
+// One line a run, over the steps that any of them has.
+void add_curve(Page& page, const std::vector<TrainingRun>& runs, const char* title, const char* key,
+               const char* unit, double factor = 1) {
+  std::set<std::int64_t> steps;
+  for (const TrainingRun& run : runs) {
+    for (const Json& line : run.steps) steps.insert(step_of(line));
+  }
+  Json all = Json::array();
+  bool any = false;
+  for (const TrainingRun& run : runs) {
+    std::map<std::int64_t, Json> by_step;
+    for (const Json& line : run.steps) by_step[step_of(line)] = number_of(line, key);
+    Json values = Json::array();
+    for (const std::int64_t step : steps) {
+      const auto found = by_step.find(step);
+      Json value = found == by_step.end() ? Json() : found->second;
+      any = any || value.is_number();
+      if (value.is_number() && factor != 1) value = value.get<double>() * factor;
+      values.push_back(std::move(value));
+    }
+    all.push_back(series(run.name, std::move(values)));
+  }
+  if (!any) return;
+  Json content{
+      {"unit", unit}, {"x", {{"name", "step"}, {"unit", ""}, {"values", steps}}}, {"series", all}};
+  page.add_section("lines", title, "", content);
+}
+
+void add_facts(Page& page, const Json& start) {
+  for (const auto& [key, value] : start.items()) {
+    if (key == "settings" && value.is_object()) {
+      add_facts(page, value);
+    } else if (key != "event" && (value.is_string() || value.is_number())) {
+      page.add_fact({key, value});
+    }
+  }
+}
+
+void add_comparison(Page& page, const std::vector<TrainingRun>& runs) {
+  Json rows = Json::array();
+  for (const TrainingRun& run : runs) {
+    const Json& summary = run.summary;
+    const Json ms = number_of(summary, "step_ms_median");
+    const Json accuracy = number_of(summary, "accuracy");
+    rows.push_back({run.name, summary.is_null() ? Json("no end") : value_of(summary, "ending"),
+                    static_cast<std::int64_t>(run.steps.size()), number_of(summary, "loss"),
+                    accuracy.is_number() ? Json(100 * accuracy.get<double>()) : Json(),
+                    number_of(summary, "budget_bytes"), number_of(summary, "peak_bytes"),
+                    number_of(summary, "plain_peak_bytes"),
+                    ms.is_number() ? Json(ms.get<double>() * kNsOfMs) : Json(),
+                    number_of(summary, "against_plain_median"), number_of(summary, "replays"),
+                    number_of(summary, "planned_steps")});
+  }
+  page.add_section(
+      "table", runs.size() > 1 ? "The trainings side by side" : "The training", "",
+      {{"columns",
+        {column("training"), column("ending"), column("steps", ""), column("loss", ""),
+         column("test accuracy", "percent"), column("budget", "bytes"), column("peak", "bytes"),
+         column("plain peak", "bytes"), column("time of a step", "ns"), column("against plain", ""),
+         column("operators run again", ""), column("steps by a plan", "")}},
+       {"rows", rows}});
+}
+
+}  // namespace
+
+TrainingRun read_run(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  if (!file) throw Error(path.string() + ": it cannot be read; is it a file of neap train?");
+  TrainingRun run;
+  run.name = path.filename() == "run.jsonl" ? path.parent_path().filename().string()
+                                            : path.filename().string();
+  std::string line;
+  for (std::int64_t number = 1; std::getline(file, line); ++number) {
+    const Json object = Json::parse(line, nullptr, false);
+    const bool is_cut_short = file.eof() && object.is_discarded();
+    if (is_cut_short) break;
+    const Json event = object.is_object() ? value_of(object, "event") : Json();
+    if (event == "run") {
+      run.start = object;
+    } else if (event == "step") {
+      run.steps.push_back(object);
+    } else if (event == "summary") {
+      run.summary = object;
+    } else {
+      throw Error(path.string() + ": line " + std::to_string(number) +
+                  ": no line of a training; neap train --out writes run.jsonl, and --json the "
+                  "same lines to standard output");
+    }
+  }
+  if (run.start.is_null() && run.steps.empty() && run.summary.is_null()) {
+    throw Error(path.string() + ": it has no line of a training");
+  }
+  return run;
+}
+
+void add_run_sections(Page& page, const std::vector<TrainingRun>& runs) {
+  if (runs.empty()) return;
+  if (runs.size() == 1 && runs.front().start.is_object()) {
+    add_facts(page, runs.front().start);
+  }
+  add_comparison(page, runs);
+  add_curve(page, runs, "Loss", "loss", "");
+  add_curve(page, runs, "Peak of each step", "peak_bytes", "bytes");
+  add_curve(page, runs, "Time of each step", "took_ms", "ns", kNsOfMs);
+  add_curve(page, runs, "Operators that ran again", "replays", "");
+  add_curve(page, runs, "Learning rate", "learning_rate", "");
+  add_curve(page, runs, "Gradient norm", "gradient_norm", "");
+}
+
+}  // namespace neap::app

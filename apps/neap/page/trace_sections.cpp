@@ -1,0 +1,184 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "page/trace_sections.h"
+
+#include <neap/timeline.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+namespace neap::app {
+namespace {
+
+// Longer lists would make the page slow and are not read.
+constexpr std::size_t kMostHolders = 200;
+constexpr std::size_t kMostBars = 20;
+constexpr std::size_t kMostMarks = 5000;
+
+Json axis(const char* name, const char* unit) { return {{"name", name}, {"unit", unit}}; }
+
+// Where operators run again: [from, to] in ns, neighbours as one.
+Json marks_of(const graph::Timeline& line) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> marks;
+  for (std::size_t i = 0; i + 1 < line.moments.size(); ++i) {
+    if (!line.moments[i].rerun) continue;
+    const std::int64_t from = line.moments[i].ns, to = line.moments[i + 1].ns;
+    if (!marks.empty() && marks.back().second == from) {
+      marks.back().second = to;
+    } else if (marks.size() < kMostMarks) {
+      marks.emplace_back(from, to);
+    }
+  }
+  return marks;
+}
+
+Json memory_over_time(const graph::Timeline& line) {
+  Json ns = Json::array();
+  std::array<Json, graph::kCategories> bytes;
+  bytes.fill(Json::array());
+  for (const graph::Moment& moment : line.moments) {
+    ns.push_back(moment.ns);
+    for (std::size_t i = 0; i < graph::kCategories; ++i) bytes.at(i).push_back(moment.bytes.at(i));
+  }
+  Json all = Json::array();
+  for (std::size_t i = 0; i < graph::kCategories; ++i) {
+    all.push_back(series(graph::name_of(static_cast<graph::Category>(i)), std::move(bytes.at(i))));
+  }
+  return {{"unit", "bytes"},
+          {"x", {{"name", "time of the operators so far"}, {"unit", "ns"}, {"values", ns}}},
+          {"series", all}};
+}
+
+void add_holders(Page& page, const graph::Timeline& line, const std::string& when) {
+  Json rows = Json::array();
+  for (const graph::Holder& holder : line.at_the_peak) {
+    if (rows.size() == kMostHolders) break;
+    rows.push_back(
+        {holder.bytes, graph::name_of(holder.category), holder.layer, holder.maker, holder.why});
+  }
+  const std::size_t left_out = line.at_the_peak.size() - rows.size();
+  page.add_section("table", "What is there at the peak " + when,
+                   left_out > 0
+                       ? "The largest; " + std::to_string(left_out) + " smaller ones are left out."
+                       : "",
+                   {{"columns",
+                     {column("size", "bytes"), column("what"), column("layer"), column("made by"),
+                      column("why it is there")}},
+                    {"rows", rows}});
+}
+
+void add_peak_by_layer(Page& page, const graph::Timeline& line, const std::string& when) {
+  using Sums = std::array<std::int64_t, graph::kCategories>;
+  std::map<std::string, Sums> by_layer;
+  for (const graph::Holder& holder : line.at_the_peak) {
+    by_layer[holder.layer.empty() ? "(no layer)" : holder.layer].at(
+        static_cast<std::size_t>(holder.category)) += holder.bytes;
+  }
+  const auto total = [](const Sums& sums) {
+    std::int64_t sum = 0;
+    for (const std::int64_t bytes : sums) sum += bytes;
+    return sum;
+  };
+  std::vector<std::pair<std::string, Sums>> layers(by_layer.begin(), by_layer.end());
+  std::ranges::stable_sort(layers, std::ranges::greater{},
+                           [&](const auto& layer) { return total(layer.second); });
+  if (layers.size() > kMostBars) layers.resize(kMostBars);
+  Json names = Json::array(), all = Json::array();
+  for (const auto& [name, sums] : layers) names.push_back(name);
+  for (std::size_t i = 0; i < graph::kCategories; ++i) {
+    Json values = Json::array();
+    for (const auto& [name, sums] : layers) values.push_back(sums.at(i));
+    Json one = series(graph::name_of(static_cast<graph::Category>(i)), std::move(values));
+    one["colour"] = i;
+    all.push_back(std::move(one));
+  }
+  page.add_section("bars", "The peak " + when + " by layer", "The layers that hold most.",
+                   {{"unit", "bytes"}, {"names", names}, {"series", all}});
+}
+
+void add_layers(Page& page, const graph::Trace& trace) {
+  Json rows = Json::array();
+  for (const graph::LayerUse& layer : graph::layers_of(trace)) {
+    rows.push_back({layer.name, layer.parameters, layer.activations, layer.freed_by_checkpoint,
+                    layer.forward_ns, layer.backward_ns});
+  }
+  if (rows.empty()) return;
+  page.add_section("table", "Layers",
+                   "With checkpoint() around it, a module frees what the fourth column says, and "
+                   "its forward runs a second time.",
+                   {{"columns",
+                     {column("module"), column("parameters", "bytes"),
+                      column("activations", "bytes"), column("freed by checkpoint()", "bytes"),
+                      column("forward", "ns"), column("backward", "ns")}},
+                    {"rows", rows}});
+}
+
+void add_frontier(Page& page, const planner::Frontier& frontier,
+                  const std::optional<planner::Solution>& solution) {
+  const auto percent = [&](std::int64_t ns) {
+    const auto plain = static_cast<double>(std::max<std::int64_t>(1, frontier.plain_ns));
+    return 100 * static_cast<double>(ns) / plain;
+  };
+  Json plans = Json::array(), bound = Json::array();
+  for (const planner::FrontierPoint& point : frontier.points) {
+    if (point.rerun_ns) plans.push_back({point.budget.count(), percent(*point.rerun_ns)});
+    if (point.bound_ns) bound.push_back({point.budget.count(), percent(*point.bound_ns)});
+  }
+  Json all = {{{"name", "plans"}, {"line", true}, {"points", plans}},
+              {{"name", "no plan is below this"}, {"line", true}, {"points", bound}}};
+  if (solution) {
+    all.push_back({{"name", "the chosen budget"},
+                   {"line", false},
+                   {"points", {{solution->plan.budget, percent(solution->rerun_ns)}}}});
+  }
+  page.add_section(
+      "points", "Time against memory",
+      "What each budget costs. No plan stays below " + frontier.floor.text() + ".",
+      {{"x", axis("budget", "bytes")}, {"y", axis("extra time", "percent")}, {"series", all}});
+}
+
+}  // namespace
+
+void add_trace_sections(Page& page, const TracedStep& step) {
+  const graph::Trace& trace = step.trace;
+  const graph::Timeline plain = graph::timeline(trace, graph::plain_plan(trace));
+  const std::int64_t plain_peak = plain.moments[plain.peak].total();
+  page.add_fact({"step", trace.label});
+  page.add_fact({"plain peak", plain_peak, "bytes"});
+  page.add_fact({"of it before the step", plain.moments.front().total(), "bytes"});
+  page.add_fact({"plain time", plain.moments.back().ns, "ns"});
+  if (step.solution) {
+    const graph::Plan& plan = step.solution->plan;
+    page.add_fact({"budget", plan.budget, "bytes"});
+    page.add_fact({"peak by the plan", plan.predicted_peak, "bytes"});
+    page.add_fact({"extra time by the plan", step.solution->rerun_ns, "ns"});
+    page.add_fact(
+        {"operators that run again", static_cast<std::int64_t>(planner::reruns_of(plan).size())});
+  }
+  if (!trace.torch.empty()) page.add_fact({"LibTorch", trace.torch});
+
+  const auto add_memory = [&](const graph::Timeline& line, const std::string& title,
+                              const std::string& text) {
+    Json content = memory_over_time(line);
+    if (step.solution) {
+      content["line"] = {{"name", "budget"}, {"value", step.solution->plan.budget}};
+    }
+    content["marks"] = marks_of(line);
+    page.add_section("area", title, text, content);
+  };
+  add_memory(plain, "Memory of the plain step",
+             "What is there while each operator runs. Drag to zoom.");
+  if (step.solution) {
+    const graph::Timeline planned = graph::timeline(trace, step.solution->plan);
+    add_memory(planned, "Memory of the step inside the budget",
+               "Where it is red, operators run again for what was freed.");
+    add_peak_by_layer(page, planned, "inside the budget");
+    add_holders(page, planned, "inside the budget");
+  }
+  add_peak_by_layer(page, plain, "of the plain step");
+  add_holders(page, plain, "of the plain step");
+  add_layers(page, trace);
+  if (step.frontier) add_frontier(page, *step.frontier, step.solution);
+}
+
+}  // namespace neap::app

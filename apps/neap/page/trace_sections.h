@@ -1,0 +1,22 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// The sections of a report about one traced step. No LibTorch here.
+#pragma once
+
+#include "page/page.h"
+
+#include <neap/planner.h>
+
+#include <optional>
+
+namespace neap::app {
+
+struct TracedStep {
+  graph::Trace trace;
+  std::optional<planner::Solution> solution;  // for a budget; absent: the plain step alone
+  std::optional<planner::Frontier> frontier;
+};
+
+void add_trace_sections(Page& page, const TracedStep& step);
+
+}  // namespace neap::app

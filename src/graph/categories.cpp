@@ -1,0 +1,73 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "graph/categories.h"
+
+#include <algorithm>
+
+namespace neap::graph {
+namespace {
+
+Category of_kind(StorageKind kind) {
+  switch (kind) {
+    case StorageKind::Parameter:
+    case StorageKind::Buffer:
+      return Category::Parameters;
+    case StorageKind::Gradient:
+      return Category::Gradients;
+    case StorageKind::Optimizer:
+      return Category::Optimizer;
+    case StorageKind::Input:
+    case StorageKind::Constant:
+      break;
+  }
+  return Category::Inputs;
+}
+
+}  // namespace
+
+const char* name_of(Category category) {
+  constexpr std::array<const char*, kCategories> kNames = {
+      "parameters", "gradients", "optimizer", "inputs", "activations", "temporaries", "workspace"};
+  return kNames.at(static_cast<std::size_t>(category));
+}
+
+std::vector<const Operator*> operators_of(const Trace& trace) {
+  std::vector<const Operator*> operators;
+  for (const Event& event : trace.events) {
+    if (const auto* const op = std::get_if<Operator>(&event)) operators.push_back(op);
+  }
+  return operators;
+}
+
+std::vector<Category> categories_of(const Trace& trace, const Program& program) {
+  const std::vector<const Operator*> operators = operators_of(trace);
+  const auto phase_of = [&](Index op) { return operators[static_cast<std::size_t>(op)]->phase; };
+  Index first_backward = 0;
+  while (first_backward < program.operators() && phase_of(first_backward) != Phase::Backward) {
+    ++first_backward;
+  }
+  const auto of_made = [&](Index storage) {
+    const Program::Storage& made = program.storage(storage);
+    const Phase phase = phase_of(made.maker);
+    const bool lives_into_backward = made.maker < first_backward && made.released >= first_backward;
+    if (phase == Phase::Forward && lives_into_backward) return Category::Activations;
+    const bool optimizer_uses_it = std::ranges::any_of(
+        program.users(storage), [&](Index op) { return phase_of(op) == Phase::Optimizer; });
+    if (phase == Phase::Backward && optimizer_uses_it) return Category::Gradients;
+    if (phase == Phase::Optimizer && made.keep) return Category::Optimizer;
+    return Category::Temporaries;
+  };
+  std::vector<Category> categories(static_cast<std::size_t>(program.storages()));
+  for (const Event& event : trace.events) {
+    if (const auto* const given = std::get_if<Given>(&event)) {
+      categories[static_cast<std::size_t>(program.index_of(given->storage))] = of_kind(given->kind);
+    }
+  }
+  for (Index storage = 0; storage < program.storages(); ++storage) {
+    if (!program.storage(storage).given) {
+      categories[static_cast<std::size_t>(storage)] = of_made(storage);
+    }
+  }
+  return categories;
+}
+
+}  // namespace neap::graph

@@ -1,0 +1,19 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// graph/categories.h: what each storage of a step is for.
+#pragma once
+
+#include "graph/program.h"
+
+#include <neap/timeline.h>
+
+#include <vector>
+
+namespace neap::graph {
+
+// The operators of a trace, by their number.
+std::vector<const Operator*> operators_of(const Trace& trace);
+// The category of each storage of the program, by its index. REQUIRES: of the same trace.
+std::vector<Category> categories_of(const Trace& trace, const Program& program);
+
+}  // namespace neap::graph

@@ -1,0 +1,150 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// What a step holds over time: on a step small enough to count by hand, and on random plans.
+#include "graph/random_plans.h"
+#include "graph/random_traces.h"
+
+#include <neap/timeline.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+namespace neap::graph {
+namespace {
+
+using testing::ElementsAre;
+
+// Two layers of one block. A weight (100 bytes) and data (10) are given. The forward makes 2 (40),
+// which its layer alone reads, and 3 (20), which the next layer reads; 4 (5) dies there. The
+// backward makes 5 (100), the weight's gradient, which the optimizer reads.
+Trace step() {
+  Trace trace;
+  trace.events = {
+      Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},
+      Given{.storage = 1, .bytes = 10, .kind = StorageKind::Input},
+      Operator{.name = "linear",
+               .layer = "block.one",
+               .phase = Phase::Forward,
+               .reads = {0, 1},
+               .makes = {{2, 40}},
+               .ns = 7},
+      Operator{.name = "gelu",
+               .layer = "block.one",
+               .phase = Phase::Forward,
+               .reads = {2},
+               .makes = {{3, 20}},
+               .ns = 2},
+      Operator{.name = "loss",
+               .layer = "block.two",
+               .phase = Phase::Forward,
+               .reads = {3},
+               .makes = {{4, 5}},
+               .ns = 1,
+               .workspace = 3},
+      Release{4},
+      Operator{.name = "linear_backward",
+               .layer = "block.one",
+               .phase = Phase::Backward,
+               .reads = {2, 3, 1},
+               .makes = {{5, 100}},
+               .ns = 9},
+      Release{2},
+      Release{3},
+      Operator{.name = "sgd", .phase = Phase::Optimizer, .reads = {5}, .mutates = {0}, .ns = 4},
+      Release{5},
+  };
+  return trace;
+}
+
+std::vector<std::int64_t> totals(const Timeline& line) {
+  std::vector<std::int64_t> totals;
+  for (const Moment& moment : line.moments) totals.push_back(moment.total());
+  return totals;
+}
+
+TEST(Timeline, of_a_plain_step_counts_each_operator_while_it_runs) {
+  const Timeline line = timeline(step(), plain_plan(step()));
+  EXPECT_THAT(totals(line), ElementsAre(110, 150, 170, 178, 270, 210, 110));
+  std::vector<std::int64_t> ns;
+  for (const Moment& moment : line.moments) ns.push_back(moment.ns);
+  EXPECT_THAT(ns, ElementsAre(0, 0, 7, 9, 10, 19, 23));
+  EXPECT_EQ(line.peak, 4U);
+  EXPECT_THAT(line.moments[3].bytes, ElementsAre(100, 0, 0, 10, 60, 5, 3));
+  EXPECT_THAT(line.moments[4].bytes, ElementsAre(100, 100, 0, 10, 60, 0, 0));
+}
+
+TEST(Timeline, names_what_is_there_at_the_peak_and_why) {
+  const Timeline line = timeline(step(), plain_plan(step()));
+  std::vector<std::string> holders;
+  for (const Holder& holder : line.at_the_peak) {
+    holders.push_back(std::to_string(holder.bytes) + " " + name_of(holder.category) + " " +
+                      holder.layer + ": " + holder.why);
+  }
+  EXPECT_THAT(holders,
+              ElementsAre("100 parameters block.one: sgd of the optimizer reads it",
+                          "100 gradients block.one: linear_backward in the backward makes it",
+                          "40 activations block.one: linear_backward in the backward reads it",
+                          "20 activations block.one: linear_backward in the backward reads it",
+                          "10 inputs block.one: linear_backward in the backward reads it"));
+}
+
+TEST(Timeline, counts_a_workspace_and_says_what_cannot_be_made_again) {
+  Trace trace = step();
+  std::get<Operator>(trace.events[3]).replayable = false;
+  std::get<Operator>(trace.events[4]).workspace = 500;
+  const Timeline line = timeline(trace, plain_plan(trace));
+  EXPECT_EQ(line.peak, 3U);
+  EXPECT_EQ(line.at_the_peak.front().category, Category::Workspace);
+  EXPECT_EQ(line.at_the_peak.front().why, "loss in the forward runs");
+  EXPECT_EQ(line.at_the_peak.at(3).why,
+            "loss in the forward reads it, and it cannot be made again");
+}
+
+TEST(Timeline, marks_reruns) {
+  Plan plan;
+  using Action = Step::Action;
+  plan.steps = {{Action::Run, 0},  {Action::Run, 1},   {Action::Free, 2}, {Action::Run, 2},
+                {Action::Free, 4}, {Action::Rerun, 0}, {Action::Run, 3},  {Action::Free, 2},
+                {Action::Free, 3}, {Action::Run, 4},   {Action::Free, 5}};
+  const Timeline line = timeline(step(), plan);
+  EXPECT_THAT(totals(line), ElementsAre(110, 150, 170, 138, 170, 270, 210, 110));
+  EXPECT_TRUE(line.moments[4].rerun);
+  EXPECT_EQ(line.moments[4].step, 5);
+  EXPECT_EQ(line.moments.back().ns, 30);
+}
+
+TEST(Timeline, has_the_peak_of_the_simulator_for_random_plans) {
+  std::mt19937_64 engine(3);
+  for (int i = 0; i < 500; ++i) {
+    const Trace trace = random_trace(engine);
+    const Plan plan = random_plan(engine, trace);
+    const Timeline line = timeline(trace, plan);
+    const Outcome outcome = simulate(trace, plan);
+    ASSERT_EQ(line.moments[line.peak].total(), outcome.peak) << i;
+    ASSERT_EQ(line.moments.back().ns, outcome.ns) << i;
+    std::int64_t held = 0;
+    for (const Holder& holder : line.at_the_peak) held += holder.bytes;
+    ASSERT_LE(held, outcome.peak) << i;  // a second copy of what is made again has no holder
+  }
+}
+
+TEST(Layers, sum_up_what_their_operators_make_and_take) {
+  const std::vector<LayerUse> layers = layers_of(step());
+  ASSERT_EQ(layers.size(), 3U);
+  EXPECT_EQ(layers[0].name, "block");
+  EXPECT_EQ(layers[0].parameters, 100);
+  EXPECT_EQ(layers[0].activations, 60);
+  EXPECT_EQ(layers[0].freed_by_checkpoint, 60);
+  EXPECT_EQ(layers[0].forward_ns, 10);
+  EXPECT_EQ(layers[0].backward_ns, 9);
+  EXPECT_EQ(layers[1].name, "block.one");
+  EXPECT_EQ(layers[1].freed_by_checkpoint, 40) << "the next layer reads the rest";
+  EXPECT_EQ(layers[2].name, "block.two");
+  EXPECT_EQ(layers[2].activations, 0);
+}
+
+}  // namespace
+}  // namespace neap::graph
