@@ -289,6 +289,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap analyze --model resnet                 # time and memory by batch\n"
       "  neap bench --model resnet                   # plain, checkpoints and budgets side by "
       "side\n"
+      "  neap advise --model resnet                  # which budget to take\n"
       "  neap max-batch --model resnet --budget 1GiB # the largest batch that trains\n"
       "  neap trace --model resnet -o step.jsonl     # write down what a step does\n"
       "  neap plan step.jsonl --budget 30%           # what to free and to make again in it\n"
@@ -327,6 +328,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const max_batch = add_max_batch(app, max_batch_options);
   CLI::App* const trace = add_trace(app, line.tracing);
   CLI::App* const plan = add_plan(app, line.planning);
+  CLI::App* const advise = add_advise(app, line.advising);
   CLI::App* const report = add_report(app, line.reporting);
 
   CLI::App* const doctor =
@@ -361,6 +363,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*plan) {
       check_plan(*plan, line.planning);
       line.command = Command::Plan;
+    } else if (*advise) {
+      line.command = Command::Advise;
     } else if (*report) {
       line.command = Command::Report;
     } else if (*doctor) {

@@ -89,6 +89,10 @@ struct PlanOptions : TracingOptions {
   std::string csv, svg;  // files; empty: none
 };
 
+struct AdviseOptions : TracingOptions {
+  std::string csv;  // a file; empty: none
+};
+
 struct ReportOptions {
   std::vector<std::string> files;  // traces, folders of neap train --out, or their lines
   std::string budget;              // of the traced steps; empty: the plain step alone
@@ -107,6 +111,7 @@ enum class Command {
   MaxBatch,
   Trace,
   Plan,
+  Advise,
   Report,
   Doctor
 };
@@ -117,6 +122,7 @@ struct CommandLine {
   MeasuringOptions measuring;
   TracingOptions tracing;
   PlanOptions planning;
+  AdviseOptions advising;
   ReportOptions reporting;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
@@ -125,6 +131,7 @@ struct CommandLine {
       return training.threads;
     }
     if (command == Command::Trace) return tracing.threads;
+    if (command == Command::Advise) return advising.threads;
     return command == Command::Plan ? planning.threads : measuring.threads;
   }
 };

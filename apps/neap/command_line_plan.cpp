@@ -103,6 +103,28 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   return command;
 }
 
+CLI::App* add_advise(CLI::App& app, AdviseOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "advise", "what each budget would cost, from one traced step, and which one to take");
+  add_tracing_options(*command, options);
+  options.budget = "auto";
+  command
+      ->add_option("--budget", options.budget,
+                   "what there is: 4GiB, or auto, what the machine or its container leaves")
+      ->capture_default_str();
+  command->add_option("--csv", options.csv, "write the table to this file, as bytes and ns")
+      ->type_name("FILE")
+      ->check(not_empty("file"));
+  command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
+  command->footer(
+      "Examples:\n"
+      "  neap advise --model resnet --batch-size 128\n"
+      "  neap advise --model gpt --batch-size 16 --budget 2GiB --json\n"
+      "The traced step is a plain one, so its batch must fit. Exit code 1: nothing fits in the "
+      "budget.");
+  return command;
+}
+
 CLI::App* add_report(CLI::App& app, ReportOptions& options) {
   CLI::App* const command =
       app.add_subcommand("report", "draw traced steps and trainings as one page of HTML");

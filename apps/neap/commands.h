@@ -40,6 +40,7 @@ int bench(const MeasuringOptions& options, Output& output);
 int max_batch(const MeasuringOptions& options, Output& output);
 int trace(const TracingOptions& options, Output& output);
 int plan(const PlanOptions& options, Output& output);
+int advise(const AdviseOptions& options, Output& output);
 int report(const ReportOptions& options, Output& output);
 int doctor(Output& output);
 

@@ -64,6 +64,8 @@ int run(const CommandLine& line) {
         return trace(line.tracing, output);
       case Command::Plan:
         return plan(line.planning, output);
+      case Command::Advise:
+        return advise(line.advising, output);
       case Command::Report:
         return report(line.reporting, output);
       case Command::Doctor:

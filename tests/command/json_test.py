@@ -55,7 +55,8 @@ class JsonTest(CommandTest):
                 self.lines("bench", *SMALL, "--batch-sizes", 4, "--budgets", "100%,3MiB,none"),
                 self.lines("max-batch", "--model", "mlp", "--input", "1,8,8", "--budget", "24MiB", "--threads", 1),
                 self.lines("plan", trace, "--budget", "100%"),
-                self.lines("plan", trace, "--frontier", "--points", 2)]
+                self.lines("plan", trace, "--frontier", "--points", 2),
+                self.lines("advise", *SMALL, "--budget", "1GiB")]
 
     def check(self, value, seen):
         if isinstance(value, list):
@@ -93,8 +94,13 @@ class JsonTest(CommandTest):
         csv = self.folder / "table.csv"
         for command, option in (("analyze", []), ("bench", ["--budgets", "none"])):
             self.assert_ended(neap(command, *SMALL, "--batch-sizes", 4, *option, "--csv", csv), 0)
-            for column in csv.read_text().splitlines()[0].split(","):
-                self.assertIn(re.sub("_(lower|upper)$", "", column), self.types.keys(), command)
+            self.assert_columns(csv, command)
+        self.assert_ended(neap("advise", *SMALL, "--budget", "1GiB", "--csv", csv), 0)
+        self.assert_columns(csv, "advise")
+
+    def assert_columns(self, csv, command):
+        for column in csv.read_text().splitlines()[0].split(","):
+            self.assertIn(re.sub("_(lower|upper)$", "", column), self.types.keys(), command)
 
 
 if __name__ == "__main__":
