@@ -30,7 +30,7 @@ std::string check_model(std::string& name) {
   return wrong;
 }
 
-void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_t batch_size) {
+void add_shared_options(CLI::App& command, TrainingOptions& options) {
   add_run_options(command, options);
   command
       .add_option("--budget", options.budget,
@@ -49,11 +49,6 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
       ->type_name("DIR")
       ->check(not_empty("folder"));
   command
-      .add_option("--batch-size", options.batch_size,
-                  "samples a step; when left out, " + std::to_string(batch_size) +
-                      " or what a model of your own names")
-      ->check(whole_number(1));
-  command
       .add_option("--accumulate", options.accumulate,
                   "cut each batch into so many parts and add up their gradients")
       ->check(whole_number(1))
@@ -61,7 +56,18 @@ void add_shared_options(CLI::App& command, TrainingOptions& options, std::int64_
 }
 
 void add_train_options(CLI::App& command, TrainingOptions& options) {
-  add_shared_options(command, options, kTrainingBatch);
+  add_shared_options(command, options);
+  command
+      .add_option("--batch-size", options.batch_size,
+                  "samples a step; when left out, " + std::to_string(kTrainingBatch) +
+                      " or what a model of your own names; auto: the largest that trains in the "
+                      "budget, less a twentieth, sought for a minute")
+      ->transform(whole_number_or_auto(kAutomaticBatch));
+  command.get_option("--budget")
+      ->description(
+          "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what stays "
+          "between "
+          "steps, or auto, what the machine leaves, or min, the smallest that works, or none");
   command
       .add_option(
           "--data", options.data,
@@ -311,7 +317,12 @@ CommandLine parse_command_line(int argc, char** argv) {
   verify_options.steps = 3;
   CLI::App* const verify = app.add_subcommand(
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
-  add_shared_options(*verify, verify_options, kVerifyingBatch);
+  add_shared_options(*verify, verify_options);
+  verify
+      ->add_option("--batch-size", verify_options.batch_size,
+                   "samples a step; when left out, " + std::to_string(kVerifyingBatch) +
+                       " or what a model of your own names")
+      ->check(whole_number(1));
   verify->add_option("--steps", verify_options.steps, "so many steps of each")
       ->check(whole_number(1))
       ->capture_default_str();

@@ -23,6 +23,8 @@ class UsageError : public Error {
 inline constexpr std::int64_t kTrainingBatch = 128;
 inline constexpr std::int64_t kVerifyingBatch = 32;
 inline constexpr std::int64_t kTracingBatch = 32;
+// The value of --batch-size auto.
+inline constexpr std::int64_t kAutomaticBatch = -1;
 
 // Options of all commands that train.
 struct RunOptions {
@@ -38,7 +40,7 @@ struct RunOptions {
 
 struct TrainingOptions : RunOptions {
   std::string data;  // see data::open(); empty: the model's own batches, or fashion-mnist
-  std::int64_t batch_size = 0;  // 0: the model's, or the command's default
+  std::int64_t batch_size = 0;  // 0: the model's, or the command's default; or kAutomaticBatch
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs
   std::int64_t accumulate = 1;

@@ -17,7 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSteps = "steps";  // a note of the snapshot
+// Notes of the snapshot.
+constexpr const char* kSteps = "steps";
+constexpr const char* kBatchSize = "batch size";
 
 [[noreturn]] void refuse_interval(const std::string& text) {
   throw UsageError("--save-every: '" + text +
@@ -73,6 +75,22 @@ SaveInterval parse_interval(const std::string& text) {
   refuse_interval(text);
 }
 
+std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
+  if (!options.resume) return std::nullopt;
+  const fs::path from = options.resume->empty() ? options.out : *options.resume;
+  if (from.empty()) return std::nullopt;
+  const std::optional<fs::path> found =
+      is_snapshot(from) ? std::optional(from) : train::newest_snapshot(from);
+  if (!found) return std::nullopt;
+  const std::map<std::string, std::string> notes = train::position_of(*found).notes;
+  const auto note = notes.find(kBatchSize);
+  if (note == notes.end()) return std::nullopt;
+  std::int64_t size = 0;
+  const std::string& text = note->second;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  return error == std::errc() && size > 0 ? std::optional(size) : std::nullopt;
+}
+
 RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& source)
     : folder_(options.out), interval_(parse_interval(options.save_every)), keep_(options.keep) {
   if (folder_.empty() && options.resume) folder_ = folder_of(*options.resume);
@@ -92,7 +110,7 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
                {"clip norm", text_of(options.clip_norm)},
                {"data", as_text(source.name())},
                {"samples", source.fingerprint()},
-               {"batch size", std::to_string(source.batch_size())},
+               {kBatchSize, std::to_string(source.batch_size())},
                {"accumulate", std::to_string(options.accumulate)},
                {"seed", std::to_string(options.seed)}};
   find(options.resume);

@@ -26,6 +26,9 @@ struct SaveInterval {
 // Parses `200`, `30s`, `10m` or `2h`; empty: neither. Throws: UsageError.
 SaveInterval parse_interval(const std::string& text);
 
+// The batch size of the training that --resume goes on from; nullopt: there is none.
+std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options);
+
 class RunFolder {
  public:
   // Finds the snapshot to go on from.

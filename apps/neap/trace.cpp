@@ -4,7 +4,6 @@
 #include "trace.h"
 
 #include "commands.h"
-#include "job.h"
 
 #include <neap/checkpoint.h>
 #include <neap/planner.h>
@@ -51,21 +50,25 @@ void announce(const graph::Trace& trace, const std::string& file) {
 graph::Trace traced_step(const TracingOptions& options) {
   const Task task = Task::without_data(options, find_model(options.model), options.input);
   const std::int64_t batch_size = task.batch_size(options.batch_size, kTracingBatch);
+  return traced_step(task, task.batch_of_step(batch_size, 0), 1, options.repetitions);
+}
+
+graph::Trace traced_step(const Task& task, const train::MicroBatch& batch, std::int64_t accumulate,
+                         std::int64_t repetitions) {
   const Job job = task.make_job();
-  const train::MicroBatch batch = task.batch_of_step(batch_size, 0);
   name_layers(job.model.module());
   // The same step as in neap train and neap verify, operator for operator, so that they can follow
   // a plan for it.
   train::Trainer trainer(job.loss, *job.optimizer, {.plain = true});
   const auto step = [&] {
-    trainer.step(batch.x, batch.y);
+    trainer.step(batch.x, batch.y, accumulate);
     job.optimizer->zero_grad();
   };
   step();
-  return trace_steps(
-      step,
-      {.known = known_tensors(job.model.module(), batch), .label = task.name_of_step(batch_size)},
-      options.repetitions);
+  return trace_steps(step,
+                     {.known = known_tensors(job.model.module(), batch),
+                      .label = task.name_of_step(batch.y.size(0))},
+                     repetitions);
 }
 
 int trace(const TracingOptions& options, Output& output) {

@@ -9,8 +9,12 @@
 #include "run_folder.h"
 #include "run_record.h"
 #include "schedule.h"
+#include "trace.h"
 #include "training_source.h"
+#include "values.h"
 
+#include <neap/analysis.h>
+#include <neap/planner.h>
 #include <neap/version.h>
 
 #include <torch/version.h>
@@ -28,7 +32,10 @@ namespace {
 class Training {
  public:
   Training(const TrainingOptions& options, Output& output)
-      : options_(options), output_(output), wanted_(parse_budget(options.budget)) {}
+      : options_(options),
+        output_(output),
+        wants_least_(options.budget == "min"),
+        wanted_(parse_budget(wants_least_ ? "none" : options.budget)) {}
 
   // Prints a summary in any case, so that readers learn how the training ended.
   int run() {
@@ -63,23 +70,27 @@ class Training {
 
  private:
   void train() {
+    if (options_.batch_size == kAutomaticBatch) options_.batch_size = find_batch_size();
     TrainingSource source(options_, find_model(options_.model));
     folder_.emplace(options_, source);
     for (const std::string& note : folder_->notes()) tell(note);
-    if (wanted_.is_share()) measure_plain(source);
-    history_.budget = wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
+    if (wanted_.is_share() || wants_least_) measure_plain(source);
+    history_.budget = wants_least_ ? least_budget(source)
+                                   : wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
     if (!folder_->folder().empty()) {
       record_ = RunRecord(folder_->folder(), what_is_in_effect(source), folder_->steps_done());
     }
     std::optional<Job> job(source.task().make_job());
-    try {
-      learn(*job, source);
-    } catch (const BudgetExceeded&) {
-      job.reset();
-      if (stop_requested || !plan_first(source)) throw;
-      job.emplace(source.task().make_job());
-      learn(*job, source);
+    for (int tries = 0;; ++tries) {
+      try {
+        learn(*job, source);
+        break;
+      } catch (const BudgetExceeded&) {
+        job.reset();
+        if (stop_requested || !begins_again(source, tries)) throw;
+        job.emplace(source.task().make_job());
+      }
     }
     if (!stop_requested && !options_.no_test && source.has_test()) evaluate(*job, source);
   }
@@ -89,6 +100,76 @@ class Training {
     const PlainNeed need = plain_need(source.task(), source.next(), options_.accumulate);
     history_.plain = need.step;
     tell(need.note);
+  }
+
+  // The largest batch that trains in the budget. A training that goes on has the batch that it had.
+  std::int64_t find_batch_size() {
+    if (const std::optional<std::int64_t> saved = saved_batch_size(options_)) return *saved;
+    if (wants_least_ || wanted_.is_share()) {
+      throw UsageError("--batch-size auto seeks the largest batch for a budget, and --budget " +
+                       options_.budget + " is for a batch; name bytes, as 4GiB, or auto");
+    }
+    const std::optional<Bytes> named = wanted_.bytes({});
+    const Bytes budget = named ? *named : *parse_budget("auto").bytes({});
+    tell("looking for the largest batch in " + budget.text());
+    TrainingOptions smallest = options_;
+    smallest.batch_size = options_.accumulate;
+    const TrainingSource source(smallest, find_model(options_.model));
+    const Task& task = source.task();
+    constexpr double kMargin = 5;  // percent
+    constexpr double kSeconds = 60;
+    const analysis::MaxBatchResult found = neap::max_batch(
+        [&] {
+          Job job = task.make_job();
+          return analysis::Job{
+              .model = job.model, .optimizer = std::move(job.optimizer), .loss = task.loss()};
+        },
+        [&](std::int64_t rows) {
+          return task.make_batch(rows, static_cast<std::uint64_t>(options_.seed));
+        },
+        budget,
+        {.margin_percent = kMargin,
+         .time_limit_seconds = kSeconds,
+         .stop = [] { return stop_requested.load(); },
+         .smallest = 2});
+    if (found.interrupted) throw Interrupted();
+    const analysis::MaxBatchSide& side = named ? found.neap : found.plain;
+    if (side.batch_size == 0) {
+      throw Error(
+          "--batch-size auto: no batch trains in " + budget.text() + ": " +
+          (side.trials.empty() ? "there was no time for a trial" : side.trials.back().refusal));
+    }
+    // A data set may have fewer samples.
+    const std::int64_t parts = options_.accumulate;
+    const std::int64_t rows =
+        std::min(side.batch_size, source.samples().value_or(kMost) / parts) * parts;
+    tell("batch size " + std::to_string(rows) + ": its step holds " + side.peak.text() + " of " +
+         budget.text() +
+         (rows < side.batch_size * parts ? "; the data set has no more samples"
+          : side.proved                  ? "; one more does not fit beside the margin of 5 %"
+                                         : "; larger ones were not all tried in a minute"));
+    return rows;
+  }
+
+  // The smallest budget of a plan for the steps after the first one.
+  Bytes least_budget(TrainingSource& source) {
+    tell("looking for the smallest budget");
+    source.begin();
+    const graph::Trace trace = traced_step(source.task(), source.next(), options_.accumulate, 1);
+    const Bytes found(planner::solve_smallest(trace, {.followable = true}).plan.budget);
+    const Bytes above = found + planner::allocator_room(found) - planner::budget_of_share(trace, 0);
+    return std::min(history_.plain->base + above, history_.plain->peak);
+  }
+
+  bool begins_again(TrainingSource& source, int tries) {
+    if (!wants_least_) return tries == 0 && plan_first(source);
+    constexpr int kMostTries = 10;
+    if (history_.steps >= kFirstSteps || tries == kMostTries) return false;
+    // A fiftieth more of what a plain step needs: a plan's bytes are not all that a training holds.
+    history_.budget =
+        *history_.budget + Bytes((history_.plain->peak - history_.plain->base).count() / 50);
+    tell("a first step does not fit: the training begins again in " + history_.budget->text());
+    return true;
   }
 
   // Makes plans of the first steps, so that the training can begin again. Equal steps have equal
@@ -106,8 +187,9 @@ class Training {
   void announce() {
     if (history_.plain) {
       tell("a plain step needs " + history_.plain->peak.text() + ", of which " +
-           history_.plain->base.text() + " stay between steps; the budget of " + options_.budget +
-           " is " + history_.budget->text());
+           history_.plain->base.text() + " stay between steps; " +
+           (wants_least_ ? "the smallest budget" : "the budget of " + options_.budget) + " is " +
+           history_.budget->text());
       if (history_.plain->milliseconds > 0 && options_.policy == "planned") {
         tell("planning the first steps");
       }
@@ -224,8 +306,9 @@ class Training {
         test_accuracy(job.model, source.task().class_dim(), test, history_.budget, progress);
   }
 
-  const TrainingOptions& options_;
+  TrainingOptions options_;
   Output& output_;
+  bool wants_least_;
   train::Budget wanted_;
   std::optional<RunFolder> folder_;
   RunRecord record_;

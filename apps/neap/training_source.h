@@ -25,6 +25,10 @@ class TrainingSource {
   [[nodiscard]] const std::string& name() const { return name_; }
   // Of some samples of the training set, as text; empty: there is none.
   [[nodiscard]] std::string fingerprint() const;
+  // Of the training set; nullopt: the model makes its batches, without an end.
+  [[nodiscard]] std::optional<std::int64_t> samples() const {
+    return splits_ ? std::optional(splits_->training->size()) : std::nullopt;
+  }
   [[nodiscard]] bool has_test() const { return splits_.has_value(); }
   [[nodiscard]] MemoryEfficientDataLoader test() const;
 
