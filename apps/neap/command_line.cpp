@@ -72,7 +72,9 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       .add_option(
           "--data", options.data,
           "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
-          "plain or .gz; cifar10:DIR or "
+          "plain or .gz; pictures:DIR or pictures:DIR:3x64x64, PNG and JPEG in a folder a class; "
+          "csv:FILE, or csv:FILE:COLUMN with the column of the labels; npy:X,Y, two arrays of "
+          "numpy; cifar10:DIR or "
           "cifar100:DIR, the binary version; text:FILE; "
           "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
           "your own that makes its batches needs none")

@@ -19,7 +19,8 @@ data::Splits open_data(const std::string& spec) {
       !std::filesystem::is_directory(spec, error)) {
     throw Error("--data: " + spec +
                 " is not a folder; name one with the four IDX files, or fashion-mnist, "
-                "cifar10:DIR, cifar100:DIR, text:FILE, synthetic:3x224x224:1000");
+                "pictures:DIR, csv:FILE, npy:X,Y, cifar10:DIR, cifar100:DIR, text:FILE, "
+                "synthetic:3x224x224:1000");
   }
   try {
     return data::open(spec);

@@ -2,9 +2,12 @@
 //
 // The names of data sets on a command line:
 //   spec   := "fashion-mnist" | DIR | "cifar10:" DIR | "cifar100:" DIR | "text:" FILE
+//           | "pictures:" DIR [":" number "x" number "x" number] | "csv:" FILE [":" COLUMN]
+//           | "npy:" FILE "," FILE
 //           | "synthetic:" number {"x" number} ":" number [":" number]
 //   number := a decimal number of at least 1
 // The words before a colon take precedence: a folder of that name has to be written as ./cifar10:x.
+#include "data/own_files.h"
 #include "data/source.h"
 
 #include <algorithm>
@@ -16,7 +19,8 @@ namespace neap::data {
 namespace {
 
 constexpr const char* kForms =
-    "fashion-mnist | DIR (IDX files) | cifar10:DIR | cifar100:DIR | text:FILE | "
+    "fashion-mnist | DIR (IDX files) | pictures:DIR[:3x64x64] | csv:FILE[:COLUMN] | npy:X,Y | "
+    "cifar10:DIR | cifar100:DIR | text:FILE | "
     "synthetic:3x224x224:1000[:COUNT]";
 constexpr std::int64_t kTextWindow = 256;
 constexpr std::int64_t kBytes = 256;
@@ -58,37 +62,18 @@ class Spec {
   std::size_t at_ = 0;
 };
 
-Splits pictures(Labeled training, Labeled test, std::int64_t classes) {
-  const at::IntArrayRef sizes = training.images.sizes();
-  if (sizes.slice(1) != test.images.sizes().slice(1)) {
-    throw DataError("the training pictures are " + std::to_string(sizes[sizes.size() - 2]) + " x " +
-                    std::to_string(sizes.back()) + " and the test pictures " +
-                    std::to_string(test.images.size(-2)) + " x " +
-                    std::to_string(test.images.size(-1)) +
-                    "; they belong to different sets: fetch both again");
-  }
-  Splits splits;
-  splits.sample_shape = sizes.slice(1).vec();
-  if (sizes.size() == 3) splits.sample_shape.insert(splits.sample_shape.begin(), 1);
-  splits.classes = classes;
-  const Normalization normalization = Normalization::of(training.images);
-  splits.training = from_labeled(std::move(training), normalization);
-  splits.test = from_labeled(std::move(test), normalization);
-  return splits;
-}
-
 Splits idx(const std::filesystem::path& folder) {
   const std::int64_t classes = classes_of_idx(folder);
   Labeled training = read_labeled(folder, Split::Train, classes);
   Labeled test = read_labeled(folder, Split::Test, classes);
-  return pictures(std::move(training), std::move(test), classes);
+  return labeled_pictures(std::move(training), std::move(test), classes);
 }
 
 Splits cifar(const std::filesystem::path& folder,
              Labeled (*read)(const std::filesystem::path&, Split), std::int64_t classes) {
   Labeled training = read(folder, Split::Train);
   Labeled test = read(folder, Split::Test);
-  return pictures(std::move(training), std::move(test), classes);
+  return labeled_pictures(std::move(training), std::move(test), classes);
 }
 
 Splits text(const std::filesystem::path& file) {
@@ -129,13 +114,70 @@ Splits noise(Spec& spec) {
   return splits;
 }
 
+// A folder, and a shape where one follows the last colon.
+Splits folders_of_pictures(Spec& spec) {
+  std::string folder = spec.rest("a folder").string();
+  std::vector<std::int64_t> shape;
+  const std::size_t colon = folder.rfind(':');
+  if (colon != std::string::npos) {
+    const std::string text = folder.substr(colon + 1);
+    Spec numbers(text);
+    constexpr std::int64_t kMostExtent = 1 << 16;
+    do {
+      shape.push_back(numbers.number("an extent of the shape", kMostExtent));
+    } while (numbers.take("x"));
+    if (!numbers.done() || shape.size() != 3 || (shape[0] != 1 && shape[0] != 3)) {
+      spec.refuse("expected a shape such as 3x64x64, with 1 or 3 channels, after the last colon");
+    }
+    folder.resize(colon);
+  }
+  return picture_folders(folder, std::move(shape));
+}
+
+Splits csv(Spec& spec) {
+  const std::string text = spec.rest("a file").string();
+  // A file's name may have a colon.
+  const std::size_t colon = std::filesystem::exists(text) ? std::string::npos : text.rfind(':');
+  if (colon == std::string::npos) return table(text, "");
+  return table(text.substr(0, colon), text.substr(colon + 1));
+}
+
+Splits npy(Spec& spec) {
+  const std::string text = spec.rest("two files").string();
+  const std::size_t comma = text.find(',');
+  if (comma == std::string::npos) spec.refuse("expected two files with a comma between, x and y");
+  return arrays(text.substr(0, comma), text.substr(comma + 1));
+}
+
 }  // namespace
+
+Splits labeled_pictures(Labeled training, Labeled test, std::int64_t classes) {
+  const at::IntArrayRef sizes = training.images.sizes();
+  if (sizes.slice(1) != test.images.sizes().slice(1)) {
+    throw DataError("the training pictures are " + std::to_string(sizes[sizes.size() - 2]) + " x " +
+                    std::to_string(sizes.back()) + " and the test pictures " +
+                    std::to_string(test.images.size(-2)) + " x " +
+                    std::to_string(test.images.size(-1)) +
+                    "; they belong to different sets: fetch both again");
+  }
+  Splits splits;
+  splits.sample_shape = sizes.slice(1).vec();
+  if (sizes.size() == 3) splits.sample_shape.insert(splits.sample_shape.begin(), 1);
+  splits.classes = classes;
+  const Normalization normalization = Normalization::of(training.images);
+  splits.training = from_labeled(std::move(training), normalization);
+  splits.test = from_labeled(std::move(test), normalization);
+  return splits;
+}
 
 Splits open(const std::string& text_of_spec) {
   Spec spec(text_of_spec);
   if (text_of_spec == "fashion-mnist") return idx(fashion_mnist_directory());
   if (spec.take("cifar10:")) return cifar(spec.rest("a folder"), &read_cifar10, 10);
   if (spec.take("cifar100:")) return cifar(spec.rest("a folder"), &read_cifar100, 100);
+  if (spec.take("pictures:")) return folders_of_pictures(spec);
+  if (spec.take("csv:")) return csv(spec);
+  if (spec.take("npy:")) return npy(spec);
   if (spec.take("text:")) return text(spec.rest("a file"));
   if (spec.take("synthetic:")) return noise(spec);
   std::error_code error;

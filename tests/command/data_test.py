@@ -86,6 +86,17 @@ class DataTest(TrainingTest):
         self.assertEqual(losses[0], losses[1])
         self.assertNotEqual(losses[0], losses[2])
 
+    def test_own_tables_train_and_their_test_rows_are_learned(self):
+        rows = [f"{i % 3 + (i * 7 % 10) / 20},{i % 3 * 2},kind{i % 3}" for i in range(120)]
+        table = self.write("table.csv", "\n".join(["a,b,kind", *rows]))
+        done = neap("train", "--model", "mlp", "--data", f"csv:{table}", "--batch-size", 12, "--epochs", 8, "--threads", 1)
+        self.assert_ended(done, 0)
+        self.assertIn("test accuracy  100.00 %", " ".join(done.stdout.split()).replace("accuracy ", "accuracy  "))
+        table.write_text(table.read_text() + "\nx,1,kind0\n")
+        self.assert_ended(neap("train", "--model", "mlp", "--data", f"csv:{table}"), 1,
+                          "line 122: cell 1 is no finite number")
+        self.assert_ended(neap("train", "--model", "resnet", "--data", f"csv:{table}:kinds"), 1, "no column has the name kinds")
+
 
 if __name__ == "__main__":
     unittest.main()

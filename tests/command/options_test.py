@@ -32,7 +32,7 @@ ROWS = {
     "--budgets": [",", "50%,", "50%,0%", "50%,,30%", "50% 30%"] + [one for one in BYTES if one != "30 % x"],
     "--policy": ["", " ", "x", "Planned", "on line"],
     "--plan-cache": FILE,
-    "--data": ["", "cifar11:x", "synthetic:", "synthetic:3x0:2", "synthetic:3:nan", "text:"],
+    "--data": ["", "cifar11:x", "synthetic:", "synthetic:3x0:2", "synthetic:3:nan", "text:", "pictures:", "csv:", "npy:", "npy:x"],
     "--config": ["", "/", "nowhere.toml"],
     "--batch-size": POSITIVE,
     "--batch-sizes": LIST,

@@ -23,7 +23,8 @@ class Open : public WithFolder {
         ThrowsMessage<InvalidArgument>(AllOf(
             HasSubstr("data \"" + spec + "\": at position " + std::to_string(position) + ": "),
             HasSubstr(part),
-            HasSubstr("; accepted are fashion-mnist | DIR (IDX files) | cifar10:DIR | "
+            HasSubstr("; accepted are fashion-mnist | DIR (IDX files) | pictures:DIR[:3x64x64] | "
+                      "csv:FILE[:COLUMN] | npy:X,Y | cifar10:DIR | "
                       "cifar100:DIR | text:FILE | synthetic:3x224x224:1000[:COUNT]"))))
         << spec;
   }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/run.sh SECONDS [trace|plan|safetensors]: builds all fuzzers, or the named one, with clang and with the sanitizers for addresses
-# and undefined behaviour, and runs each for SECONDS. Needs clang, zlib, nlohmann-json and a configured build folder, which has
+# tests/fuzz/run.sh SECONDS [trace|plan|safetensors|formats]: builds all fuzzers, or the named one, with clang and with the sanitizers for addresses
+# and undefined behaviour, and runs each for SECONDS. Needs clang, zlib, libpng, TurboJPEG, nlohmann-json and a configured build folder, which has
 # export.h. Needs no LibTorch.
 #
 # The results are in build/fuzz. NAME.corpus has the inputs that reach new code, from which the next run starts. NAME-crash-* and
@@ -10,10 +10,10 @@
 # that fails.
 set -euo pipefail
 
-usage='usage: tests/fuzz/run.sh SECONDS [trace|plan|safetensors]'
+usage='usage: tests/fuzz/run.sh SECONDS [trace|plan|safetensors|formats]'
 seconds=${1:?$usage}
-read -ra names <<<"${2:-trace plan safetensors}"
-[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan|safetensors)$ ]] || {
+read -ra names <<<"${2:-trace plan safetensors formats}"
+[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan|safetensors|formats)$ ]] || {
   echo "$usage" >&2
   exit 2
 }
@@ -40,14 +40,14 @@ flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-r
   # New inputs need not reach the parser's own branches.
   -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
 objects=()
-for source in "$root"/src/base/*.cpp "$root"/src/machine/*.cpp "$root"/src/graph/*.cpp "$root"/src/safetensors/*.cpp; do
+for source in "$root"/src/base/*.cpp "$root"/src/machine/*.cpp "$root"/src/graph/*.cpp "$root"/src/safetensors/*.cpp "$root"/src/formats/*.cpp; do
   object=$out/$(basename "$(dirname "$source")")_$(basename "$source" .cpp).o
   "$compiler" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
   objects+=("$object")
 done
 for name in "${names[@]}"; do
   "$compiler" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
-    -lz -o "$out/${name}_fuzzer"
+    -lz -lpng -lturbojpeg -o "$out/${name}_fuzzer"
 done
 for name in "${names[@]}"; do
   mkdir -p "$out/$name.corpus"

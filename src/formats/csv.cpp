@@ -1,0 +1,186 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "formats/csv.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+namespace neap::formats {
+namespace {
+
+constexpr std::string_view kMark = "\xEF\xBB\xBF";
+
+std::optional<float> number_of(std::string_view cell) {
+  while (!cell.empty() && cell.front() == ' ') cell.remove_prefix(1);
+  while (!cell.empty() && cell.back() == ' ') cell.remove_suffix(1);
+  if (cell.starts_with('+')) cell.remove_prefix(1);
+  float value = 0;
+  const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+  if (error != std::errc() || end != cell.data() + cell.size() || !std::isfinite(value)) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+class Parser {
+ public:
+  Parser(std::string_view text, const std::string& label) : text_(text), label_(label) {
+    if (text_.starts_with(kMark)) at_ = kMark.size();
+    refuse_other_encodings();
+    separator_ = find_separator();
+  }
+
+  Csv parse() {
+    while (next_row()) {
+      if (row_.size() == 1 && row_.front().empty()) continue;
+      if (columns_ == 0) {
+        begin();
+      } else {
+        add();
+      }
+    }
+    if (csv_.labels.empty()) refuse("no row of numbers");
+    return std::move(csv_);
+  }
+
+ private:
+  void refuse_other_encodings() const {
+    const bool is_wide = text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF");
+    if (is_wide || text_.substr(0, 4096).find('\0') != std::string_view::npos) {
+      throw FormatError("its text is no UTF-8: write it anew with iconv -f UTF-16 -t UTF-8", 0);
+    }
+  }
+
+  [[nodiscard]] char find_separator() const {
+    const std::string_view first = text_.substr(at_, text_.find('\n', at_) - at_);
+    char best = ',';
+    for (const char one : {';', '\t'}) {
+      if (std::ranges::count(first, one) > std::ranges::count(first, best)) best = one;
+    }
+    return best;
+  }
+
+  // Reads the cells of the next line into row_. False: there is none.
+  bool next_row() {
+    row_.clear();
+    if (at_ >= text_.size()) return false;
+    line_ += 1 + breaks_;
+    breaks_ = 0;
+    do {
+      row_.push_back(cell());
+    } while (take(separator_));
+    (void)take('\r');
+    if (at_ < text_.size() && !take('\n')) {
+      refuse("a quote in cell " + std::to_string(row_.size()) +
+             " is followed by something else than the next cell");
+    }
+    return true;
+  }
+
+  std::string cell() {
+    std::string cell;
+    if (!take('"')) {
+      while (at_ < text_.size() && text_[at_] != separator_ && text_[at_] != '\n') {
+        cell += text_[at_++];
+      }
+      if (cell.ends_with('\r')) cell.pop_back();
+      return cell;
+    }
+    while (true) {
+      if (at_ == text_.size()) refuse("a quote does not end");
+      const char one = text_[at_++];
+      if (one == '\n') ++breaks_;
+      if (one != '"') {
+        cell += one;
+      } else if (take('"')) {
+        cell += '"';
+      } else {
+        return cell;
+      }
+    }
+  }
+
+  bool take(char one) {
+    if (at_ == text_.size() || text_[at_] != one) return false;
+    ++at_;
+    return true;
+  }
+
+  // The first line.
+  void begin() {
+    columns_ = row_.size();
+    if (columns_ < 2) {
+      refuse("one column; a row has features and a label, with commas, semicolons or tabs between");
+    }
+    csv_.features = static_cast<std::int64_t>(columns_ - 1);
+    const std::optional<std::size_t> by_name = column_named(label_);
+    label_column_ = by_name ? *by_name : column_numbered(label_);
+    bool has_names = by_name.has_value();
+    for (std::size_t i = 0; i < columns_; ++i) {
+      has_names = has_names || (i != label_column_ && !number_of(row_[i]));
+    }
+    if (!has_names) return add();
+    for (std::size_t i = 0; i < columns_; ++i) {
+      if (i != label_column_) csv_.names.push_back(row_[i]);
+    }
+  }
+
+  [[nodiscard]] std::optional<std::size_t> column_named(const std::string& name) const {
+    const auto found = std::ranges::find(row_, name);
+    if (name.empty() || found == row_.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - row_.begin());
+  }
+  [[nodiscard]] std::size_t column_numbered(const std::string& text) const {
+    if (text.empty()) return columns_ - 1;
+    std::size_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size() && number >= 1 &&
+        number <= columns_) {
+      return number - 1;
+    }
+    refuse("no column has the name " + text + ", and it is no number from 1 to " +
+           std::to_string(columns_));
+  }
+
+  void add() {
+    if (row_.size() != columns_) {
+      refuse(std::to_string(row_.size()) + " cells, where the lines before it have " +
+             std::to_string(columns_));
+    }
+    for (std::size_t i = 0; i < columns_; ++i) {
+      if (i == label_column_) continue;
+      const std::optional<float> value = number_of(row_[i]);
+      if (!value) {
+        refuse("cell " + std::to_string(i + 1) + " is no finite number: \"" +
+               row_[i].substr(0, 40) + "\"; fill or leave out such rows");
+      }
+      csv_.values.push_back(*value);
+    }
+    csv_.labels.push_back(row_[label_column_]);
+  }
+
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw FormatError("line " + std::to_string(line_) + ": " + what,
+                      static_cast<std::int64_t>(at_));
+  }
+
+  std::string_view text_;
+  const std::string& label_;
+  std::size_t at_ = 0;
+  char separator_ = ',';
+  std::int64_t line_ = 0;
+  std::int64_t breaks_ = 0;  // of lines, inside of quotes of this row
+  std::vector<std::string> row_;
+  std::size_t columns_ = 0;
+  std::size_t label_column_ = 0;
+  Csv csv_;
+};
+
+}  // namespace
+
+Csv parse_csv(std::string_view text, const std::string& label) {
+  return Parser(text, label).parse();
+}
+
+}  // namespace neap::formats

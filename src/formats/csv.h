@@ -1,0 +1,29 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// formats/csv.h: tables of numbers with a column of labels, as RFC 4180 has them.
+#pragma once
+
+#include "formats/npy.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace neap::formats {
+
+struct Csv {
+  std::vector<std::string> names;   // of the features; empty: the file has no first line of names
+  std::int64_t features = 0;        // of a row
+  std::vector<float> values;        // row by row
+  std::vector<std::string> labels;  // one a row
+};
+
+// Parses a whole file. Between cells stand commas, semicolons or tabs, whichever the first line
+// has. The first line has names if one of its features is no number. `label`: the name of the
+// column with the labels, or its number from 1; empty: the last one. An empty line is none. A byte
+// order mark is skipped.
+// Throws: FormatError, with line and column in its text.
+Csv parse_csv(std::string_view text, const std::string& label = "");
+
+}  // namespace neap::formats

@@ -1,0 +1,62 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "formats/csv.h"
+
+#include "support/message_of.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace neap::formats {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(CsvTable, has_its_label_last_or_where_it_is_named) {
+  const std::string text = "width,kind,height\n1,cat,2.5\n-3e1,dog, +4 \n";
+  const Csv by_name = parse_csv(text, "kind");
+  EXPECT_THAT(by_name.names, ElementsAre("width", "height"));
+  EXPECT_THAT(by_name.values, ElementsAre(1, 2.5, -30, 4));
+  EXPECT_THAT(by_name.labels, ElementsAre("cat", "dog"));
+  EXPECT_EQ(parse_csv(text, "2").labels, by_name.labels);
+  const Csv last = parse_csv("1,2,0\n3,4,1\n");
+  EXPECT_TRUE(last.names.empty());
+  EXPECT_THAT(last.values, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(last.labels, ElementsAre("0", "1"));
+}
+
+TEST(CsvTable, has_quotes_other_separators_marks_and_line_ends) {
+  EXPECT_THAT(parse_csv("\xEF\xBB\xBF"
+                        "1;a\r\n2;b\r\n")
+                  .values,
+              ElementsAre(1, 2));
+  EXPECT_THAT(parse_csv("1\t\"a\tb\"\n\n2\t\"say \"\"so\"\"\"").labels,
+              ElementsAre("a\tb", "say \"so\""));
+  EXPECT_THAT(parse_csv("\"1\",\"two\nlines\"\n3,x\n").labels, ElementsAre("two\nlines", "x"));
+}
+
+TEST(CsvTable, that_cannot_be_used_says_in_which_line) {
+  const auto why = [](const std::string& text, const std::string& label = "") {
+    return test::message_of<std::exception>([&] { (void)parse_csv(text, label); });
+  };
+  EXPECT_THAT(why("1,a\n2,b\nx,c\n"), HasSubstr("line 3: cell 1 is no finite number: \"x\""));
+  EXPECT_THAT(why("1,a\n2,b\n,c\n"), HasSubstr("line 3: cell 1 is no finite number: \"\""));
+  EXPECT_THAT(why("1,a\nnan,b\n"), HasSubstr("line 2"));
+  EXPECT_THAT(why("1,\"two\nlines\"\n2\n"),
+              HasSubstr("line 3: 1 cells, where the lines before it have 2"));
+  EXPECT_THAT(why("1,\"a\n"), HasSubstr("a quote does not end"));
+  EXPECT_THAT(why("1,\"a\"b\n"), HasSubstr("followed by something else"));
+  EXPECT_THAT(why("1\n2\n"), HasSubstr("line 1: one column"));
+  EXPECT_THAT(why("a,b\n"), HasSubstr("no row of numbers"));
+  EXPECT_THAT(why(""), HasSubstr("no row of numbers"));
+  EXPECT_THAT(why("1,2\n", "kind"), HasSubstr("no column has the name kind"));
+  EXPECT_THAT(why(std::string("\xFF\xFE"
+                              "1\0",
+                              4)),
+              HasSubstr("iconv"));
+}
+
+}  // namespace
+}  // namespace neap::formats
