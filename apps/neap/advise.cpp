@@ -51,23 +51,27 @@ class Advice {
     find_choices();
     csv.write([&](std::ostream& out) { out << table(/*for_people=*/false).csv(); });
     tell();
-    return choices_.empty() || recommended() ? 0 : 1;
+    return recommended() != nullptr ? 0 : 1;
   }
 
  private:
   void find_choices() {
-    add("plain", graph::plain_plan(trace_));
-    const std::int64_t plain_peak = choices_.front().peak;
-    if (plain_peak > there_is_) add_planned(options_.budget, Bytes(there_is_));
+    add("plain", with_room(graph::plain_plan(trace_)));
+    if (!fits(choices_.front())) add_planned(options_.budget, Bytes(there_is_));
     for (const int percent : {70, 50, 30}) {
       add_planned(std::to_string(percent) + " %",
                   planner::budget_of_share(trace_, percent / 100.0));
     }
-    graph::Plan smallest = planner::solve_smallest(trace_, search_).plan;
-    smallest.budget += planner::allocator_room(Bytes(smallest.budget)).count();
-    add("min", smallest);
+    add("min", with_room(planner::solve_smallest(trace_, search_).plan));
     std::ranges::stable_sort(choices_, std::ranges::greater{}, &Choice::budget);
   }
+
+  // The allocator's part of a budget comes on top of a peak.
+  static graph::Plan with_room(graph::Plan plan) {
+    plan.budget += planner::allocator_room(Bytes(plan.budget)).count();
+    return plan;
+  }
+  [[nodiscard]] bool fits(const Choice& choice) const { return choice.budget <= there_is_; }
 
   void add_planned(const std::string& name, Bytes budget) {
     planner::Options search = search_;
@@ -97,18 +101,21 @@ class Advice {
     return static_cast<std::int64_t>(static_cast<double>(batch_size_) * room / of_samples);
   }
 
-  // Null where no choice fits. The first that does takes the least time.
+  // What takes the least time of all that fits; of equal ones the one with most room. Null: nothing
+  // fits.
   [[nodiscard]] const Choice* recommended() const {
-    const auto found = std::ranges::find_if(
-        choices_, [&](const Choice& choice) { return choice.budget <= there_is_; });
-    return found == choices_.end() ? nullptr : &*found;
+    const Choice* best = nullptr;
+    for (const Choice& one : choices_) {
+      if (fits(one) && (best == nullptr || one.ns < best->ns)) best = &one;
+    }
+    return best;
   }
 
   [[nodiscard]] std::string why() const {
     const std::string room = Bytes(there_is_).text();
     const Choice* const best = recommended();
     if (best == nullptr) {
-      const Choice& smallest = choices_.back();
+      const Choice& smallest = *std::ranges::min_element(choices_, {}, &Choice::budget);
       const std::string text = "no plan of this batch was found for " + room +
                                ": the smallest budget is " + Bytes(smallest.budget).text();
       if (smallest.largest_batch < 1) return text;

@@ -22,22 +22,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kMostOfFirstLine = 1 << 16;
+
 // The file of a training's lines, where the path is one, or is a folder of neap train --out. Else
 // it is a trace.
 std::optional<fs::path> run_file_of(const std::string& path) {
-  if (fs::is_directory(path)) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
     fs::path file = fs::path(path) / "run.jsonl";
-    if (!fs::exists(file)) {
+    if (!fs::exists(file, error)) {
       throw Error(path + ": there is no run.jsonl; neap train --out DIR writes it into its folder");
     }
     return file;
   }
   std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
+  std::string line(kMostOfFirstLine, '\0');
+  file.get(line.data(), kMostOfFirstLine);
+  line.resize(static_cast<std::size_t>(file.gcount()));
   const Json first = Json::parse(line, nullptr, false);
   if (first.is_object() && first.contains("event")) return fs::path(path);
   return std::nullopt;
+}
+
+// The last part of a path, also of `run/`.
+std::string name_of(const std::string& path) {
+  const fs::path whole = fs::absolute(path).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
 TracedStep step_of(const std::string& file, const ReportOptions& options) {
@@ -57,13 +67,14 @@ TracedStep step_of(const std::string& file, const ReportOptions& options) {
 
 int report(const ReportOptions& options, Output& output) {
   if (!options.budget.empty()) (void)parse_wanted_budget(options.budget);
-  ReportFile out("-o", options.out);
   // No operators run here, so no operator could throw after an interrupt.
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
   for (const std::string& file : options.files) {
-    check_files_differ({{"FILE", file}, {"-o", options.out}});
+    const std::string read = run_file_of(file).value_or(file).string();
+    check_files_differ({{"FILE", read}, {"-o", options.out}});
   }
+  ReportFile out("-o", options.out);
   std::vector<TrainingRun> runs;
   std::vector<TracedStep> steps;
   for (const std::string& file : options.files) {
@@ -77,7 +88,7 @@ int report(const ReportOptions& options, Output& output) {
     throw UsageError("report: --budget is for traced steps, and none of the files is one");
   }
   const std::string what = options.files.size() == 1
-                               ? fs::path(options.files.front()).filename().string()
+                               ? name_of(options.files.front())
                                : std::to_string(options.files.size()) + " files";
   Page page("neap report: " + what, "Sizes are in bytes, as KiB of 1,024.");
   add_run_sections(page, runs);

@@ -43,6 +43,8 @@ class RunFolder {
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   // What must be the same to go on, by its name for people.
   [[nodiscard]] const std::map<std::string, std::string>& settings() const { return training_; }
+  // The training goes on in the folder that it began in.
+  [[nodiscard]] bool goes_on_here() const { return found_ && from_here_; }
   // Steps that are done already.
   [[nodiscard]] std::int64_t steps_done() const { return found_ ? position_.step : 0; }
   // Puts the snapshot that was found into the job.

@@ -32,21 +32,39 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int
 
 }  // namespace
 
-RunRecord::RunRecord(const std::filesystem::path& folder, const Json& start, std::int64_t done)
-    : path_(folder / "run.jsonl") {
+RunRecord::RunRecord(const std::filesystem::path& folder, Json start, std::int64_t done)
+    : path_(folder / "run.jsonl"), start_(std::move(start)), done_(done) {}
+
+void RunRecord::begin() {
   std::vector<std::string> kept;
-  if (done > 0) kept = lines_up_to(path_, done);
+  if (done_ > 0) kept = lines_up_to(path_, done_);
   OutputFile whole(path_, OutputFile::Access::Private);
   for (const std::string& line : kept) whole.append(line + '\n');
-  whole.append(start.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+  whole.append(start_.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
   whole.finish();
   file_.open(path_, std::ios::app);
 }
 
-std::string RunRecord::write(const std::string& line) {
+std::string RunRecord::add_step(const nlohmann::json& line) {
+  if (path_.empty()) return {};
+  try {
+    if (!file_.is_open()) begin();
+  } catch (const Error& error) {
+    path_.clear();
+    return error.what();
+  }
+  return write(line);
+}
+
+std::string RunRecord::add_summary(const nlohmann::json& line) {
+  return file_.is_open() ? write(line) : std::string();
+}
+
+std::string RunRecord::write(const nlohmann::json& line) {
   if (path_.empty()) return {};
   errno = 0;
-  file_ << line << '\n' << std::flush;
+  file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n'
+        << std::flush;
   if (file_) return {};
   const std::string path = std::exchange(path_, {}).string();
   return path + " is written no further: " + machine::why_not_written(errno == 0 ? EIO : errno);

@@ -16,20 +16,20 @@ namespace neap::app {
 class RunRecord {
  public:
   RunRecord() = default;  // writes nothing
-  // Keeps the lines of the steps up to `done`, which the training goes on from.
-  // Throws: Error when the file cannot be written.
-  RunRecord(const std::filesystem::path& folder, const nlohmann::ordered_json& start,
-            std::int64_t done);
-  // Returns why the line could not be written, the first time; empty: it could.
-  template <class Json>
-  std::string add(const Json& line) {
-    return write(line.dump(-1, ' ', false, Json::error_handler_t::replace));
-  }
+  // Keeps the lines of the steps up to `done`, which the training goes on from. A training without a
+  // step leaves the file as it was.
+  RunRecord(const std::filesystem::path& folder, nlohmann::ordered_json start, std::int64_t done);
+  // Both return why the line could not be written, the first time; empty: it could.
+  std::string add_step(const nlohmann::json& line);
+  std::string add_summary(const nlohmann::json& line);
 
  private:
-  std::string write(const std::string& line);
+  void begin();
+  std::string write(const nlohmann::json& line);
 
-  std::filesystem::path path_;
+  std::filesystem::path path_;  // empty: none
+  nlohmann::ordered_json start_;
+  std::int64_t done_ = 0;
   std::ofstream file_;
 };
 

@@ -53,7 +53,7 @@ class Training {
     if (history_.ending != Ending::Done && folder_ && !folder_->how_to_go_on().empty()) {
       history_.reason += "\n  " + folder_->how_to_go_on();
     }
-    tell(record_.add(history_.summary()));
+    tell(record_.add_summary(history_.summary()));
     if (options_.json) output_.json(history_.summary());
     // A training that failed before its first step gets no empty table.
     if (history_.ending != Ending::Failed || history_.steps > 0) {
@@ -79,7 +79,8 @@ class Training {
                                    : wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
     if (!folder_->folder().empty()) {
-      record_ = RunRecord(folder_->folder(), what_is_in_effect(source), folder_->steps_done());
+      record_ = RunRecord(folder_->folder(), what_is_in_effect(source),
+                          folder_->goes_on_here() ? folder_->steps_done() : 0);
     }
     std::optional<Job> job(source.task().make_job());
     for (int tries = 0;; ++tries) {
@@ -116,6 +117,11 @@ class Training {
     smallest.batch_size = options_.accumulate;
     const TrainingSource source(smallest, find_model(options_.model));
     const Task& task = source.task();
+    const std::int64_t samples = source.samples().value_or(kMost);
+    if (samples < options_.accumulate) {
+      throw UsageError("--accumulate " + std::to_string(options_.accumulate) + ": " +
+                       source.name() + " has " + std::to_string(samples) + " training samples");
+    }
     constexpr double kMargin = 5;  // percent
     constexpr double kSeconds = 60;
     const analysis::MaxBatchResult found = neap::max_batch(
@@ -136,13 +142,12 @@ class Training {
     const analysis::MaxBatchSide& side = named ? found.neap : found.plain;
     if (side.batch_size == 0) {
       throw Error(
-          "--batch-size auto: no batch trains in " + budget.text() + ": " +
+          "--batch-size auto: no batch of 2 or more trains in " + budget.text() + ": " +
           (side.trials.empty() ? "there was no time for a trial" : side.trials.back().refusal));
     }
     // A data set may have fewer samples.
     const std::int64_t parts = options_.accumulate;
-    const std::int64_t rows =
-        std::min(side.batch_size, source.samples().value_or(kMost) / parts) * parts;
+    const std::int64_t rows = std::min(side.batch_size, samples / parts) * parts;
     tell("batch size " + std::to_string(rows) + ": its step holds " + side.peak.text() + " of " +
          budget.text() +
          (rows < side.batch_size * parts ? "; the data set has no more samples"
@@ -241,7 +246,7 @@ class Training {
       history_.add(result);
       progress.advance(batch.y.size(0), figures_of(result));
       const nlohmann::json line = line_of(step + 1, result, schedule.rate(peak, step, total));
-      if (const std::string note = record_.add(line); !note.empty()) say(note);
+      if (const std::string note = record_.add_step(line); !note.empty()) say(note);
       if (options_.json) output_.json(line);
       const std::string not_saved = folder_->after_step(job, step + 1);
       if (!not_saved.empty()) say(not_saved);

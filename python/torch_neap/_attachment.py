@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -30,6 +31,7 @@ class Series:
         self._amount = amount
         self._mode = mode
         self._step: _scope.Step | None = None
+        self._thread = threading.get_ident()
         self.stats = _scope.Stats()
         self.steps = 0
 
@@ -40,6 +42,7 @@ class Series:
 
     def begin(self) -> None:
         """End the step that is open, if one is, and open the next one, also after an error."""
+        self._thread = threading.get_ident()
         _watch(self)
         try:
             self.end()
@@ -57,6 +60,11 @@ class Series:
             self.stats = step.stats
             self.steps += 1
 
+    @property
+    def is_open_here(self) -> bool:
+        """Whether this thread has opened the step that is open."""
+        return self.is_open and self._thread == threading.get_ident()
+
     def abandon(self) -> None:
         """As `end()`, after a failure."""
         step, self._step = self._step, None
@@ -68,32 +76,48 @@ _watched: weakref.WeakSet[Series] = weakref.WeakSet()
 
 
 def _watch(series: Series) -> None:
-    """See to it that an error which ends the program inside a step of `series` is told as neap's.
+    """See to it that an error which ends a thread inside a step of `series` is told as neap's.
 
     No `with` block is left then. The other ranks learn of it as well.
     """
-    _hook_into_end_of_program()
+    _hook_into_end()
     _watched.add(series)
 
 
-@functools.cache
-def _hook_into_end_of_program() -> None:
-    before = sys.excepthook
+def _own_class(error: BaseException) -> BaseException:
+    """Abandon the steps of this thread, which `error` ends, and find neap's error behind it."""
+    open_ones = [series for series in _watched if series.is_open_here]
+    for series in open_ones:
+        series.abandon()
+    own = _scope.in_own_class(error) if open_ones else None
+    if own is None:
+        return error
+    own.__cause__ = error
+    return own
 
-    def hook(
+
+@functools.cache
+def _hook_into_end() -> None:
+    of_program, of_thread = sys.excepthook, threading.excepthook
+
+    def program_ends(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        open_ones = [series for series in _watched if series.is_open]
-        for series in open_ones:
-            series.abandon()
-        own = _scope.in_own_class(error) if open_ones else None
-        if own is None:
-            before(kind, error, traceback)
-        else:
-            own.__cause__ = error
-            before(type(own), own, traceback)
+        try:
+            error = _own_class(error)
+        finally:
+            of_program(type(error), error, traceback)
 
-    sys.excepthook = hook
+    def thread_ends(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value
+        try:
+            error = error if error is None else _own_class(error)
+        finally:
+            words = (arguments.exc_type if error is None else type(error), error)
+            of_thread(threading.ExceptHookArgs((*words, arguments.exc_traceback, arguments.thread)))
+
+    sys.excepthook = program_ends
+    threading.excepthook = thread_ends
 
 
 def series_of(budget: int | str, online: bool, cache: str | os.PathLike[str] | None) -> Series:

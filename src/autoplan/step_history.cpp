@@ -1,9 +1,17 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "autoplan/step_history.h"
 
+#include <algorithm>
+
 namespace neap::autoplan {
 
 void StepHistory::add(const StepId& step) {
+  if (!steps_.empty()) {
+    const StepId& before = steps_.back();
+    std::erase_if(followed_, [&](const auto& pair) { return pair.first == before; });
+    followed_.emplace_back(before, step);
+    if (followed_.size() > kMost) followed_.pop_front();
+  }
   steps_.push_back(step);
   if (steps_.size() > kMost) steps_.pop_front();
 }
@@ -17,7 +25,9 @@ std::optional<StepId> StepHistory::expected() const {
     longest = alike;
     best = steps_[next];
   }
-  return best;
+  if (best || steps_.empty()) return best;
+  const auto known = std::ranges::find(followed_, steps_.back(), &std::pair<StepId, StepId>::first);
+  return known == followed_.end() ? std::nullopt : std::optional(known->second);
 }
 
 // How many steps before this one are like the last ones.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <deque>
 #include <optional>
+#include <utility>
 
 namespace neap::autoplan {
 
@@ -19,13 +20,16 @@ class StepHistory {
 
   void add(const StepId& step);
   // What came after the longest row of steps that was like the last ones. Of several, the latest.
-  // Absent: the last step was never followed by another one.
+  // Where no row of the last kMost steps is: what came after such a step the last time. Absent: it was
+  // never followed by another one.
   [[nodiscard]] std::optional<StepId> expected() const;
 
  private:
   [[nodiscard]] std::size_t alike_before(std::size_t next) const;
 
   std::deque<StepId> steps_;
+  // What came after each kind of step the last time, for kMost of them; the latest last.
+  std::deque<std::pair<StepId, StepId>> followed_;
 };
 
 }  // namespace neap::autoplan

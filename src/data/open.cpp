@@ -114,31 +114,44 @@ Splits noise(Spec& spec) {
   return splits;
 }
 
-// A folder, and a shape where one follows the last colon.
-Splits folders_of_pictures(Spec& spec) {
-  std::string folder = spec.rest("a folder").string();
+bool exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+// The extents of `3x64x64`; empty: the text is none.
+std::vector<std::int64_t> shape_of(const std::string& text) {
+  constexpr std::int64_t kMostExtent = 1 << 16;
   std::vector<std::int64_t> shape;
-  const std::size_t colon = folder.rfind(':');
-  if (colon != std::string::npos) {
-    const std::string text = folder.substr(colon + 1);
+  try {
     Spec numbers(text);
-    constexpr std::int64_t kMostExtent = 1 << 16;
     do {
-      shape.push_back(numbers.number("an extent of the shape", kMostExtent));
+      shape.push_back(numbers.number("an extent", kMostExtent));
     } while (numbers.take("x"));
-    if (!numbers.done() || shape.size() != 3 || (shape[0] != 1 && shape[0] != 3)) {
-      spec.refuse("expected a shape such as 3x64x64, with 1 or 3 channels, after the last colon");
-    }
-    folder.resize(colon);
+    if (!numbers.done()) shape.clear();
+  } catch (const InvalidArgument&) {
+    shape.clear();
   }
-  return picture_folders(folder, std::move(shape));
+  return shape;
+}
+
+// A folder, and a shape where one follows the last colon. A folder's name may have a colon.
+Splits folders_of_pictures(Spec& spec) {
+  const std::string text = spec.rest("a folder").string();
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || exists(text)) return picture_folders(text, {});
+  const std::vector<std::int64_t> shape = shape_of(text.substr(colon + 1));
+  if (shape.size() != 3 || (shape[0] != 1 && shape[0] != 3)) {
+    spec.refuse("expected a shape such as 3x64x64, with 1 or 3 channels, after the last colon");
+  }
+  return picture_folders(text.substr(0, colon), shape);
 }
 
 Splits csv(Spec& spec) {
   const std::string text = spec.rest("a file").string();
-  // A file's name may have a colon.
-  const std::size_t colon = std::filesystem::exists(text) ? std::string::npos : text.rfind(':');
-  if (colon == std::string::npos) return table(text, "");
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || exists(text)) return table(text, "");
+  if (colon + 1 == text.size()) spec.refuse("expected a column after the last colon");
   return table(text.substr(0, colon), text.substr(colon + 1));
 }
 

@@ -7,13 +7,12 @@
 #include <neap/data.h>
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
 namespace neap::data {
 
-// PNG and JPEG in a folder a class, or in train/ and test/ (or val/, valid/) with such folders. x is
+// PNG and JPEG in a folder a class, or in train/ with such folders, and test/ or val/. x is
 // (C, H, W) float, -1 to 1. `shape`: of x, to which pictures are resized; empty: the first one's,
 // and all must have it.
 // Throws: DataError.
@@ -28,6 +27,11 @@ Splits table(const std::filesystem::path& file, const std::string& label);
 // the training set; other numbers of (N, ...) become float. Labels are whole numbers from 0 on.
 // Throws: DataError.
 Splits arrays(const std::filesystem::path& x, const std::filesystem::path& y);
+
+// Whether each sample is for the test: each tenth of its class; where no class has 10, each tenth of
+// all but the first of a class. So each class of the test is in the training set. Throws: DataError, with the file, when none is.
+std::vector<bool> test_samples(const std::vector<std::int64_t>& labels,
+                               const std::filesystem::path& file);
 
 // Normalized by the training set.
 Splits labeled_pictures(Labeled training, Labeled test, std::int64_t classes);

@@ -11,15 +11,24 @@ namespace {
 
 constexpr std::string_view kMark = "\xEF\xBB\xBF";
 
-std::optional<float> number_of(std::string_view cell) {
+std::string_view stripped(std::string_view cell) {
   while (!cell.empty() && cell.front() == ' ') cell.remove_prefix(1);
   while (!cell.empty() && cell.back() == ' ') cell.remove_suffix(1);
-  if (cell.starts_with('+')) cell.remove_prefix(1);
-  float value = 0;
+  return cell;
+}
+
+std::optional<double> number_of(std::string_view cell) {
+  cell = stripped(cell);
+  if (cell.starts_with('+') && !cell.starts_with("+-")) cell.remove_prefix(1);
+  double value = 0;
   const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  if (error != std::errc() || end != cell.data() + cell.size() || !std::isfinite(value)) {
-    return std::nullopt;
-  }
+  if (end != cell.data() + cell.size() || cell.empty()) return std::nullopt;
+  // What is too small for a double is 0; what is too large is no number.
+  const bool is_tiny =
+      error == std::errc::result_out_of_range &&
+      (cell.find("e-") != std::string_view::npos || cell.find("E-") != std::string_view::npos);
+  if (is_tiny) return 0;
+  if (error != std::errc() || !std::isfinite(value)) return std::nullopt;
   return value;
 }
 
@@ -41,6 +50,7 @@ class Parser {
       }
     }
     if (csv_.labels.empty()) refuse("no row of numbers");
+    take_names_that_are_numbers();
     return std::move(csv_);
   }
 
@@ -114,9 +124,9 @@ class Parser {
       refuse("one column; a row has features and a label, with commas, semicolons or tabs between");
     }
     csv_.features = static_cast<std::int64_t>(columns_ - 1);
-    const std::optional<std::size_t> by_name = column_named(label_);
-    label_column_ = by_name ? *by_name : column_numbered(label_);
-    bool has_names = by_name.has_value();
+    const std::optional<std::size_t> by_number = column_numbered();
+    label_column_ = by_number ? *by_number : column_named();
+    bool has_names = !by_number;
     for (std::size_t i = 0; i < columns_; ++i) {
       has_names = has_names || (i != label_column_ && !number_of(row_[i]));
     }
@@ -126,21 +136,36 @@ class Parser {
     }
   }
 
-  [[nodiscard]] std::optional<std::size_t> column_named(const std::string& name) const {
-    const auto found = std::ranges::find(row_, name);
-    if (name.empty() || found == row_.end()) return std::nullopt;
-    return static_cast<std::size_t>(found - row_.begin());
-  }
-  [[nodiscard]] std::size_t column_numbered(const std::string& text) const {
-    if (text.empty()) return columns_ - 1;
+  [[nodiscard]] std::optional<std::size_t> column_numbered() const {
+    if (label_.empty()) return columns_ - 1;
     std::size_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && end == text.data() + text.size() && number >= 1 &&
-        number <= columns_) {
-      return number - 1;
-    }
-    refuse("no column has the name " + text + ", and it is no number from 1 to " +
+    const auto [end, error] = std::from_chars(label_.data(), label_.data() + label_.size(), number);
+    const bool is_one = error == std::errc() && end == label_.data() + label_.size();
+    if (!is_one || number < 1 || number > columns_) return std::nullopt;
+    return number - 1;
+  }
+  [[nodiscard]] std::size_t column_named() const {
+    const auto found = std::ranges::find_if(
+        row_, [&](const std::string& cell) { return stripped(cell) == label_; });
+    if (found != row_.end()) return static_cast<std::size_t>(found - row_.begin());
+    refuse("no column has the name " + label_ + ", and it is no number from 1 to " +
            std::to_string(columns_));
+  }
+
+  // A table of pandas without names has the numbers of its columns in the first line.
+  void take_names_that_are_numbers() {
+    if (!csv_.names.empty() || csv_.labels.size() < 2) return;
+    const auto is_number = [](const std::string& label) { return number_of(label).has_value(); };
+    if (is_number(csv_.labels.front()) ||
+        !std::all_of(csv_.labels.begin() + 1, csv_.labels.end(), is_number)) {
+      return;
+    }
+    for (std::int64_t i = 0; i < csv_.features; ++i) {
+      csv_.names.push_back(
+          std::to_string(static_cast<std::int64_t>(csv_.values[static_cast<std::size_t>(i)])));
+    }
+    csv_.values.erase(csv_.values.begin(), csv_.values.begin() + csv_.features);
+    csv_.labels.erase(csv_.labels.begin());
   }
 
   void add() {
@@ -150,14 +175,19 @@ class Parser {
     }
     for (std::size_t i = 0; i < columns_; ++i) {
       if (i == label_column_) continue;
-      const std::optional<float> value = number_of(row_[i]);
+      const std::optional<double> value = number_of(row_[i]);
       if (!value) {
         refuse("cell " + std::to_string(i + 1) + " is no finite number: \"" +
                row_[i].substr(0, 40) + "\"; fill or leave out such rows");
       }
       csv_.values.push_back(*value);
     }
-    csv_.labels.push_back(row_[label_column_]);
+    std::string label(stripped(row_[label_column_]));
+    if (label.empty()) {
+      refuse("cell " + std::to_string(label_column_ + 1) +
+             ", the label, is empty; fill or leave out such rows");
+    }
+    csv_.labels.push_back(std::move(label));
   }
 
   [[noreturn]] void refuse(const std::string& what) const {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "formats/npy.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
@@ -116,15 +117,17 @@ class Header {
   bool has_type_ = false, has_order_ = false, has_shape_ = false;
 };
 
-// Absent when the product does not fit.
+// Absent when the product does not fit, also without the extents of 0: the strides must fit too.
 std::optional<std::size_t> bytes_needed(const Npy& npy) {
-  std::size_t bytes = bytes_of(npy.element);
+  auto bytes = static_cast<std::int64_t>(bytes_of(npy.element));
+  bool is_empty = false;
   for (const std::int64_t extent : npy.shape) {
-    const auto times = static_cast<std::size_t>(extent);
-    if (times != 0 && bytes > std::numeric_limits<std::size_t>::max() / times) return std::nullopt;
+    is_empty = is_empty || extent == 0;
+    const std::int64_t times = std::max<std::int64_t>(1, extent);
+    if (bytes > std::numeric_limits<std::int64_t>::max() / times) return std::nullopt;
     bytes *= times;
   }
-  return bytes;
+  return is_empty ? 0 : static_cast<std::size_t>(bytes);
 }
 
 }  // namespace
@@ -168,7 +171,7 @@ Npy parse_npy(std::span<const unsigned char> file) {
   npy.items = file.subspan(at);
   const std::optional<std::size_t> needed = bytes_needed(npy);
   if (!needed || *needed != npy.items.size()) {
-    throw FormatError((needed ? std::to_string(*needed) : "more than 2^64") +
+    throw FormatError((needed ? std::to_string(*needed) : "more than 2^63") +
                           " bytes of items are promised, and " + std::to_string(npy.items.size()) +
                           " follow",
                       static_cast<std::int64_t>(at));

@@ -71,8 +71,8 @@ Picture decode_jpeg(std::span<const unsigned char> file) {
                                   static_cast<std::size_t>(width) *
                                   static_cast<std::size_t>(height));
   // The accurate transform gives the same bits with and without vector instructions. A file that is
-  // cut short is a warning there, and an error here.
-  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING;
+  // cut short is a warning there, and an error here. Thousands of scans would take minutes.
+  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
   if (tjDecompress2(decoder.get(), file.data(), file.size(), rows.data(), width, 0, height,
                     is_grey ? TJPF_GRAY : TJPF_RGB, kFlags) != 0) {
     refuse();

@@ -41,14 +41,18 @@ std::vector<const Operator*> operators_of(const Trace& trace) {
 std::vector<Category> categories_of(const Trace& trace, const Program& program) {
   const std::vector<const Operator*> operators = operators_of(trace);
   const auto phase_of = [&](Index op) { return operators[static_cast<std::size_t>(op)]->phase; };
-  Index first_backward = 0;
-  while (first_backward < program.operators() && phase_of(first_backward) != Phase::Backward) {
-    ++first_backward;
+  // For each operator, the first of the backward that comes after it. A step that accumulates has
+  // several forwards, and a backward after each.
+  std::vector<Index> next_backward(static_cast<std::size_t>(program.operators()), kNever);
+  for (Index op = program.operators() - 1, next = kNever; op >= 0; --op) {
+    next_backward[static_cast<std::size_t>(op)] = next;
+    if (phase_of(op) == Phase::Backward) next = op;
   }
   const auto of_made = [&](Index storage) {
     const Program::Storage& made = program.storage(storage);
     const Phase phase = phase_of(made.maker);
-    const bool lives_into_backward = made.maker < first_backward && made.released >= first_backward;
+    const Index backward = next_backward[static_cast<std::size_t>(made.maker)];
+    const bool lives_into_backward = backward != kNever && made.released >= backward;
     if (phase == Phase::Forward && lives_into_backward) return Category::Activations;
     const bool optimizer_uses_it = std::ranges::any_of(
         program.users(storage), [&](Index op) { return phase_of(op) == Phase::Optimizer; });

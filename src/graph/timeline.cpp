@@ -61,23 +61,22 @@ class Follower {
     running_ = op;
     if (!rerun) next_ = op + 1;
     // What a rerun makes although it is there has a second copy until the rerun ends.
-    std::vector<Index> copies;
     for (const Index storage : program_.makes(op)) {
-      if (is_there_[static_cast<std::size_t>(storage)]) copies.push_back(storage);
+      if (is_there_[static_cast<std::size_t>(storage)]) copies_.push_back(storage);
       add(storage);
     }
-    for (const Index storage : copies) bytes_of(storage) += program_.storage(storage).bytes;
+    for (const Index storage : copies_) bytes_of(storage) += program_.storage(storage).bytes;
     workspace() = flat.workspace;
     note(step, rerun);
     workspace() = 0;
-    for (const Index storage : copies) bytes_of(storage) -= program_.storage(storage).bytes;
-    line_.moments.back().ns = ns_;
+    for (const Index storage : copies_) bytes_of(storage) -= program_.storage(storage).bytes;
+    copies_.clear();
+    running_ = kNone;
     ns_ += flat.ns;
     if (!rerun && !program_.arrivals(op).empty()) {
       arrive(op);
       note_if_more(step);
     }
-    running_ = kNone;
   }
 
   void arrive(Index op) {
@@ -118,6 +117,11 @@ class Follower {
       if (is_there_[static_cast<std::size_t>(storage)]) {
         line_.at_the_peak.push_back(holder(storage));
       }
+    }
+    for (const Index storage : copies_) {
+      line_.at_the_peak.push_back(holder(storage));
+      line_.at_the_peak.back().why =
+          "a second copy, until the operator that makes it has run again";
     }
     if (workspace() > 0) {
       const Operator& op = of(running_);
@@ -172,7 +176,8 @@ class Follower {
   std::array<std::int64_t, kCategories> now_ = {};
   std::int64_t ns_ = 0;
   Index running_ = kNone;
-  Index next_ = 0;  // the first operator that has not run
+  std::vector<Index> copies_;  // that the operator makes beside those that are there
+  Index next_ = 0;             // the first operator that has not run
   std::int64_t collect_ = -1;
   Timeline line_;
 };

@@ -98,11 +98,15 @@ class LowKey::Listener final : public c10::OpRegistrationListener {
  public:
   void onOperatorRegistered(const c10::OperatorHandle& op) override { note(op); }
   void onOperatorDeregistered(const c10::OperatorHandle& op) override { note(op); }
+  [[nodiscard]] bool any() const { return any_.load(std::memory_order_acquire); }
   std::vector<c10::OperatorName> take() {
-    if (!any_.load(std::memory_order_acquire)) return {};
     const std::lock_guard lock(mutex_);
-    any_.store(false, std::memory_order_relaxed);
     return std::exchange(changed_, {});
+  }
+  // Nothing is left to do, unless more has changed since take().
+  void done() {
+    const std::lock_guard lock(mutex_);
+    any_.store(!changed_.empty(), std::memory_order_release);
   }
 
  private:
@@ -124,16 +128,16 @@ LowKey::LowKey(c10::KernelFunction kernel) : kernel_(std::move(kernel)) {
 }
 
 void LowKey::stand_on_new_operators() {
-  const std::vector<c10::OperatorName> changed = listener_->take();
-  if (changed.empty()) return;
+  if (!listener_->any()) return;
+  const std::lock_guard lock(mutex_);
   Silent silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
-  const std::lock_guard lock(mutex_);
-  for (const c10::OperatorName& name : changed) {
+  for (const c10::OperatorName& name : listener_->take()) {
     kernels_.erase(name);
     const std::optional<c10::OperatorHandle> op = c10::Dispatcher::singleton().findSchema(name);
     if (op) stand_on(*op);
   }
+  listener_->done();
 }
 
 void LowKey::stand_on(const c10::OperatorHandle& op) {

@@ -30,8 +30,9 @@ class LowKey {
   LowKey(const LowKey&) = delete;
   LowKey& operator=(const LowKey&) = delete;
 
-  // For operators that were defined since the last call, as by an extension. Without it, one with a
-  // kernel for all devices is seen as the operators that its kernel calls.
+  // For operators that were defined since the last call, as by an extension; it must have registered
+  // its kernels, too. Of an operator that gets a kernel for all devices later, neap sees the operators
+  // that this kernel calls. Returns when no call that has begun before is under way.
   void stand_on_new_operators();
 
  private:

@@ -44,6 +44,10 @@ class AdviseTest(CommandTest):
         self.assertGreaterEqual(rows["50 %"]["largest_batch"], 16)
         self.assertIn("takes the least time", advice["why"])
 
+    def test_the_smallest_is_not_recommended_where_the_plain_step_takes_no_more(self):
+        done = neap("advise", "--model", "mlp", "--batch-size", 64, "--threads", 1, "--budget", "1GiB", "--json")
+        self.assertEqual([row["choice"] for row in json.loads(done.stdout)["rows"] if row["recommended"]], ["plain"])
+
     def test_where_nothing_fits_the_smallest_is_named(self):
         advice, rows = self.advise("--budget", "2MiB", code=1)
         self.assertFalse(any(row["recommended"] for row in advice["rows"]))

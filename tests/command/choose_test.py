@@ -49,7 +49,9 @@ class ChooseTest(CommandTest):
         for budget in ("30%", "min"):
             self.assert_ended(self.train({**MLP, "--budget": budget}, code=2), 2,
                               "--batch-size auto seeks the largest batch for a budget")
-        self.assert_ended(self.train({**MLP, "--budget": "1MiB"}, code=1), 1, "no batch trains in 1.0 MiB")
+        few = {**MLP, "--data": "synthetic:1x8x8:10:48", "--budget": "60MiB", "--accumulate": 49}
+        self.assert_ended(self.train(few, code=2), 2, "has 48 training samples")
+        self.assert_ended(self.train({**MLP, "--budget": "1MiB"}, code=1), 1, "no batch of 2 or more trains in 1.0 MiB")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,33 @@ class ReportTest(CommandTest):
         self.assertIn("The trainings side by side", opened.text())
         self.assertIn("64.0 MiB", opened.text())
 
+    def test_a_training_that_is_done_keeps_its_record_and_another_one_begins_anew(self):
+        out = self.folder / "out"
+        record = out / "run.jsonl"
+        run = ["train", *SMALL, "--quiet", "--steps", 6, "--out", out]
+        self.assert_ended(neap(*run), 0)
+        before = record.read_bytes()
+        self.assert_ended(neap(*run, "--resume"), 0)
+        self.assertEqual(record.read_bytes(), before)
+        other = self.folder / "other"
+        other.mkdir()
+        (other / "run.jsonl").write_text('{"event":"step","step":1,"loss":777}\n')
+        self.assert_ended(neap("train", *SMALL, "--quiet", "--steps", 8, "--out", other, "--resume", out), 0)
+        self.assertNotIn("777", (other / "run.jsonl").read_text())
+        self.assert_ended(neap("report", out, "-o", record), 2, "FILE and -o name the same file")
+        self.assertEqual(record.read_bytes(), before)
+
+    def test_runs_of_one_name_are_told_apart(self):
+        names = []
+        for folder in ("a", "b"):
+            (self.folder / folder / "run").mkdir(parents=True)
+            file = self.folder / folder / "run" / "run.jsonl"
+            file.write_text('{"event":"step","step":1,"loss":2.5}\n{"event":"step","step":2,"loss":2.25}\n')
+            names.append(file.parent)
+        text = self.assert_drawn(self.report(*names)).text()
+        self.assertIn("a/run", text)
+        self.assertIn("b/run", text)
+
     def test_lines_of_json_are_drawn_also_where_a_kill_has_cut_the_last_one(self):
         done = neap("train", *SMALL, "--quiet", "--json", "--steps", 5)
         file = self.write("lines.jsonl", "".join(done.stdout.splitlines(keepends=True)[:4])[:-20])

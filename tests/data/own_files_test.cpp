@@ -13,6 +13,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
 
 namespace neap::data {
@@ -79,6 +80,7 @@ TEST_F(OwnFiles, pictures_take_a_shape_and_a_test_set_of_their_own) {
 TEST_F(OwnFiles, pictures_that_cannot_be_used_are_named) {
   write_picture("set/train/a/1.png", 3, 8, 8);
   write_picture("set/train/a/2.png", 3, 8, 9);
+  write_picture("set/train/b/1.png", 3, 8, 8);
   write_picture("set/test/a/1.png", 3, 8, 8);
   EXPECT_THAT(why("pictures:" + path("set")),
               HasSubstr("2.png: is 3x8x9, and the first picture is 3x8x8; name a shape"));
@@ -93,9 +95,59 @@ TEST_F(OwnFiles, pictures_that_cannot_be_used_are_named) {
   EXPECT_THAT(why("pictures:" + path("set")),
               HasSubstr("no class of the training set has this name"));
   write("few/a/1.txt", "x");
-  EXPECT_THAT(why("pictures:" + path("few")), HasSubstr("has no .png, .jpg or .jpeg"));
+  EXPECT_THAT(why("pictures:" + path("few")),
+              HasSubstr("has no .png, .jpg or .jpeg in folders for two classes"));
   write_picture("few/a/1.png", 1, 2, 2);
+  write_picture("few/b/1.png", 1, 2, 2);
   EXPECT_THAT(why("pictures:" + path("few")), HasSubstr("at least 10 are needed"));
+}
+
+TEST_F(OwnFiles, pictures_without_a_test_folder_and_beside_hidden_files_are_split) {
+  for (int i = 0; i < 10; ++i) {
+    write_picture("set/training/a/" + std::to_string(i) + ".png", 1, 2, 2);
+    write_picture("set/training/b/" + std::to_string(i) + ".png", 1, 2, 2);
+  }
+  write("set/training/a/._1.png", "x");
+  write("set/training/a/.checkpoints/1.png", "x");
+  const Splits splits = open("pictures:" + path("set"));
+  EXPECT_EQ(splits.classes, 2);
+  EXPECT_EQ(splits.training->size(), 18);
+  EXPECT_EQ(splits.test->size(), 2);
+}
+
+TEST_F(OwnFiles, a_folder_of_pictures_may_have_a_colon_and_must_be_readable) {
+  for (const char* const name : {"co:lon/a/", "co:lon/b/"}) {
+    for (int i = 0; i < 10; ++i) write_picture(name + std::to_string(i) + ".png", 1, 2, 2);
+  }
+  EXPECT_EQ(open("pictures:" + path("co:lon")).classes, 2);
+  EXPECT_EQ(open("pictures:" + path("co:lon") + ":3x4x4").sample_shape.front(), 3);
+  fs::create_symlink("loop", path("loop"));
+  EXPECT_THAT(why("pictures:" + path("loop")), HasSubstr("loop"));
+  fs::create_directories(path("inside/a"));
+  fs::create_symlink("x", path("inside/x"));
+  EXPECT_THAT(why("pictures:" + path("inside")),
+              HasSubstr("must be readable, and have no link to itself"));
+}
+
+TEST_F(OwnFiles, no_class_of_the_test_is_unknown_to_the_training_whatever_the_order) {
+  std::string cycle;
+  for (int i = 0; i < 200; ++i)
+    cycle += std::to_string(i % 10) + "," + std::to_string(i % 10) + "\n";
+  const Splits splits = open("csv:" + write("cycle.csv", cycle).string());
+  std::set<std::int64_t> learned, tested;
+  for (std::int64_t i = 0; i < splits.training->size(); ++i)
+    learned.insert(splits.training->get(i)[1].item<std::int64_t>());
+  for (std::int64_t i = 0; i < splits.test->size(); ++i)
+    tested.insert(splits.test->get(i)[1].item<std::int64_t>());
+  EXPECT_EQ(learned.size(), 10U);
+  EXPECT_EQ(tested.size(), 10U);
+}
+
+TEST_F(OwnFiles, a_column_of_measurements_is_no_column_of_classes) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "1," + std::to_string(i) + ".5\n";
+  EXPECT_THAT(why("csv:" + write("floats.csv", text).string()),
+              HasSubstr("300 different labels in 300 rows"));
 }
 
 TEST_F(OwnFiles, a_table_is_standardized_by_its_training_rows) {
@@ -118,9 +170,9 @@ TEST_F(OwnFiles, a_table_is_standardized_by_its_training_rows) {
   EXPECT_NEAR(squares, 18, 1e-4);
   EXPECT_EQ(splits.training->get(1)[1].item<std::int64_t>(), 1);
   std::string numbers;
-  for (int i = 0; i < 20; ++i) numbers += std::to_string(i) + ",7\n";
+  for (int i = 0; i < 20; ++i) numbers += std::to_string(i % 4) + ",7\n";
   const Splits by_column = open("csv:" + write("numbers.csv", numbers).string() + ":1");
-  EXPECT_EQ(by_column.classes, 20);  // the column is of whole numbers
+  EXPECT_EQ(by_column.classes, 4);
 }
 
 TEST_F(OwnFiles, a_table_that_cannot_be_used_is_named) {
@@ -153,6 +205,17 @@ TEST_F(OwnFiles, arrays_of_numbers_and_of_pictures_are_read) {
   const Splits pictures = open("npy:" + path("p.npy") + "," + path("y.npy"));
   EXPECT_THAT(pictures.sample_shape, ElementsAre(1, 2, 2));
   EXPECT_EQ(pictures.training->get(0)[0].scalar_type(), at::kFloat);
+}
+
+TEST_F(OwnFiles, arrays_with_the_channels_last_or_without_numbers_are_refused) {
+  write("y.npy", npy("|u1", "(20,)", std::string(20, '\0')));
+  const auto both = [&] { return "npy:" + path("x.npy") + "," + path("y.npy"); };
+  write("x.npy", npy("|u1", "(20, 2, 2, 3)", std::string(240, '\0')));
+  EXPECT_THAT(why(both()), HasSubstr("x.transpose(0, 3, 1, 2)"));
+  write("x.npy", npy("|u1", "(20, 0, 2)", ""));
+  EXPECT_THAT(why(both()), HasSubstr("x.npy: has no numbers"));
+  write("x.npy", npy("<f4", "(20, 1)", std::string(76, '\0') + std::string("\0\0\xC0\x7F", 4)));
+  EXPECT_THAT(why(both()), HasSubstr("sample 19 has a number that is not finite"));
 }
 
 TEST_F(OwnFiles, arrays_that_cannot_be_used_are_named) {

@@ -37,6 +37,22 @@ TEST(CsvTable, has_quotes_other_separators_marks_and_line_ends) {
   EXPECT_THAT(parse_csv("\"1\",\"two\nlines\"\n3,x\n").labels, ElementsAre("two\nlines", "x"));
 }
 
+TEST(CsvTable, may_have_names_that_are_numbers_and_a_column_with_the_name_of_a_number) {
+  const Csv pandas = parse_csv("0,1,label\n0.5,2,0\n0.25,3,1\n");
+  EXPECT_THAT(pandas.names, ElementsAre("0", "1"));
+  EXPECT_THAT(pandas.values, ElementsAre(0.5, 2, 0.25, 3));
+  EXPECT_THAT(pandas.labels, ElementsAre("0", "1"));
+  const Csv third = parse_csv("0.84,3,0\n0.5,4,1\n", "3");
+  EXPECT_THAT(third.values, ElementsAre(0.84, 3, 0.5, 4));
+  EXPECT_THAT(third.labels, ElementsAre("0", "1"));
+}
+
+TEST(CsvTable, has_blanks_tiny_and_large_numbers) {
+  const Csv csv = parse_csv("1e-400, 1700000000 , 0\n-1e-50,2,0 \n");
+  EXPECT_THAT(csv.values, ElementsAre(0, 1700000000, -1e-50, 2));
+  EXPECT_THAT(csv.labels, ElementsAre("0", "0"));
+}
+
 TEST(CsvTable, that_cannot_be_used_says_in_which_line) {
   const auto why = [](const std::string& text, const std::string& label = "") {
     return test::message_of<std::exception>([&] { (void)parse_csv(text, label); });
@@ -44,6 +60,9 @@ TEST(CsvTable, that_cannot_be_used_says_in_which_line) {
   EXPECT_THAT(why("1,a\n2,b\nx,c\n"), HasSubstr("line 3: cell 1 is no finite number: \"x\""));
   EXPECT_THAT(why("1,a\n2,b\n,c\n"), HasSubstr("line 3: cell 1 is no finite number: \"\""));
   EXPECT_THAT(why("1,a\nnan,b\n"), HasSubstr("line 2"));
+  EXPECT_THAT(why("1,a\n1e400,b\n"), HasSubstr("line 2"));
+  EXPECT_THAT(why("1,a\n+-5,b\n"), HasSubstr("line 2"));
+  EXPECT_THAT(why("1,a\n2, \n"), HasSubstr("line 2: cell 2, the label, is empty"));
   EXPECT_THAT(why("1,\"two\nlines\"\n2\n"),
               HasSubstr("line 3: 1 cells, where the lines before it have 2"));
   EXPECT_THAT(why("1,\"a\n"), HasSubstr("a quote does not end"));

@@ -72,7 +72,7 @@ TEST(Npy, that_cannot_be_used_says_why) {
               HasSubstr("9 bytes of items are promised, and 1 follow"));
   const std::string huge =
       "{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 8), }";
-  EXPECT_THAT(why(file(huge, {1})), HasSubstr("more than 2^64"));
+  EXPECT_THAT(why(file(huge, {1})), HasSubstr("more than 2^63"));
   EXPECT_THAT(why(file("{'descr': '|u1', 'shape': (1,), }", {1})),
               HasSubstr("without descr, fortran_order or shape"));
   EXPECT_THAT(why(file("{'descr': '|u1', 'fortran_order': False, 'shape': (-1,), }", {1})),

@@ -57,36 +57,46 @@
 
   // ---- Long series ----
 
-  // Of each of MOST_POINTS equal parts of [from, to], the row with the largest sum. So a peak stays
-  // in sight at any zoom.
-  function sampled(xs, columns, from, to) {
+  // The rows to show of [first, last]: of each of MOST_POINTS equal parts those that stand out. So a
+  // peak stays in sight at any zoom. Of stacked series that is the row with the largest sum, of others
+  // the smallest and the largest of each.
+  function outstanding(columns, first, last, stacked) {
+    const rows = [];
+    const part = (last - first + 1) / MOST_POINTS;
+    for (let p = 0; p < MOST_POINTS; p += 1) {
+      const from = first + Math.floor(p * part);
+      const to = first + Math.floor((p + 1) * part);
+      const chosen = new Set();
+      const choose = (value) => {
+        let best = -1;
+        for (let i = from; i < to; i += 1) {
+          if (value(i) !== null && (best < 0 || value(i) > value(best))) best = i;
+        }
+        if (best >= 0) chosen.add(best);
+      };
+      if (stacked) {
+        choose((i) => columns.reduce((sum, column) => sum + column[i], 0));
+      } else {
+        for (const column of columns) {
+          choose((i) => column[i]);
+          choose((i) => (column[i] === null ? null : -column[i]));
+        }
+      }
+      rows.push(...[...chosen].sort((a, b) => a - b));
+    }
+    return rows;
+  }
+
+  function sampled(xs, columns, from, to, stacked) {
     let first = 0;
     let last = xs.length - 1;
     while (first < last && xs[first + 1] < from) first += 1;
     while (last > first && xs[last - 1] > to) last -= 1;
-    const rows = [];
     const row = (i) => [xs[i], ...columns.map((column) => column[i])];
-    if (first > 0) rows.push(row(0));
-    if (last - first <= MOST_POINTS) {
-      for (let i = first; i <= last; i += 1) rows.push(row(i));
-    } else {
-      const part = (last - first + 1) / MOST_POINTS;
-      for (let p = 0; p < MOST_POINTS; p += 1) {
-        let best = -1;
-        let most = -Infinity;
-        for (let i = first + Math.floor(p * part); i < first + Math.floor((p + 1) * part); i += 1) {
-          let sum = 0;
-          for (const column of columns) sum += column[i] === null ? 0 : column[i];
-          if (sum > most) {
-            most = sum;
-            best = i;
-          }
-        }
-        if (best >= 0) rows.push(row(best));
-      }
-    }
-    if (last < xs.length - 1) rows.push(row(xs.length - 1));
-    return rows;
+    const all = () => Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    const inside = last - first < MOST_POINTS ? all() : outstanding(columns, first, last, stacked);
+    const ends = [0, ...inside, xs.length - 1];
+    return ends.filter((i, k) => i >= 0 && (k === 0 || i > ends[k - 1])).map(row);
   }
 
   function longChart(section, parent, options) {
@@ -119,7 +129,7 @@
     let graph = null;
     const draw = () => {
       if (graph) graph.destroy();
-      graph = new Dygraph(box, sampled(xs, columns, first, end), {
+      graph = new Dygraph(box, sampled(xs, columns, first, end, options.stacked), {
         labels: [section.x.name, ...names],
         colors: colours,
         stackedGraph: options.stacked,
@@ -147,7 +157,7 @@
         },
         unhighlightCallback: () => say(null),
         zoomCallback: (from, to) => {
-          graph.updateOptions({ file: sampled(xs, columns, from, to), dateWindow: [from, to] });
+          graph.updateOptions({ file: sampled(xs, columns, from, to, options.stacked), dateWindow: [from, to] });
         },
         underlayCallback: (context, area, chart) => {
           for (const [from, to] of section.marks || []) {
@@ -173,7 +183,7 @@
     const out = element("button", parent, "whole range");
     out.type = "button";
     out.addEventListener("click", () => {
-      graph.updateOptions({ file: sampled(xs, columns, first, end), dateWindow: [first, end] });
+      graph.updateOptions({ file: sampled(xs, columns, first, end, options.stacked), dateWindow: [first, end] });
     });
   }
 

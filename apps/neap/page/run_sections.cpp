@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace neap::app {
@@ -13,11 +14,12 @@ namespace {
 
 constexpr double kNsOfMs = 1e6;
 
-// Null where the line has no such key, or another type.
+// Null where the line has no such key.
 Json value_of(const Json& line, const char* key) {
   const auto found = line.find(key);
   return found == line.end() ? Json() : *found;
 }
+// Null where it has no such key, or another type.
 Json number_of(const Json& line, const char* key) {
   const Json value = value_of(line, key);
   return value.is_number() ? value : Json();
@@ -65,20 +67,54 @@ void add_facts(Page& page, const Json& start) {
   }
 }
 
+// Of the steps that have such a number: also those before the training went on.
+std::vector<double> numbers_of(const TrainingRun& run, const char* key) {
+  std::vector<double> numbers;
+  for (const Json& line : run.steps) {
+    const Json number = number_of(line, key);
+    if (number.is_number()) numbers.push_back(number.get<double>());
+  }
+  return numbers;
+}
+Json median(std::vector<double> numbers) {
+  if (numbers.empty()) return {};
+  const auto middle = numbers.begin() + static_cast<std::ptrdiff_t>(numbers.size() / 2);
+  std::ranges::nth_element(numbers, middle);
+  return *middle;
+}
+Json largest(const std::vector<double>& numbers) {
+  return numbers.empty() ? Json() : Json(*std::ranges::max_element(numbers));
+}
+Json sum(const std::vector<double>& numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), 0.0);
+}
+// As in the summary of neap train: the mean of the last ones, since one batch says little.
+Json mean_of_last(const std::vector<double>& numbers) {
+  constexpr std::size_t kLast = 50;
+  const std::size_t count = std::min(numbers.size(), kLast);
+  if (count == 0) return {};
+  return std::accumulate(numbers.end() - static_cast<std::ptrdiff_t>(count), numbers.end(), 0.0) /
+         static_cast<double>(count);
+}
+
 void add_comparison(Page& page, const std::vector<TrainingRun>& runs) {
   Json rows = Json::array();
   for (const TrainingRun& run : runs) {
     const Json& summary = run.summary;
-    const Json ms = number_of(summary, "step_ms_median");
+    const Json ending = value_of(summary, "ending");
     const Json accuracy = number_of(summary, "accuracy");
-    rows.push_back({run.name, summary.is_null() ? Json("no end") : value_of(summary, "ending"),
-                    static_cast<std::int64_t>(run.steps.size()), number_of(summary, "loss"),
+    const Json ms = median(numbers_of(run, "took_ms"));
+    const auto planned = std::ranges::count_if(
+        run.steps, [](const Json& line) { return value_of(line, "planned") == true; });
+    rows.push_back({run.name, ending.is_string() ? ending : Json("no end"),
+                    static_cast<std::int64_t>(run.steps.size()),
+                    mean_of_last(numbers_of(run, "loss")),
                     accuracy.is_number() ? Json(100 * accuracy.get<double>()) : Json(),
-                    number_of(summary, "budget_bytes"), number_of(summary, "peak_bytes"),
+                    number_of(summary, "budget_bytes"), largest(numbers_of(run, "peak_bytes")),
                     number_of(summary, "plain_peak_bytes"),
                     ms.is_number() ? Json(ms.get<double>() * kNsOfMs) : Json(),
-                    number_of(summary, "against_plain_median"), number_of(summary, "replays"),
-                    number_of(summary, "planned_steps")});
+                    number_of(summary, "against_plain_median"), sum(numbers_of(run, "replays")),
+                    static_cast<std::int64_t>(planned)});
   }
   page.add_section(
       "table", runs.size() > 1 ? "The trainings side by side" : "The training", "",
@@ -96,8 +132,8 @@ TrainingRun read_run(const std::filesystem::path& path) {
   std::ifstream file(path);
   if (!file) throw Error(path.string() + ": it cannot be read; is it a file of neap train?");
   TrainingRun run;
-  run.name = path.filename() == "run.jsonl" ? path.parent_path().filename().string()
-                                            : path.filename().string();
+  const std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
+  run.file = whole.filename() == "run.jsonl" ? whole.parent_path() : whole;
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
     const Json object = Json::parse(line, nullptr, false);
@@ -122,8 +158,32 @@ TrainingRun read_run(const std::filesystem::path& path) {
   return run;
 }
 
-void add_run_sections(Page& page, const std::vector<TrainingRun>& runs) {
+// The last part of each path, and as many before it as make the names differ.
+void name_runs(std::vector<TrainingRun>& runs) {
+  const auto name_of = [](const std::filesystem::path& file, int parts) {
+    std::filesystem::path name = file.filename();
+    std::filesystem::path rest = file;
+    for (int i = 1; i < parts && rest.has_parent_path(); ++i) {
+      rest = rest.parent_path();
+      name = rest.filename() / name;
+    }
+    return name.string();
+  };
+  constexpr int kMostParts = 8;
+  for (int parts = 1; parts <= kMostParts; ++parts) {
+    std::set<std::string> names;
+    for (TrainingRun& run : runs) {
+      run.name = name_of(run.file, parts);
+      names.insert(run.name);
+    }
+    if (names.size() == runs.size()) return;
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i) runs[i].name += " (" + std::to_string(i + 1) + ")";
+}
+
+void add_run_sections(Page& page, std::vector<TrainingRun> runs) {
   if (runs.empty()) return;
+  name_runs(runs);
   if (runs.size() == 1 && runs.front().start.is_object()) {
     add_facts(page, runs.front().start);
   }

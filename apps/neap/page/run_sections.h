@@ -13,8 +13,9 @@
 namespace neap::app {
 
 struct TrainingRun {
-  std::string name;
-  Json start;  // the line "run"; null where there is none
+  std::filesystem::path file;  // or its folder
+  std::string name;            // add_run_sections() finds it
+  Json start;                  // the line "run"; null where there is none
   std::vector<Json> steps;
   Json summary;  // null while the training goes on, or when it was killed
 };
@@ -22,6 +23,6 @@ struct TrainingRun {
 // Throws: Error, with the path and the line, for a file that is none of a training. Its last line
 // may be cut short, as by a kill.
 TrainingRun read_run(const std::filesystem::path& file);
-void add_run_sections(Page& page, const std::vector<TrainingRun>& runs);
+void add_run_sections(Page& page, std::vector<TrainingRun> runs);
 
 }  // namespace neap::app

@@ -1,0 +1,195 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// PNG and JPEG in a folder a class.
+#include "data/own_files.h"
+#include "data/source.h"
+#include "formats/picture.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <initializer_list>
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace neap::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct PictureFile {
+  fs::path path;
+  std::int64_t label;
+};
+
+// Larger files are no pictures. Unlike other data, they are not unpacked: small ones could become
+// large.
+constexpr std::uintmax_t kMostPictureBytes = std::uintmax_t{256} << 20;
+
+formats::Picture read_picture(const fs::path& path) {
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(path, error);
+  if (!error && size > kMostPictureBytes) {
+    throw DataError(path.string() + ": has " + std::to_string(size) +
+                    " bytes, more than a picture of 256 MiB; remove it");
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::vector<unsigned char> bytes(error ? 0 : static_cast<std::size_t>(size));
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (error || !file) throw DataError(path.string() + ": cannot be read; is it yours to read?");
+  try {
+    return formats::decode_picture(bytes);
+  } catch (const formats::FormatError& refusal) {
+    throw DataError(path.string() + ": " + refusal.what() + "; mend or remove it");
+  }
+}
+
+std::string shape_text(std::int64_t channels, std::int64_t height, std::int64_t width) {
+  return std::to_string(channels) + "x" + std::to_string(height) + "x" + std::to_string(width);
+}
+
+class PictureFiles final : public Dataset {
+ public:
+  PictureFiles(std::vector<PictureFile> files, std::vector<std::int64_t> shape, bool resizes)
+      : files_(std::move(files)), shape_(std::move(shape)), resizes_(resizes) {}
+
+  [[nodiscard]] std::int64_t size() const override {
+    return static_cast<std::int64_t>(files_.size());
+  }
+  [[nodiscard]] Sample get(std::int64_t index) const override {
+    const PictureFile& file = files_[static_cast<std::size_t>(index)];
+    formats::Picture picture = read_picture(file.path);
+    if (resizes_) {
+      picture = formats::shaped(picture, shape_[0], shape_[1], shape_[2]);
+    } else if (picture.channels != shape_[0] || picture.height != shape_[1] ||
+               picture.width != shape_[2]) {
+      throw DataError(file.path.string() + ": is " +
+                      shape_text(picture.channels, picture.height, picture.width) +
+                      ", and the first picture is " + shape_text(shape_[0], shape_[1], shape_[2]) +
+                      "; name a shape for all: pictures:DIR:3x64x64");
+    }
+    at::Tensor x = at::empty(shape_, at::kFloat);
+    float* const to = x.mutable_data_ptr<float>();
+    constexpr float kMiddle = 127.5F;
+    for (std::size_t i = 0; i < picture.pixels.size(); ++i) {
+      to[i] = (static_cast<float>(picture.pixels[i]) - kMiddle) / kMiddle;
+    }
+    return {x, at::scalar_tensor(file.label, at::kLong)};
+  }
+
+ private:
+  std::vector<PictureFile> files_;
+  std::vector<std::int64_t> shape_;
+  bool resizes_;
+};
+
+bool names_picture(const fs::path& path) {
+  std::string end = path.extension().string();
+  std::ranges::transform(end, end.begin(), [](unsigned char c) { return std::tolower(c); });
+  return end == ".png" || end == ".jpg" || end == ".jpeg";
+}
+
+bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+
+// The names of the folders in a folder, sorted, without hidden ones.
+std::vector<std::string> folders_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.is_directory() && !is_hidden(entry.path())) {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+std::vector<PictureFile> pictures_in(const fs::path& folder,
+                                     const std::map<std::string, std::int64_t>& classes) {
+  std::vector<PictureFile> files;
+  for (const std::string& name : folders_in(folder)) {
+    const auto label = classes.find(name);
+    if (label == classes.end()) {
+      throw DataError((folder / name).string() + ": no class of the training set has this name");
+    }
+    const std::size_t begin = files.size();
+    for (fs::recursive_directory_iterator it(folder / name), end; it != end; ++it) {
+      if (is_hidden(it->path())) {
+        it.disable_recursion_pending();
+      } else if (it->is_regular_file() && names_picture(it->path())) {
+        files.push_back({it->path(), label->second});
+      }
+    }
+    std::ranges::sort(files.begin() + static_cast<std::ptrdiff_t>(begin), files.end(), {},
+                      &PictureFile::path);
+  }
+  return files;
+}
+
+// The first of these folders that exists.
+std::optional<fs::path> folder_named(const fs::path& folder,
+                                     std::initializer_list<const char*> names) {
+  for (const char* const name : names) {
+    if (fs::is_directory(folder / name)) return folder / name;
+  }
+  return std::nullopt;
+}
+
+// Throws: also std::filesystem::filesystem_error.
+Splits open_folders(const fs::path& folder, std::vector<std::int64_t> shape) {
+  const std::optional<fs::path> training = folder_named(folder, {"train", "training"});
+  std::optional<fs::path> test;
+  if (training) test = folder_named(folder, {"test", "testing", "val", "valid", "validation"});
+  const fs::path root = training.value_or(folder);
+  std::map<std::string, std::int64_t> classes;
+  for (const std::string& name : folders_in(root)) {
+    classes.emplace(name, static_cast<std::int64_t>(classes.size()));
+  }
+  std::vector<PictureFile> files = pictures_in(root, classes), test_files;
+  if (files.empty() || classes.size() < 2) {
+    throw DataError(root.string() +
+                    ": has no .png, .jpg or .jpeg in folders for two classes or more, as "
+                    "cats/1.jpg and dogs/1.jpg");
+  }
+  if (test) {
+    test_files = pictures_in(*test, classes);
+    if (test_files.empty()) throw DataError(test->string() + ": has no pictures");
+  } else {
+    std::vector<std::int64_t> labels;
+    for (const PictureFile& file : files) labels.push_back(file.label);
+    const std::vector<bool> is_of_test = test_samples(labels, folder);
+    std::vector<PictureFile> rest;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      (is_of_test[i] ? test_files : rest).push_back(files[i]);
+    }
+    files = std::move(rest);
+  }
+  const bool resizes = !shape.empty();
+  if (!resizes) {
+    const formats::Picture first = read_picture(files.front().path);
+    shape = {first.channels, first.height, first.width};
+  }
+  Splits splits;
+  splits.sample_shape = shape;
+  splits.classes = static_cast<std::int64_t>(classes.size());
+  splits.training = std::make_shared<PictureFiles>(std::move(files), shape, resizes);
+  splits.test = std::make_shared<PictureFiles>(std::move(test_files), shape, resizes);
+  return splits;
+}
+
+}  // namespace
+
+Splits picture_folders(const fs::path& folder, std::vector<std::int64_t> shape) {
+  expect_folder(folder, "a folder of pictures for each class");
+  try {
+    return open_folders(folder, std::move(shape));
+  } catch (const fs::filesystem_error& error) {
+    throw DataError(error.path1().string() + ": " + error.code().message() +
+                    "; a folder of pictures must be readable, and have no link to itself");
+  }
+}
+
+}  // namespace neap::data
