@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -60,8 +61,10 @@ def test_two_ranks_leave_the_same_bits(way):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_rank_that_is_refused_ends_the_others_with_its_error(ranks, way):
     ended = run(way, ranks, "-", program="refused_rank.py")
-    assert [code for code, *_ in ended] == [1] * ranks
-    for _, _, errors in ended:
+    for code, _, errors in ended:
+        # Gloo has threads that may end the process by an abort where its connections were cut, after
+        # the error was told (one run in a hundred).
+        assert code in (1, -signal.SIGABRT), errors
         assert "BudgetExceeded" in errors
     for _, _, errors in ended[:-1]:
         assert f"rank {ranks - 1}: budget of" in errors, errors
