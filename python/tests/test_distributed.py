@@ -62,8 +62,8 @@ def test_two_ranks_leave_the_same_bits(way):
 def test_a_rank_that_is_refused_ends_the_others_with_its_error(ranks, way):
     ended = run(way, ranks, "-", program="refused_rank.py")
     for code, _, errors in ended:
-        # Where its connections were cut, gloo's threads may end the process by an abort after the error
-        # was told: one run in a hundred.
+        # Where its connections were cut, gloo's threads may end the process by an abort, after the
+        # error was told: one run in a hundred.
         assert code in (1, -signal.SIGABRT), errors
         assert "BudgetExceeded" in errors
     for _, _, errors in ended[:-1]:
