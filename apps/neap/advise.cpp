@@ -88,7 +88,8 @@ class Advice {
                         largest_batch(plan.budget, line)});
   }
 
-  // Parameters, gradients and the optimizer's state stay as they are. All else grows with the batch.
+  // Parameters, gradients and the optimizer's state stay as they are. All else grows with the
+  // batch.
   [[nodiscard]] std::int64_t largest_batch(std::int64_t budget, const graph::Timeline& line) const {
     const auto& bytes = line.moments[line.peak].bytes;
     const auto of = [&](graph::Category category) {

@@ -19,6 +19,11 @@ void add_run_options(CLI::App& command, RunOptions& options);
 // Adds --input.
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input);
 
+// Adds what train and verify share.
+void add_shared_options(CLI::App& command, TrainingOptions& options);
+void add_train_options(CLI::App& command, TrainingOptions& options);
+void add_evaluate_options(CLI::App& command, TrainingOptions& options);
+
 CLI::App* add_analyze(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_bench(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options);

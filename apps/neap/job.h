@@ -61,8 +61,8 @@ class Task {
   [[nodiscard]] std::int64_t batch_size(std::int64_t named, std::int64_t other) const;
 
   [[nodiscard]] const plugin::Samples& samples() const { return samples_; }
-  // The loss throws Interrupted after an interrupt, because a plain step has no scope that could; but
-  // not where FinishSteps is on.
+  // The loss throws Interrupted after an interrupt, because a plain step has no scope that could;
+  // but not where FinishSteps is on.
   [[nodiscard]] train::Criterion loss() const;
   [[nodiscard]] std::int64_t class_dim() const { return definition_.class_dim; }
   [[nodiscard]] double learning_rate() const;

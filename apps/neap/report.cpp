@@ -50,7 +50,7 @@ std::string name_of(const std::string& path) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-TracedStep step_of(const std::string& file, const ReportOptions& options) {
+TracedStep step_of(const fs::path& file, const ReportOptions& options) {
   TracedStep step;
   step.trace = graph::read_trace(file);
   planner::Options search;
@@ -70,23 +70,20 @@ int report(const ReportOptions& options, Output& output) {
   // No operators run here, so no operator could throw after an interrupt.
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
+  std::vector<fs::path> run_files, traces;
   for (const std::string& file : options.files) {
-    const std::string read = run_file_of(file).value_or(file).string();
-    check_files_differ({{"FILE", read}, {"-o", options.out}});
+    const std::optional<fs::path> run = run_file_of(file);
+    check_files_differ({{"FILE", run.value_or(file).string()}, {"-o", options.out}});
+    (run ? run_files : traces).push_back(run.value_or(file));
+  }
+  if (traces.empty() && !options.budget.empty()) {
+    throw UsageError("report: --budget is for traced steps, and none of the files is one");
   }
   ReportFile out("-o", options.out);
   std::vector<TrainingRun> runs;
+  for (const fs::path& file : run_files) runs.push_back(read_run(file));
   std::vector<TracedStep> steps;
-  for (const std::string& file : options.files) {
-    if (const std::optional<fs::path> run = run_file_of(file)) {
-      runs.push_back(read_run(*run));
-    } else {
-      steps.push_back(step_of(file, options));
-    }
-  }
-  if (steps.empty() && !options.budget.empty()) {
-    throw UsageError("report: --budget is for traced steps, and none of the files is one");
-  }
+  for (const fs::path& file : traces) steps.push_back(step_of(file, options));
   const std::string what = options.files.size() == 1
                                ? name_of(options.files.front())
                                : std::to_string(options.files.size()) + " files";

@@ -16,8 +16,8 @@ namespace neap::app {
 class RunRecord {
  public:
   RunRecord() = default;  // writes nothing
-  // Keeps the lines of the steps up to `done`, which the training goes on from. A training without a
-  // step leaves the file as it was.
+  // Keeps the lines of the steps up to `done`, which the training goes on from. A training without
+  // a step leaves the file as it was.
   RunRecord(const std::filesystem::path& folder, nlohmann::ordered_json start, std::int64_t done);
   // Both return why the line could not be written, the first time; empty: it could.
   std::string add_step(const nlohmann::json& line);

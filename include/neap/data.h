@@ -138,16 +138,16 @@ struct Splits {
 //   DIR                      a folder with the four IDX files of a set like MNIST with 10 classes,
 //                            or of a set of EMNIST, recognized by its name
 //   cifar10:DIR cifar100:DIR the binary version, or the folder that its archive was unpacked into
-//   pictures:DIR[:3x64x64]   PNG and JPEG in a folder a class, or in train/ and test/ (val/) with such
-//                            folders; with a shape, all are resized to it; scaled to -1 to 1
+//   pictures:DIR[:3x64x64]   PNG and JPEG in a folder a class, or in train/ and test/ (val/) with
+//                            such folders; with a shape, all are resized to it; scaled to -1 to 1
 //   csv:FILE[:COLUMN]        numbers, and a column of labels: its name, its number from 1, or the
 //                            last; each feature with mean 0 and deviation 1
 //   npy:X,Y                  two files of numpy.save: (N, ...) numbers, or (N, C, H, W) uint8
 //                            pictures; and (N,) labels
 //   text:FILE                windows of 256 bytes; the last tenth is the test set; also a pipe
 //   synthetic:3x224x224:1000[:COUNT]  shape, classes, samples (1024; the test set has a tenth)
-// Where there is no test set, each tenth sample of a class is for it. Other pictures are normalized by the
-// training set.
+// Where there is no test set, each tenth sample of a class is for it. Other pictures are normalized
+// by the training set.
 // Throws: InvalidArgument, with the text, the position and these forms; DataError for a file.
 NEAP_EXPORT Splits open(const std::string& spec);
 

@@ -106,8 +106,8 @@ std::vector<StepId> Catalogue::drop_plan(const PlannedStep* step, const std::str
   return dropped;
 }
 
-// The best guess first: the plan of the expected step. Then the other plans, the last used first. In
-// the end, longer plans go to the front: see put_longer_first().
+// The best guess first: the plan of the expected step. Then the other plans, the last used first.
+// In the end, longer plans go to the front: see put_longer_first().
 PlanDirector::Steps Catalogue::candidates(const StepId& scope,
                                           const std::optional<StepId>& expected,
                                           std::int64_t live) const {

@@ -12,7 +12,8 @@
 
 namespace neap::autoplan {
 
-// Programs repeat their kinds of steps in patterns, such as five of a critic and one of a generator.
+// Programs repeat their kinds of steps in patterns, such as five of a critic and one of a
+// generator.
 class StepHistory {
  public:
   static constexpr std::size_t kMost = 64;     // steps that are remembered
@@ -20,8 +21,8 @@ class StepHistory {
 
   void add(const StepId& step);
   // What came after the longest row of steps that was like the last ones. Of several, the latest.
-  // Where no row of the last kMost steps is: what came after such a step the last time. Absent: it was
-  // never followed by another one.
+  // Where no row of the last kMost steps is: what came after such a step the last time. Absent: it
+  // was never followed by another one.
   [[nodiscard]] std::optional<StepId> expected() const;
 
  private:

@@ -20,8 +20,7 @@ namespace {
 
 constexpr const char* kForms =
     "fashion-mnist | DIR (IDX files) | pictures:DIR[:3x64x64] | csv:FILE[:COLUMN] | npy:X,Y | "
-    "cifar10:DIR | cifar100:DIR | text:FILE | "
-    "synthetic:3x224x224:1000[:COUNT]";
+    "cifar10:DIR | cifar100:DIR | text:FILE | synthetic:3x224x224:1000[:COUNT]";
 constexpr std::int64_t kTextWindow = 256;
 constexpr std::int64_t kBytes = 256;
 constexpr std::int64_t kSyntheticSamples = 1024;
@@ -123,16 +122,17 @@ bool exists(const std::string& path) {
 std::vector<std::int64_t> shape_of(const std::string& text) {
   constexpr std::int64_t kMostExtent = 1 << 16;
   std::vector<std::int64_t> shape;
-  try {
-    Spec numbers(text);
-    do {
-      shape.push_back(numbers.number("an extent", kMostExtent));
-    } while (numbers.take("x"));
-    if (!numbers.done()) shape.clear();
-  } catch (const InvalidArgument&) {
-    shape.clear();
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    std::int64_t extent = 0;
+    const auto [stop, error] = std::from_chars(at, end, extent);
+    if (error != std::errc() || extent < 1 || extent > kMostExtent) return {};
+    shape.push_back(extent);
+    if (stop == end) return shape;
+    if (*stop != 'x') return {};
+    at = stop + 1;
   }
-  return shape;
 }
 
 // A folder, and a shape where one follows the last colon. A folder's name may have a colon.

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// data/own_files.h: the user's own data: pictures in folders, tables, arrays. Where the user has made
-// no test set, each tenth sample is one.
+// data/own_files.h: the user's own data: pictures in folders, tables, arrays. Where the user has
+// made no test set, each tenth sample of a class is for it.
 #pragma once
 
 #include <neap/data.h>
@@ -23,13 +23,14 @@ Splits picture_folders(const std::filesystem::path& folder, std::vector<std::int
 // Throws: DataError.
 Splits table(const std::filesystem::path& file, const std::string& label);
 
-// x and y of two files of numpy.save. uint8 of (N, H, W) or (N, C, H, W) are pictures, normalized by
-// the training set; other numbers of (N, ...) become float. Labels are whole numbers from 0 on.
+// x and y of two files of numpy.save. uint8 of (N, H, W) or (N, C, H, W) are pictures, normalized
+// by the training set; other numbers of (N, ...) become float. Labels are whole numbers from 0 on.
 // Throws: DataError.
 Splits arrays(const std::filesystem::path& x, const std::filesystem::path& y);
 
-// Whether each sample is for the test: each tenth of its class; where no class has 10, each tenth of
-// all but the first of a class. So each class of the test is in the training set. Throws: DataError, with the file, when none is.
+// Whether each sample is for the test: each tenth of its class; where no class has 10, each tenth
+// of all but the first of a class. So each class of the test is in the training set.
+// Throws: DataError, with the file, when none is.
 std::vector<bool> test_samples(const std::vector<std::int64_t>& labels,
                                const std::filesystem::path& file);
 

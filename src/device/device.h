@@ -55,9 +55,9 @@ class Device {
   // ---- Streams ----
   // Work that any stream is given from now on runs after all work that any stream was given before.
   // The host does not wait. neap calls it before it allocates, before each operator that it sees,
-  // and when it sees no more of them. Then a block may be used by one stream after another, and what
-  // one stream has made again is there for all: the program's own events do not order that. A host
-  // has no streams and does nothing.
+  // and when it sees no more of them. Then a block may be used by one stream after another, and
+  // what one stream has made again is there for all: the program's own events do not order that. A
+  // host has no streams and does nothing.
   virtual void join_streams() {}
 
   // ---- Contents ----

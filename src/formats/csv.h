@@ -20,9 +20,9 @@ struct Csv {
 };
 
 // Parses a whole file. Between cells stand commas, semicolons or tabs, whichever the first line
-// has. The first line has names if one of its features is no number, or if its label is none and all
-// others are. `label`: the number from 1 of the column with the labels, or its name; empty: the last
-// one. Blanks around a cell do not count. An empty line is none. A byte order mark is skipped.
+// has. The first line has names if one of its features is no number, or if its label is none and
+// all others are. `label`: the number from 1 of the column with the labels, or its name; empty: the
+// last one. Blanks around a cell do not count. An empty line is none. A byte order mark is skipped.
 // Throws: FormatError, with line and column in its text.
 Csv parse_csv(std::string_view text, const std::string& label = "");
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// formats/npy.h: arrays that numpy.save wrote. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+// formats/npy.h: arrays that numpy.save wrote, as numpy describes them at
+// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 #pragma once
 
 #include <neap/base.h>

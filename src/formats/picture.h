@@ -18,8 +18,8 @@ struct Picture {
   std::vector<unsigned char> pixels;  // (channels, height, width)
 };
 
-// Decodes a PNG or a JPEG, by its first bytes. Grey pictures have one channel, all others three; what
-// is transparent lies on black. Threads: any.
+// Decodes a PNG or a JPEG, by its first bytes. Grey pictures have one channel, all others three;
+// what is transparent lies on black. Threads: any.
 // Throws: FormatError for a damaged picture, another kind, or one of more than kMostPixels.
 inline constexpr std::int64_t kMostPixels = std::int64_t{1} << 26;
 Picture decode_picture(std::span<const unsigned char> file);

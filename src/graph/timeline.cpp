@@ -187,6 +187,7 @@ class Follower {
 Timeline timeline(const Trace& trace, const Plan& plan) {
   (void)simulate(trace, plan);  // throws where the plan is none for the trace
   const Program program(trace);
+  // Twice: what is there at a moment is listed for the peak alone, which is not known before.
   const Timeline line = Follower(trace, program).follow(plan, -1);
   return Follower(trace, program).follow(plan, static_cast<std::int64_t>(line.peak));
 }

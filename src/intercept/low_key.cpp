@@ -77,8 +77,8 @@ class InFront final : public c10::OperatorKernel {
   c10::KernelFunction kernel_;
 };
 
-// Whether a kernel for many keys would run in place of a fallback. One that only calls others is left
-// there, unless the device has a kernel of its own: that one may give other bits.
+// Whether a kernel for many keys would run in place of a fallback. One that only calls others is
+// left there, unless the device has a kernel of its own: that one may give other bits.
 bool has_other_kernel_here(const c10::OperatorHandle& op) {
   return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
          op.hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional) ||

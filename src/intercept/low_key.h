@@ -3,9 +3,9 @@
 // intercept/low_key.h: lets a fallback on a key below the factories see what one above them sees.
 //
 // A fallback on CustomRNGKeyId alone misses three kinds of operators. LibTorch's BackendSelect
-// kernels of factories go on to the device's key and drop all others. Operators that have one kernel
-// for all devices have it on this key too, in front of a fallback. The keys of sparse, nested and
-// oneDNN tensors are above it.
+// kernels of factories go on to the device's key and drop all others. Operators that have one
+// kernel for all devices have it on this key too, in front of a fallback. The keys of sparse,
+// nested and oneDNN tensors are above it.
 #pragma once
 
 #include <ATen/core/boxing/KernelFunction.h>
@@ -30,9 +30,9 @@ class LowKey {
   LowKey(const LowKey&) = delete;
   LowKey& operator=(const LowKey&) = delete;
 
-  // For operators that were defined since the last call, as by an extension; it must have registered
-  // its kernels, too. Of an operator that gets a kernel for all devices later, neap sees the operators
-  // that this kernel calls. Returns when no call that has begun before is under way.
+  // For operators that were defined since the last call, as by an extension; it must have
+  // registered its kernels, too. Of an operator that gets a kernel for all devices later, neap sees
+  // the operators that this kernel calls. Returns when no call that has begun before is under way.
   void stand_on_new_operators();
 
  private:

@@ -1,0 +1,163 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+//
+// The options of the commands that train on data: train, verify, evaluate.
+#include "command_options.h"
+
+#include <set>
+#include <string>
+
+namespace neap::app {
+namespace {
+
+const std::set<std::string> kSchedules{"cosine", "linear", "step", "constant"};
+
+}  // namespace
+
+void add_shared_options(CLI::App& command, TrainingOptions& options) {
+  add_run_options(command, options);
+  command
+      .add_option("--budget", options.budget,
+                  "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what "
+                  "stays between steps, or none")
+      ->capture_default_str();
+  command
+      .add_option("--policy", options.policy,
+                  "who says what goes when the budget is full: planned (the first steps are "
+                  "traced, those after them follow a plan), online, or a file that neap plan made")
+      ->capture_default_str();
+  command
+      .add_option("--plan-cache", options.plan_cache,
+                  "keep plans in this directory, and take those that are there, so that the "
+                  "first steps follow them already")
+      ->type_name("DIR")
+      ->check(not_empty("folder"));
+  command
+      .add_option("--accumulate", options.accumulate,
+                  "cut each batch into so many parts and add up their gradients")
+      ->check(whole_number(1))
+      ->capture_default_str();
+}
+
+void add_train_options(CLI::App& command, TrainingOptions& options) {
+  add_shared_options(command, options);
+  command
+      .add_option("--batch-size", options.batch_size,
+                  "samples a step; when left out, " + std::to_string(kTrainingBatch) +
+                      " or what a model of your own names; auto: the largest that trains in the "
+                      "budget, less a twentieth, sought for a minute")
+      ->transform(whole_number_or_auto(kAutomaticBatch));
+  command.get_option("--budget")
+      ->description(
+          "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what stays "
+          "between "
+          "steps, or auto, what the machine leaves, or min, the smallest that works, or none");
+  command
+      .add_option(
+          "--data", options.data,
+          "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
+          "plain or .gz; pictures:DIR or pictures:DIR:3x64x64, PNG and JPEG in a folder a class; "
+          "csv:FILE, or csv:FILE:COLUMN with the column of the labels; npy:X,Y, two arrays of "
+          "numpy; cifar10:DIR or "
+          "cifar100:DIR, the binary version; text:FILE; "
+          "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
+          "your own that makes its batches needs none")
+      ->check(not_empty("data set"));
+  command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
+      ->check(whole_number(0))
+      ->capture_default_str();
+  command.add_option("--epochs", options.epochs, "passes over the training samples")
+      ->check(whole_number(1))
+      ->capture_default_str();
+  command
+      .add_option("--lr", options.lr,
+                  "learning rate; 0: what a model of your own names for its optimizer, or 0.05 for "
+                  "sgd, 0.001 for adam, 0.002 for adamw")
+      ->check(number(0, 1e6))
+      ->capture_default_str();
+  command
+      .add_option("--out", options.out,
+                  "save the training into this folder when it ends or is interrupted: weights, "
+                  "optimizer, generator, position")
+      ->type_name("DIR")
+      ->check(not_empty("folder"));
+  command
+      .add_option("--save-every", options.save_every,
+                  "save also after so many steps, or so much time: 200, 30s, 10m, 2h")
+      ->type_name("N|TIME")
+      ->check(not_empty("interval"));
+  command.add_option("--keep", options.keep, "so many saved states, the newest; 0: all")
+      ->check(whole_number(0))
+      ->capture_default_str();
+  command
+      .add_option("--resume", options.resume,
+                  "go on from the newest saved state in DIR, from DIR if it is one, or from the "
+                  "newest in the folder of --out, with the same bits; where --out has none yet, "
+                  "begin")
+      ->type_name("DIR")
+      ->expected(0, 1);
+  command
+      .add_option("--init", options.init,
+                  "begin with these weights: a safetensors file, a saved state, or the folder of "
+                  "another --out")
+      ->type_name("FILE|DIR")
+      ->check(not_empty("file"));
+  command
+      .add_option("--schedule", options.schedule,
+                  "of the learning rate after its rise: cosine, linear, step (to a tenth after "
+                  "each third) or constant")
+      ->check(CLI::IsMember(kSchedules))
+      ->capture_default_str();
+  command
+      .add_option("--warmup", options.warmup,
+                  "steps in which the learning rate rises; when left out, a twentieth of all")
+      ->check(whole_number(0));
+  command
+      .add_option("--clip-norm", options.clip_norm,
+                  "scale the gradient down to this norm where it is larger; 0: never")
+      ->check(number(0, 1e12))
+      ->capture_default_str();
+  command
+      .add_option("--weight-decay", options.weight_decay,
+                  "of the optimizer; when left out, 0.0005 for sgd, 0 for adam, 0.01 for adamw")
+      ->check(number(0, 1e6));
+  command.add_option("--config", options.config, "a TOML file with these options as keys")
+      ->type_name("FILE")
+      ->check(existing_file());
+  command.add_flag("--no-test", options.no_test,
+                   "end after the last step: the test set is not looked at");
+  command.add_flag("--json", options.json,
+                   "one JSON object a line on standard output, the last one a summary");
+  command.add_flag("--quiet", options.quiet,
+                   "no progress, the table only; with --json, nothing but its lines");
+  command.footer(
+      "Examples:\n"
+      "  neap train --model resnet --budget 30% --epochs 3\n"
+      "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
+      "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
+      "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
+      "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
+      "  neap train --out run --save-every 10m --resume\n"
+      "  neap train --config job.toml --seed 7      # an option beats the file");
+}
+
+void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
+  command
+      .add_option("--weights", options.weights,
+                  "a safetensors file, a saved state, or the folder of --out: its newest state")
+      ->type_name("FILE|DIR")
+      ->check(not_empty("file"))
+      ->required();
+  add_run_options(command, options);
+  command
+      .add_option("--data", options.data,
+                  "as for neap train; fashion-mnist, which is taken when this is left out")
+      ->check(not_empty("data set"));
+  command.add_option("--batch-size", options.batch_size, "samples at once")->check(whole_number(1));
+  command.add_option("--budget", options.budget, "what LibTorch may hold: 1.5GiB, auto or none")
+      ->capture_default_str();
+  command.add_flag("--json", options.json, "one JSON object on standard output");
+  command.add_flag("--quiet", options.quiet, "no progress");
+  command.footer("Example:\n  neap evaluate --model resnet --weights run");
+}
+
+}  // namespace neap::app
