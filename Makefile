@@ -133,8 +133,8 @@ format: ## format all own code
 check-format: tools
 	@clang-format --dry-run -Werror $(SOURCES)
 
-install: all ## install the library and the command below PREFIX
-	cmake --build $(BUILD) -j $(JOBS) --target neap
+install: all ## install the library, the command and its manual below PREFIX
+	cmake --build $(BUILD) -j $(JOBS) --target neap neap_manual
 	cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean: ## remove what was built; what was downloaded stays

@@ -108,7 +108,7 @@ wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusp
   libjs-dygraphs libjs-chart.js dataset-fashion-mnist)
 if [[ $tools == yes ]]; then
   wanted+=(libgtest-dev libgmock-dev librapidcheck-dev clang-format clang-tidy fortunes coinor-libclp-dev
-    chromium-headless-shell)
+    groff-base chromium-headless-shell)
 fi
 
 install_packages() {

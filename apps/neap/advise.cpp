@@ -41,7 +41,7 @@ class Advice {
     }
     there_is_ = wanted.bytes({})->count();
     ReportFile csv("--csv", options_.csv);
-    const Task task = Task::without_data(options_, find_model(options_.model), options_.input);
+    const Task task = Task::without_data(options_, find_model(options_), options_.input);
     batch_size_ = task.batch_size(options_.batch_size, kTracingBatch);
     trace_ = traced_step(options_);
     // No operators run from here on, so no operator could throw after an interrupt.

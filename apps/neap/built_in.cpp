@@ -10,6 +10,9 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <set>
+#include <string>
+#include <utility>
 
 namespace neap::app {
 namespace {
@@ -54,32 +57,43 @@ void refuse_all_but_pictures(const Samples& samples) {
   }
 }
 
-train::Model mlp(const Samples& samples, bool use_checkpoint) {
+train::Model mlp(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint) {
   refuse_tokens(samples);
   const auto& shape = samples.shape;
   return by_block(
       nn::MLP(nn::MLPOptions{
           .in = std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()),
-          .width = 512,
+          .width = sizes.width.value_or(512),
           .out = samples.classes,
-          .layers = 6,
+          .layers = sizes.layers.value_or(6),
           .activate_last = false}),
       use_checkpoint);
 }
 
-train::Model resnet(const Samples& samples, bool use_checkpoint) {
+// Twice the channels and half the extent after each third of the blocks.
+std::vector<std::int64_t> ends_of_thirds(std::int64_t blocks) {
+  std::vector<std::int64_t> ends;
+  for (const std::int64_t end : {blocks / 3 - 1, blocks * 2 / 3 - 1}) {
+    if (end >= 0 && (ends.empty() || end > ends.back())) ends.push_back(end);
+  }
+  return ends;
+}
+
+train::Model resnet(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint) {
   refuse_all_but_pictures(samples);
-  CheckpointedResNet model(nn::ResNet(nn::ResNetOptions{.in_channels = samples.shape[0],
-                                                        .channels = 16,
-                                                        .blocks = 16,
-                                                        .classes = samples.classes,
-                                                        .dropout = 0.1,
-                                                        .downsample_after = {4, 9}}));
+  const std::int64_t blocks = sizes.blocks.value_or(16);
+  CheckpointedResNet model(
+      nn::ResNet(nn::ResNetOptions{.in_channels = samples.shape[0],
+                                   .channels = sizes.width.value_or(16),
+                                   .blocks = blocks,
+                                   .classes = samples.classes,
+                                   .dropout = 0.1,
+                                   .downsample_after = ends_of_thirds(blocks)}));
   model->use_checkpoint = use_checkpoint;
   return model;
 }
 
-train::Model transformer(const Samples& samples, bool use_checkpoint) {
+train::Model transformer(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint) {
   refuse_all_but_pictures(samples);
   const std::int64_t height = samples.shape[1], width = samples.shape[2];
   if (height != width || width % kPatch != 0 || width < 2 * kPatch) {
@@ -87,14 +101,15 @@ train::Model transformer(const Samples& samples, bool use_checkpoint) {
         "this model takes square pictures with a side that 4 divides, from 8 on; take --model "
         "resnet or mlp");
   }
-  return by_block(nn::PatchTransformer(nn::PatchTransformerOptions{.image = height,
-                                                                   .channels = samples.shape[0],
-                                                                   .patch = kPatch,
-                                                                   .classes = samples.classes}),
-                  use_checkpoint);
+  nn::PatchTransformerOptions options{
+      .image = height, .channels = samples.shape[0], .patch = kPatch, .classes = samples.classes};
+  options.width = sizes.width.value_or(options.width);
+  options.heads = sizes.heads.value_or(options.heads);
+  options.layers = sizes.layers.value_or(options.layers);
+  return by_block(nn::PatchTransformer(options), use_checkpoint);
 }
 
-train::Model gpt(const Samples& samples, bool use_checkpoint) {
+train::Model gpt(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint) {
   if (samples.vocabulary == 0 || samples.shape.size() != 1) {
     throw InvalidArgument(
         "this model reads rows of tokens, as 256; give it a text, or take mlp, resnet or "
@@ -102,31 +117,69 @@ train::Model gpt(const Samples& samples, bool use_checkpoint) {
   }
   return by_block(nn::GPT(nn::GPTOptions{.vocabulary = samples.vocabulary,
                                          .context = samples.shape[0],
-                                         .width = 128,
-                                         .heads = 4,
-                                         .layers = 4}),
+                                         .width = sizes.width.value_or(128),
+                                         .heads = sizes.heads.value_or(4),
+                                         .layers = sizes.layers.value_or(4)}),
                   use_checkpoint);
 }
 
-// Scores have sizes (B, T, classes), labels (B, T). Returns the mean over all tokens.
-at::Tensor cross_entropy_of_tokens(const at::Tensor& scores, const at::Tensor& labels) {
-  return torch::cross_entropy_loss(scores.flatten(0, 1), labels.flatten());
+at::Tensor smoothed_cross_entropy(const at::Tensor& scores, const at::Tensor& labels,
+                                  double smoothing) {
+  return at::cross_entropy_loss(scores, labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
+                                smoothing);
 }
+
+// Throws: UsageError for a size that is given and is none of `known`.
+void check_sizes(const RunOptions& options, const std::set<std::string>& known) {
+  const ModelSizes& sizes = options.sizes;
+  for (const auto& [name, given] : {std::pair("--layers", sizes.layers.has_value()),
+                                    std::pair("--blocks", sizes.blocks.has_value()),
+                                    std::pair("--width", sizes.width.has_value()),
+                                    std::pair("--heads", sizes.heads.has_value())}) {
+    if (!given || known.contains(name)) continue;
+    std::string others;
+    for (const std::string& one : known) others += (others.empty() ? "" : ", ") + one;
+    throw UsageError(std::string(name) + ": --model " + options.model +
+                     " has no such size; it has " + others);
+  }
+}
+
+struct BuiltIn {
+  std::set<std::string> sizes;
+  train::Model (*make)(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint);
+};
 
 }  // namespace
 
-Definition built_in_model(const std::string& name) {
-  const std::map<std::string, Definition> models{
-      {"mlp", {.make_model = mlp, .samples = kPictures}},
-      {"resnet", {.make_model = resnet, .samples = kPictures}},
-      {"transformer", {.make_model = transformer, .samples = kPictures}},
-      {"gpt",
-       {.make_model = gpt,
-        .loss = cross_entropy_of_tokens,
-        .class_dim = -1,
-        .samples = {.shape = {kBytes}, .classes = kBytes, .vocabulary = kBytes}}},
+Definition built_in_model(const RunOptions& options) {
+  static const std::map<std::string, BuiltIn> models{
+      {"mlp", {{"--layers", "--width"}, mlp}},
+      {"resnet", {{"--blocks", "--width"}, resnet}},
+      {"transformer", {{"--layers", "--width", "--heads"}, transformer}},
+      {"gpt", {{"--layers", "--width", "--heads"}, gpt}},
   };
-  return models.at(name);
+  const BuiltIn& model = models.at(options.model);
+  check_sizes(options, model.sizes);
+  Definition definition{
+      .make_model = [make = model.make, sizes = options.sizes](
+                        const Samples& samples,
+                        bool use_checkpoint) { return make(sizes, samples, use_checkpoint); },
+      .loss =
+          [smoothing = options.label_smoothing](const at::Tensor& scores,
+                                                const at::Tensor& labels) {
+            return smoothed_cross_entropy(scores, labels, smoothing);
+          },
+      .samples = kPictures};
+  if (options.model == "gpt") {
+    // Scores have sizes (B, T, classes), labels (B, T). The mean is over all tokens.
+    definition.loss = [of_rows = definition.loss](const at::Tensor& scores,
+                                                  const at::Tensor& labels) {
+      return of_rows(scores.flatten(0, 1), labels.flatten());
+    };
+    definition.class_dim = -1;
+    definition.samples = {.shape = {kBytes}, .classes = kBytes, .vocabulary = kBytes};
+  }
+  return definition;
 }
 
 }  // namespace neap::app

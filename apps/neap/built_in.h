@@ -3,13 +3,14 @@
 // The command's own models.
 #pragma once
 
-#include <neap/plugin.h>
+#include "command_line.h"
 
-#include <string>
+#include <neap/plugin.h>
 
 namespace neap::app {
 
-// `name`: mlp, resnet, transformer or gpt.
-plugin::Definition built_in_model(const std::string& name);
+// `options.model`: mlp, resnet, transformer or gpt. Throws: UsageError for a size that it does not
+// have.
+plugin::Definition built_in_model(const RunOptions& options);
 
 }  // namespace neap::app

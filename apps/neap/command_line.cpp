@@ -3,6 +3,7 @@
 
 #include "command_options.h"
 #include "config_file.h"
+#include "manual.h"
 #include "output.h"
 
 #include <neap/version.h>
@@ -20,6 +21,7 @@ namespace {
 
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
+constexpr std::int64_t kMostOfASize = 1'000'000;
 
 // A CLI11 check: returns an empty text for a model, or else what is wrong.
 std::string check_model(std::string& name) {
@@ -59,12 +61,47 @@ std::string what_is_unknown(CLI::App& app, int argc, char** argv) {
   return {};
 }
 
+// The command that the words name; nullptr: none.
+CLI::App* command_of(CLI::App& app, const std::vector<std::string>& words) {
+  const auto name =
+      std::ranges::find_if(words, [](const std::string& one) { return !one.starts_with('-'); });
+  if (name == words.end()) return nullptr;
+  const std::vector<CLI::App*> commands =
+      app.get_subcommands([&](const CLI::App* one) { return one->get_name() == *name; });
+  return commands.empty() ? nullptr : commands.front();
+}
+
+// The value of an option that stands among the words; empty: it does not.
+std::string value_of(const std::string& option, const std::vector<std::string>& words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == option && i + 1 < words.size()) return words[i + 1];
+    if (words[i].starts_with(option + '=')) return words[i].substr(option.size() + 1);
+  }
+  return {};
+}
+
+// --config and --write-config of a command.
+struct ConfigFiles {
+  std::string read, written;
+
+  void add_to(CLI::App& command) {
+    command.add_option("--config", read, "a TOML file with these options as keys")
+        ->type_name("FILE")
+        ->check(existing_file());
+    command
+        .add_option("--write-config", written,
+                    "write the options of this line to a file for --config, and end")
+        ->type_name("FILE")
+        ->check(not_empty("file"));
+  }
+};
+
 // CLI11 ignores empty items. So 8,,16 would be two batches, and the loss of a mistyped third one
 // would go unseen.
 void refuse_empty_items(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    for (const std::string name : {"--batch-sizes", "--budgets", "--input"}) {
+    for (const std::string name : {"--batch-sizes", "--betas", "--budgets", "--input"}) {
       std::string list;
       if (word == name && i + 1 < argc) list = argv[i + 1];
       if (word.starts_with(name + '=')) list = word.substr(name.size() + 1);
@@ -103,15 +140,28 @@ void check_files_differ(const std::vector<NamedFile>& files) {
 void add_run_options(CLI::App& command, RunOptions& options) {
   command
       .add_option("--model", options.model,
-                  "mlp, resnet (16 blocks), transformer, gpt for text, or the path of a library "
+                  "mlp, resnet, transformer, gpt for text, or the path of a library "
                   "with a model of your own, as ./libmymodel.so; see neap/plugin.h")
-      ->check(CLI::Validator(check_model, "NAME"))
+      ->check(CLI::Validator(check_model, "{gpt,mlp,resnet,transformer} or ./LIBRARY.so"))
       ->capture_default_str();
   command
       .add_option("--optimizer", options.optimizer,
                   "sgd (momentum 0.9), adam or adamw; when left out, adamw or what a model of your "
                   "own names")
       ->check(CLI::IsMember(kOptimizers));
+  command.add_flag("--bf16", options.bf16,
+                   "the forward by autocast to bfloat16; weights, gradients and loss stay float");
+  const auto add_size = [&](const char* name, std::optional<std::int64_t>& size, const char* help) {
+    command.add_option(name, size, help)->check(whole_number(1, kMostOfASize));
+  };
+  add_size("--layers", options.sizes.layers,
+           "of mlp, transformer and gpt; when left out, 6, 4 and 4");
+  add_size("--blocks", options.sizes.blocks, "of resnet; when left out, 16");
+  add_size("--width", options.sizes.width,
+           "features of mlp, transformer and gpt, or the first channels of resnet; when left out, "
+           "512, 64, 128 and 16");
+  add_size("--heads", options.sizes.heads,
+           "of transformer and gpt, a divisor of the width; when left out, 4");
   command.add_option("--seed", options.seed, "of weights, order, noise and dropout")
       ->check(whole_number(std::numeric_limits<std::int64_t>::min(),
                            std::numeric_limits<std::int64_t>::max()))
@@ -200,12 +250,38 @@ CommandLine parse_command_line(int argc, char** argv) {
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
   doctor->footer("Example:\n  neap doctor && neap train --budget 30%");
 
+  ConfigFiles configs;
+  for (CLI::App* const command : app.get_subcommands({})) {
+    if (command != doctor) configs.add_to(*command);
+  }
+  std::string shell;
+  CLI::App* const completion =
+      app.add_subcommand("completion", "print what completes these words on a command line");
+  completion->add_option("shell", shell, "bash")->required()->check(CLI::IsMember({"bash"}));
+  completion->footer("Example:\n  source <(neap completion bash)");
+  CLI::App* const man = app.add_subcommand("man", "print this help as a page for man");
+  man->footer("Example:\n  neap man | man -l -");
+
   try {
     refuse_empty_items(argc, argv);
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    CLI::App* const named = command_of(app, words);
+    const std::string config = value_of("--config", words);
+    std::error_code error;
+    if (named != nullptr && std::filesystem::is_regular_file(config, error)) {
+      read_config(*named, config, words);  // any other file is refused by parse()
+    }
     app.parse(argc, argv);
-    if (*train) {
+    if (!configs.written.empty()) {
+      check_files_differ({{"--config", configs.read}, {"--write-config", configs.written}});
+      ReportFile file("--write-config", configs.written);
+      file.write([&](std::ostream& out) { out << config_text(*named); });
+    } else if (*completion) {
+      Output().text(bash_completion(app));
+    } else if (*man) {
+      Output().text(man_page(app));
+    } else if (*train) {
       line.command = Command::Train;
-      if (!line.training.config.empty()) read_config(*train, line.training.config);
     } else if (*evaluate) {
       line.command = Command::Evaluate;
       line.training = evaluate_options;
@@ -249,6 +325,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     say(std::string("neap: ") + error.what());
     line.command = Command::None;
     line.exit_code = 2;
+  } catch (const Error& error) {  // a file that cannot be written
+    say(std::string("neap: ") + error.what());
+    line.command = Command::None;
+    line.exit_code = 1;
   }
   return line;
 }

@@ -26,15 +26,24 @@ inline constexpr std::int64_t kTracingBatch = 32;
 // The value of --batch-size auto.
 inline constexpr std::int64_t kAutomaticBatch = -1;
 
+// Of the command's own models; nullopt: as they are. Each has a part of them: see built_in.h.
+struct ModelSizes {
+  std::optional<std::int64_t> layers, blocks, width, heads;
+};
+
 // Options of all commands that train.
 struct RunOptions {
   std::string model = "resnet";  // or the path of a library, see names_library()
-  std::string optimizer;         // empty: the model's, or adamw
-  double lr = 0;                 // 0: the model's or the optimizer's
+  ModelSizes sizes;
+  bool bf16 = false;
+  std::string optimizer;  // empty: the model's, or adamw
+  double lr = 0;          // 0: the model's or the optimizer's
   std::string budget = "none";
   std::int64_t seed = 1;
   std::optional<double> weight_decay;  // nullopt: the optimizer's
-  std::int64_t threads = 0;            // 0: LibTorch's default
+  std::vector<double> betas;           // two, of adam and adamw; empty: LibTorch's
+  double label_smoothing = 0;
+  std::int64_t threads = 0;  // 0: LibTorch's default
   bool json = false;
 };
 
@@ -46,10 +55,9 @@ struct TrainingOptions : RunOptions {
   std::int64_t accumulate = 1;
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
-  std::string config;
-  std::string out;         // the folder of the snapshots; empty: none
-  std::string save_every;  // steps, or a time; empty: at the end only
-  std::int64_t keep = 3;   // snapshots; 0: all
+  std::string out;                 // the folder of the snapshots; empty: none
+  std::string save_every;          // steps, or a time; empty: at the end only
+  std::int64_t keep = 3;           // snapshots; 0: all
   // The folder to go on from; nullopt: begin. Empty: `out`.
   std::optional<std::string> resume;
   std::string weights;  // of evaluate: a file, a snapshot, or a folder of snapshots
@@ -57,6 +65,8 @@ struct TrainingOptions : RunOptions {
   std::string schedule = "cosine";
   std::optional<std::int64_t> warmup;  // steps; nullopt: a twentieth
   double clip_norm = 0;                // 0: none
+  std::int64_t eval_every = 0;         // steps; 0: at the end only
+  std::int64_t early_stop = 0;         // evaluations without a better one; 0: never
   bool no_test = false;
   bool quiet = false;
 };

@@ -88,7 +88,8 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       ->needs(frontier);
   CLI::Option* const model = command->get_option("--model");
   for (const char* const name :
-       {"--input", "--batch-size", "--optimizer", "--repetitions", "--threads"}) {
+       {"--input", "--batch-size", "--optimizer", "--repetitions", "--threads", "--bf16",
+        "--layers", "--blocks", "--width", "--heads"}) {
     command->get_option(name)->needs(model);
   }
   command->get_option("--seed")->description("of the searches, and of what --model makes");

@@ -9,6 +9,7 @@
 namespace neap::app {
 namespace {
 
+constexpr double kMostBeta = 0.999999999;
 const std::set<std::string> kSchedules{"cosine", "linear", "step", "constant"};
 
 }  // namespace
@@ -24,6 +25,7 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
       .add_option("--policy", options.policy,
                   "who says what goes when the budget is full: planned (the first steps are "
                   "traced, those after them follow a plan), online, or a file that neap plan made")
+      ->type_name("{planned,online} or FILE")
       ->capture_default_str();
   command
       .add_option("--plan-cache", options.plan_cache,
@@ -120,9 +122,32 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       .add_option("--weight-decay", options.weight_decay,
                   "of the optimizer; when left out, 0.0005 for sgd, 0 for adam, 0.01 for adamw")
       ->check(number(0, 1e6));
-  command.add_option("--config", options.config, "a TOML file with these options as keys")
-      ->type_name("FILE")
-      ->check(existing_file());
+  command
+      .add_option("--betas", options.betas,
+                  "of adam and adamw: of the mean of gradients, and of that of their squares; when "
+                  "left out, 0.9,0.999")
+      ->delimiter(',')
+      ->expected(2)
+      ->check(number(0, kMostBeta));
+  command
+      .add_option("--label-smoothing", options.label_smoothing,
+                  "the share of each label that goes to all classes alike, in the loss of neap's "
+                  "own models")
+      ->check(number(0, 1))
+      ->capture_default_str();
+  CLI::Option* const eval_every =
+      command
+          .add_option("--eval-every", options.eval_every,
+                      "look at the test set after so many steps, and keep the best weights as "
+                      "best.safetensors in the folder of --out; 0: at the end only")
+          ->check(whole_number(0))
+          ->capture_default_str();
+  command
+      .add_option("--early-stop", options.early_stop,
+                  "end after so many of --eval-every without a better one; 0: never")
+      ->check(whole_number(0))
+      ->capture_default_str()
+      ->needs(eval_every);
   command.add_flag("--no-test", options.no_test,
                    "end after the last step: the test set is not looked at");
   command.add_flag("--json", options.json,

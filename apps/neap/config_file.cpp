@@ -9,13 +9,108 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <vector>
 
 namespace neap::app {
+namespace {
 
-void read_config(CLI::App& command, const std::string& path) {
+constexpr std::size_t kColumns = 96;  // of a comment
+
+// The name in a file; empty: the option cannot stand in one.
+std::string key_of(const CLI::Option& option) {
+  const std::vector<std::string>& names = option.get_lnames();
+  if (names.empty() || names.front() == "help" || names.front() == "config" ||
+      names.front() == "write-config") {
+    return {};
+  }
+  return names.front();
+}
+
+bool is_among(const CLI::Option& option, const std::vector<std::string>& words) {
+  return std::ranges::any_of(words, [&](const std::string& word) {
+    const bool by_long_name = std::ranges::any_of(option.get_lnames(), [&](const auto& name) {
+      return word == "--" + name || word.starts_with("--" + name + '=');
+    });
+    return by_long_name || std::ranges::any_of(option.get_snames(), [&](const auto& name) {
+             return word.starts_with("-" + name);
+           });
+  });
+}
+
+// As it would stand on the command line. Nullopt: a table, a date, or a list in a list.
+std::optional<std::string> word_of(const toml::node& value) {
+  if (const auto* text = value.as_string()) return text->get();
+  if (const auto* flag = value.as_boolean()) return flag->get() ? "true" : "false";
+  std::array<char, 32> digits{};
+  std::to_chars_result end{};
+  // All digits, so that a rate in the file equals the same rate on the command line.
+  if (const auto* whole = value.as_integer()) {
+    end = std::to_chars(digits.data(), digits.data() + digits.size(), whole->get());
+  } else if (const auto* real = value.as_floating_point()) {
+    end = std::to_chars(digits.data(), digits.data() + digits.size(), real->get());
+  } else {
+    return std::nullopt;
+  }
+  return std::string(digits.data(), end.ptr);
+}
+
+std::optional<std::vector<std::string>> words_of(const toml::node& value) {
+  std::vector<std::string> words;
+  if (const auto* list = value.as_array()) {
+    for (const toml::node& item : *list) {
+      const std::optional<std::string> word = word_of(item);
+      if (!word) return std::nullopt;
+      words.push_back(*word);
+    }
+    return words;
+  }
+  const std::optional<std::string> word = word_of(value);
+  if (!word) return std::nullopt;
+  return std::vector{*word};
+}
+
+// A number or a flag as it is, anything else as a text in quotes.
+std::string toml_of(const std::string& word) {
+  if (word == "true" || word == "false") return word;
+  double real = 0;
+  const char* const end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, real);
+  // TOML has no 1., no .5 and no 007.
+  const bool plain = error == std::errc() && stop == end && !word.starts_with('0') &&
+                     word.find_first_not_of("0123456789") == std::string::npos;
+  if (plain || word == "0") return word;
+  std::ostringstream text;
+  text << toml::value<std::string>(word);
+  return text.str();
+}
+
+std::string toml_of(const std::vector<std::string>& words) {
+  if (words.size() == 1) return toml_of(words.front());
+  std::string text = "[";
+  for (const std::string& word : words) text += (text.size() > 1 ? ", " : "") + toml_of(word);
+  return text + ']';
+}
+
+std::string comment(const std::string& text) {
+  std::istringstream words(text);
+  std::string all, line = "#";
+  for (std::string word; words >> word;) {
+    if (line.size() + 1 + word.size() > kColumns) {
+      all += line + '\n';
+      line = "#";
+    }
+    line += ' ' + word;
+  }
+  return all + line + '\n';
+}
+
+}  // namespace
+
+void read_config(CLI::App& command, const std::string& path,
+                 const std::vector<std::string>& words) {
   toml::table table;
   try {
     table = toml::parse_file(path);
@@ -26,45 +121,51 @@ void read_config(CLI::App& command, const std::string& path) {
          << "; correct the file, see https://toml.io for the format";
     throw UsageError(text.str());
   }
-  std::vector<std::string> names;
+  std::vector<std::string> keys;
   for (const CLI::Option* option : command.get_options()) {
-    for (const std::string& name : option->get_lnames()) {
-      if (name != "help" && name != "config") names.push_back(name);
-    }
+    if (std::string key = key_of(*option); !key.empty()) keys.push_back(std::move(key));
   }
   for (const auto& [key, value] : table) {
     const std::string name(key.str());
     const std::string where = path + ": line " + std::to_string(value.source().begin.line) + ": ";
-    if (std::ranges::find(names, name) == names.end()) {
-      throw UsageError(where + "unknown key '" + name + "'" + suggestion(name, names));
+    if (std::ranges::find(keys, name) == keys.end()) {
+      throw UsageError(where + "unknown key '" + name + "'" + suggestion(name, keys));
     }
     CLI::Option* const option = command.get_option("--" + name);
-    if (option->count() > 0) continue;
-    std::ostringstream text;
-    if (const auto* string = value.as_string()) {
-      text << string->get();
-    } else if (value.is_integer() || value.is_floating_point() || value.is_boolean()) {
-      value.visit([&](const auto& node) {
-        if constexpr (toml::is_integer<decltype(node)> || toml::is_floating_point<decltype(node)>) {
-          // All digits, so that a rate in the file equals the same rate on the command line.
-          std::array<char, 32> digits{};
-          const auto [end, error] =
-              std::to_chars(digits.data(), digits.data() + digits.size(), node.get());
-          text << std::string_view(digits.data(), static_cast<std::size_t>(end - digits.data()));
-        } else if constexpr (toml::is_boolean<decltype(node)>) {
-          text << (node.get() ? "true" : "false");
-        }
-      });
-    } else {
-      throw UsageError(where + "'" + name + "' must be a text, a number, true or false");
+    if (is_among(*option, words)) continue;
+    const std::optional<std::vector<std::string>> given = words_of(value);
+    if (!given) {
+      throw UsageError(where + "'" + name +
+                       "' must be a text, a number, true or false, or a list of them");
     }
     try {
-      option->add_result(text.str());
+      for (const std::string& word : *given) option->add_result(word);
       option->run_callback();
     } catch (const CLI::Error& error) {
       throw UsageError(where + error.what());
     }
   }
+}
+
+std::string config_text(const CLI::App& command) {
+  std::string text = comment("For neap " + command.get_name() + " --config FILE");
+  for (const CLI::Option* const option : command.get_options()) {
+    const std::string key = key_of(*option);
+    if (key.empty()) continue;
+    text += '\n' + comment(option->get_description());
+    if (option->count() > 0) {
+      text += key + " = " + toml_of(option->results()) + '\n';
+    } else {
+      const bool is_flag = option->get_items_expected_max() == 0;
+      const std::string& there = option->get_default_str();
+      text += "# " + key + " = " +
+              (is_flag         ? "false"
+               : there.empty() ? "..."
+                               : toml_of(there)) +
+              '\n';
+    }
+  }
+  return text;
 }
 
 }  // namespace neap::app

@@ -1,16 +1,22 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Reads the TOML file that --config names.
+// The TOML files of --config and --write-config.
 #pragma once
 
 #include <CLI/CLI.hpp>
 
 #include <string>
+#include <vector>
 
 namespace neap::app {
 
-// The keys of the file are the long options of `command`. Options on the command line win.
+// Gives `command` the options of a file, whose keys are their long names. Those that stand in
+// `words`, the command line, win.
+// REQUIRES: the command line was not parsed yet, so that what it needs may stand in the file.
 // Throws: UsageError, with file and line.
-void read_config(CLI::App& command, const std::string& path);
+void read_config(CLI::App& command, const std::string& path, const std::vector<std::string>& words);
+
+// The options that `command` was given, as such a file. The others stand in it as comments.
+std::string config_text(const CLI::App& command);
 
 }  // namespace neap::app

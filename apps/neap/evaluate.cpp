@@ -5,34 +5,46 @@
 
 #include "budget.h"
 #include "commands.h"
+#include "history.h"
 #include "training_source.h"
 
 #include <neap/snapshot.h>
 
 #include <system_error>
+#include <vector>
 
 namespace neap::app {
 
-std::optional<double> test_accuracy(const train::Model& model, std::int64_t class_dim,
-                                    MemoryEfficientDataLoader& test,
-                                    const std::optional<Bytes>& budget, Progress& progress) {
+TestResult test_result(const train::Model& model, const Task& task, MemoryEfficientDataLoader& test,
+                       const std::optional<Bytes>& budget, Progress& progress) {
   model.module().eval();
   const torch::NoGradGuard no_grad;
-  std::int64_t right = 0;
-  std::int64_t all = 0;
+  const train::Criterion loss = task.loss();
+  const std::int64_t class_dim = task.class_dim();
+  bool has_scores = true;
+  std::int64_t right = 0, labels_seen = 0, rows_seen = 0;
+  double sum_of_losses = 0;
   for (const data::Batch& batch : test) {
     const at::Tensor& labels = batch.tensors[1];
+    const std::int64_t rows = labels.size(0);
     Scope scope({.budget = budget, .policy = Online{}});  // nothing is saved for a backward
     const at::Tensor scores = model.forward(batch.tensors[0]);
-    if (scores.dim() != labels.dim() + 1 || class_dim >= scores.dim()) return std::nullopt;
-    const at::Tensor predicted = scores.argmax(class_dim);
-    if (predicted.sizes() != labels.sizes()) return std::nullopt;
-    right += predicted.eq(labels).sum().item<std::int64_t>();
-    all += labels.numel();
-    progress.advance(labels.size(0));
+    sum_of_losses += static_cast<double>(rows) * loss(scores, labels).item<double>();
+    rows_seen += rows;
+    has_scores = has_scores && scores.dim() == labels.dim() + 1 && class_dim < scores.dim();
+    if (has_scores) {
+      const at::Tensor predicted = scores.argmax(class_dim);
+      has_scores = predicted.sizes() == labels.sizes();
+      if (has_scores) right += predicted.eq(labels).sum().item<std::int64_t>();
+      labels_seen += labels.numel();
+    }
+    progress.advance(rows);
   }
   model.module().train();
-  return static_cast<double>(right) / static_cast<double>(all);
+  TestResult result;
+  result.loss = sum_of_losses / static_cast<double>(rows_seen);
+  if (has_scores) result.accuracy = static_cast<double>(right) / static_cast<double>(labels_seen);
+  return result;
 }
 
 void load_weights(train::Model& model, const std::filesystem::path& from) {
@@ -54,6 +66,12 @@ void load_weights(train::Model& model, const std::filesystem::path& from) {
   train::import_weights(model.module(), file);
 }
 
+nlohmann::json json_of(const TestResult& result) {
+  return {{"event", "evaluation"},
+          {"test_loss", number(result.loss)},
+          {"accuracy", result.accuracy ? number(*result.accuracy) : nlohmann::json(nullptr)}};
+}
+
 int evaluate(const TrainingOptions& options, Output& output) {
   const train::Budget wanted = parse_budget(options.budget);
   if (wanted.is_share()) {
@@ -61,7 +79,7 @@ int evaluate(const TrainingOptions& options, Output& output) {
                      " is a share of a training step, and evaluate trains none; name bytes");
   }
   const std::optional<Bytes> budget = wanted.bytes({});
-  TrainingSource source(options, find_model(options.model));
+  TrainingSource source(options, find_model(options));
   if (!source.has_test()) {
     throw UsageError("--model " + options.model + " makes its batches itself; name --data");
   }
@@ -69,17 +87,16 @@ int evaluate(const TrainingOptions& options, Output& output) {
   load_weights(model, options.weights);
   MemoryEfficientDataLoader test = source.test();
   Progress progress("test batch", test.batches(), options.quiet || options.json);
-  const std::optional<double> accuracy =
-      test_accuracy(model, source.task().class_dim(), test, budget, progress);
-  if (!accuracy) {
-    throw Error("--model " + options.model + " does not score the labels of " + source.name() +
-                ", so its accuracy is not known; set class_dim in its definition");
-  }
+  const TestResult result = test_result(model, source.task(), test, budget, progress);
   if (options.json) {
-    output.json(nlohmann::json{{"event", "evaluation"}, {"accuracy", *accuracy}});
-  } else {
-    output.line(table({{"test accuracy", format_number("%.2f %%", 100 * *accuracy)}}));
+    output.json(json_of(result));
+    return 0;
   }
+  std::vector<Row> rows{{"test loss", format_number("%.4f", result.loss)}};
+  if (result.accuracy) {
+    rows.emplace_back("test accuracy", format_number("%.2f %%", 100 * *result.accuracy));
+  }
+  output.line(table(rows));
   return 0;
 }
 

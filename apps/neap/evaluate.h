@@ -3,10 +3,13 @@
 // What a model makes of the test set.
 #pragma once
 
+#include "evaluations.h"
 #include "job.h"
 #include "progress.h"
 
 #include <neap/data.h>
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
@@ -14,11 +17,14 @@
 
 namespace neap::app {
 
-// The share of test labels, or tokens, for which the model's highest score is right. It is computed
-// inside the budget. Nullopt when the model's output does not have scores for the labels.
-std::optional<double> test_accuracy(const train::Model& model, std::int64_t class_dim,
-                                    MemoryEfficientDataLoader& test,
-                                    const std::optional<Bytes>& budget, Progress& progress);
+// Loss and accuracy over a test set, computed inside the budget. An accuracy is the share of
+// labels, or tokens, for which the model's highest score is right; nullopt when its output has no
+// scores for the labels.
+TestResult test_result(const train::Model& model, const Task& task, MemoryEfficientDataLoader& test,
+                       const std::optional<Bytes>& budget, Progress& progress);
+
+// A line of --json.
+nlohmann::json json_of(const TestResult& result);
 
 // Puts the weights of a file, of a snapshot, or of the newest snapshot in a folder into a model.
 // Throws: Error, with the path.

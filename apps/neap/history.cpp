@@ -27,6 +27,8 @@ const char* name_of(Ending ending) {
   switch (ending) {
     case Ending::Done:
       return "done";
+    case Ending::StoppedEarly:
+      return "stopped_early";
     case Ending::Interrupted:
       return "interrupted";
     case Ending::BudgetExceeded:
@@ -45,6 +47,8 @@ const char* words_of(Ending ending) {
   switch (ending) {
     case Ending::Done:
       return "done";
+    case Ending::StoppedEarly:
+      return "early: no better one came";
     case Ending::Interrupted:
       return "interrupted";
     case Ending::BudgetExceeded:
@@ -154,6 +158,10 @@ nlohmann::json History::summary() const {
       {"against_plain_median", ratio ? number(*ratio) : nlohmann::json(nullptr)},
       {"loss", number(loss())},
       {"accuracy", nullptr},
+      {"test_loss", nullptr},
+      {"best_step", nullptr},
+      {"best_accuracy", nullptr},
+      {"best_test_loss", nullptr},
       {"snapshot", text_or_null(snapshot)},
   };
   if (budget) json["budget_bytes"] = budget->count();
@@ -162,7 +170,16 @@ nlohmann::json History::summary() const {
     json["plain_base_bytes"] = plain->base.count();
     if (plain->milliseconds > 0) json["plain_step_ms_median"] = plain->milliseconds;
   }
-  if (accuracy) json["accuracy"] = *accuracy;
+  if (const std::optional<TestResult>& last = evaluations.last()) {
+    json["test_loss"] = number(last->loss);
+    if (last->accuracy) json["accuracy"] = *last->accuracy;
+  }
+  if (evaluations.best_step() > 0) {
+    const TestResult& best = evaluations.best();
+    json["best_step"] = evaluations.best_step();
+    json["best_test_loss"] = number(best.loss);
+    if (best.accuracy) json["best_accuracy"] = *best.accuracy;
+  }
   return json;
 }
 
@@ -195,7 +212,15 @@ std::string History::table() const {
     rows.emplace_back("loss", format_number("%.4f", loss()));
   }
   if (!snapshot.empty()) rows.emplace_back("snapshot", snapshot);
-  if (accuracy) rows.emplace_back("test accuracy", format_number("%.2f %%", 100 * *accuracy));
+  if (const std::optional<TestResult>& last = evaluations.last()) {
+    rows.emplace_back("test loss", format_number("%.4f", last->loss));
+    if (last->accuracy) {
+      rows.emplace_back("test accuracy", format_number("%.2f %%", 100 * *last->accuracy));
+    }
+    if (evaluations.best_step() != evaluations.last_step()) {
+      rows.emplace_back("best after step", std::to_string(evaluations.best_step()));
+    }
+  }
   return app::table(rows);
 }
 

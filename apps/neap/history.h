@@ -3,6 +3,8 @@
 // Records what happened in a training, and makes a summary of it for every ending.
 #pragma once
 
+#include "evaluations.h"
+
 #include <neap/train.h>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +18,7 @@ namespace neap::app {
 
 enum class Ending : std::uint8_t {
   Done,
+  StoppedEarly,
   Interrupted,
   BudgetExceeded,
   OutOfMemory,
@@ -24,8 +27,9 @@ enum class Ending : std::uint8_t {
 };
 
 struct History {
-  std::optional<train::PlainStep> plain;
-  std::optional<Bytes> budget;
+  Evaluations evaluations;
+  std::optional<train::PlainStep> plain = {};
+  std::optional<Bytes> budget = {};
   std::int64_t steps = 0;
   std::int64_t replays = 0;
   std::int64_t evictions = 0;
@@ -34,9 +38,8 @@ struct History {
   std::string plan_note = {};  // of the last step
   std::string rule_note = {};  // of the last step with a note
   std::int64_t peak_bytes = 0;
-  std::vector<double> milliseconds;
-  std::vector<double> losses;
-  std::optional<double> accuracy;
+  std::vector<double> milliseconds = {};
+  std::vector<double> losses = {};
   std::string snapshot = {};  // the last that was saved
   Ending ending = Ending::Done;
   std::string reason = {};  // why it ended early, in the words of the error; empty: it did not

@@ -5,8 +5,11 @@
 #include "commands.h"
 #include "own_model.h"
 
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 
 namespace neap::app {
@@ -22,6 +25,29 @@ std::string text_of(const plugin::Samples& samples) {
   return text;
 }
 
+// torch.autocast("cpu", torch.bfloat16).
+class Autocast {
+ public:
+  Autocast()
+      : enabled_(at::autocast::is_autocast_enabled(at::kCPU)),
+        type_(at::autocast::get_autocast_dtype(at::kCPU)) {
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::increment_nesting();
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+  ~Autocast() {
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(at::kCPU, enabled_);
+    at::autocast::set_autocast_dtype(at::kCPU, type_);
+  }
+
+ private:
+  bool enabled_;
+  at::ScalarType type_;
+};
+
 train::MicroBatch noise(std::int64_t rows, const plugin::Samples& samples, std::uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::vector<std::int64_t> sizes = samples.shape;
@@ -36,8 +62,20 @@ train::MicroBatch noise(std::int64_t rows, const plugin::Samples& samples, std::
 
 }  // namespace
 
-plugin::Definition find_model(const std::string& name) {
-  return names_library(name) ? load_own_model(name) : built_in_model(name);
+plugin::Definition find_model(const RunOptions& options) {
+  if (!names_library(options.model)) return built_in_model(options);
+  const ModelSizes& sizes = options.sizes;
+  if (sizes.layers || sizes.blocks || sizes.width || sizes.heads) {
+    throw UsageError("--model " + options.model +
+                     ": --layers, --blocks, --width and --heads are of neap's own models; set the "
+                     "sizes of yours in its library");
+  }
+  if (options.label_smoothing > 0) {
+    throw UsageError("--model " + options.model +
+                     ": --label-smoothing is of the loss of neap's own models; set it in the loss "
+                     "of its library");
+  }
+  return load_own_model(options.model);
 }
 
 PlanMode parse_policy(const TrainingOptions& options) {
@@ -97,12 +135,24 @@ Task::Task(const RunOptions& options, plugin::Definition definition, plugin::Sam
     throw UsageError("--model " + options.model + ": its optimizer '" + optimizer_name() +
                      "' is none of sgd, adam and adamw; name one with --optimizer");
   }
+  if (!options.betas.empty() && optimizer_name() == "sgd") {
+    throw UsageError(
+        "--betas are of adam and adamw, and the optimizer is sgd; leave them out, or "
+        "name another --optimizer");
+  }
 }
 
 train::Model Task::make_model(bool use_checkpoint) const {
   try {
-    return at_library("--model " + options_.model + ": make_model",
-                      [&] { return definition_.make_model(samples_, use_checkpoint); });
+    const train::Model model = at_library("--model " + options_.model + ": make_model", [&] {
+      return definition_.make_model(samples_, use_checkpoint);
+    });
+    if (!options_.bf16) return model;
+    // The loss has all digits, as autocast has it.
+    return {model.module(), [model](const at::Tensor& x) {
+              const Autocast autocast;
+              return model.forward(x).to(at::kFloat);
+            }};
   } catch (const InvalidArgument& error) {
     throw UsageError("--model " + options_.model + ": " + origin_ + " has samples of " +
                      text_of(samples_) + ", and " + error.what());
@@ -145,12 +195,15 @@ std::unique_ptr<torch::optim::Optimizer> Task::make_optimizer(
     return std::make_unique<torch::optim::SGD>(
         parameters, torch::optim::SGDOptions(lr).momentum(0.9).weight_decay(weight_decay()));
   }
+  const std::tuple betas = options_.betas.empty()
+                               ? torch::optim::AdamOptions().betas()
+                               : std::tuple(options_.betas[0], options_.betas[1]);
   if (optimizer_name() == "adam") {
     return std::make_unique<torch::optim::Adam>(
-        parameters, torch::optim::AdamOptions(lr).weight_decay(weight_decay()));
+        parameters, torch::optim::AdamOptions(lr).betas(betas).weight_decay(weight_decay()));
   }
   return std::make_unique<torch::optim::AdamW>(
-      parameters, torch::optim::AdamWOptions(lr).weight_decay(weight_decay()));
+      parameters, torch::optim::AdamWOptions(lr).betas(betas).weight_decay(weight_decay()));
 }
 
 Job Task::make_job() const {
@@ -184,8 +237,17 @@ train::MicroBatch Task::batch_of_step(std::int64_t rows, std::int64_t step) cons
 
 std::string Task::name_of_step(std::int64_t rows) const {
   // For a library only the file name, because its folder concerns nobody else.
-  return std::filesystem::path(options_.model).filename().string() + " " + text_of(samples_) +
-         " batch " + std::to_string(rows) + " " + optimizer_name();
+  std::string name = std::filesystem::path(options_.model).filename().string();
+  const ModelSizes& sizes = options_.sizes;
+  const auto add_size = [&](const char* what, const std::optional<std::int64_t>& size) {
+    if (size) name += " " + std::to_string(*size) + what;
+  };
+  add_size(" layers", sizes.layers);
+  add_size(" blocks", sizes.blocks);
+  add_size(" wide", sizes.width);
+  add_size(" heads", sizes.heads);
+  return name + (options_.bf16 ? " bf16 " : " ") + text_of(samples_) + " batch " +
+         std::to_string(rows) + " " + optimizer_name();
 }
 
 std::int64_t Task::batch_size(std::int64_t named, std::int64_t other) const {

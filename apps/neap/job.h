@@ -17,8 +17,9 @@
 
 namespace neap::app {
 
-// Finds one of the command's models, or loads one of a library. Throws: as load_own_model().
-plugin::Definition find_model(const std::string& name);
+// Finds one of the command's models, or loads one of a library. Throws: as load_own_model() and
+// built_in_model(); UsageError for a size or label smoothing of a library's model.
+plugin::Definition find_model(const RunOptions& options);
 
 // Parses --policy and --plan-cache. Throws: UsageError.
 PlanMode parse_policy(const TrainingOptions& options);

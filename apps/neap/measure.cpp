@@ -74,7 +74,7 @@ void show(const Result& result, const MeasuringOptions& options, Output& output)
 }  // namespace
 
 int analyze(const MeasuringOptions& options, Output& output) {
-  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const Task task = Task::without_data(options, find_model(options), options.input);
   const analysis::TrainingOptions training = training_of(options, task);
   (void)task.make_model();  // refuses bad samples before make_batch() is called
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
@@ -100,7 +100,7 @@ int analyze(const MeasuringOptions& options, Output& output) {
 }
 
 int bench(const MeasuringOptions& options, Output& output) {
-  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const Task task = Task::without_data(options, find_model(options), options.input);
   (void)task.make_model();  // refuses bad samples before make_batch() is called
   std::vector<std::string> budgets = options.budgets;
   for (std::string& text : budgets) {
@@ -129,7 +129,7 @@ int bench(const MeasuringOptions& options, Output& output) {
 }
 
 int max_batch(const MeasuringOptions& options, Output& output) {
-  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const Task task = Task::without_data(options, find_model(options), options.input);
   const auto wanted = parse_budget(options.budget);
   if (wanted.is_share() || !wanted.bytes({})) {
     throw UsageError("--budget: '" + options.budget +

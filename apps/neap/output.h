@@ -58,5 +58,7 @@ std::string table(const std::vector<Row>& rows);
 
 // printf for one number: format_number("%.1f", x).
 std::string format_number(const char* format, double value);
+// All digits, so that two texts are the same only when the numbers are.
+std::string exact(double value);
 
 }  // namespace neap::app

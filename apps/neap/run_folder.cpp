@@ -2,12 +2,13 @@
 #include "run_folder.h"
 
 #include "budget.h"
-#include "values.h"
+#include "output.h"
 
 #include <neap/machine.h>
 
 #include <array>
 #include <charconv>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -20,6 +21,9 @@ namespace fs = std::filesystem;
 // Notes of the snapshot.
 constexpr const char* kSteps = "steps";
 constexpr const char* kBatchSize = "batch size";
+// Those that are there only where an option asks for them.
+constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
+                                    "bf16",   "betas",  "label smoothing"};
 
 [[noreturn]] void refuse_interval(const std::string& text) {
   throw UsageError("--save-every: '" + text +
@@ -49,13 +53,6 @@ std::string as_text(const std::string& bytes) {
     }
   }
   return text;
-}
-
-// All digits, so that two rates are the same text only when they are the same number.
-std::string text_of(double value) {
-  std::array<char, 32> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  return {digits.data(), end};
 }
 
 }  // namespace
@@ -103,16 +100,28 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
   if (folder_.empty()) return;
   training_ = {{"model", as_text(options.model)},
                {"optimizer", source.task().optimizer_name()},
-               {"learning rate", text_of(source.task().learning_rate())},
-               {"weight decay", text_of(source.task().weight_decay())},
+               {"learning rate", exact(source.task().learning_rate())},
+               {"weight decay", exact(source.task().weight_decay())},
                {"schedule", options.schedule},
                {"warmup", options.warmup ? std::to_string(*options.warmup) : "a twentieth"},
-               {"clip norm", text_of(options.clip_norm)},
+               {"clip norm", exact(options.clip_norm)},
                {"data", as_text(source.name())},
                {"samples", source.fingerprint()},
                {kBatchSize, std::to_string(source.batch_size())},
                {"accumulate", std::to_string(options.accumulate)},
                {"seed", std::to_string(options.seed)}};
+  const auto add_size = [&](const char* name, const std::optional<std::int64_t>& size) {
+    if (size) training_[name] = std::to_string(*size);
+  };
+  add_size("layers", options.sizes.layers);
+  add_size("blocks", options.sizes.blocks);
+  add_size("width", options.sizes.width);
+  add_size("heads", options.sizes.heads);
+  if (options.bf16) training_["bf16"] = "true";
+  if (!options.betas.empty()) {
+    training_["betas"] = exact(options.betas[0]) + ", " + exact(options.betas[1]);
+  }
+  if (options.label_smoothing > 0) training_["label smoothing"] = exact(options.label_smoothing);
   find(options.resume);
   check_writable();
 }
@@ -163,12 +172,20 @@ void RunFolder::check_writable() const {
 }
 
 void RunFolder::check_same_training() const {
-  for (const auto& [name, now] : training_) {
-    const auto then = position_.notes.find(name);
-    if (then != position_.notes.end() && then->second == now) continue;
-    throw Error(found_->string() + " is of another training: its " + name + " is " +
-                (then == position_.notes.end() ? "not known" : then->second) + ", and this one's " +
-                now + "; give the options that it began with, or begin in another folder");
+  const auto text_in = [](const std::map<std::string, std::string>& settings,
+                          const std::string& name) {
+    const auto found = settings.find(name);
+    return found == settings.end() ? "left out" : found->second;
+  };
+  std::set<std::string> names;
+  for (const auto& [name, now] : training_) names.insert(name);
+  for (const char* const name : kLaterSettings) names.insert(name);
+  for (const std::string& name : names) {
+    const std::string then = text_in(position_.notes, name), now = text_in(training_, name);
+    if (then == now) continue;
+    throw Error(found_->string() + " is of another training: its " + name + " is " + then +
+                ", and this one's " + now +
+                "; give the options that it began with, or begin in another folder");
   }
 }
 
@@ -203,6 +220,7 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
   if (folder_.empty() || saved_step_ == step) return newest_;
   train::Position position{.step = step, .notes = training_};
   position.notes[kSteps] = std::to_string(steps_);
+  position.notes.insert(found_so_far_.begin(), found_so_far_.end());
   // The first steps may begin again from what was found.
   const std::int64_t more =
       from_here_ && found_ && step - position_.step < kFirstSteps ? kFirstSteps : 0;
@@ -211,6 +229,16 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
   saved_step_ = step;
   saved_at_ = std::chrono::steady_clock::now();
   return newest_;
+}
+
+std::string RunFolder::save_best(const Job& job) const {
+  if (folder_.empty()) return {};
+  try {
+    train::export_weights(job.model.module(), folder_ / "best.safetensors");
+    return {};
+  } catch (const Error& error) {  // a later one may succeed, and the snapshots have the weights
+    return std::string("the best weights were not saved: ") + error.what();
+  }
 }
 
 std::string RunFolder::how_to_go_on() const {

@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace neap::app {
@@ -56,6 +57,17 @@ class RunFolder {
   std::string after_step(const Job& job, std::int64_t step);
   // Saves, unless this step was saved. Returns the snapshot; empty without --out.
   std::filesystem::path save(const Job& job, std::int64_t step);
+  // Keeps the weights as best.safetensors, beside the snapshots. Returns why it could not; empty:
+  // it could, or there is no folder.
+  [[nodiscard]] std::string save_best(const Job& job) const;
+  // Notes that each later snapshot has beside the settings.
+  void set_found_so_far(std::map<std::string, std::string> notes) {
+    found_so_far_ = std::move(notes);
+  }
+  // Of the snapshot that the training goes on from.
+  [[nodiscard]] const std::map<std::string, std::string>& notes_of_snapshot() const {
+    return position_.notes;
+  }
   // The newest snapshot, and how to go on from it; empty: there is none.
   [[nodiscard]] std::string how_to_go_on() const;
 
@@ -69,7 +81,8 @@ class RunFolder {
   SaveInterval interval_;
   std::int64_t keep_;
   std::map<std::string, std::string> training_;  // what must be the same to go on
-  std::int64_t steps_ = 0;                       // in all
+  std::map<std::string, std::string> found_so_far_;
+  std::int64_t steps_ = 0;  // in all
   std::optional<std::filesystem::path> found_;
   bool from_here_ = false;  // it is in folder_
   train::Position position_;

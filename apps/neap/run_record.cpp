@@ -23,9 +23,10 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int
     if (!object.is_object()) continue;
     const auto event = object.find("event"), step = object.find("step");
     if (event == object.end()) continue;
-    const bool is_kept_step = *event == "step" && step != object.end() &&
-                              step->is_number_integer() && step->get<std::int64_t>() <= done;
-    if (*event == "run" || is_kept_step) kept.push_back(line);
+    const bool is_of_step = *event == "step" || *event == "evaluation";
+    const bool is_kept = is_of_step && step != object.end() && step->is_number_integer() &&
+                         step->get<std::int64_t>() <= done;
+    if (*event == "run" || is_kept) kept.push_back(line);
   }
   return kept;
 }
@@ -45,7 +46,7 @@ void RunRecord::begin() {
   file_.open(path_, std::ios::app);
 }
 
-std::string RunRecord::add_step(const nlohmann::json& line) {
+std::string RunRecord::add(const nlohmann::json& line) {
   if (path_.empty()) return {};
   try {
     if (!file_.is_open()) begin();

@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// run.jsonl in the folder of neap train --out: what is in effect, a line for each step, and the
-// summary. neap report draws it. The lines are those of --json. No LibTorch here.
+// run.jsonl in the folder of neap train --out: what is in effect, a line for each step and each
+// look at the test set, and the summary. neap report draws it. The lines are those of --json. No LibTorch here.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -19,8 +19,9 @@ class RunRecord {
   // Keeps the lines of the steps up to `done`, which the training goes on from. A training without
   // a step leaves the file as it was.
   RunRecord(const std::filesystem::path& folder, nlohmann::ordered_json start, std::int64_t done);
-  // Both return why the line could not be written, the first time; empty: it could.
-  std::string add_step(const nlohmann::json& line);
+  // Both return why the line could not be written, the first time; empty: it could. `line`: of a
+  // step or an evaluation.
+  std::string add(const nlohmann::json& line);
   std::string add_summary(const nlohmann::json& line);
 
  private:

@@ -48,7 +48,7 @@ void announce(const graph::Trace& trace, const std::string& file) {
 }  // namespace
 
 graph::Trace traced_step(const TracingOptions& options) {
-  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const Task task = Task::without_data(options, find_model(options), options.input);
   const std::int64_t batch_size = task.batch_size(options.batch_size, kTracingBatch);
   return traced_step(task, task.batch_of_step(batch_size, 0), 1, options.repetitions);
 }

@@ -4,6 +4,7 @@
 #include "budget.h"
 #include "commands.h"
 #include "evaluate.h"
+#include "evaluations.h"
 #include "history.h"
 #include "progress.h"
 #include "run_folder.h"
@@ -35,7 +36,8 @@ class Training {
       : options_(options),
         output_(output),
         wants_least_(options.budget == "min"),
-        wanted_(parse_budget(wants_least_ ? "none" : options.budget)) {}
+        wanted_(parse_budget(wants_least_ ? "none" : options.budget)),
+        history_{.evaluations = Evaluations(options)} {}
 
   // Prints a summary in any case, so that readers learn how the training ended.
   int run() {
@@ -50,7 +52,9 @@ class Training {
       history_.ending = Ending::Interrupted;
       history_.reason = "interrupted";
     }
-    if (history_.ending != Ending::Done && folder_ && !folder_->how_to_go_on().empty()) {
+    const bool broke_off =
+        history_.ending != Ending::Done && history_.ending != Ending::StoppedEarly;
+    if (broke_off && folder_ && !folder_->how_to_go_on().empty()) {
       history_.reason += "\n  " + folder_->how_to_go_on();
     }
     tell(record_.add_summary(history_.summary()));
@@ -63,7 +67,7 @@ class Training {
         say(history_.table());
       }
     }
-    if (history_.ending == Ending::Done) return 0;
+    if (history_.ending == Ending::Done || history_.ending == Ending::StoppedEarly) return 0;
     say("neap: " + history_.reason);
     return history_.ending == Ending::Interrupted ? kInterrupted : 1;
   }
@@ -71,9 +75,14 @@ class Training {
  private:
   void train() {
     if (options_.batch_size == kAutomaticBatch) options_.batch_size = find_batch_size();
-    TrainingSource source(options_, find_model(options_.model));
+    TrainingSource source(options_, find_model(options_));
+    if (options_.eval_every > 0 && !source.has_test()) {
+      throw UsageError("--eval-every looks at a test set, and " + source.task().name_of_step(1) +
+                       " has none; name --data");
+    }
     folder_.emplace(options_, source);
     for (const std::string& note : folder_->notes()) tell(note);
+    history_.evaluations.go_on_from(folder_->notes_of_snapshot());
     if (wanted_.is_share() || wants_least_) measure_plain(source);
     history_.budget = wants_least_ ? least_budget(source)
                                    : wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
@@ -93,7 +102,9 @@ class Training {
         job.emplace(source.task().make_job());
       }
     }
-    if (!stop_requested && !options_.no_test && source.has_test()) evaluate(*job, source);
+    if (!stop_requested && !options_.no_test && source.has_test() && !history_.evaluations.last()) {
+      evaluate(*job, source, folder_->steps_done() + history_.steps);
+    }
   }
 
   void measure_plain(TrainingSource& source) {
@@ -115,7 +126,7 @@ class Training {
     tell("looking for the largest batch in " + budget.text());
     TrainingOptions smallest = options_;
     smallest.batch_size = options_.accumulate;
-    const TrainingSource source(smallest, find_model(options_.model));
+    const TrainingSource source(smallest, find_model(options_));
     const Task& task = source.task();
     const std::int64_t samples = source.samples().value_or(kMost);
     if (samples < options_.accumulate) {
@@ -234,7 +245,7 @@ class Training {
     // A half of a step cannot be saved.
     const FinishSteps finish(!options_.out.empty() || options_.resume);
     std::int64_t step = done;
-    for (; step < total && !stop_requested; ++step) {
+    for (; step < total && !stop_requested && !history_.evaluations.is_over(); ++step) {
       const train::MicroBatch batch = source.next();
       const train::StepResult result = trainer.step(batch.x, batch.y, options_.accumulate);
       if (step - done < history_.steps) {  // it has been reported already
@@ -246,10 +257,16 @@ class Training {
       history_.add(result);
       progress.advance(batch.y.size(0), figures_of(result));
       const nlohmann::json line = line_of(step + 1, result, schedule.rate(peak, step, total));
-      if (const std::string note = record_.add_step(line); !note.empty()) say(note);
+      if (const std::string note = record_.add(line); !note.empty()) say(note);
       if (options_.json) output_.json(line);
+      if (history_.evaluations.is_due(step + 1, total)) evaluate(job, source, step + 1);
       const std::string not_saved = folder_->after_step(job, step + 1);
       if (!not_saved.empty()) say(not_saved);
+    }
+    if (history_.evaluations.is_over() && step < total) {
+      history_.ending = Ending::StoppedEarly;
+      history_.reason = history_.evaluations.why_over();
+      tell(history_.reason);
     }
     history_.snapshot = folder_->save(job, step).string();
     // A short run leaves its plan too.
@@ -304,11 +321,20 @@ class Training {
     return figures;
   }
 
-  void evaluate(Job& job, TrainingSource& source) {
+  void evaluate(Job& job, TrainingSource& source, std::int64_t step) {
     MemoryEfficientDataLoader test = source.test();
     Progress progress("test batch", test.batches(), options_.quiet || options_.json);
-    history_.accuracy =
-        test_accuracy(job.model, source.task().class_dim(), test, history_.budget, progress);
+    const TestResult result =
+        test_result(job.model, source.task(), test, history_.budget, progress);
+    const bool is_best = history_.evaluations.add(step, result);
+    if (is_best && options_.eval_every > 0) {
+      if (const std::string note = folder_->save_best(job); !note.empty()) say(note);
+    }
+    folder_->set_found_so_far(history_.evaluations.notes());
+    nlohmann::json line = json_of(result);
+    line["step"] = step;
+    if (const std::string note = record_.add(line); !note.empty()) say(note);
+    if (options_.json && options_.eval_every > 0) output_.json(line);
   }
 
   TrainingOptions options_;

@@ -48,6 +48,7 @@ class JsonTest(CommandTest):
         self.assert_ended(neap("trace", *SMALL, "-o", trace), 0)
         return [self.lines("train", *data, "--steps", 21, "--budget", "100%"),
                 self.lines("train", *data, "--steps", 1, "--no-test"),
+                self.lines("train", *data, "--steps", 4, "--eval-every", 2),
                 self.lines("train", *data, "--lr", 1e6, "--optimizer", "sgd", "--epochs", 50, code=1),
                 self.lines("train", *data, "--budget", "3MiB", code=1),
                 self.lines("analyze", *SMALL, "--batch-sizes", "4,4096", "--budget", "25MiB"),

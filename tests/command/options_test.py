@@ -10,8 +10,8 @@ import unittest
 from running import CommandTest, neap
 
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
-            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [], "doctor": []}
-FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
+            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [], "doctor": [], "completion": ["bash"], "man": []}
+FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
 POSITIVE = WHOLE + ["0", "-1", "1099511627777"]
@@ -43,6 +43,15 @@ ROWS = {
     "--repetitions": POSITIVE,
     "--points": POSITIVE + ["1", "10001"],
     "--lr": NUMBER + ["1e7"],
+    "--layers": POSITIVE + ["1000001"],
+    "--blocks": POSITIVE + ["1000001"],
+    "--width": POSITIVE + ["1000001"],
+    "--heads": POSITIVE + ["1000001"],
+    "--betas": ["", ",", "0.9", "0.9,", "0.9,,0.99", "0.9,1", "0.9,0.99,0.999", "x,0.9", "nan,0.9", "-0.1,0.9"],
+    "--label-smoothing": NUMBER + ["1.1"],
+    "--eval-every": WHOLE + ["-1", "1099511627777"],
+    "--early-stop": WHOLE + ["-1", "1099511627777"],
+    "--write-config": FILE,
     "--margin": ["", " ", "x", "%", "nan", "nan%", "-1%", "100%", "1e999%", "2%%", "inf%"],
     "--time-limit": NUMBER + ["0", "1e10"],
     "--out": FILE,
@@ -67,7 +76,7 @@ class OptionsTest(CommandTest):
         done = neap(command, "--help")
         self.assertEqual(done.returncode, 0, done.stderr)
         return {names.group(1) for line in done.stdout.splitlines()
-                if (names := re.match(r"  (?:-\w,)?(--[a-z][a-z-]*)", line))}
+                if (names := re.match(r"  (?:-\w,)?(--[a-z][a-z0-9-]*)", line))}
 
     def test_every_option_has_a_row(self):
         for command in COMMANDS:

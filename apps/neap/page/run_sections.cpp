@@ -30,17 +30,18 @@ std::int64_t step_of(const Json& line) {
 }
 
 // One line a run, over the steps that any of them has.
-void add_curve(Page& page, const std::vector<TrainingRun>& runs, const char* title, const char* key,
+void add_curve(Page& page, const std::vector<TrainingRun>& runs,
+               std::vector<Json> TrainingRun::*lines, const char* title, const char* key,
                const char* unit, double factor = 1) {
   std::set<std::int64_t> steps;
   for (const TrainingRun& run : runs) {
-    for (const Json& line : run.steps) steps.insert(step_of(line));
+    for (const Json& line : run.*lines) steps.insert(step_of(line));
   }
   Json all = Json::array();
   bool any = false;
   for (const TrainingRun& run : runs) {
     std::map<std::int64_t, Json> by_step;
-    for (const Json& line : run.steps) by_step[step_of(line)] = number_of(line, key);
+    for (const Json& line : run.*lines) by_step[step_of(line)] = number_of(line, key);
     Json values = Json::array();
     for (const std::int64_t step : steps) {
       const auto found = by_step.find(step);
@@ -144,6 +145,8 @@ TrainingRun read_run(const std::filesystem::path& path) {
       run.start = object;
     } else if (event == "step") {
       run.steps.push_back(object);
+    } else if (event == "evaluation") {
+      run.evaluations.push_back(object);
     } else if (event == "summary") {
       run.summary = object;
     } else {
@@ -188,12 +191,16 @@ void add_run_sections(Page& page, std::vector<TrainingRun> runs) {
     add_facts(page, runs.front().start);
   }
   add_comparison(page, runs);
-  add_curve(page, runs, "Loss", "loss", "");
-  add_curve(page, runs, "Peak of each step", "peak_bytes", "bytes");
-  add_curve(page, runs, "Time of each step", "took_ms", "ns", kNsOfMs);
-  add_curve(page, runs, "Operators that ran again", "replays", "");
-  add_curve(page, runs, "Learning rate", "learning_rate", "");
-  add_curve(page, runs, "Gradient norm", "gradient_norm", "");
+  const auto steps = &TrainingRun::steps;
+  const auto evaluations = &TrainingRun::evaluations;
+  add_curve(page, runs, steps, "Loss", "loss", "");
+  add_curve(page, runs, evaluations, "Test loss", "test_loss", "");
+  add_curve(page, runs, evaluations, "Test accuracy", "accuracy", "percent", 100);
+  add_curve(page, runs, steps, "Peak of each step", "peak_bytes", "bytes");
+  add_curve(page, runs, steps, "Time of each step", "took_ms", "ns", kNsOfMs);
+  add_curve(page, runs, steps, "Operators that ran again", "replays", "");
+  add_curve(page, runs, steps, "Learning rate", "learning_rate", "");
+  add_curve(page, runs, steps, "Gradient norm", "gradient_norm", "");
 }
 
 }  // namespace neap::app

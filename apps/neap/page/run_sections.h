@@ -17,6 +17,7 @@ struct TrainingRun {
   std::string name;            // add_run_sections() finds it
   Json start;                  // the line "run"; null where there is none
   std::vector<Json> steps;
+  std::vector<Json> evaluations;
   Json summary;  // null while the training goes on, or when it was killed
 };
 

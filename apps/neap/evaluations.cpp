@@ -1,0 +1,88 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "evaluations.h"
+
+#include "output.h"
+
+#include <charconv>
+#include <cmath>
+
+namespace neap::app {
+namespace {
+
+// Notes of the snapshot.
+constexpr const char* kLastStep = "last evaluation";
+constexpr const char* kBestStep = "best step";
+constexpr const char* kBestLoss = "best test loss";
+constexpr const char* kBestAccuracy = "best test accuracy";
+constexpr const char* kSinceBest = "evaluations since the best";
+
+// Nullopt: there is no such note, or it is no number.
+template <class Number>
+std::optional<Number> number_in(const std::map<std::string, std::string>& notes, const char* name) {
+  const auto note = notes.find(name);
+  if (note == notes.end()) return std::nullopt;
+  Number number{};
+  const std::string& text = note->second;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() ? std::optional(number) : std::nullopt;
+}
+
+bool is_better(const TestResult& one, const TestResult& other) {
+  if (one.accuracy && other.accuracy) return *one.accuracy > *other.accuracy;
+  return one.loss < other.loss || std::isnan(other.loss);
+}
+
+}  // namespace
+
+Evaluations::Evaluations(const TrainingOptions& options)
+    : every_(options.eval_every), patience_(options.early_stop) {
+  if (patience_ > 0 && every_ == 0) {
+    throw UsageError(
+        "--early-stop counts evaluations; say with --eval-every how often there is one");
+  }
+  if (every_ > 0 && options.no_test) {
+    throw UsageError("--eval-every looks at the test set, and --no-test does not; leave one out");
+  }
+}
+
+bool Evaluations::add(std::int64_t step, const TestResult& result) {
+  last_step_ = step;
+  last_ = result;
+  if (best_step_ > 0 && !is_better(result, best_)) {
+    ++since_best_;
+    return false;
+  }
+  best_ = result;
+  best_step_ = step;
+  since_best_ = 0;
+  return true;
+}
+
+std::string Evaluations::why_over() const {
+  return "no better one in " + std::to_string(since_best_) +
+         " evaluations: the training ends; the " +
+         (best_.accuracy ? format_number("best accuracy, %.2f %%,", 100 * *best_.accuracy)
+                         : format_number("least test loss, %.4f,", best_.loss)) +
+         " was after step " + std::to_string(best_step_);
+}
+
+std::map<std::string, std::string> Evaluations::notes() const {
+  std::map<std::string, std::string> notes;
+  if (best_step_ == 0) return notes;
+  notes[kLastStep] = std::to_string(last_step_);
+  notes[kBestStep] = std::to_string(best_step_);
+  notes[kSinceBest] = std::to_string(since_best_);
+  notes[kBestLoss] = exact(best_.loss);
+  if (best_.accuracy) notes[kBestAccuracy] = exact(*best_.accuracy);
+  return notes;
+}
+
+void Evaluations::go_on_from(const std::map<std::string, std::string>& notes) {
+  best_step_ = number_in<std::int64_t>(notes, kBestStep).value_or(0);
+  last_step_ = number_in<std::int64_t>(notes, kLastStep).value_or(0);
+  since_best_ = number_in<std::int64_t>(notes, kSinceBest).value_or(0);
+  best_ = {.loss = number_in<double>(notes, kBestLoss).value_or(0),
+           .accuracy = number_in<double>(notes, kBestAccuracy)};
+}
+
+}  // namespace neap::app

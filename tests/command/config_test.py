@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""config_test.py NEAP [unittest arguments]: --config, --write-config, completion and the manual."""
+import re
+import subprocess
+import unittest
+
+from running import NEAP, CommandTest, neap
+
+# Of each command that takes options: some of them, with values that a file could spoil.
+LINES = {
+    "train": ["--model", "gpt", "--data", 'text:a "b"\\c\n\'d\'.txt', "--lr", "0.0100000049", "--betas", "0.9,0.95",
+              "--seed", "-7", "--no-test", "--save-every", "30s", "--out", "007", "--resume", "1.", "--budget", "30%"],
+    "evaluate": ["--weights", "run", "--layers", "3", "--json"],
+    "verify": ["--model", "./libmymodel.so", "--steps", "5", "--bf16"],
+    "analyze": ["--batch-sizes", "8,16", "--input", "3,8,8", "--csv", "a.csv"],
+    "bench": ["--budgets", "50%,1GiB", "--repetitions", "2"],
+    "max-batch": ["--budget", "1GiB", "--time-limit", "1.5"],
+    "trace": ["--out", "-", "--batch-size", "4"],
+    "plan": ["--model", "mlp", "--frontier", "--points", "3", "--svg", "true"],
+    "advise": ["--budget", "auto"],
+    "report": ["step.jsonl", "--out", "page.html", "--no-frontier"],
+}
+
+
+class ConfigTest(CommandTest):
+    def written(self, command, *arguments):
+        file = self.folder / f"{len(list(self.folder.iterdir()))}.toml"
+        done = neap(command, *arguments, "--write-config", file)
+        self.assert_ended(done, 0)
+        self.assertEqual(done.stdout, "")
+        return file
+
+    def test_what_is_written_is_read_as_the_same_options_by_every_command(self):
+        for command, line in LINES.items():
+            with self.subTest(command):
+                first = self.written(command, *line)
+                given = {one[2:] for one in line if one.startswith("--")}
+                self.assertEqual({text.split(" = ")[0] for text in first.read_text().splitlines()
+                                  if re.match("[a-z0-9-]+ = ", text)}, given)
+                positional = [one for one in line[:1] if not one.startswith("--")]
+                self.assertEqual(self.written(command, *positional, "--config", first).read_text(), first.read_text())
+
+    def test_every_command_with_options_is_here(self):
+        listed = neap("--help").stdout.split("Subcommands:")[1].split("Examples:")[0]
+        commands = set(re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE))
+        self.assertEqual({command for command in commands if "--config" in neap(command, "--help").stdout}, LINES.keys())
+
+    def test_what_a_command_needs_may_stand_in_the_file(self):
+        weights = self.write("evaluate.toml", 'weights = "nowhere"\nmodel = "mlp"\ndata = "synthetic:1x8x8:4:64"\n')
+        self.assert_ended(neap("evaluate", "--config", weights), 1, "nowhere")
+        frontier = self.write("plan.toml", 'frontier = true\nmodel = "mlp"\n')
+        self.assert_ended(neap("plan", "--config", frontier, "--points", 1), 2, "--points")
+        self.assert_ended(neap("plan", "--points", 3, "--min", "--model", "mlp"), 2, "--frontier")
+
+    def test_the_command_line_wins_also_by_a_short_name(self):
+        config = self.write("trace.toml", 'out = "-"\nmodel = "mlp"\ninput = [1, 8, 8]\nbatch-size = 2\nrepetitions = 1\n')
+        file = self.folder / "step.jsonl"
+        for short in (["-o", file], [f"-o{file}"], ["--out", file]):
+            with self.subTest(short):
+                done = neap("trace", "--config", config, *short)
+                self.assert_ended(done, 0)
+                self.assertNotIn('"node"', done.stdout)
+                self.assertTrue(file.exists())
+                file.unlink()
+
+    def test_lists_and_wrong_values_in_a_file(self):
+        for text, told in [
+                ("batch-sizes = [8, \"x\"]\n", "line 1: --batch-sizes"),
+                ("batch-sizes = [[8]]\n", "line 1: 'batch-sizes' must be a text, a number, true or false, or a list"),
+                ("\nbatch-sizes = 2020-01-01\n", "line 2: 'batch-sizes' must be"),
+                ("batch-sizes = []\n", "line 1:"),
+                ("[batch-sizes]\na = 1\n", "line 1: 'batch-sizes' must be"),
+                ("write-config = \"x\"\n", "line 1: unknown key 'write-config'")]:
+            with self.subTest(text):
+                config = self.write("odd.toml", text)
+                self.assert_ended(neap("analyze", "--model", "mlp", "--config", config), 2, str(config), told)
+
+    def test_a_written_file_replaces_none_that_is_read_and_says_why_it_cannot_be(self):
+        config = self.write("neap.toml", "steps = 2\n")
+        self.assert_ended(neap("train", "--config", config, "--write-config", config), 2, "one would be lost")
+        self.assertEqual(config.read_text(), "steps = 2\n")
+        self.assert_ended(neap("train", "--write-config", self.folder / "no" / "x"), 1, "--write-config", "no/x")
+
+
+class ManualTest(CommandTest):
+    def completed(self, *words):
+        script = ('source <("$0" completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _neap; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, NEAP, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=True)
+        self.assertEqual(done.stderr, "")
+        return done.stdout.split()
+
+    def test_bash_completes_commands_options_and_values(self):
+        self.assertEqual(self.completed("neap", "tra"), ["train", "trace"])
+        self.assertEqual(self.completed("neap", "--v"), ["--version"])
+        self.assertEqual(self.completed("neap", "train", "--weight"), ["--weight-decay"])
+        self.assertEqual(self.completed("neap", "train", "--optimizer", "ad"), ["adam", "adamw"])
+        self.assertEqual(self.completed("neap", "train", "--model", ""), ["gpt", "mlp", "resnet", "transformer"])
+        self.assertEqual(self.completed("neap", "plan", "--csv", ""), [])  # the names of files
+        self.assertEqual(self.completed("neap", "plan", "st"), [])
+        self.assertEqual(self.completed("neap", "train", "--no-test", "--qu"), ["--quiet"])
+
+    def test_the_manual_has_every_option_and_no_mark_that_roff_does_not_know(self):
+        page = neap("man").stdout
+        shown = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-rLL=100n"], input=page, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, check=True)
+        self.assertEqual(shown.stderr, "")
+        for command in LINES:
+            part = page.split(f".SS neap {command}\n".replace("-", "\\-"))[1].split("\n.SS ")[0]
+            for option in re.findall(r"^  (?:-\w,)?(--[a-z][a-z0-9-]*)", neap(command, "--help").stdout, re.MULTILINE):
+                self.assertIn(option.replace("-", "\\-"), part)
+        self.assertIn("Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.", shown.stdout)
+
+    def test_a_shell_that_is_not_known_is_refused(self):
+        self.assert_ended(neap("completion", "fish"), 2, "fish")
+        self.assert_ended(neap("completion"), 2, "shell")
+
+
+if __name__ == "__main__":
+    unittest.main()
