@@ -90,6 +90,10 @@ struct Options {
   // Track each storage also without a budget, for saved_report(). Costs what a budget costs, and
   // evicts nothing.
   bool observe = false;
+  // Compare what operators make again with what was given back, by a hash of the bytes. The first
+  // difference throws ReplayError, with the operator: one that does not do the same each time, or
+  // that writes into what it should only read. Cost: each such content is read twice.
+  bool verify = false;
 };
 
 // While it is open, the operators of its thread are recorded, and storages are evicted and restored

@@ -97,6 +97,7 @@ struct TrainerOptions {
   Clip clip = {};
   Schedule schedule = {};
   PlanMode policy = Planned{};  // of each step's scope
+  bool verify = false;          // as Options::verify, of each step's scope
   // Of a training that goes on: see neap/snapshot.h. Steps and the schedule count from here.
   std::int64_t steps_done = 0;
 };

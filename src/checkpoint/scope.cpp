@@ -36,7 +36,7 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
                           " bytes: expected more than 0; leave it out for no limit");
   }
   engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt,
-                    options.observe);
+                    options.observe, options.verify);
   open_ = true;
   try {
     begin(options);

@@ -44,7 +44,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void set_director(std::shared_ptr<Director> director);
 
   // Scopes. They throw as documented at neap::Scope.
-  void open_scope(std::optional<std::int64_t> budget, bool observe);
+  void open_scope(std::optional<std::int64_t> budget, bool observe, bool verify);
   void close_scope(bool completed);  // may throw BudgetExceeded; then the scope stays open
   void abandon_scope() noexcept;     // restores nothing: evicted storages are lost
   [[nodiscard]] int scopes() const { return session_.scopes; }

@@ -240,6 +240,12 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
     store_.move(block, Residence::Working);
   }
   if (bonus) {
+    try {
+      require_same(block, write.version, data);
+    } catch (...) {
+      discard(block);
+      throw;
+    }
     // Keeping it costs nothing more, and may save a replay later.
     if (store_.put_into_storage(block)) {
       publish_later(block);
@@ -254,12 +260,25 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
 void Materialization::advance(Block& block, std::uint32_t version) {
   Work& work = works_[static_cast<std::size_t>(block.work)];
   work.reached = version;
+  require_same(block, version, work.shadow ? work.shadow_data : block.data);
   if (work.shadow || !block.alive || version != block.version) return;
   if (!store_.put_into_storage(block)) return;
   work.locked = true;
   ++block.locks;
   ++block.replays;
   publish_later(block);
+}
+
+void Materialization::require_same(const Block& block, std::uint32_t version,
+                                   const void* data) const {
+  if (!session_.verify || store_.is_as_remembered(block, version, data)) return;
+  throw ReplayError(
+      running_->traits->op.schema().name() + ": replayed, made other bytes than " +
+      describe(block) +
+      " had when its memory was given back. The operator does not do the same each "
+      "time, or something has written past the dispatcher into what it reads or made. "
+      "Keep its result in memory with neap::pin(tensor), or call neap::expose(tensor) "
+      "on what is written before operators read it");
 }
 
 void Materialization::discard(Block& block) {

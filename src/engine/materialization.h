@@ -63,6 +63,9 @@ class Materialization final : private StorageSource {
   void publish(Node& node);
   void take(Write& write, c10::DataPtr memory);
   void advance(Block& block, std::uint32_t version);
+  // Throws: ReplayError, with Options::verify, when the operator that runs now has made another
+  // content than this version had.
+  void require_same(const Block& block, std::uint32_t version, const void* data) const;
   void discard(Block& block);
   void publish_later(Block& block);
   void account(Node& node);

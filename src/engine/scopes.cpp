@@ -37,7 +37,7 @@ void Engine::set_observer(Observer* observer) {
 
 // ---- Scopes ----
 
-void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
+void Engine::open_scope(std::optional<std::int64_t> budget, bool observe, bool verify) {
   memory::require_installed();
   attach();
   if (session_.scopes > 0) {
@@ -49,6 +49,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
                           "name none in the inner one");
     }
     session_.observing = session_.observing || observe;
+    session_.verify = session_.verify || verify;
     ++session_.scopes;
     return;
   }
@@ -66,6 +67,7 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe) {
   const Busy busy(session_);
   session_.budget = budget;
   session_.observing = observe;
+  session_.verify = verify;
   memory::reset_watermark();
   recipes_.reset_peak();
   run_log_.start(memory::usage().live);
@@ -116,6 +118,7 @@ void Engine::abandon_scope() noexcept {
 void Engine::end_scope() noexcept {
   session_.scopes = 0;
   session_.observing = false;
+  session_.verify = false;
   room_.scope_ended();
   if (session_.failed) room_.drop_failed_backward();
   forget_all();

@@ -35,6 +35,7 @@ struct Session {
   bool in_region = false;
   std::optional<std::int64_t> budget;  // bytes; of the outermost scope
   bool observing = false;
+  bool verify = false;  // what comes back is compared with what went
 
   // Who watches, and who decides.
   Observer* observer = nullptr;

@@ -68,6 +68,7 @@ std::int64_t Store::evict(Block& block) {
   check_blank(block);
   if (!block.replayable()) return 0;
   if (block.residence == Residence::Retained) {
+    if (session_.verify) remember_content(block);
     const std::int64_t taken = memory::entry_of(block.data).taken;
     free_data(block);
     move(block, Residence::Gone);
@@ -87,6 +88,7 @@ std::int64_t Store::evict(Block& block) {
       ". An operator in the thread of the scope brings it back; raw access, and what "
       "other threads do, does not. Keep it in memory with neap::pin(tensor), called "
       "in the thread of the scope, before";
+  if (session_.verify) remember_content(block);
   void* const data = pointer.release_context();
   const std::int64_t taken = memory::entry_of(data).taken;
   intercept::put_absent(*storage, &block, death_of_evicted_, std::move(message));
@@ -186,6 +188,7 @@ void Store::forget(Block& block) noexcept {
   move(block, Residence::Gone);
   block.alive = false;
   if (block.blank == Blank::Hashed || block.blank == Blank::Watched) hashes_.erase(&block);
+  if (!contents_.empty()) contents_.erase(&block);
   update_lists(block);
 }
 
@@ -193,6 +196,7 @@ void Store::clear() noexcept {
   evictable_.clear();
   held_.clear();
   hashes_.clear();
+  contents_.clear();
   evicted_ = away_ = retained_ = 0;
 }
 
@@ -233,6 +237,18 @@ void Store::hash(Block& block, Blank why) {
 bool Store::is_as_hashed(const Block& block) const {
   return hashes_.at(&block) ==
          session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
+}
+
+void Store::remember_content(const Block& block) {
+  contents_[&block] = {block.version,
+                       session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes))};
+}
+
+bool Store::is_as_remembered(const Block& block, std::uint32_t version, const void* data) const {
+  const auto content = contents_.find(&block);
+  return content == contents_.end() || content->second.version != version ||
+         content->second.hash ==
+             session_.device.hash_of(data, static_cast<std::size_t>(block.bytes));
 }
 
 void Store::check_blank(Block& block) {

@@ -76,6 +76,12 @@ class Store {
   // REQUIRES: the block is hashed or watched.
   [[nodiscard]] bool is_as_hashed(const Block& block) const;
 
+  // For Options::verify: hashes the content of a block that is about to lose its data.
+  void remember_content(const Block& block);
+  // Whether `data` is what the block had in this version, or it is not known what that was.
+  [[nodiscard]] bool is_as_remembered(const Block& block, std::uint32_t version,
+                                      const void* data) const;
+
   // Blocks with data that can be made again, if they are retained, or if they are resident and not
   // small: programs read small storages through raw pointers.
   [[nodiscard]] std::span<Block* const> evictable() const noexcept { return evictable_; }
@@ -101,6 +107,11 @@ class Store {
   std::vector<Block*> evictable_;
   std::vector<Block*> held_;
   std::unordered_map<const Block*, device::ContentHash> hashes_;  // of blanks that are not zeros
+  struct Content {
+    std::uint32_t version;
+    device::ContentHash hash;
+  };
+  std::unordered_map<const Block*, Content> contents_;  // of blocks that lost their data
   std::int64_t evicted_ = 0;
   std::int64_t away_ = 0;
   std::int64_t retained_ = 0;

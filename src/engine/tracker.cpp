@@ -104,6 +104,9 @@ void Tracker::lose_data(Block& block) {
     store_.finish(block);
     return;
   }
+  if (session_.verify && block.reader_count > 0 && block.replayable()) {
+    store_.remember_content(block);
+  }
   store_.free_data(block);
   store_.move(block, Residence::Gone);
   if (block.reader_count > 0 && block.chain != nullptr) session_.policy->on_evict(block);

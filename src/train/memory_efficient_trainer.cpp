@@ -240,7 +240,7 @@ train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
       continue;
     }
     // One scope for each micro-batch, because the records of a scope grow with its operators.
-    Scope scope({.budget = options_.budget, .policy = options_.policy});
+    Scope scope({.budget = options_.budget, .policy = options_.policy, .verify = options_.verify});
     more = measure_next();
     scope.end();
     train::add(result.stats, scope.stats());
