@@ -5,7 +5,7 @@
 
 #include <sys/mman.h>
 
-#include <utility>
+#include <cstdint>
 
 namespace neap::device {
 namespace {
@@ -19,25 +19,31 @@ void* map(std::size_t bytes) {
   return memory == MAP_FAILED ? nullptr : memory;
 }
 
+[[noreturn]] void refuse(std::size_t bytes) {
+  throw Error("the system gives no more memory for neap's own records: " +
+              Bytes(static_cast<std::int64_t>(bytes)).text() +
+              " more are needed; end other programs, or raise its limits (ulimit -v)");
+}
+
 }  // namespace
 
 HostPages::~HostPages() {
-  if (spare_ != nullptr) ::munmap(spare_, kSpareBytes);
+  while (spares_ > 0) ::munmap(spare_[--spares_], kSpareBytes);
+}
+
+void HostPages::prepare() {
+  for (; spares_ < kSpares; ++spares_) {
+    spare_[spares_] = map(kSpareBytes);
+    if (spare_[spares_] == nullptr) refuse(kSpareBytes);
+  }
 }
 
 void* HostPages::do_allocate(std::size_t bytes, std::size_t /*alignment*/) {
-  if (spare_ == nullptr) spare_ = map(kSpareBytes);
   const std::size_t size = whole_pages(bytes);
-  void* memory = spare_ == nullptr ? nullptr : map(size);
-  if (memory == nullptr && spare_ != nullptr && size <= kSpareBytes) {
-    memory = std::exchange(spare_, nullptr);
-    if (size < kSpareBytes) ::munmap(static_cast<char*>(memory) + size, kSpareBytes - size);
-  }
-  if (memory == nullptr) {
-    throw Error("the system gives no more memory for neap's own records: " +
-                Bytes(static_cast<std::int64_t>(size)).text() +
-                " more are needed; end other programs, or raise its limits (ulimit -v)");
-  }
+  if (void* const memory = map(size)) return memory;
+  if (spares_ == 0 || size > kSpareBytes) refuse(size);
+  char* const memory = static_cast<char*>(spare_[--spares_]);
+  if (size < kSpareBytes) ::munmap(memory + size, kSpareBytes - size);
   return memory;
 }
 

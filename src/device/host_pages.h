@@ -3,15 +3,14 @@
 // device/host_pages.h: pages of the host, for what neap itself keeps about tensors of any device.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory_resource>
 
 namespace neap::device {
 
 // Gets whole pages directly from the system, so that what lies in them never shares a heap with
-// tensors. It keeps a spare, so that a small request after one that was granted is granted, too:
-// libstdc++'s pools (GCC 12) lose track of their chunks when the table of these cannot grow.
-// Throws: Error. Threads: one.
+// tensors. Throws: Error. Threads: one.
 class HostPages final : public std::pmr::memory_resource {
  public:
   HostPages() = default;
@@ -19,8 +18,15 @@ class HostPages final : public std::pmr::memory_resource {
   HostPages& operator=(const HostPages&) = delete;
   ~HostPages() override;
 
+  // From here on, three requests of up to 4 MiB are granted, whatever the system says then. Call
+  // it before each allocation of a pool: that of libstdc++ (GCC 12) asks for a chunk and for tables
+  // of its chunks, and crashes later when it gets one without the other.
+  // Throws: Error. Cost: none while no request was refused.
+  void prepare();
+
  private:
-  static constexpr std::size_t kSpareBytes = std::size_t{1} << 20;  // never resident
+  static constexpr std::size_t kSpares = 3;
+  static constexpr std::size_t kSpareBytes = std::size_t{4} << 20;  // of addresses, never resident
 
   void* do_allocate(std::size_t bytes, std::size_t alignment) override;
   void do_deallocate(void* memory, std::size_t bytes, std::size_t alignment) override;
@@ -28,7 +34,8 @@ class HostPages final : public std::pmr::memory_resource {
     return this == &other;
   }
 
-  void* spare_ = nullptr;
+  std::array<void*, kSpares> spare_{};
+  std::size_t spares_ = 0;
 };
 
 }  // namespace neap::device
