@@ -18,7 +18,7 @@ NO_TORCH = --no-torch
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup tools train configure-tests wheel wheels test test-kernels fresh test-asan test-tsan fuzz bench bench-plans bench-headline bench-python tidy format check-format install clean
+.PHONY: all help setup tools train configure-tests wheel wheels test test-kernels test-long fresh test-asan test-tsan fuzz bench bench-plans bench-headline bench-python tidy format check-format install clean
 
 all: setup ## build the command, build/bin/neap
 	@$(CONFIGURE) > /dev/null
@@ -81,6 +81,13 @@ test-kernels: configure-tests ## the tests that hang on kernels, with those for 
 	cmake --build $(BUILD) -j $(JOBS) --target neap_kernel_tests
 	@if grep -qw avx512f /proc/cpuinfo; then set -x; $(AVX2) $(CTEST) -C kernels -L kernels; \
 	else echo "test-kernels: nothing to do: without AVX-512, make test takes the kernels for AVX2"; fi
+
+# What LONG adds to the environment: other kills, power losses and faults than `make test` takes, and ten times as many.
+LONG_SEED ?= 2
+LONG = NEAP_SEED=$(LONG_SEED) NEAP_KILLS=20000 NEAP_POWER_LOSSES=20000 NEAP_COMMAND_FAULTS=0
+test-long: configure-tests ## 20,000 kills and power losses, and each fault of the command: docs/reliability.md; an hour
+	cmake --build $(BUILD) -j $(JOBS) --target neap_faults_tests neap_faults_shim neap_command
+	$(LONG) $(CTEST) --verbose -R '^faults'
 
 fresh: ## `make train` and `make test`, whole, in a root that has nothing of what setup installs; as root, an hour
 	tests/fresh/fresh.sh --whole

@@ -5,6 +5,7 @@
 #include <neap/machine.h>
 
 #include <cerrno>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -14,9 +15,15 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // The lines of an older part of the training. A line that a kill has cut short is none.
+// Throws: Error when there is such a file, and it cannot be read.
 std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int64_t done) {
   std::vector<std::string> kept;
+  const auto refuse = [&] {
+    throw Error(path.string() + " cannot be read, so no line is added to it; check the disk");
+  };
   std::ifstream file(path);
+  std::error_code error;
+  if (!file && (std::filesystem::exists(path, error) || error)) refuse();
   std::string line;
   while (std::getline(file, line)) {
     const Json object = Json::parse(line, nullptr, false);
@@ -28,6 +35,7 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int
                          step->get<std::int64_t>() <= done;
     if (*event == "run" || is_kept) kept.push_back(line);
   }
+  if (file.bad()) refuse();
   return kept;
 }
 

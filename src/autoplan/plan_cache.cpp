@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "autoplan/plan_cache.h"
 
+#include "machine/sync_folder.h"
+
 #include <neap/machine.h>
 #include <neap/version.h>
 
@@ -230,7 +232,10 @@ void write_cached(const fs::path& directory, const CachedStep& cached) {
   std::error_code error;
   const bool added = fs::create_directories(directory, error);
   if (error) failed(error.message());
-  if (added) fs::permissions(directory, fs::perms::owner_all, error);
+  if (added) {
+    fs::permissions(directory, fs::perms::owner_all, error);
+    machine::sync_folders_above(directory);
+  }
   const std::string content = content_of(cached);
   std::string file(kMagic);
   put(file, kVersion);

@@ -29,9 +29,11 @@ static_assert(std::is_trivially_destructible_v<Block>);
 void* Recipes::take(std::size_t bytes) {
   static_assert(sizeof(Spare) <= kUnit);
   const std::size_t units = (bytes + kUnit - 1) / kUnit;
-  if (units >= spares_.size()) return pool_.allocate(bytes);
-  if (spares_[units] == nullptr) return pool_.allocate(units * kUnit);
-  return std::exchange(spares_[units], spares_[units]->next);
+  if (units < spares_.size() && spares_[units] != nullptr) {
+    return std::exchange(spares_[units], spares_[units]->next);
+  }
+  static_cast<device::HostPages&>(*pages_).prepare();  // the constructor has made these
+  return pool_.allocate(units < spares_.size() ? units * kUnit : bytes);
 }
 
 void Recipes::give_back(void* record, std::size_t bytes) noexcept {

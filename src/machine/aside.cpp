@@ -31,10 +31,11 @@ fs::path follow(fs::path path) {
 }
 
 // A descriptor, as /dev/stdout or /dev/fd/3, may refer to a regular file. Replacing that file would
-// detach it from its name.
+// detach it from its name. /dev/shm has files as any other folder.
 bool is_special(const fs::path& path) {
   const std::string text = fs::absolute(path).lexically_normal().string();
-  return text.starts_with("/dev/") || text.starts_with("/proc/");
+  return text.starts_with("/proc/") ||
+         (text.starts_with("/dev/") && !text.starts_with("/dev/shm/"));
 }
 
 }  // namespace

@@ -12,8 +12,11 @@ namespace neap::machine {
 
 Opened open_to_read(const std::filesystem::path& path) {
   const auto failed = [] {
-    return Opened{-1, "cannot be opened: " + std::generic_category().message(errno) +
-                          "; check the name and the permissions"};
+    const int error = errno;
+    return Opened{-1,
+                  "cannot be opened: " + std::generic_category().message(error) +
+                      "; check the name and the permissions",
+                  error};
   };
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return failed();
@@ -26,6 +29,12 @@ Opened open_to_read(const std::filesystem::path& path) {
   if (descriptor < 0) return failed();
   ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);
   return {descriptor};
+}
+
+void refuse_opening(const std::filesystem::path& path, const Opened& opened) {
+  const std::string text = path.string() + " " + opened.why;
+  if (opened.error == 0 || opened.error == ENOENT || opened.error == ENOTDIR) throw Error(text);
+  throw Unreadable(text);
 }
 
 }  // namespace neap::machine

@@ -13,4 +13,12 @@ void sync_folder(const std::filesystem::path& folder) noexcept {
   ::close(descriptor);
 }
 
+void sync_folders_above(const std::filesystem::path& folder) {
+  std::filesystem::path one = std::filesystem::absolute(folder).lexically_normal();
+  while (one.has_relative_path()) {
+    one = one.parent_path();
+    sync_folder(one);
+  }
+}
+
 }  // namespace neap::machine

@@ -91,7 +91,7 @@ std::string fill(File::Entry& entry, const Json& value, std::int64_t start) {
 
 File::File(std::filesystem::path path) : path_(std::move(path)) {
   const machine::Opened opened = machine::open_to_read(path_);
-  if (!opened.why.empty()) throw Error(path_.string() + " " + opened.why);
+  if (!opened.why.empty()) machine::refuse_opening(path_, opened);
   descriptor_ = opened.descriptor;
   try {
     read_header();
@@ -179,7 +179,11 @@ void File::read_at(std::int64_t offset, std::span<std::byte> to) const {
   while (!to.empty()) {
     const ssize_t got = ::pread(descriptor_, to.data(), to.size(), offset);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) refuse(offset, std::generic_category().message(errno));
+    if (got < 0) {
+      throw machine::Unreadable(
+          path_.string() + " cannot be read at byte " + std::to_string(offset) + ": " +
+          std::generic_category().message(errno) + "; check the disk, or take another copy of it");
+    }
     if (got == 0)
       refuse(offset, "the file ends here, and had " + std::to_string(bytes_) + " bytes");
     to = to.subspan(static_cast<std::size_t>(got));

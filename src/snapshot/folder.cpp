@@ -13,7 +13,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <functional>
+#include <map>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kNew = ".new";
 constexpr std::string_view kOld = ".old";
+constexpr std::string_view kGone = ".gone";
 constexpr std::size_t kDigits = 10;  // so that names sort as numbers do
 
 std::string name_of(std::int64_t step) {
@@ -66,10 +69,10 @@ std::vector<std::string> names_in(const fs::path& folder) {
 // It loses its name first, so that a killed program leaves no half of a snapshot.
 void remove(const fs::path& folder, const std::string& name) {
   std::error_code error;
-  const fs::path old = folder / hidden(name, kOld);
-  fs::remove_all(old, error);
-  fs::rename(folder / name, old, error);
-  if (!error) fs::remove_all(old, error);
+  const fs::path gone = folder / hidden(name, kGone);
+  fs::remove_all(gone, error);
+  fs::rename(folder / name, gone, error);
+  if (!error) fs::remove_all(gone, error);
 }
 
 }  // namespace
@@ -84,12 +87,14 @@ std::optional<std::int64_t> step_of(const fs::path& snapshot) {
   return is_one ? std::optional(step) : std::nullopt;
 }
 
-std::vector<fs::path> snapshots_in(const fs::path& folder) {
-  std::vector<std::pair<std::int64_t, std::string>> found;
+std::vector<fs::path> snapshots_in(const fs::path& folder, Which which) {
+  std::map<std::int64_t, std::string, std::greater<>> found;
   for (const std::string& name : names_in(folder)) {
-    if (const std::optional<std::int64_t> step = step_of(name)) found.emplace_back(*step, name);
+    const std::optional<std::string> old =
+        which == Which::AlsoReplaced ? shown(name, kOld) : std::nullopt;
+    if (const std::optional<std::int64_t> step = step_of(name)) found[*step] = name;
+    if (old) found.emplace(*step_of(*old), name);
   }
-  std::ranges::sort(found, std::greater());
   std::vector<fs::path> paths;
   for (const auto& [step, name] : found) paths.push_back(folder / name);
   return paths;
@@ -101,10 +106,10 @@ NewSnapshot::NewSnapshot(fs::path folder, std::int64_t step)
       hidden_(folder_ / hidden(name_of(step), kNew)),
       old_(folder_ / hidden(name_of(step), kOld)) {
   std::error_code error;
-  if (fs::create_directories(folder_, error)) {
-    machine::sync_folder(fs::absolute(folder_).parent_path());
-  }
+  fs::create_directories(folder_, error);
   if (error) refuse(folder_, error.value());
+  // Who made it is not known, nor whether it would last.
+  if (snapshots_in(folder_).empty()) machine::sync_folders_above(folder_);
   lock();
   try {
     tidy();
@@ -137,7 +142,7 @@ void NewSnapshot::tidy() const {
     const std::optional<std::string> old = shown(name, kOld);
     if (old && !fs::exists(folder_ / *old, error)) {
       fs::rename(folder_ / name, folder_ / *old, error);  // it was to be replaced, and was not
-    } else if (old || shown(name, kNew)) {
+    } else if (old || shown(name, kNew) || shown(name, kGone)) {
       fs::remove_all(folder_ / name, error);
     }
   }
@@ -146,6 +151,13 @@ void NewSnapshot::tidy() const {
 fs::path NewSnapshot::commit() {
   machine::sync_folder(hidden_);
   std::error_code error;
+  if (::renameat2(AT_FDCWD, hidden_.c_str(), AT_FDCWD, name_.c_str(), RENAME_EXCHANGE) == 0) {
+    machine::sync_folder(folder_);
+    fs::remove_all(hidden_, error);  // the old one now
+    return name_;
+  }
+  // None is to be replaced, or the file system cannot exchange names.
+  if (errno != ENOENT && errno != EINVAL && errno != ENOSYS) refuse(name_, errno);
   fs::rename(name_, old_, error);
   const bool replaced = !error;
   fs::rename(hidden_, name_, error);

@@ -2,10 +2,12 @@
 //
 // snapshot/folder.h: the folder of a run, and how a snapshot appears in it at once or not at all.
 //
-// A snapshot is written into a hidden folder, .step-N.new, and renamed when it is whole. An old one
-// is renamed to .step-N.old before it is removed. So what bears the name of a snapshot is whole,
-// whenever the program is killed. What a killed program has left is put back or removed by the next
-// one that saves. A lock on the folder lets one program save at a time.
+// A snapshot is written into a hidden folder, .step-N.new, and renamed when it is whole. One of the
+// same step exchanges its name with it, or is renamed to .step-N.old before where the file system
+// cannot exchange names. One that is removed is renamed to .step-N.gone before. So what bears the
+// name of a snapshot is whole, whenever the program is killed. What a killed program has left is
+// put back or removed by the next one that saves. A lock on the folder lets one program save at a
+// time.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +21,12 @@ namespace neap::snapshot {
 // The step that a snapshot is called by; nullopt: the path has no name of a snapshot.
 std::optional<std::int64_t> step_of(const std::filesystem::path& snapshot);
 
+// AlsoReplaced: also .step-N.old where a program was killed before the new one got the name.
+enum class Which : std::uint8_t { Named, AlsoReplaced };
 // The snapshots in a folder, the newest first; empty when the folder is missing.
 // Throws: Error when it cannot be read.
-std::vector<std::filesystem::path> snapshots_in(const std::filesystem::path& folder);
+std::vector<std::filesystem::path> snapshots_in(const std::filesystem::path& folder,
+                                                Which which = Which::Named);
 
 class NewSnapshot {
  public:

@@ -113,7 +113,7 @@ Record record_of(const nlohmann::json& json) {
 
 std::string content_of(const std::filesystem::path& file) {
   const machine::Opened opened = machine::open_to_read(file);
-  if (!opened.why.empty()) throw Error(file.string() + " " + opened.why);
+  if (!opened.why.empty()) machine::refuse_opening(file, opened);
   std::string content;
   std::array<char, 1 << 16> part{};
   ssize_t got = 0;
@@ -125,7 +125,11 @@ std::string content_of(const std::filesystem::path& file) {
   }
   const int error = errno;
   ::close(opened.descriptor);
-  if (got < 0) throw Error(file.string() + ": " + std::generic_category().message(error));
+  if (got < 0) {
+    throw machine::Unreadable(file.string() +
+                              " cannot be read: " + std::generic_category().message(error) +
+                              "; check the disk, or take an older snapshot");
+  }
   return content;
 }
 

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include <neap/snapshot.h>
 
+#include "machine/input.h"
 #include "snapshot/folder.h"
 #include "snapshot/optimizer_state.h"
 #include "snapshot/record.h"
@@ -158,12 +159,16 @@ at::Tensor read_generator(const File& file) {
 }
 
 // A training that goes on from an older snapshot leaves those after it behind. A damaged one is
-// set aside. Throws: InvalidArgument when one is whole.
+// set aside. Throws: InvalidArgument when one is whole; Error when one cannot be read, which does not
+// say that it is damaged.
 void set_aside_later(const fs::path& folder, std::int64_t step) {
   for (const fs::path& one : snapshot::snapshots_in(folder)) {
     if (*snapshot::step_of(one) <= step) return;
     try {
       const Whole whole(one);
+    } catch (const machine::Unreadable& why) {
+      throw Error(std::string(why.what()) + "; it is of a later step than the one to save, " +
+                  std::to_string(step) + ": move it away, or save into another folder");
     } catch (const Error&) {
       std::error_code error;
       fs::rename(one, one.string() + ".damaged", error);
@@ -216,7 +221,7 @@ fs::path save(const fs::path& folder, const torch::nn::Module& model,
 }
 
 std::optional<fs::path> newest_snapshot(const fs::path& folder, std::vector<std::string>* damaged) {
-  for (const fs::path& one : snapshot::snapshots_in(folder)) {
+  for (const fs::path& one : snapshot::snapshots_in(folder, snapshot::Which::AlsoReplaced)) {
     try {
       const Whole whole(one);
       return one;

@@ -205,6 +205,19 @@ TEST_F(Files, a_name_in_gz_is_packed_and_another_one_is_not) {
   EXPECT_EQ(unpacked, text);
 }
 
+// Names in /dev are written directly; those in /dev/shm are files as any others.
+TEST(FilesInMemory, stay_until_the_new_one_is_whole) {
+  if (::access("/dev/shm", W_OK | X_OK) != 0) GTEST_SKIP() << "this system has no /dev/shm";
+  const fs::path path = "/dev/shm/neap_output_" + std::to_string(::getpid());
+  std::ofstream(path) << "old";
+  {
+    OutputFile file(path);
+    file.append("a part of the new one");
+  }
+  EXPECT_EQ(content_of(path), "old");
+  fs::remove(path);
+}
+
 TEST_F(Files, an_empty_file_is_written_too) {
   OutputFile file(folder_ / "old");
   file.finish();

@@ -35,6 +35,7 @@ TEST(Snapshot, one_of_the_same_step_is_replaced_and_left_overs_go) {
   fs::create_directory(folder.path() / ".step-0000000003.new");
   fs::create_directory(folder.path() / ".step-0000000003.old");
   fs::create_directory(folder.path() / ".step-0000000002.new");
+  fs::create_directory(folder.path() / ".step-0000000001.gone");
   fs::create_directory(folder.path() / ".step-of-someone-else");
   fs::create_directory(folder.path() / "step-12");
   Training run;
@@ -140,6 +141,28 @@ TEST(Snapshot, one_of_a_later_step_is_never_lost) {
   const fs::path now = save(folder.path(), *run.model, *run.optimizer, {.step = 3}, {.keep = 1});
   EXPECT_EQ(newest_snapshot(folder.path()), now);
   EXPECT_TRUE(fs::exists(folder.path() / "step-0000000009.damaged"));
+}
+
+// The program was killed while it removed an old one.
+TEST(Snapshot, one_that_was_removed_in_part_does_not_come_back) {
+  const Folder folder;
+  Training run;
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
+  fs::rename(saved, folder.path() / ".step-0000000001.gone");
+  fs::remove(folder.path() / ".step-0000000001.gone" / "model.safetensors");
+  save(folder.path(), *run.model, *run.optimizer, {.step = 2});
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+}
+
+// The program was killed between the two renames, and no other one has saved since.
+TEST(Snapshot, one_that_was_to_be_replaced_is_found) {
+  const Folder folder;
+  Training run;
+  const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 2});
+  const fs::path old = folder.path() / ".step-0000000002.old";
+  fs::rename(saved, old);
+  EXPECT_EQ(newest_snapshot(folder.path()), old);
+  EXPECT_EQ(load(old, *run.model, *run.optimizer).step, 2);
 }
 
 // The program was killed between the two renames.
