@@ -22,6 +22,7 @@
 #pragma once
 
 #include <neap/base.h>
+#include <neap/pictures.h>
 
 #include <ATen/core/Tensor.h>
 
@@ -176,6 +177,8 @@ struct LoaderOptions {
   // Page-locked memory, for copies to a GPU. Ignored where LibTorch has no CUDA. Such memory is not
   // neap's, and is outside of the budget.
   bool pin_memory = false;
+  // Random changes of pictures, a function of (seed, epoch, sample).
+  Augmentation augmentation = {};
 };
 
 // The position of a loader. Restored into a loader with the same set and options, it continues with
@@ -211,7 +214,8 @@ namespace neap {
 // last, to the end of a range-for, or to the destruction of the loader. Ending them waits for the
 // samples that they are loading.
 // Cost: two operators for each tensor and sample; 8 bytes a sample for a shuffled epoch; starting
-// the threads once an epoch. Besides prefetch_bytes, each worker holds one sample.
+// the threads once an epoch. Besides prefetch_bytes, each worker holds one sample, and two while it
+// changes one by `augmentation`.
 class NEAP_EXPORT MemoryEfficientDataLoader {
  public:
   class Iterator;
