@@ -47,8 +47,8 @@ NEAP_EXPORT std::shared_ptr<Dataset> scaled(std::shared_ptr<const Dataset> set,
 // Random changes of tensor 0, (C, H, W), of each sample that a loader loads; the training set's
 // loader alone should have any.
 struct Augmentation {
-  // Adds so many rows and columns of zeros to each side, and takes a place of the picture's size at
-  // random; 0: nothing is done. Zero is the mean of a channel that was scaled. Smaller than H and W.
+  // Adds so many rows and columns of zeros to each side, and takes a place of the picture's size
+  // at random; 0: nothing is done. Zero is the mean of a channel that was scaled. Below H and W.
   std::int64_t crop = 0;
   bool flip = false;  // left to right, each second picture on average
   friend bool operator==(const Augmentation&, const Augmentation&) = default;

@@ -124,6 +124,34 @@ ChannelScale of_bytes(const Normalization& normalization) {
   return scale;
 }
 
+ChannelSums::ChannelSums(std::int64_t channels)
+    : sums_(static_cast<std::size_t>(channels)), squares_(sums_.size()) {}
+
+void ChannelSums::add(const unsigned char* pixels, std::int64_t plane) {
+  for (std::size_t c = 0; c < sums_.size(); ++c) {
+    for (std::int64_t pixel = 0; pixel < plane; ++pixel, ++pixels) {
+      const std::uint64_t value = *pixels;
+      sums_[c] += value;
+      squares_[c] += value * value;
+    }
+  }
+  count_ += plane;
+}
+
+Normalization ChannelSums::normalization() const {
+  Normalization normalization;
+  const auto count = static_cast<double>(count_);
+  for (std::size_t c = 0; c < sums_.size(); ++c) {
+    const double mean = static_cast<double>(sums_[c]) / count;
+    const double variance = static_cast<double>(squares_[c]) / count - mean * mean;
+    normalization.mean.push_back(static_cast<float>(mean));
+    // A smaller variance is the rounding error of a constant channel.
+    normalization.deviation.push_back(variance > 1e-9 ? static_cast<float>(std::sqrt(variance))
+                                                      : 1.0F);
+  }
+  return normalization;
+}
+
 ChannelScale ChannelScale::of(const Dataset& set) {
   ChannelScale scale;
   scale.mean = mean_of(set, [](double value, std::size_t /*channel*/) { return value; });
