@@ -72,6 +72,7 @@ class Training {
   void train() {
     if (options_.batch_size == kAutomaticBatch) options_.batch_size = find_batch_size();
     TrainingSource source(options_, find_model(options_.model));
+    for (const std::string& note : source.notes()) tell(note);
     folder_.emplace(options_, source);
     for (const std::string& note : folder_->notes()) tell(note);
     if (wanted_.is_share() || wants_least_) measure_plain(source);
