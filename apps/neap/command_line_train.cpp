@@ -2,6 +2,7 @@
 //
 // The options of the commands that train on data: train, verify, evaluate.
 #include "command_options.h"
+#include "data_options.h"
 
 #include <set>
 #include <string>
@@ -57,13 +58,17 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       .add_option(
           "--data", options.data,
           "fashion-mnist, which is taken when this is left out; a folder with the four IDX files, "
-          "plain or .gz; pictures:DIR or pictures:DIR:3x64x64, PNG and JPEG in a folder a class; "
+          "plain or .gz, or idx:DIR:47 with so many classes; pictures:DIR or "
+          "pictures:DIR:3x64x64, PNG and JPEG in a folder a class; "
           "csv:FILE, or csv:FILE:COLUMN with the column of the labels; npy:X,Y, two arrays of "
-          "numpy; cifar10:DIR or "
-          "cifar100:DIR, the binary version; text:FILE; "
+          "numpy; safetensors:FILE with tensors x and y, or safetensors:FILE:images:labels; "
+          "cifar10:DIR or cifar100:DIR, the binary version; text:FILE, or text:FILE:ISO-8859-1 "
+          "with an encoding that iconv knows; "
           "synthetic:3x224x224:1000[:COUNT], noise of a shape and so many classes. A model of "
           "your own that makes its batches needs none")
       ->check(not_empty("data set"));
+  add_data_options(command, options);
+  add_augment_option(command, options);
   command.add_option("--steps", options.steps, "so many steps; 0: as many as the epochs have")
       ->check(whole_number(0))
       ->capture_default_str();
@@ -159,6 +164,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model resnet --budget 30% --epochs 3\n"
       "  neap train --model transformer --budget 200MiB --batch-size 256 --optimizer adamw\n"
       "  neap train --model mlp --data ~/pictures --steps 500 --json > steps.jsonl\n"
+      "  neap train --data pictures:cats:3x32x32 --split 20% --augment crop:4,flip\n"
       "  neap train --model gpt --data text:book.txt --batch-size 16 --budget 40%\n"
       "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
       "  neap train --out run --save-every 10m --resume\n"
@@ -175,8 +181,11 @@ void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
   add_run_options(command, options);
   command
       .add_option("--data", options.data,
-                  "as for neap train; fashion-mnist, which is taken when this is left out")
+                  "as for neap train; fashion-mnist, which is taken when this is left out. With "
+                  "weights of a saved state, --normalize is that of the training, and with its "
+                  "data --split too")
       ->check(not_empty("data set"));
+  add_data_options(command, options);
   command.add_option("--batch-size", options.batch_size, "samples at once")->check(whole_number(1));
   command.add_option("--budget", options.budget, "what LibTorch may hold: 1.5GiB, auto or none")
       ->capture_default_str();

@@ -6,6 +6,7 @@
 #include "budget.h"
 #include "commands.h"
 #include "history.h"
+#include "run_folder.h"
 #include "training_source.h"
 
 #include <neap/snapshot.h>
@@ -79,9 +80,13 @@ int evaluate(const TrainingOptions& options, Output& output) {
                      " is a share of a training step, and evaluate trains none; name bytes");
   }
   const std::optional<Bytes> budget = wanted.bytes({});
-  TrainingSource source(options, find_model(options));
+  const TrainingOptions prepared = as_trained(options);
+  TrainingSource source(prepared, find_model(options));
   if (!source.has_test()) {
     throw UsageError("--model " + options.model + " makes its batches itself; name --data");
+  }
+  for (const std::string& note : source.notes()) {
+    if (!options.quiet) say(note);
   }
   train::Model model = source.task().make_model();
   load_weights(model, options.weights);

@@ -3,6 +3,7 @@
 
 #include "budget.h"
 #include "output.h"
+#include "data_options.h"
 
 #include <neap/machine.h>
 
@@ -88,6 +89,33 @@ std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
   return error == std::errc() && size > 0 ? std::optional(size) : std::nullopt;
 }
 
+TrainingOptions as_trained(TrainingOptions options) {
+  const fs::path from = options.weights;
+  std::error_code error;
+  std::optional<fs::path> snapshot;
+  if (is_snapshot(from)) {
+    snapshot = from;
+  } else if (fs::is_directory(from, error)) {
+    snapshot = train::newest_snapshot(from);
+  } else if (is_snapshot(from.parent_path())) {
+    snapshot = from.parent_path();
+  }
+  if (!snapshot) return options;
+  const std::map<std::string, std::string> notes = train::position_of(*snapshot).notes;
+  const auto note = [&](const char* name) {
+    const auto found = notes.find(name);
+    return found == notes.end() ? std::string() : found->second;
+  };
+  const std::string scale = note("normalize"), split = note("split");
+  if (options.normalize.empty() && parse_scale(scale)) options.normalize = scale;
+  // In other data it would be another part.
+  const std::string data = options.data.empty() ? "fashion-mnist" : options.data;
+  if (options.split.empty() && note("data") == as_text(data) && parse_split(split)) {
+    options.split = split;
+  }
+  return options;
+}
+
 RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& source)
     : folder_(options.out), interval_(parse_interval(options.save_every)), keep_(options.keep) {
   if (folder_.empty() && options.resume) folder_ = folder_of(*options.resume);
@@ -122,6 +150,7 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
     training_["betas"] = exact(options.betas[0]) + ", " + exact(options.betas[1]);
   }
   if (options.label_smoothing > 0) training_["label smoothing"] = exact(options.label_smoothing);
+  training_.merge(source.preparation());
   find(options.resume);
   check_writable();
 }

@@ -80,6 +80,7 @@ class Training {
       throw UsageError("--eval-every looks at a test set, and " + source.task().name_of_step(1) +
                        " has none; name --data");
     }
+    for (const std::string& note : source.notes()) tell(note);
     folder_.emplace(options_, source);
     for (const std::string& note : folder_->notes()) tell(note);
     history_.evaluations.go_on_from(folder_->notes_of_snapshot());

@@ -1,6 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "training_source.h"
 
+#include "data_options.h"
+
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -13,20 +16,39 @@ namespace {
 const data::LoaderOptions kInTurn{.workers = 0};
 
 // Calls data::open(). Throws: UsageError when data::open() finds something wrong with the text.
-data::Splits open_data(const std::string& spec) {
+data::Splits open_data(const std::string& spec, const TrainingOptions& options) {
   std::error_code error;
   if (spec != "fashion-mnist" && spec.find(':') == std::string::npos &&
       !std::filesystem::is_directory(spec, error)) {
     throw Error("--data: " + spec +
                 " is not a folder; name one with the four IDX files, or fashion-mnist, "
-                "pictures:DIR, csv:FILE, npy:X,Y, cifar10:DIR, cifar100:DIR, text:FILE, "
-                "synthetic:3x224x224:1000");
+                "pictures:DIR, csv:FILE, npy:X,Y, safetensors:FILE, cifar10:DIR, cifar100:DIR, "
+                "text:FILE, synthetic:3x224x224:1000");
   }
+  const WantedScale scale = *parse_scale(options.normalize);
   try {
-    return data::open(spec);
+    return data::open(spec, {.test_percent = *parse_split(options.split),
+                             .scale = scale.scale,
+                             .find_scale = scale.of_training});
   } catch (const InvalidArgument& wrong) {
     throw UsageError(std::string("--data: ") + wrong.what());
   }
+}
+
+// Else the first batch would be refused, after all that comes before it.
+void check_augmentation(const data::Augmentation& how, const TrainingOptions& options,
+                        const std::string& name, const std::vector<std::int64_t>& shape) {
+  if (how == data::Augmentation()) return;
+  constexpr std::size_t kPicture = 3;
+  if (shape.size() != kPicture) {
+    throw UsageError("--augment " + options.augment + " changes pictures, and " + name +
+                     " has none; leave it out");
+  }
+  const std::int64_t side = std::min(shape[1], shape[2]);
+  if (how.crop < side) return;
+  throw UsageError("--augment " + options.augment + ": the pictures of " + name + " have " +
+                   std::to_string(shape[1]) + " x " + std::to_string(shape[2]) +
+                   " pixels; take a crop below " + std::to_string(side));
 }
 
 }  // namespace
@@ -34,7 +56,9 @@ data::Splits open_data(const std::string& spec) {
 TrainingSource::TrainingSource(const TrainingOptions& options, plugin::Definition definition)
     : task_(make_task(options, std::move(definition))),
       batch_size_(task_.batch_size(options.batch_size, kTrainingBatch)),
-      seed_(static_cast<std::uint64_t>(options.seed)) {
+      seed_(static_cast<std::uint64_t>(options.seed)),
+      augmentation_(*parse_augmentation(options.augment)),
+      split_(*parse_split(options.split)) {
   check_parts(options.accumulate, batch_size_);
   if (!splits_ && options.steps == 0) {
     throw UsageError("--model " + options.model +
@@ -60,6 +84,7 @@ void TrainingSource::begin(std::int64_t steps_done) {
   how.shuffle = true;
   how.seed = seed_;
   how.drop_last = true;
+  how.augmentation = augmentation_;
   loader_.emplace(splits_->training, batch_size_, how);
   if (steps_done == 0) return;
   loader_->restore({.seed = seed_,
@@ -71,6 +96,15 @@ std::string TrainingSource::fingerprint() const {
   return splits_ ? data::fingerprint(*splits_->training) : "";
 }
 
+std::map<std::string, std::string> TrainingSource::preparation() const {
+  const auto text = [](const std::string& one, const char* otherwise) {
+    return one.empty() ? otherwise : one;
+  };
+  return {{"split", text(text_of_split(split_), "a tenth")},
+          {"normalize", text(splits_ ? text_of_scale(splits_->scale) : "", "none")},
+          {"augment", text(text_of_augmentation(augmentation_), "none")}};
+}
+
 train::MicroBatch TrainingSource::next() {
   if (!splits_) return task_.batch_of_step(batch_size_, step_++);
   std::optional<data::Batch> batch = loader_->next();
@@ -80,6 +114,13 @@ train::MicroBatch TrainingSource::next() {
 
 Task TrainingSource::make_task(const TrainingOptions& options, plugin::Definition definition) {
   if (options.data.empty() && definition.make_batch) {
+    for (const auto& [option, value] :
+         {std::pair("--split", options.split), std::pair("--normalize", options.normalize),
+          std::pair("--augment", options.augment)}) {
+      if (value.empty()) continue;
+      throw UsageError(std::string(option) + " is for a data set, and --model " + options.model +
+                       " makes its batches itself; name --data, or leave it out");
+    }
     return Task::without_data(options, std::move(definition));
   }
   if (options.data.empty() && names_library(options.model)) {
@@ -87,7 +128,8 @@ Task TrainingSource::make_task(const TrainingOptions& options, plugin::Definitio
                      " makes no batches; name --data, or set make_batch in its definition");
   }
   name_ = options.data.empty() ? "fashion-mnist" : options.data;
-  splits_ = open_data(name_);
+  splits_ = open_data(name_, options);
+  check_augmentation(*parse_augmentation(options.augment), options, name_, splits_->sample_shape);
   return {options, std::move(definition),
           plugin::Samples{splits_->sample_shape, splits_->classes, splits_->vocabulary},
           "--data " + name_};

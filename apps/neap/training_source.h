@@ -8,8 +8,10 @@
 #include <neap/data.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace neap::app {
 
@@ -25,6 +27,12 @@ class TrainingSource {
   [[nodiscard]] const std::string& name() const { return name_; }
   // Of some samples of the training set, as text; empty: there is none.
   [[nodiscard]] std::string fingerprint() const;
+  // How the data were split, scaled and changed, by names for people, with texts for the options.
+  [[nodiscard]] std::map<std::string, std::string> preparation() const;
+  // For people, from data::open().
+  [[nodiscard]] std::vector<std::string> notes() const {
+    return splits_ ? splits_->notes : std::vector<std::string>();
+  }
   // Of the training set; nullopt: the model makes its batches, without an end.
   [[nodiscard]] std::optional<std::int64_t> samples() const {
     return splits_ ? std::optional(splits_->training->size()) : std::nullopt;
@@ -48,6 +56,8 @@ class TrainingSource {
   Task task_;         // declared after these two, because make_task() sets them
   std::int64_t batch_size_;
   std::uint64_t seed_;
+  data::Augmentation augmentation_;
+  std::optional<double> split_;  // percent
   std::int64_t step_ = 0;
   std::optional<MemoryEfficientDataLoader> loader_;
 };

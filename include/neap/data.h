@@ -22,6 +22,7 @@
 #pragma once
 
 #include <neap/base.h>
+#include <neap/pictures.h>
 
 #include <ATen/core/Tensor.h>
 
@@ -131,25 +132,50 @@ struct Splits {
   std::vector<std::int64_t> sample_shape;  // of x: (C, H, W), or (T,) for text
   std::int64_t classes = 0;                // labels, or each token of y, are in [0, classes)
   std::int64_t vocabulary = 0;             // 256 for text; 0: x is not tokens
+  // Of x, where x is pictures; nullopt: it has none. Other pictures for the same model need it too:
+  // see OpenOptions::scale.
+  std::optional<ChannelScale> scale = {};
+  // For people: what is missing or was found, and what follows from it.
+  std::vector<std::string> notes = {};
+};
+
+struct OpenOptions {
+  // Percent of the samples of each class, or of the bytes of a text, that become the test set where
+  // the data has none; above 0 and below 100. The first sample of a class is always for the
+  // training. nullopt: 10.
+  std::optional<double> test_percent = {};
+  // Pictures get this scale. nullopt: IDX, CIFAR and arrays of uint8 get that of their training
+  // set, PNG and JPEG get -1 to 1, and other numbers stay as they are.
+  std::optional<ChannelScale> scale = {};
+  // Any pictures get the scale of their training set. Cost: PNG and JPEG are decoded once more, and
+  // other samples loaded twice more.
+  bool find_scale = false;
 };
 
 // Opens the data that a command line names:
 //   fashion-mnist            of the Debian package
-//   DIR                      a folder with the four IDX files of a set like MNIST with 10 classes,
-//                            or of a set of EMNIST, recognized by its name
-//   cifar10:DIR cifar100:DIR the binary version, or the folder that its archive was unpacked into
+//   DIR, idx:DIR[:CLASSES]   a folder with the IDX files of a set like MNIST, or of one set of
+//                            EMNIST. Without CLASSES there are as many as the set is known to have
+//                            by its name, or 10, or more where the labels have more and leave none
+//                            out. Labels may count from 1, as EMNIST's letters do
+//   cifar10:DIR cifar100:DIR the binary version, or the folder that its archive was unpacked into;
+//                            one file of training pictures is enough
 //   pictures:DIR[:3x64x64]   PNG and JPEG in a folder a class, or in train/ and test/ (val/) with
 //                            such folders; with a shape, all are resized to it; scaled to -1 to 1
 //   csv:FILE[:COLUMN]        numbers, and a column of labels: its name, its number from 1, or the
 //                            last; each feature with mean 0 and deviation 1
 //   npy:X,Y                  two files of numpy.save: (N, ...) numbers, or (N, C, H, W) uint8
 //                            pictures; and (N,) labels
-//   text:FILE                windows of 256 bytes; the last tenth is the test set; also a pipe
+//   safetensors:FILE[:X:Y]   such arrays as the tensors x and y of a file, or those of two names
+//   text:FILE[:ENCODING]     windows of 256 bytes of its UTF-8; the last tenth is the test set;
+//                            also a pipe; see read_text()
 //   synthetic:3x224x224:1000[:COUNT]  shape, classes, samples (1024; the test set has a tenth)
-// Where there is no test set, each tenth sample of a class is for it. Other pictures are normalized
-// by the training set.
-// Throws: InvalidArgument, with the text, the position and these forms; DataError for a file.
-NEAP_EXPORT Splits open(const std::string& spec);
+// Where there is no test set, each tenth sample of a class is for it, or as many as `options` says.
+// Other pictures are normalized by the training set.
+// Throws: InvalidArgument, with the text, the position and these forms, for a share that is none
+// or that data with a test set of its own does not need, and for a scale that does not fit;
+// DataError for a file.
+NEAP_EXPORT Splits open(const std::string& spec, const OpenOptions& options = {});
 
 // ---- Loader ----
 
@@ -176,6 +202,8 @@ struct LoaderOptions {
   // Page-locked memory, for copies to a GPU. Ignored where LibTorch has no CUDA. Such memory is not
   // neap's, and is outside of the budget.
   bool pin_memory = false;
+  // Random changes of pictures, a function of (seed, epoch, sample).
+  Augmentation augmentation = {};
 };
 
 // The position of a loader. Restored into a loader with the same set and options, it continues with
@@ -211,7 +239,8 @@ namespace neap {
 // last, to the end of a range-for, or to the destruction of the loader. Ending them waits for the
 // samples that they are loading.
 // Cost: two operators for each tensor and sample; 8 bytes a sample for a shuffled epoch; starting
-// the threads once an epoch. Besides prefetch_bytes, each worker holds one sample.
+// the threads once an epoch. Besides prefetch_bytes, each worker holds one sample, and two while it
+// changes one by `augmentation`.
 class NEAP_EXPORT MemoryEfficientDataLoader {
  public:
   class Iterator;
@@ -305,9 +334,13 @@ NEAP_EXPORT at::Tensor read_idx_labels(const std::filesystem::path& file, std::i
 NEAP_EXPORT Labeled read_cifar10(const std::filesystem::path& folder, Split split);
 NEAP_EXPORT Labeled read_cifar100(const std::filesystem::path& folder, Split split);
 
-// Returns the bytes of a file, unpacked when it is gzip, as (N,) uint8. Throws: DataError, also for
-// an empty file.
-NEAP_EXPORT at::Tensor read_text(const std::filesystem::path& file);
+// Returns the bytes of a file, unpacked when it is gzip, as (N,) uint8. A byte order mark of UTF-8,
+// UTF-16 or UTF-32 names the encoding: such a text becomes UTF-8, without the mark. `encoding`: a
+// name that iconv knows, as ISO-8859-1; empty: by the mark, and without one the bytes stay.
+// Throws: DataError, also for an empty file, and with the offset where the bytes are not of the
+// encoding; InvalidArgument for an encoding that is not known.
+NEAP_EXPORT at::Tensor read_text(const std::filesystem::path& file,
+                                 const std::string& encoding = "");
 
 // Where Debian's packages dataset-fashion-mnist (pictures) and fortunes (short texts) install their
 // files.

@@ -133,6 +133,7 @@ std::optional<Batch> assemble(const Dataset& dataset, BatchRequest request) {
       sample.clear();  // free its memory first
       sample = dataset.get(index);
       expect_dense(sample);
+      if (request.change) request.change(index, sample);
       if (row > 0) expect_like(batch, sample);
     });
   };

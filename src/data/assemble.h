@@ -34,6 +34,8 @@ struct BatchRequest {
   // wanted.
   std::function<bool(std::int64_t bytes)> admit;
   std::stop_token abandoned;
+  // Changes a sample that was loaded; empty: nothing does.
+  std::function<void(std::int64_t index, Sample& sample)> change = {};
 };
 
 // Empty when it was abandoned. Throws: SampleError; other errors of neap unchanged.

@@ -5,6 +5,7 @@
 //   picture := label{1} pixel{3072}    CIFAR-10, label 0 to 9
 //            | coarse fine pixel{3072} CIFAR-100, coarse 0 to 19, fine 0 to 99
 //   pixels: red, green, blue planes of 32 rows of 32 bytes
+#include "data/own_files.h"
 #include "data/source.h"
 
 #include <ATen/ops/cat.h>
@@ -100,31 +101,41 @@ Labeled read_file(const std::filesystem::path& path, const Format& format) {
   return labeled;
 }
 
-// The folder itself, or the subfolder that the archive was unpacked into.
-std::filesystem::path find_folder(const std::filesystem::path& named, const Format& format,
-                                  const char* first) {
-  expect_folder(named, std::string("the .bin files of ") + format.name);
+bool is_there(const std::filesystem::path& path) {
   std::error_code error;
-  const auto is_there = [&](const std::filesystem::path& path) {
-    return std::filesystem::exists(path, error);
-  };
-  if (is_there(named / first) || !is_there(named / format.folder / first)) return named;
-  return named / format.folder;
+  return std::filesystem::exists(path, error);
 }
 
-Labeled read(const std::filesystem::path& named, const Format& format, Split split) {
-  const std::vector<const char*>& names = split == Split::Train ? format.training : format.test;
-  const std::filesystem::path folder = find_folder(named, format, names.front());
-  std::error_code error;
+// Those of `names` that are in the folder, or are not.
+std::vector<const char*> files_in(const std::filesystem::path& folder,
+                                  const std::vector<const char*>& names, bool there) {
+  std::vector<const char*> found;
   for (const char* const name : names) {
-    if (std::filesystem::exists(folder / name, error)) continue;
-    const bool python = std::filesystem::exists(folder / format.python, error) ||
-                        std::filesystem::exists(folder / "batches.meta", error) ||
-                        std::filesystem::exists(folder / "meta", error);
-    throw DataError(
-        folder.string() + ": has no " + name + (python ? ": this is the version for Python" : "") +
-        "; put the binary version of " + format.name + " there, or name another folder");
+    if (is_there(folder / name) == there) found.push_back(name);
   }
+  return found;
+}
+
+// The folder itself, or the subfolder that the archive was unpacked into.
+std::filesystem::path find_folder(const std::filesystem::path& named, const Format& format,
+                                  const std::vector<const char*>& names) {
+  expect_folder(named, std::string("the .bin files of ") + format.name);
+  const std::filesystem::path inner = named / format.folder;
+  if (!files_in(named, names, true).empty() || files_in(inner, names, true).empty()) return named;
+  return inner;
+}
+
+[[noreturn]] void refuse_missing(const std::filesystem::path& folder, const Format& format,
+                                 const char* name) {
+  const bool python = is_there(folder / format.python) || is_there(folder / "batches.meta") ||
+                      is_there(folder / "meta");
+  throw DataError(folder.string() + ": has no " + name +
+                  (python ? ": this is the version for Python" : "") +
+                  "; put the binary version of " + format.name + " there, or name another folder");
+}
+
+Labeled read_files(const std::filesystem::path& folder, const Format& format,
+                   const std::vector<const char*>& names) {
   std::vector<at::Tensor> images, labels;
   for (const char* const name : names) {
     Labeled labeled = read_file(folder / name, format);
@@ -132,6 +143,14 @@ Labeled read(const std::filesystem::path& named, const Format& format, Split spl
     labels.push_back(std::move(labeled.labels));
   }
   return {at::cat(images), at::cat(labels)};
+}
+
+Labeled read(const std::filesystem::path& named, const Format& format, Split split) {
+  const std::vector<const char*>& names = split == Split::Train ? format.training : format.test;
+  const std::filesystem::path folder = find_folder(named, format, names);
+  const std::vector<const char*> missing = files_in(folder, names, false);
+  if (!missing.empty()) refuse_missing(folder, format, missing.front());
+  return read_files(folder, format, names);
 }
 
 }  // namespace
@@ -142,6 +161,37 @@ Labeled read_cifar10(const std::filesystem::path& folder, Split split) {
 
 Labeled read_cifar100(const std::filesystem::path& folder, Split split) {
   return read(folder, split == Split::Train ? cifar100_training() : cifar100_test(), split);
+}
+
+Splits cifar_folder(const std::filesystem::path& named, bool hundred, const OpenOptions& options) {
+  const TestShare share(options.test_percent);
+  const Format& format = hundred ? cifar100_training() : cifar10();
+  const std::filesystem::path folder = find_folder(named, format, format.training);
+  const std::vector<const char*> there = files_in(folder, format.training, true);
+  if (there.empty()) refuse_missing(folder, format, format.training.front());
+  std::vector<const char*> missing = files_in(folder, format.training, false);
+  Labeled training = read_files(folder, format, there);
+  std::string note;
+  if (!missing.empty()) {
+    note = ": the training has " + std::to_string(training.images.size(0)) + " of " +
+           std::to_string(format.pictures * static_cast<std::int64_t>(format.training.size())) +
+           " pictures";
+  }
+  std::optional<Labeled> test;
+  if (files_in(folder, format.test, false).empty()) {
+    share.expect_not_named((folder / format.test.front()).string());
+    test = read_files(folder, hundred ? cifar100_test() : format, format.test);
+  } else {
+    missing.push_back(format.test.front());
+    note += (note.empty() ? ": " : ", and ") + share.text() + " of each class are the test set";
+  }
+  Splits splits = labeled_pictures(std::move(training), std::move(test),
+                                   format.labels.back().classes, folder, options);
+  if (missing.empty()) return splits;
+  std::string names;
+  for (const char* const name : missing) names += (names.empty() ? "" : ", ") + std::string(name);
+  splits.notes.push_back(folder.string() + " lacks " + names + " of " + format.name + note);
+  return splits;
 }
 
 }  // namespace neap::data

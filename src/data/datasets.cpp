@@ -1,12 +1,13 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Data sets from tensors, labeled pictures and functions.
+#include "data/scale.h"
+
 #include <neap/data.h>
 
 #include <ATen/ops/empty.h>
 
 #include <array>
-#include <cmath>
 #include <sstream>
 #include <utility>
 
@@ -128,29 +129,10 @@ Normalization Normalization::of(const at::Tensor& images) {
   const at::Tensor dense = images.contiguous();
   const std::int64_t channels = channels_of(dense);
   const std::int64_t plane = dense.size(-2) * dense.size(-1);
-  std::vector<std::uint64_t> sums(static_cast<std::size_t>(channels));
-  std::vector<std::uint64_t> squares(sums.size());
+  ChannelSums sums(channels);
   const auto* at = dense.const_data_ptr<unsigned char>();
-  for (std::int64_t i = 0; i < dense.size(0); ++i) {
-    for (std::size_t c = 0; c < sums.size(); ++c) {
-      for (std::int64_t pixel = 0; pixel < plane; ++pixel, ++at) {
-        const std::uint64_t value = *at;
-        sums[c] += value;
-        squares[c] += value * value;
-      }
-    }
-  }
-  Normalization normalization;
-  const auto count = static_cast<double>(dense.size(0) * plane);
-  for (std::size_t c = 0; c < sums.size(); ++c) {
-    const double mean = static_cast<double>(sums[c]) / count;
-    const double variance = static_cast<double>(squares[c]) / count - mean * mean;
-    normalization.mean.push_back(static_cast<float>(mean));
-    // A smaller variance is the rounding error of a constant channel.
-    normalization.deviation.push_back(variance > 1e-9 ? static_cast<float>(std::sqrt(variance))
-                                                      : 1.0F);
-  }
-  return normalization;
+  for (std::int64_t i = 0; i < dense.size(0); ++i, at += channels * plane) sums.add(at, plane);
+  return sums.normalization();
 }
 
 std::shared_ptr<Dataset> from_labeled(const Labeled& labeled, const Normalization& normalization) {

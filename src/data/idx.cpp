@@ -11,8 +11,6 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
-#include <set>
-#include <string_view>
 #include <vector>
 
 namespace neap::data {
@@ -102,71 +100,6 @@ Content read_content(Source& source, std::size_t rank, const char* what) {
   return content;
 }
 
-// The sets of EMNIST, by the names of their files. Letters are numbered from 1.
-struct Emnist {
-  std::string_view name;
-  std::int64_t classes;
-};
-constexpr std::array<Emnist, 6> kEmnist{{{"balanced", 47},
-                                         {"byclass", 62},
-                                         {"bymerge", 47},
-                                         {"digits", 10},
-                                         {"letters", 27},
-                                         {"mnist", 10}}};
-
-// The original name, and a variant that some distributions use.
-std::array<std::string, 2> names_of(const std::string& split, const char* what, int rank) {
-  const std::string end = "idx" + std::to_string(rank) + "-ubyte";
-  return {split + '-' + what + '-' + end, split + '-' + what + '.' + end};
-}
-
-bool is_file(const std::filesystem::path& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error) && !std::filesystem::is_directory(path, error);
-}
-
-// The common prefix of the files in this folder: empty, or as "emnist-letters-".
-std::string prefix_of(const std::filesystem::path& folder) {
-  expect_folder(folder, "the four IDX files of a data set like MNIST");
-  std::set<std::string> prefixes;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
-       it.increment(error)) {
-    std::string name = it->path().filename().string();
-    if (name.ends_with(".gz")) name.resize(name.size() - 3);
-    for (const std::string& known : names_of("train", "images", 3)) {
-      if (name.ends_with(known)) prefixes.insert(name.substr(0, name.size() - known.size()));
-    }
-  }
-  if (prefixes.empty() || prefixes.contains("")) return {};
-  if (prefixes.size() > 1) {
-    std::string found;
-    for (const std::string& prefix : prefixes) found += (found.empty() ? "" : ", ") + prefix;
-    throw DataError(folder.string() + ": has several sets, " + found +
-                    "; put the files of one into a folder of its own");
-  }
-  return *prefixes.begin();
-}
-
-std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& prefix,
-                                Split split, const char* what, int rank) {
-  const std::vector<std::string> splits = split == Split::Train
-                                              ? std::vector<std::string>{"train"}
-                                              : std::vector<std::string>{"t10k", "test"};
-  for (const std::string& one : splits) {
-    for (const std::string& name : names_of(prefix + one, what, rank)) {
-      for (const char* const suffix : {"", ".gz"}) {
-        if (is_file(folder / (name + suffix))) return folder / (name + suffix);
-      }
-    }
-  }
-  const std::string name = names_of(prefix + splits.front(), what, rank).front();
-  throw DataError(
-      folder.string() +
-      (split == Split::Test ? ": its test set is missing: it has neither " : ": has neither ") +
-      name + " nor " + name + ".gz; put it there, or name another folder");
-}
-
 }  // namespace
 
 at::Tensor read_idx_images(const std::filesystem::path& file) {
@@ -192,29 +125,6 @@ at::Tensor read_idx_labels(const std::filesystem::path& file, std::int64_t class
     to[i] = content.items[i];
   }
   return labels;
-}
-
-std::int64_t classes_of_idx(const std::filesystem::path& folder) {
-  constexpr std::int64_t kClassesOfMnist = 10;
-  const std::string prefix = prefix_of(folder);
-  for (const Emnist& set : kEmnist) {
-    if (prefix.find(set.name) != std::string::npos) return set.classes;
-  }
-  return kClassesOfMnist;
-}
-
-Labeled read_labeled(const std::filesystem::path& folder, Split split, std::int64_t classes) {
-  const std::string prefix = prefix_of(folder);
-  const std::filesystem::path images = find_file(folder, prefix, split, "images", 3);
-  const std::filesystem::path labels = find_file(folder, prefix, split, "labels", 1);
-  Labeled labeled{read_idx_images(images), read_idx_labels(labels, classes)};
-  if (labeled.images.size(0) != labeled.labels.size(0)) {
-    throw DataError(images.string() + " has " + std::to_string(labeled.images.size(0)) +
-                    " images and " + labels.string() + " has " +
-                    std::to_string(labeled.labels.size(0)) +
-                    " labels; they belong to different sets: fetch both again");
-  }
-  return labeled;
 }
 
 std::filesystem::path fashion_mnist_directory() {

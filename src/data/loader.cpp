@@ -1,5 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "data/assemble.h"
+#include "data/augment.h"
 #include "data/epoch_order.h"
 #include "data/prefetch.h"
 #include "data/waited.h"
@@ -34,6 +35,8 @@ struct MemoryEfficientDataLoader::Work {
   [[nodiscard]] std::int64_t rows_at(std::int64_t position) const;
   void start_epoch(std::int64_t epoch);
   void start_prefetch();
+  // Of this epoch; empty: there is none.
+  [[nodiscard]] std::function<void(std::int64_t, data::Sample&)> change() const;
   data::Batch load_ahead();
   data::Batch load_here();
 
@@ -79,6 +82,12 @@ MemoryEfficientDataLoader::Work::Work(std::shared_ptr<const data::Dataset> set, 
     throw InvalidArgument("data loader: prefetch_bytes is " +
                           std::to_string(options.prefetch_bytes.count()) +
                           "; expected 0 (one batch at a time) or more");
+  }
+  constexpr std::int64_t kMostCrop = 1 << 16;
+  if (options.augmentation.crop < 0 || options.augmentation.crop > kMostCrop) {
+    throw InvalidArgument("data loader: augmentation.crop is " +
+                          std::to_string(options.augmentation.crop) + "; expected 0 (none) to " +
+                          std::to_string(kMostCrop));
   }
   if (options.drop_last && size < batch_size) {
     throw InvalidArgument("data loader: the data set has " + std::to_string(size) +
@@ -132,7 +141,16 @@ void MemoryEfficientDataLoader::Work::start_prefetch() {
                                      .samples = samples,
                                      .workers = std::min(options.workers, count),
                                      .limit = options.prefetch_bytes.count(),
-                                     .pin_memory = options.pin_memory});
+                                     .pin_memory = options.pin_memory,
+                                     .change = change()});
+}
+
+std::function<void(std::int64_t, data::Sample&)> MemoryEfficientDataLoader::Work::change() const {
+  if (options.augmentation == data::Augmentation()) return {};
+  return [how = options.augmentation, seed = state.seed, epoch = state.epoch](
+             std::int64_t index, data::Sample& sample) {
+    data::augment(sample, how, {.seed = seed, .epoch = epoch, .sample = index});
+  };
 }
 
 data::Batch MemoryEfficientDataLoader::Work::load_here() {
@@ -143,7 +161,8 @@ data::Batch MemoryEfficientDataLoader::Work::load_here() {
                          {.samples = order->samples(state.position, rows_at(state.position)),
                           .pin_memory = options.pin_memory,
                           .admit = [](std::int64_t /*bytes*/) { return true; },
-                          .abandoned = {}});
+                          .abandoned = {},
+                          .change = change()});
 }
 
 data::Batch MemoryEfficientDataLoader::Work::load_ahead() {

@@ -1,17 +1,21 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // The names of data sets on a command line:
-//   spec   := "fashion-mnist" | DIR | "cifar10:" DIR | "cifar100:" DIR | "text:" FILE
+//   spec   := "fashion-mnist" | DIR | "idx:" DIR [":" number] | "cifar10:" DIR | "cifar100:" DIR
 //           | "pictures:" DIR [":" number "x" number "x" number] | "csv:" FILE [":" COLUMN]
-//           | "npy:" FILE "," FILE
+//           | "npy:" FILE "," FILE | "safetensors:" FILE [":" NAME ":" NAME]
+//           | "text:" FILE [":" ENCODING]
 //           | "synthetic:" number {"x" number} ":" number [":" number]
 //   number := a decimal number of at least 1
 // The words before a colon take precedence: a folder of that name has to be written as ./cifar10:x.
 #include "data/own_files.h"
+#include "data/scale.h"
 #include "data/source.h"
+#include "formats/encoding.h"
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -19,12 +23,11 @@ namespace neap::data {
 namespace {
 
 constexpr const char* kForms =
-    "fashion-mnist | DIR (IDX files) | pictures:DIR[:3x64x64] | csv:FILE[:COLUMN] | npy:X,Y | "
-    "cifar10:DIR | cifar100:DIR | text:FILE | synthetic:3x224x224:1000[:COUNT]";
-constexpr std::int64_t kTextWindow = 256;
-constexpr std::int64_t kBytes = 256;
+    "fashion-mnist | DIR or idx:DIR[:CLASSES] (IDX files) | pictures:DIR[:3x64x64] | "
+    "csv:FILE[:COLUMN] | npy:X,Y | safetensors:FILE[:X:Y] | cifar10:DIR | cifar100:DIR | "
+    "text:FILE[:ENCODING] | synthetic:3x224x224:1000[:COUNT]";
 constexpr std::int64_t kSyntheticSamples = 1024;
-constexpr std::int64_t kTestShare = 10;  // a tenth
+constexpr std::int64_t kTestPart = 10;  // a tenth
 
 class Spec {
  public:
@@ -61,40 +64,8 @@ class Spec {
   std::size_t at_ = 0;
 };
 
-Splits idx(const std::filesystem::path& folder) {
-  const std::int64_t classes = classes_of_idx(folder);
-  Labeled training = read_labeled(folder, Split::Train, classes);
-  Labeled test = read_labeled(folder, Split::Test, classes);
-  return labeled_pictures(std::move(training), std::move(test), classes);
-}
-
-Splits cifar(const std::filesystem::path& folder,
-             Labeled (*read)(const std::filesystem::path&, Split), std::int64_t classes) {
-  Labeled training = read(folder, Split::Train);
-  Labeled test = read(folder, Split::Test);
-  return labeled_pictures(std::move(training), std::move(test), classes);
-}
-
-Splits text(const std::filesystem::path& file) {
-  const at::Tensor bytes = read_text(file);
-  const std::int64_t least = kTextWindow + 1;
-  if (bytes.size(0) < 2 * least) {
-    throw DataError(file.string() + ": has " + std::to_string(bytes.size(0)) +
-                    " bytes; training and test need a window of " + std::to_string(kTextWindow) +
-                    " bytes and the one after each, so at least " + std::to_string(2 * least) +
-                    ": name a longer text");
-  }
-  const std::int64_t test = std::max(least, bytes.size(0) / kTestShare);
-  Splits splits;
-  splits.training = text_windows(bytes.slice(0, 0, bytes.size(0) - test), kTextWindow);
-  splits.test = text_windows(bytes.slice(0, bytes.size(0) - test), kTextWindow);
-  splits.sample_shape = {kTextWindow};
-  splits.classes = kBytes;
-  splits.vocabulary = kBytes;
-  return splits;
-}
-
-Splits noise(Spec& spec) {
+Splits noise(Spec& spec, const OpenOptions& options) {
+  TestShare(options.test_percent).expect_not_named("the noise of another seed");
   Splits splits;
   std::int64_t left = kMostBytes / static_cast<std::int64_t>(sizeof(float));
   do {
@@ -109,7 +80,7 @@ Splits noise(Spec& spec) {
   if (!spec.done()) spec.refuse("expected the end");
   splits.training = synthetic(splits.sample_shape, splits.classes, samples, /*seed=*/0);
   splits.test = synthetic(splits.sample_shape, splits.classes,
-                          std::max<std::int64_t>(1, samples / kTestShare), /*seed=*/1);
+                          std::max<std::int64_t>(1, samples / kTestPart), /*seed=*/1);
   return splits;
 }
 
@@ -135,67 +106,149 @@ std::vector<std::int64_t> shape_of(const std::string& text) {
   }
 }
 
-// A folder, and a shape where one follows the last colon. A folder's name may have a colon.
-Splits folders_of_pictures(Spec& spec) {
-  const std::string text = spec.rest("a folder").string();
+// A name, and what follows its last colon: a name may have colons, so one that exists is whole.
+struct Suffixed {
+  std::string name;
+  std::optional<std::string> suffix;
+};
+Suffixed split_at_colon(const std::string& text) {
   const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos || exists(text)) return picture_folders(text, {});
-  const std::vector<std::int64_t> shape = shape_of(text.substr(colon + 1));
+  if (colon == std::string::npos || exists(text)) return {text, std::nullopt};
+  return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+Splits folder_of_idx(Spec& spec, const OpenOptions& options) {
+  const auto [folder, suffix] = split_at_colon(spec.rest("a folder").string());
+  if (!suffix) return idx_folder(folder, std::nullopt, options);
+  constexpr std::int64_t kMostLabels = 256;
+  std::int64_t classes = 0;
+  const char* const end = suffix->data() + suffix->size();
+  const auto [stop, error] = std::from_chars(suffix->data(), end, classes);
+  if (error != std::errc() || stop != end || classes < 1 || classes > kMostLabels) {
+    spec.refuse("expected the number of classes, 1 to 256, after the last colon");
+  }
+  return idx_folder(folder, classes, options);
+}
+
+Splits folders_of_pictures(Spec& spec, const OpenOptions& options) {
+  const auto [folder, suffix] = split_at_colon(spec.rest("a folder").string());
+  if (!suffix) return picture_folders(folder, {}, options);
+  const std::vector<std::int64_t> shape = shape_of(*suffix);
   if (shape.size() != 3 || (shape[0] != 1 && shape[0] != 3)) {
     spec.refuse("expected a shape such as 3x64x64, with 1 or 3 channels, after the last colon");
   }
-  return picture_folders(text.substr(0, colon), shape);
+  return picture_folders(folder, shape, options);
 }
 
-Splits csv(Spec& spec) {
-  const std::string text = spec.rest("a file").string();
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos || exists(text)) return table(text, "");
-  if (colon + 1 == text.size()) spec.refuse("expected a column after the last colon");
-  return table(text.substr(0, colon), text.substr(colon + 1));
+Splits csv(Spec& spec, const OpenOptions& options) {
+  const auto [file, suffix] = split_at_colon(spec.rest("a file").string());
+  if (suffix && suffix->empty()) spec.refuse("expected a column after the last colon");
+  return table(file, suffix.value_or(""), options);
 }
 
-Splits npy(Spec& spec) {
+Splits npy(Spec& spec, const OpenOptions& options) {
   const std::string text = spec.rest("two files").string();
   const std::size_t comma = text.find(',');
   if (comma == std::string::npos) spec.refuse("expected two files with a comma between, x and y");
-  return arrays(text.substr(0, comma), text.substr(comma + 1));
+  return numpy_arrays(text.substr(0, comma), text.substr(comma + 1), options);
+}
+
+Splits named_tensors(Spec& spec, const OpenOptions& options) {
+  const std::string text = spec.rest("a file").string();
+  const auto [before, y] = split_at_colon(text);
+  if (!y) return safetensors_arrays(text, "x", "y", options);
+  const auto [file, x] = split_at_colon(before);
+  if (!x || x->empty() || y->empty()) {
+    spec.refuse("expected the names of two tensors behind the file, as FILE:images:labels");
+  }
+  return safetensors_arrays(file, *x, *y, options);
+}
+
+Splits text(Spec& spec, const OpenOptions& options) {
+  const std::string whole = spec.rest("a file").string();
+  const auto [file, encoding] = split_at_colon(whole);
+  if (!encoding || !exists(file)) return text_file(whole, "", options);
+  if (!formats::knows_encoding(*encoding)) {
+    spec.refuse("expected an encoding that iconv knows, as ISO-8859-1, after the last colon");
+  }
+  return text_file(file, *encoding, options);
+}
+
+Splits of_kind(const std::string& text_of_spec, const OpenOptions& options) {
+  Spec spec(text_of_spec);
+  if (text_of_spec == "fashion-mnist") {
+    return idx_folder(fashion_mnist_directory(), std::nullopt, options);
+  }
+  for (const auto& [word, hundred] : {std::pair("cifar10:", false), std::pair("cifar100:", true)}) {
+    if (spec.take(word)) return cifar_folder(spec.rest("a folder"), hundred, options);
+  }
+  if (spec.take("idx:")) return folder_of_idx(spec, options);
+  if (spec.take("pictures:")) return folders_of_pictures(spec, options);
+  if (spec.take("csv:")) return csv(spec, options);
+  if (spec.take("npy:")) return npy(spec, options);
+  if (spec.take("safetensors:")) return named_tensors(spec, options);
+  if (spec.take("text:")) return text(spec, options);
+  if (spec.take("synthetic:")) return noise(spec, options);
+  std::error_code error;
+  if (std::filesystem::is_directory(text_of_spec, error)) {
+    return idx_folder(text_of_spec, std::nullopt, options);
+  }
+  spec.refuse("neither a folder nor a kind of data");
+}
+
+// What was read as floats, with the scale that was asked for.
+void scale(Splits& splits, const std::string& spec, const OpenOptions& options) {
+  constexpr std::size_t kPicture = 3;
+  if (splits.sample_shape.size() != kPicture) {
+    throw InvalidArgument("data \"" + spec + "\": a scale is for pictures, and these samples are " +
+                          (splits.vocabulary > 0 ? "texts" : "no (C, H, W)") + "; leave it out");
+  }
+  splits.scale = options.scale ? *options.scale : ChannelScale::of(*splits.training);
+  splits.training = scaled(std::move(splits.training), *splits.scale);
+  splits.test = scaled(std::move(splits.test), *splits.scale);
 }
 
 }  // namespace
 
-Splits labeled_pictures(Labeled training, Labeled test, std::int64_t classes) {
+Splits labeled_pictures(Labeled training, std::optional<Labeled> test, std::int64_t classes,
+                        const std::filesystem::path& file, const OpenOptions& options) {
+  if (!test) {
+    const auto* const label = training.labels.const_data_ptr<std::int64_t>();
+    const std::vector<bool> is_of_test = test_samples({label, label + training.labels.size(0)},
+                                                      file, TestShare(options.test_percent));
+    const std::vector<at::Tensor> all{training.images, training.labels};
+    const std::vector<at::Tensor> rows = rows_of(all, is_of_test, /*test=*/false);
+    const std::vector<at::Tensor> test_rows = rows_of(all, is_of_test, /*test=*/true);
+    training = {rows[0], rows[1]};
+    test = {test_rows[0], test_rows[1]};
+  }
   const at::IntArrayRef sizes = training.images.sizes();
-  if (sizes.slice(1) != test.images.sizes().slice(1)) {
+  if (sizes.slice(1) != test->images.sizes().slice(1)) {
     throw DataError("the training pictures are " + std::to_string(sizes[sizes.size() - 2]) + " x " +
                     std::to_string(sizes.back()) + " and the test pictures " +
-                    std::to_string(test.images.size(-2)) + " x " +
-                    std::to_string(test.images.size(-1)) +
+                    std::to_string(test->images.size(-2)) + " x " +
+                    std::to_string(test->images.size(-1)) +
                     "; they belong to different sets: fetch both again");
   }
   Splits splits;
   splits.sample_shape = sizes.slice(1).vec();
   if (sizes.size() == 3) splits.sample_shape.insert(splits.sample_shape.begin(), 1);
   splits.classes = classes;
-  const Normalization normalization = Normalization::of(training.images);
+  splits.scale = options.scale ? *options.scale : of_bytes(Normalization::of(training.images));
+  const Normalization normalization = for_bytes(*splits.scale, splits.sample_shape[0]);
   splits.training = from_labeled(std::move(training), normalization);
-  splits.test = from_labeled(std::move(test), normalization);
+  splits.test = from_labeled(*std::move(test), normalization);
   return splits;
 }
 
-Splits open(const std::string& text_of_spec) {
-  Spec spec(text_of_spec);
-  if (text_of_spec == "fashion-mnist") return idx(fashion_mnist_directory());
-  if (spec.take("cifar10:")) return cifar(spec.rest("a folder"), &read_cifar10, 10);
-  if (spec.take("cifar100:")) return cifar(spec.rest("a folder"), &read_cifar100, 100);
-  if (spec.take("pictures:")) return folders_of_pictures(spec);
-  if (spec.take("csv:")) return csv(spec);
-  if (spec.take("npy:")) return npy(spec);
-  if (spec.take("text:")) return text(spec.rest("a file"));
-  if (spec.take("synthetic:")) return noise(spec);
-  std::error_code error;
-  if (std::filesystem::is_directory(text_of_spec, error)) return idx(text_of_spec);
-  spec.refuse("neither a folder nor a kind of data");
+Splits open(const std::string& spec, const OpenOptions& options) {
+  (void)TestShare(options.test_percent);
+  if (options.scale && options.find_scale) {
+    throw InvalidArgument("data::open: a scale is given and is to be found; take one of the two");
+  }
+  Splits splits = of_kind(spec, options);
+  if (!splits.scale && (options.scale || options.find_scale)) scale(splits, spec, options);
+  return splits;
 }
 
 }  // namespace neap::data

@@ -2,6 +2,7 @@
 //
 // PNG and JPEG in a folder a class.
 #include "data/own_files.h"
+#include "data/scale.h"
 #include "data/source.h"
 #include "formats/picture.h"
 
@@ -52,39 +53,60 @@ std::string shape_text(std::int64_t channels, std::int64_t height, std::int64_t 
   return std::to_string(channels) + "x" + std::to_string(height) + "x" + std::to_string(width);
 }
 
+// The shape that all pictures have, or are resized to.
+struct Shape {
+  std::vector<std::int64_t> extents;  // C, H, W
+  bool resizes = false;
+};
+
+formats::Picture read_shaped(const fs::path& path, const Shape& shape) {
+  formats::Picture picture = read_picture(path);
+  const std::vector<std::int64_t>& want = shape.extents;
+  if (shape.resizes) return formats::shaped(picture, want[0], want[1], want[2]);
+  if (picture.channels != want[0] || picture.height != want[1] || picture.width != want[2]) {
+    throw DataError(path.string() + ": is " +
+                    shape_text(picture.channels, picture.height, picture.width) +
+                    ", and the first picture is " + shape_text(want[0], want[1], want[2]) +
+                    "; name a shape for all: pictures:DIR:3x64x64");
+  }
+  return picture;
+}
+
+Normalization found_in(const std::vector<PictureFile>& files, const Shape& shape) {
+  ChannelSums sums(shape.extents[0]);
+  for (const PictureFile& file : files) {
+    sums.add(read_shaped(file.path, shape).pixels.data(), shape.extents[1] * shape.extents[2]);
+  }
+  return sums.normalization();
+}
+
 class PictureFiles final : public Dataset {
  public:
-  PictureFiles(std::vector<PictureFile> files, std::vector<std::int64_t> shape, bool resizes)
-      : files_(std::move(files)), shape_(std::move(shape)), resizes_(resizes) {}
+  PictureFiles(std::vector<PictureFile> files, Shape shape, Normalization by)
+      : files_(std::move(files)), shape_(std::move(shape)), by_(std::move(by)) {}
 
   [[nodiscard]] std::int64_t size() const override {
     return static_cast<std::int64_t>(files_.size());
   }
   [[nodiscard]] Sample get(std::int64_t index) const override {
     const PictureFile& file = files_[static_cast<std::size_t>(index)];
-    formats::Picture picture = read_picture(file.path);
-    if (resizes_) {
-      picture = formats::shaped(picture, shape_[0], shape_[1], shape_[2]);
-    } else if (picture.channels != shape_[0] || picture.height != shape_[1] ||
-               picture.width != shape_[2]) {
-      throw DataError(file.path.string() + ": is " +
-                      shape_text(picture.channels, picture.height, picture.width) +
-                      ", and the first picture is " + shape_text(shape_[0], shape_[1], shape_[2]) +
-                      "; name a shape for all: pictures:DIR:3x64x64");
-    }
-    at::Tensor x = at::empty(shape_, at::kFloat);
-    float* const to = x.mutable_data_ptr<float>();
-    constexpr float kMiddle = 127.5F;
-    for (std::size_t i = 0; i < picture.pixels.size(); ++i) {
-      to[i] = (static_cast<float>(picture.pixels[i]) - kMiddle) / kMiddle;
+    const formats::Picture picture = read_shaped(file.path, shape_);
+    at::Tensor x = at::empty(shape_.extents, at::kFloat);
+    const unsigned char* from = picture.pixels.data();
+    float* to = x.mutable_data_ptr<float>();
+    const std::int64_t plane = shape_.extents[1] * shape_.extents[2];
+    for (std::size_t c = 0; c < by_.mean.size(); ++c) {
+      for (std::int64_t i = 0; i < plane; ++i) {
+        *to++ = (static_cast<float>(*from++) - by_.mean[c]) / by_.deviation[c];
+      }
     }
     return {x, at::scalar_tensor(file.label, at::kLong)};
   }
 
  private:
   std::vector<PictureFile> files_;
-  std::vector<std::int64_t> shape_;
-  bool resizes_;
+  Shape shape_;
+  Normalization by_;
 };
 
 bool names_picture(const fs::path& path) {
@@ -139,7 +161,9 @@ std::optional<fs::path> folder_named(const fs::path& folder,
 }
 
 // Throws: also std::filesystem::filesystem_error.
-Splits open_folders(const fs::path& folder, std::vector<std::int64_t> shape) {
+Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
+                    const OpenOptions& options) {
+  const TestShare share(options.test_percent);
   const std::optional<fs::path> training = folder_named(folder, {"train", "training"});
   std::optional<fs::path> test;
   if (training) test = folder_named(folder, {"test", "testing", "val", "valid", "validation"});
@@ -155,37 +179,44 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> shape) {
                     "cats/1.jpg and dogs/1.jpg");
   }
   if (test) {
+    share.expect_not_named(test->string());
     test_files = pictures_in(*test, classes);
     if (test_files.empty()) throw DataError(test->string() + ": has no pictures");
   } else {
     std::vector<std::int64_t> labels;
     for (const PictureFile& file : files) labels.push_back(file.label);
-    const std::vector<bool> is_of_test = test_samples(labels, folder);
+    const std::vector<bool> is_of_test = test_samples(labels, folder, share);
     std::vector<PictureFile> rest;
     for (std::size_t i = 0; i < files.size(); ++i) {
       (is_of_test[i] ? test_files : rest).push_back(files[i]);
     }
     files = std::move(rest);
   }
-  const bool resizes = !shape.empty();
-  if (!resizes) {
+  Shape shape{.extents = std::move(extents), .resizes = false};
+  shape.resizes = !shape.extents.empty();
+  if (!shape.resizes) {
     const formats::Picture first = read_picture(files.front().path);
-    shape = {first.channels, first.height, first.width};
+    shape.extents = {first.channels, first.height, first.width};
   }
   Splits splits;
-  splits.sample_shape = shape;
+  splits.sample_shape = shape.extents;
   splits.classes = static_cast<std::int64_t>(classes.size());
-  splits.training = std::make_shared<PictureFiles>(std::move(files), shape, resizes);
-  splits.test = std::make_shared<PictureFiles>(std::move(test_files), shape, resizes);
+  constexpr double kHalf = 0.5;  // -1 to 1
+  splits.scale = options.scale.value_or(ChannelScale{.mean = {kHalf}, .deviation = {kHalf}});
+  if (options.find_scale) splits.scale = of_bytes(found_in(files, shape));
+  const Normalization by = for_bytes(*splits.scale, shape.extents[0]);
+  splits.training = std::make_shared<PictureFiles>(std::move(files), shape, by);
+  splits.test = std::make_shared<PictureFiles>(std::move(test_files), shape, by);
   return splits;
 }
 
 }  // namespace
 
-Splits picture_folders(const fs::path& folder, std::vector<std::int64_t> shape) {
+Splits picture_folders(const fs::path& folder, std::vector<std::int64_t> shape,
+                       const OpenOptions& options) {
   expect_folder(folder, "a folder of pictures for each class");
   try {
-    return open_folders(folder, std::move(shape));
+    return open_folders(folder, std::move(shape), options);
   } catch (const fs::filesystem_error& error) {
     throw DataError(error.path1().string() + ": " + error.code().message() +
                     "; a folder of pictures must be readable, and have no link to itself");

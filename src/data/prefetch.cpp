@@ -99,7 +99,8 @@ Prefetch::Slot Prefetch::make(std::int64_t ticket, const std::stop_token& stop) 
                                            slot.bytes = bytes;
                                            return admit(ticket, bytes, stop);
                                          },
-                                     .abandoned = stop});
+                                     .abandoned = stop,
+                                     .change = plan_.change});
   } catch (...) {
     slot.error = std::current_exception();
   }

@@ -36,6 +36,7 @@ class Prefetch {
     std::int64_t workers;
     std::int64_t limit;  // bytes
     bool pin_memory;
+    std::function<void(std::int64_t index, Sample& sample)> change;  // as in BatchRequest
   };
 
   // Throws: std::system_error when the system gives no threads. REQUIRES: `dataset` outlives this.

@@ -57,10 +57,11 @@ class Source {
 // Throws: DataError when `folder` is not a folder. `named`: what it should contain.
 void expect_folder(const std::filesystem::path& folder, const std::string& named);
 
-// The number of classes of a set of IDX files. EMNIST's sets are recognized by their file names, as
-// emnist-letters-train-images-idx3-ubyte; all others have 10.
-// Throws: DataError when `folder` is not a folder, or contains several sets.
-std::int64_t classes_of_idx(const std::filesystem::path& folder);
+// Reads the rest of a text as UTF-8, as read_text() says. `advice`: what to do where it is no text
+// of the encoding. Throws: DataError, with the offset.
+// REQUIRES: the encoding is empty or known.
+std::vector<unsigned char> read_utf8(Source& source, const std::string& encoding,
+                                     const std::string& advice);
 
 // The folder of a Debian package. `otherwise`: what the user can name instead.
 // Throws: DataError, with what to install, when it is missing.

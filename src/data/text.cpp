@@ -1,15 +1,21 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // Texts as bytes, for a language model whose vocabulary is the 256 byte values.
+#include "data/own_files.h"
 #include "data/source.h"
+#include "formats/encoding.h"
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 namespace neap::data {
 namespace {
+
+constexpr std::int64_t kWindow = 256;
+constexpr std::int64_t kByteValues = 256;
 
 class TextWindows final : public Dataset {
  public:
@@ -32,9 +38,23 @@ class TextWindows final : public Dataset {
 
 }  // namespace
 
-at::Tensor read_text(const std::filesystem::path& file) {
+std::vector<unsigned char> read_utf8(Source& source, const std::string& encoding,
+                                     const std::string& advice) {
+  try {
+    return formats::utf8_of(source.read_rest(), encoding);
+  } catch (const formats::FormatError& error) {
+    source.refuse(error.offset, error.what() + ("; " + advice));
+  }
+}
+
+at::Tensor read_text(const std::filesystem::path& file, const std::string& encoding) {
+  if (!encoding.empty() && !formats::knows_encoding(encoding)) {
+    throw InvalidArgument("read_text: iconv knows no encoding '" + encoding +
+                          "'; name one of those that `iconv -l` shows");
+  }
   Source source(file);
-  const std::vector<unsigned char> content = source.read_rest();
+  const std::vector<unsigned char> content =
+      read_utf8(source, encoding, "mend the text, or name its encoding, as text:FILE:ISO-8859-1");
   if (content.empty()) source.refuse(0, "is empty; name a text of at least one byte");
   at::Tensor text = at::empty({static_cast<std::int64_t>(content.size())}, at::kByte);
   std::memcpy(text.mutable_data_ptr(), content.data(), content.size());
@@ -56,6 +76,28 @@ std::shared_ptr<Dataset> text_windows(at::Tensor text, std::int64_t tokens) {
                           "; name a longer text or a shorter window");
   }
   return std::make_shared<TextWindows>(std::move(text), tokens);
+}
+
+Splits text_file(const std::filesystem::path& file, const std::string& encoding,
+                 const OpenOptions& options) {
+  const TestShare share(options.test_percent);
+  const at::Tensor bytes = read_text(file, encoding);
+  const std::int64_t size = bytes.size(0);
+  constexpr std::int64_t kLeast = kWindow + 1;
+  if (size < 2 * kLeast) {
+    throw DataError(file.string() + ": has " + std::to_string(size) +
+                    " bytes; training and test need a window of " + std::to_string(kWindow) +
+                    " bytes and the one after each, so at least " + std::to_string(2 * kLeast) +
+                    ": name a longer text");
+  }
+  const std::int64_t test = std::clamp(share.of(size), kLeast, size - kLeast);
+  Splits splits;
+  splits.training = text_windows(bytes.slice(0, 0, size - test), kWindow);
+  splits.test = text_windows(bytes.slice(0, size - test), kWindow);
+  splits.sample_shape = {kWindow};
+  splits.classes = kByteValues;
+  splits.vocabulary = kByteValues;
+  return splits;
 }
 
 std::filesystem::path fortunes_directory() {

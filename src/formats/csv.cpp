@@ -2,6 +2,7 @@
 #include "formats/csv.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -161,8 +162,11 @@ class Parser {
       return;
     }
     for (std::int64_t i = 0; i < csv_.features; ++i) {
-      csv_.names.push_back(
-          std::to_string(static_cast<std::int64_t>(csv_.values[static_cast<std::size_t>(i)])));
+      // As a text, not as a whole number: it may be larger than one can be.
+      std::array<char, 32> digits{};
+      const auto end = std::to_chars(digits.data(), digits.data() + digits.size(),
+                                     csv_.values[static_cast<std::size_t>(i)]);
+      csv_.names.emplace_back(digits.data(), end.ptr);
     }
     csv_.values.erase(csv_.values.begin(), csv_.values.begin() + csv_.features);
     csv_.labels.erase(csv_.labels.begin());

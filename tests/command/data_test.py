@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """data_test.py NEAP [unittest arguments]: the data that neap train reads: kinds, damaged files, and models that fit it."""
+import json
 import pathlib
+import struct
 import unittest
 
 from running import TrainingTest, idx, neap
@@ -96,6 +98,107 @@ class DataTest(TrainingTest):
         self.assert_ended(neap("train", "--model", "mlp", "--data", f"csv:{table}"), 1,
                           "line 122: cell 1 is no finite number")
         self.assert_ended(neap("train", "--model", "resnet", "--data", f"csv:{table}:kinds"), 1, "no column has the name kinds")
+
+    def write_color_pictures(self, count=24, side=8):
+        """An IDX folder of `count` pictures of two classes that only their left half tells apart."""
+        folder = self.folder / "colors"
+        folder.mkdir()
+        pixels = [(200 if (x < side // 2) == (i % 2 == 0) else 20) + (i * 7 + y * 3 + x) % 40
+                  for i in range(count) for y in range(side) for x in range(side)]
+        (folder / "train-images-idx3-ubyte").write_bytes(idx(0x803, [count, side, side], pixels))
+        (folder / "train-labels-idx1-ubyte").write_bytes(idx(0x801, [count], [i % 2 for i in range(count)]))
+        return folder
+
+    def losses(self, *arguments):
+        lines = self.json_lines(neap("train", "--model", "mlp", "--threads", 1, "--no-test", "--json", "--seed", 3, *arguments))
+        return [line["loss"] for line in lines if line["event"] == "step"]
+
+    def test_augment_changes_the_training_by_the_seed_and_a_resumed_one_goes_on_with_the_same_bits(self):
+        data = self.write_color_pictures()
+        base = ["--data", data, "--batch-size", 4]
+        whole = [*base, "--steps", 13]  # 6 batches an epoch: it ends in the middle of the third
+        plain, changed = self.losses(*whole), self.losses(*whole, "--augment", "crop:2,flip")
+        self.assertEqual(changed, self.losses(*whole, "--augment", "flip,crop:2"))
+        self.assertNotEqual(changed, plain)
+        self.assertNotEqual(changed, self.losses(*whole, "--augment", "flip"))
+        out = self.folder / "run"
+        for steps in (4, 13):  # all but the number of steps stays; the rate is constant, so the curve does too
+            more = ["--out", out, "--resume", "--schedule", "constant", "--warmup", 0, "--augment", "crop:2,flip"]
+            parts = self.losses(*base, "--steps", steps, *more)
+        self.assertEqual(len(parts), 9)
+        at_once = self.losses(*whole, "--schedule", "constant", "--warmup", 0, "--augment", "crop:2,flip")
+        self.assertEqual(parts, at_once[4:])
+        refused = neap("train", "--model", "mlp", "--threads", 1, "--seed", 3, *whole, "--schedule", "constant", "--warmup", 0,
+                       "--out", out, "--resume", "--augment", "flip")
+        self.assert_ended(refused, 1, "its augment is crop:2,flip, and this one's flip")
+
+    def test_augment_split_and_normalize_that_do_not_fit_the_data_end_with_2(self):
+        data = self.write_color_pictures()
+        text = self.write("text.txt", "All work and no play. " * 100)
+        for arguments, told in [
+                (["--data", data, "--augment", "crop:8"], "--augment crop:8: the pictures of"),
+                (["--data", f"text:{text}", "--model", "gpt", "--augment", "flip"], "--augment flip changes pictures, and text:"),
+                (["--data", f"text:{text}", "--model", "gpt", "--normalize", "training"], "a scale is for pictures"),
+                (["--data", data, "--normalize", "1,2,3:1,1,1"], "has 3 means and 3 deviations, and the pictures have 1 channels"),
+                (["--data", self.folder, "--split", "20%"], "is a test set already; leave the share out"),
+                (["--data", "synthetic:3x8x8:2", "--split", "20%"], "is a test set already")]:
+            with self.subTest(arguments):
+                self.assert_ended(neap("train", *arguments), 2, told)
+
+    def test_evaluate_takes_scale_and_split_of_the_training(self):
+        data = self.write_color_pictures()
+        out = self.folder / "run"
+        trained = self.json_lines(neap("train", "--model", "mlp", "--data", data, "--batch-size", 4, "--epochs", 4, "--threads", 1,
+                                       "--json", "--out", out, "--split", "25%", "--normalize", "0.1:0.5"))
+        self.assertEqual([line["settings"]["normalize"] for line in self.run_lines(out) if line["event"] == "run"], ["0.1:0.5"])
+        accuracy = trained[-1]["accuracy"]
+        weights = next(out.glob("step-*")) / "model.safetensors"
+
+        def evaluated(*arguments):
+            return self.json_lines(neap("evaluate", "--model", "mlp", "--threads", 1, "--json", *arguments))[-1]["accuracy"]
+
+        for where in (out, weights.parent, weights):
+            self.assertEqual(evaluated("--data", data, "--weights", where), accuracy)
+        alone = self.folder / "alone.safetensors"
+        alone.write_bytes(weights.read_bytes())
+        self.assertEqual(evaluated("--data", data, "--weights", alone, "--split", "25%", "--normalize", "0.1:0.5"), accuracy)
+        # What is given counts more: the weights see other values.
+        self.assertGreater(accuracy, 0.5)
+        self.assertNotEqual(evaluated("--data", data, "--weights", out, "--normalize", "100:0.001"), accuracy)
+        refused = neap("train", "--model", "mlp", "--data", data, "--batch-size", 4, "--epochs", 4, "--threads", 1, "--out", out,
+                       "--resume", "--split", "25%", "--normalize", "training")
+        self.assert_ended(refused, 1, "its normalize is 0.1:0.5, and this one's 0.")
+
+    def run_lines(self, out):
+        return [json.loads(line) for line in (out / "run.jsonl").read_text().splitlines()]
+
+    def test_what_is_missing_in_a_folder_is_told_and_the_rest_trains(self):
+        data = self.write_color_pictures()
+        done = neap("train", "--model", "mlp", "--data", data, "--batch-size", 4, "--split", "50%", "--threads", 1)
+        self.assert_ended(done, 0, "has no t10k or test files: 50 % of each class of its training samples are the test set")
+        labels = data / "train-labels-idx1-ubyte"
+        labels.write_bytes(idx(0x801, [24], [i % 12 for i in range(24)]))
+        done = neap("train", "--model", "mlp", "--data", data, "--batch-size", 4, "--split", "50%", "--threads", 1)
+        self.assert_ended(done, 0, "has 12 classes, with labels from 0 on")
+        self.assert_ended(neap("train", "--model", "mlp", "--data", f"idx:{data}:11"), 1, str(labels),
+                          "at offset 19: label 11 is 11; expected 0 to 10")
+
+    def test_texts_of_other_encodings_and_tensors_of_safetensors_train(self):
+        text = self.folder / "text.txt"
+        text.write_bytes("Größe ist kein Maß. ".encode("utf-16") * 100)
+        gpt = ["train", "--model", "gpt", "--steps", 1, "--batch-size", 1, "--no-test", "--threads", 1]
+        self.assert_ended(neap(*gpt, "--data", f"text:{text}"), 0)
+        text.write_bytes("Größe ist kein Maß. ".encode("latin-1") * 100)
+        self.assert_ended(neap(*gpt, "--data", f"text:{text}:ISO-8859-1"), 0)
+        self.assert_ended(neap(*gpt, "--data", f"text:{text}:UTF-8"), 1, f"{text}: at offset 2: no character: expected UTF-8")
+        self.assert_ended(neap(*gpt, "--data", f"text:{text}:klingon"), 2, "expected an encoding that iconv knows")
+        tensors = self.folder / "set.safetensors"
+        header = json.dumps({"x": {"dtype": "U8", "shape": [20, 2], "data_offsets": [0, 40]},
+                             "y": {"dtype": "U8", "shape": [20], "data_offsets": [40, 60]}}).encode()
+        tensors.write_bytes(struct.pack("<Q", len(header)) + header + bytes(i % 7 for i in range(40)) + bytes(i % 2 for i in range(20)))
+        mlp = ["train", "--model", "mlp", "--batch-size", 4, "--threads", 1, "--data"]
+        self.assert_ended(neap(*mlp, f"safetensors:{tensors}"), 0)
+        self.assert_ended(neap(*mlp, f"safetensors:{tensors}:x:z"), 1, "has no tensor z; it has x, y")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class OwnModelTest(CommandTest):
     def test_a_model_of_ones_own_without_steps_or_for_other_samples_is_refused(self):
         for arguments, told in [
                 ([], "makes its batches itself, without an end; say how many with --steps"),
+                (["--steps", 1, "--augment", "flip"], "--augment is for a data set, and --model"),
+                (["--steps", 1, "--split", "20%"], "--split is for a data set, and --model"),
                 (["--steps", 1, "--accumulate", 65], "--accumulate 65 parts of a batch of 64"),
                 (["--data", "synthetic:3x8x8:10"], "--data synthetic:3x8x8:10 has samples of 3x8x8, and "
                                                    "tone_net reads signals (C, T), as 1x256")]:

@@ -121,6 +121,35 @@ TEST_F(Cifar, labels_out_of_range_are_refused_with_their_number_and_offset) {
                   HasSubstr("at offset 6148: coarse label 2 is 200; expected 0 to 19")));
 }
 
+TEST_F(Cifar, a_part_of_the_files_is_enough_and_what_is_missing_is_told) {
+  const std::string content = packed(file_of_cifar10());
+  for (const int i : {2, 4}) file("data_batch_" + std::to_string(i) + ".bin", content);
+  const Splits no_test = open("cifar10:" + folder_.string());
+  EXPECT_EQ(no_test.training->size(), 18000);
+  EXPECT_EQ(no_test.test->size(), 2000);
+  EXPECT_EQ(no_test.classes, 10);
+  EXPECT_THAT(
+      no_test.notes,
+      testing::ElementsAre(
+          folder_.string() +
+          " lacks data_batch_1.bin, data_batch_3.bin, data_batch_5.bin, test_batch.bin of "
+          "CIFAR-10: "
+          "the training has 20000 of 50000 pictures, and 10 % of each class are the test set"));
+  EXPECT_EQ(open("cifar10:" + folder_.string(), {.test_percent = 50}).test->size(), 10000);
+  file("test_batch.bin", content);
+  const Splits some = open("cifar10:" + folder_.string());
+  EXPECT_EQ(some.training->size(), 20000);
+  EXPECT_EQ(some.test->size(), 10000);
+  EXPECT_THAT(some.notes, testing::ElementsAre(HasSubstr(
+                              "data_batch_5.bin of CIFAR-10: the training has 20000 of 50000")));
+  EXPECT_THAT([&] { open("cifar10:" + folder_.string(), {.test_percent = 50}); },
+              ThrowsMessage<InvalidArgument>(HasSubstr("test_batch.bin is a test set already")));
+  // A file that is there is still whole or refused.
+  file("data_batch_4.bin", "damaged");
+  EXPECT_THAT([&] { open("cifar10:" + folder_.string()); },
+              ThrowsMessage<DataError>(HasSubstr("data_batch_4.bin: cut short")));
+}
+
 TEST_F(Cifar, the_folder_around_the_archive_s_own_is_as_good) {
   std::filesystem::create_directory(folder_ / "cifar-10-batches-bin");
   file("cifar-10-batches-bin/test_batch.bin", packed(file_of_cifar10()));

@@ -4,6 +4,7 @@
 // header that promises terabytes.
 #include "data/files.h"
 #include "memory/allocator.h"
+#include "support/bytes.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -165,21 +166,114 @@ TEST_F(Idx, the_sets_of_emnist_are_known_by_their_names_and_two_of_them_are_told
     file(begin + "-labels-idx1-ubyte.gz", packed(labels));
   }
   const Splits splits = open(folder_.string());
-  EXPECT_EQ(splits.classes, 27) << "letters are counted from 1";
-  EXPECT_EQ(splits.training->get(1)[1].item<std::int64_t>(), 26);
+  EXPECT_EQ(splits.classes, 26) << "letters are counted from 1";
+  EXPECT_EQ(splits.training->get(0)[1].item<std::int64_t>(), 0);
+  EXPECT_EQ(splits.training->get(1)[1].item<std::int64_t>(), 25);
   EXPECT_EQ(splits.test->size(), 5);
+  EXPECT_THAT(splits.notes, testing::IsEmpty());
   file("emnist-byclass-train-images-idx3-ubyte", kImages);
   EXPECT_THAT([&] { open(folder_.string()); },
               testing::ThrowsMessage<DataError>(HasSubstr(
                   "has several sets, emnist-byclass-, emnist-letters-; put the files of one")));
 }
 
-TEST_F(Idx, a_folder_without_a_test_set_is_refused_with_that_reason) {
+TEST_F(Idx, half_of_a_test_set_is_refused_with_that_reason) {
   file("train-images-idx3-ubyte", kImages);
   file("train-labels-idx1-ubyte", kLabels);
+  file("t10k-labels-idx1-ubyte", kLabels);
   EXPECT_THAT([&] { open(folder_.string()); },
               testing::ThrowsMessage<DataError>(
                   HasSubstr("its test set is missing: it has neither t10k-images-idx3-ubyte nor")));
+}
+
+TEST_F(Idx, without_a_test_set_a_part_of_each_class_is_it_and_that_is_told) {
+  file("train-images-idx3-ubyte", header({40, 4, 3}) + items(480, 251));
+  std::string labels = header({40});
+  for (int i = 0; i < 40; ++i) labels += static_cast<char>(i % 2);
+  file("train-labels-idx1-ubyte", labels);
+  const Splits tenth = open(folder_.string());
+  EXPECT_EQ(tenth.training->size(), 36);
+  EXPECT_EQ(tenth.test->size(), 4);
+  EXPECT_THAT(tenth.notes, testing::ElementsAre(HasSubstr(
+                               "has no t10k or test files: 10 % of each class of its training")));
+  const Splits fourth = open(folder_.string(), {.test_percent = 25});
+  EXPECT_EQ(fourth.test->size(), 10);
+  // The last of each four of a class.
+  EXPECT_EQ(fourth.test->get(0)[1].item<std::int64_t>(), 0);
+  const at::Tensor images = read_labeled(folder_, Split::Train).images;
+  std::vector<std::int64_t> kept;
+  for (std::int64_t i = 0; i < 40; ++i) {
+    if (i / 2 % 4 != 3) kept.push_back(i);
+  }
+  const Normalization by = Normalization::of(images.index_select(0, torch::tensor(kept)));
+  EXPECT_EQ(test::bytes_of({fourth.test->get(0)[0]}),
+            test::bytes_of({images[6].to(torch::kFloat).sub(by.mean[0]).div(by.deviation[0])}))
+      << "by the training samples that are left";
+}
+
+// A set that is not known by its name, with a picture for each label.
+class IdxOfOtherClasses : public Idx {
+ protected:
+  void write(const std::string& training, const std::string& test) {
+    for (const auto& [name, labels] : {std::pair("train", training), std::pair("t10k", test)}) {
+      const auto count = static_cast<std::uint32_t>(labels.size());
+      file(std::string(name) + "-images-idx3-ubyte",
+           header({count, 4, 3}) + items(count * 12, 251));
+      file(std::string(name) + "-labels-idx1-ubyte", header({count}) + labels);
+    }
+  }
+  static std::string labels(int first, int last) {
+    std::string all;
+    for (int i = first; i <= last; ++i) all += static_cast<char>(i);
+    return all;
+  }
+};
+
+TEST_F(IdxOfOtherClasses, as_many_classes_are_found_as_the_labels_have) {
+  write(labels(0, 46), labels(0, 5));
+  const Splits many = open(folder_.string());
+  EXPECT_EQ(many.classes, 47);
+  EXPECT_EQ(many.training->get(46)[1].item<std::int64_t>(), 46);
+  EXPECT_THAT(many.notes, testing::ElementsAre(HasSubstr("has 47 classes, with labels from 0 on")));
+  write(labels(1, 26), labels(20, 26));
+  const Splits letters = open(folder_.string());
+  EXPECT_EQ(letters.classes, 26);
+  EXPECT_EQ(letters.training->get(0)[1].item<std::int64_t>(), 0);
+  EXPECT_EQ(letters.test->get(0)[1].item<std::int64_t>(), 19);
+  EXPECT_THAT(letters.notes,
+              testing::ElementsAre(HasSubstr("has 26 classes, with labels from 1 on")));
+  write(labels(1, 4), labels(1, 2));
+  const Splits few = open(folder_.string());
+  EXPECT_EQ(few.classes, 10) << "a part of a set like MNIST";
+  EXPECT_EQ(few.training->get(0)[1].item<std::int64_t>(), 1);
+}
+
+TEST_F(IdxOfOtherClasses, a_label_far_from_the_others_is_damage_unless_the_classes_are_named) {
+  write(labels(0, 9) + "\xc8", labels(0, 9));
+  EXPECT_THAT([&] { open(folder_.string()); },
+              testing::ThrowsMessage<DataError>(testing::AllOf(
+                  HasSubstr("train-labels-idx1-ubyte: at offset 18: label 10 is 200; expected 0 to "
+                            "9; fetch the file again, or say how many classes there are, as "
+                            "idx:DIR:47"))));
+  EXPECT_EQ(open("idx:" + folder_.string() + ":201").classes, 201);
+  write(labels(0, 9), labels(0, 9) + "\x0b");
+  EXPECT_THAT([&] { open(folder_.string()); },
+              testing::ThrowsMessage<DataError>(
+                  HasSubstr("t10k-labels-idx1-ubyte: at offset 18: label 10 is 11")));
+  write(labels(0, 9), labels(0, 9) + "\x0a");
+  EXPECT_THAT([&] { open(folder_.string()); },
+              testing::ThrowsMessage<DataError>(HasSubstr("label 10 is 10; expected 0 to 9")))
+      << "a class that only the test has";
+  write(labels(0, 3), labels(0, 3));
+  EXPECT_EQ(open("idx:" + folder_.string() + ":4").classes, 4);
+  EXPECT_EQ(open("idx:" + folder_.string()).classes, 10);
+  EXPECT_THAT([&] { open("idx:" + folder_.string() + ":3"); },
+              testing::ThrowsMessage<DataError>(HasSubstr("label 3 is 3; expected 0 to 2")));
+  write(labels(1, 4), labels(1, 3));
+  EXPECT_EQ(open("idx:" + folder_.string() + ":4").training->get(3)[1].item<std::int64_t>(), 3)
+      << "labels that count from 1";
+  write(labels(0, 255), labels(0, 255));
+  EXPECT_EQ(open("idx:" + folder_.string() + ":256").classes, 256);
 }
 
 TEST_F(Idx, what_is_no_file_is_refused) {

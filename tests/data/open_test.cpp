@@ -23,9 +23,10 @@ class Open : public WithFolder {
         ThrowsMessage<InvalidArgument>(AllOf(
             HasSubstr("data \"" + spec + "\": at position " + std::to_string(position) + ": "),
             HasSubstr(part),
-            HasSubstr("; accepted are fashion-mnist | DIR (IDX files) | pictures:DIR[:3x64x64] | "
-                      "csv:FILE[:COLUMN] | npy:X,Y | cifar10:DIR | "
-                      "cifar100:DIR | text:FILE | synthetic:3x224x224:1000[:COUNT]"))))
+            HasSubstr("; accepted are fashion-mnist | DIR or idx:DIR[:CLASSES] (IDX files) | "
+                      "pictures:DIR[:3x64x64] | csv:FILE[:COLUMN] | npy:X,Y | "
+                      "safetensors:FILE[:X:Y] | cifar10:DIR | cifar100:DIR | "
+                      "text:FILE[:ENCODING] | synthetic:3x224x224:1000[:COUNT]"))))
         << spec;
   }
 
@@ -127,6 +128,20 @@ TEST_F(Open, wrong_texts_are_refused_with_the_place_and_what_is_accepted) {
   expect_refused("cifar10:", 8, "expected a folder");
   expect_refused("cifar100:", 9, "expected a folder");
   expect_refused("text:", 5, "expected a file");
+  expect_refused("idx:", 4, "expected a folder");
+  const std::string folder = "idx:" + folder_.string();
+  for (const char* const classes : {":0", ":257", ":x", ":", ":2x", ":-1"}) {
+    expect_refused(folder + classes, 4,
+                   "expected the number of classes, 1 to 256, after the last colon");
+  }
+  const std::string text = "text:" + file("text", "x").string() + ":";
+  for (const char* const encoding : {"", "nonsense-8", "utf-16//IGNORE"}) {
+    expect_refused(text + encoding, 5,
+                   "expected an encoding that iconv knows, as ISO-8859-1, after the last colon");
+  }
+  expect_refused("safetensors:", 12, "expected a file");
+  expect_refused("safetensors:a:b", 12, "expected the names of two tensors behind the file");
+  expect_refused("safetensors:a:b:", 12, "expected the names of two tensors behind the file");
   expect_refused("synthetic:", 10, "expected an extent of the shape, 1 to 17179869184");
   expect_refused("synthetic:3x", 12, "expected an extent");
   expect_refused("synthetic:3x0x2:10", 12, "expected an extent");

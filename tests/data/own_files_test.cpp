@@ -175,6 +175,19 @@ TEST_F(OwnFiles, a_table_is_standardized_by_its_training_rows) {
   EXPECT_EQ(by_column.classes, 4);
 }
 
+TEST_F(OwnFiles, a_table_of_utf16_is_read_by_its_mark) {
+  std::string text = "\xFF\xFE";
+  for (int i = 0; i < 20; ++i) {
+    for (const char one : std::to_string(i) + (i % 2 == 0 ? ",b\n" : ",a\n")) text += {one, '\0'};
+  }
+  const Splits splits = open("csv:" + write("wide.csv", text).string());
+  EXPECT_EQ(splits.classes, 2);
+  EXPECT_EQ(splits.training->size(), 18);
+  EXPECT_THAT(why("csv:" + write("wide.csv", text + "\1").string()),
+              HasSubstr("wide.csv: at offset 182: cut short in a character: expected UTF-16LE, "
+                        "which its byte order mark names; save the table as UTF-8"));
+}
+
 TEST_F(OwnFiles, a_table_that_cannot_be_used_is_named) {
   EXPECT_THAT(why("csv:" + path("nowhere.csv")), HasSubstr("nowhere.csv"));
   EXPECT_THAT(why("csv:" + write("bad.csv", "1,2\n1,2\nx,3\n").string()),

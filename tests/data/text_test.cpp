@@ -46,6 +46,38 @@ TEST_F(Text, that_is_empty_missing_or_damaged_is_refused) {
   expect_refused(file("text", whole.substr(0, whole.size() - 9)), "fetch the file again");
 }
 
+TEST_F(Text, of_another_encoding_becomes_utf8_by_its_mark_or_its_name) {
+  using namespace std::string_literals;
+  EXPECT_EQ(string_of(read_text(file("text", "\xFF\xFEg\0\xFC\0"s))), "g\xC3\xBC");
+  EXPECT_EQ(string_of(read_text(file("text", packed("\xEF\xBB\xBFg\xC3\xBC")))), "g\xC3\xBC");
+  EXPECT_EQ(string_of(read_text(file("text", "g\xFC"), "ISO-8859-1")), "g\xC3\xBC");
+  const std::string path = file("text", "\xEF\xBB\xBFok \xFC").string();
+  EXPECT_THAT([&] { read_text(path); },
+              ThrowsMessage<DataError>(
+                  path + ": at offset 6: cut short in a character: expected UTF-8, which its byte "
+                         "order mark names; mend the text, or name its encoding, as "
+                         "text:FILE:ISO-8859-1"));
+  EXPECT_THAT([&] { read_text(path, "nonsense"); },
+              ThrowsMessage<InvalidArgument>(HasSubstr("iconv knows no encoding 'nonsense'")));
+  EXPECT_THAT([&] { read_text(file("text", "\xEF\xBB\xBF")); },
+              ThrowsMessage<DataError>(HasSubstr("is empty")));
+}
+
+TEST_F(Text, is_opened_with_an_encoding_behind_its_name_which_may_have_colons) {
+  const std::string text(2000, '\xFC');
+  const auto first = [](const Splits& splits) {
+    return splits.training->get(0)[0][0].item<std::int64_t>();
+  };
+  const std::string spec = "text:" + file("a:text", text).string();
+  EXPECT_EQ(first(open(spec)), 0xFC);
+  EXPECT_EQ(first(open(spec + ":latin1")), 0xC3);
+  EXPECT_EQ(open(spec + ":latin1").training->size(), (3600 - 1) / 256);
+  EXPECT_THAT([&] { open(spec + ":UTF-8"); },
+              ThrowsMessage<DataError>(HasSubstr("a:text: at offset 0: no character: expected")));
+  EXPECT_THAT([&] { open("text:" + (folder_ / "nothing").string() + ":UTF-8"); },
+              ThrowsMessage<DataError>(HasSubstr("nothing:UTF-8: cannot be opened")));
+}
+
 // A program that opened such a pipe in the usual way would wait forever, and a device like
 // /dev/zero would fill the memory.
 TEST_F(Text, a_pipe_is_read_to_its_end_and_one_that_nobody_writes_into_is_empty) {

@@ -40,6 +40,8 @@ TEST(CsvTable, has_quotes_other_separators_marks_and_line_ends) {
 TEST(CsvTable, may_have_names_that_are_numbers_and_a_column_with_the_name_of_a_number) {
   const Csv pandas = parse_csv("0,1,label\n0.5,2,0\n0.25,3,1\n");
   EXPECT_THAT(pandas.names, ElementsAre("0", "1"));
+  const std::string nines(130, '9');  // larger than any whole number
+  EXPECT_THAT(parse_csv(nines + ",1,y\n4,5,0\n6,7,1\n").names, ElementsAre("1e+130", "1"));
   EXPECT_THAT(pandas.values, ElementsAre(0.5, 2, 0.25, 3));
   EXPECT_THAT(pandas.labels, ElementsAre("0", "1"));
   const Csv third = parse_csv("0.84,3,0\n0.5,4,1\n", "3");

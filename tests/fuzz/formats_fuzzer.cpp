@@ -1,14 +1,16 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// Any bytes are an array of numpy, a table and a picture, or are refused with a FormatError. What is
-// read has the sizes that it says.
+// Any bytes are an array of numpy, a table, a picture and a text, or are refused with a
+// FormatError. What is read has the sizes that it says.
 #include "formats/csv.h"
+#include "formats/encoding.h"
 #include "formats/npy.h"
 #include "formats/picture.h"
 #include "fuzz/round_trip.h"
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace neap::formats {
 namespace {
@@ -38,12 +40,28 @@ void check_picture(std::span<const unsigned char> file) {
   expect(small.pixels.size() == 3 * 5 * 4, "a picture takes any shape");
 }
 
+bool is_utf8(const std::vector<unsigned char>& text) {
+  try {
+    (void)utf8_of(text, "UTF-8");
+    return true;
+  } catch (const FormatError&) {
+    return false;
+  }
+}
+
+void check_encoding(std::span<const unsigned char> file) {
+  const std::vector<unsigned char> bytes(file.begin(), file.end());
+  const std::vector<unsigned char> text = utf8_of(bytes, "");
+  expect(text == bytes || is_utf8(text), "a text whose mark was read is UTF-8");
+  expect(utf8_of(bytes, "ISO-8859-1").size() >= bytes.size(), "each byte is a character");
+}
+
 }  // namespace
 }  // namespace neap::formats
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t count) {
-  for (const auto check :
-       {&neap::formats::check_npy, &neap::formats::check_csv, &neap::formats::check_picture}) {
+  for (const auto check : {&neap::formats::check_npy, &neap::formats::check_csv,
+                           &neap::formats::check_picture, &neap::formats::check_encoding}) {
     try {
       check({bytes, count});
     } catch (const neap::formats::FormatError&) {
