@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// What holds the peak of a step, for the page of neap report and for neap profile. No LibTorch here.
+// What holds the peak of a step, for the page of neap report and for neap profile. No LibTorch
+// here.
 #pragma once
 
 #include <neap/timeline.h>

@@ -77,8 +77,8 @@ Count convolution(Inputs inputs) {
   return 2 * places * product(weight);
 }
 
-// query (b, h, tokens, d), key (b, h, places, d), value (b, h, places, e): scores and their product
-// with the values. What a mask leaves out counts too.
+// query (b, h, tokens, d), key (b, h, places, d), value (b, h, places, e): scores and their
+// product with the values. What a mask leaves out counts too.
 Count attention(Inputs inputs) {
   const at::IntArrayRef query = sizes_of(inputs, 0, 4), key = sizes_of(inputs, 1, 4),
                         value = sizes_of(inputs, 2, 4);
@@ -86,8 +86,8 @@ Count attention(Inputs inputs) {
   return 2 * query[0] * query[1] * query[2] * key[2] * (query[3] + value[3]);
 }
 
-// oneDNN's layer of an LSTM, in one direction: input (tokens, b, features), weights of the input and
-// of the state, four gates in each.
+// oneDNN's layer of an LSTM, in one direction: input (tokens, b, features), weights of the input
+// and of the state, four gates in each.
 Count recurrent_layer(Inputs inputs) {
   const at::IntArrayRef input = sizes_of(inputs, 0, 3), of_input = sizes_of(inputs, 1, 2),
                         of_state = sizes_of(inputs, 2, 2);
