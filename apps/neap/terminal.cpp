@@ -18,7 +18,8 @@ namespace neap::app {
 namespace {
 
 constexpr std::size_t kUsual = 80;
-constexpr std::size_t kIndent = 4;  // of a sentence below its row
+constexpr std::size_t kMost = 10000;  // more is no width that anyone can mean
+constexpr std::size_t kIndent = 4;    // of a sentence below its row
 
 std::optional<std::size_t> columns_of_environment() {
   const char* const text = std::getenv("COLUMNS");
@@ -26,7 +27,7 @@ std::optional<std::size_t> columns_of_environment() {
   std::size_t columns = 0;
   const char* const end = text + std::strlen(text);
   const auto [stop, error] = std::from_chars(text, end, columns);
-  if (error != std::errc{} || stop != end || columns == 0) return {};
+  if (error != std::errc{} || stop != end || columns == 0 || columns > kMost) return {};
   return columns;
 }
 

@@ -71,14 +71,24 @@ class Drawing {
     if (plot_.rows == 0) throw InvalidArgument("a plot of 0 rows: give it one at least");
     double last = 0;
     for (const Point& point : plot_.steps) {
-      if (!std::isfinite(point.x) || !std::isfinite(point.y) || point.y < 0 || point.x < last) {
+      if (!is_amount(point.x) || !is_amount(point.y) || point.x < last) {
         throw InvalidArgument("a plot with a point at (" + std::to_string(point.x) + ", " +
                               std::to_string(point.y) + ") after x = " + std::to_string(last) +
                               "; give it finite numbers from 0 on, and x in order");
       }
       last = point.x;
     }
+    bool are_amounts =
+        is_amount(plot_.highest) && is_amount(plot_.longest) && is_amount(plot_.line.value_or(0));
+    for (const auto& [from, to] : plot_.marks) {
+      are_amounts = are_amounts && is_amount(from) && is_amount(to);
+    }
+    if (are_amounts) return;
+    throw InvalidArgument(
+        "a plot with a scale, a line or a mark that is negative or not finite; give it numbers "
+        "from 0 on");
   }
+  static bool is_amount(double value) { return std::isfinite(value) && value >= 0; }
 
   static std::string number(const std::function<std::string(double)>& as, double value) {
     return as ? as(value) : fixed(value, 0);

@@ -125,6 +125,11 @@ class ProfileTest(CommandTest):
         axis = [line for line in drawn.splitlines() if re.match(r" *0 B \+-", line)]
         self.assertEqual([len(line) for line in axis], [79])
 
+    def test_a_width_that_is_none_counts_for_nothing(self):
+        usual = self.profile(self.trace)
+        for columns in ("", "0", "-1", "x", "80x", "18446744073709551615", "99999999999999999999"):
+            self.assertEqual(self.profile(self.trace, columns=columns), usual, columns)
+
     def test_a_terminal_s_own_width_goes_before_columns(self):
         master, slave = pty.openpty()
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 47, 0, 0))

@@ -112,6 +112,12 @@ TEST(AreaPlot, of_one_point_and_of_nothing) {
   EXPECT_THROW((void)text(plot, {}), neap::InvalidArgument);
   plot.steps = {{0, -1}};
   EXPECT_THROW((void)text(plot, {}), neap::InvalidArgument);
+  plot.steps = {{0, 1}};
+  plot.line = -1;
+  EXPECT_THROW((void)text(plot, {}), neap::InvalidArgument);
+  plot.line.reset();
+  plot.marks = {{0, std::numeric_limits<double>::infinity()}};
+  EXPECT_THROW((void)text(plot, {}), neap::InvalidArgument);
 }
 
 TEST(AreaPlot, fits_every_width) {
