@@ -11,7 +11,6 @@
 #include <neap/timeline.h>
 
 #include <algorithm>
-#include <csignal>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,10 +43,7 @@ class Advice {
     const Task task = Task::without_data(options_, find_model(options_), options_.input);
     batch_size_ = task.batch_size(options_.batch_size, kTracingBatch);
     trace_ = traced_step(options_);
-    // No operators run from here on, so no operator could throw after an interrupt.
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
-    if (stop_requested) throw Interrupted();
+    let_signals_end();
     find_choices();
     csv.write([&](std::ostream& out) { out << table(/*for_people=*/false).csv(); });
     tell();

@@ -203,6 +203,9 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap max-batch --model resnet --budget 1GiB # the largest batch that trains\n"
       "  neap trace --model resnet -o step.jsonl     # write down what a step does\n"
       "  neap plan step.jsonl --budget 30%           # what to free and to make again in it\n"
+      "  neap profile --model resnet                 # its memory over time, and what holds it\n"
+      "  neap summary --model resnet                 # layers, parameters, activations, FLOPs\n"
+      "  neap explain step.jsonl --budget 30%        # what the plan does at the peak, and why\n"
       "  neap report runs/a step.jsonl -o page.html  # draw a training and a step\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
@@ -244,6 +247,10 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const trace = add_trace(app, line.tracing);
   CLI::App* const plan = add_plan(app, line.planning);
   CLI::App* const advise = add_advise(app, line.advising);
+  ViewOptions profile_options, summary_options, explain_options;
+  CLI::App* const profile = add_profile(app, profile_options);
+  CLI::App* const summary = add_summary(app, summary_options);
+  CLI::App* const explain = add_explain(app, explain_options);
   CLI::App* const report = add_report(app, line.reporting);
 
   CLI::App* const doctor =
@@ -306,6 +313,17 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.command = Command::Plan;
     } else if (*advise) {
       line.command = Command::Advise;
+    } else if (*profile) {
+      check_traced_step(*profile, profile_options, profile_options.file);
+      line.command = Command::Profile;
+      line.viewing = profile_options;
+    } else if (*summary) {
+      line.command = Command::Summary;
+      line.viewing = summary_options;
+    } else if (*explain) {
+      check_traced_step(*explain, explain_options, explain_options.file);
+      line.command = Command::Explain;
+      line.viewing = explain_options;
     } else if (*report) {
       line.command = Command::Report;
     } else if (*doctor) {

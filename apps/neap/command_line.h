@@ -106,6 +106,12 @@ struct AdviseOptions : TracingOptions {
   std::string csv;  // a file; empty: none
 };
 
+// Options of profile, summary and explain. One of `file` and `model` is empty; summary has no file.
+struct ViewOptions : TracingOptions {
+  std::string file;           // a trace
+  std::string sort = "tree";  // of summary
+};
+
 struct ReportOptions {
   std::vector<std::string> files;  // traces, folders of neap train --out, or their lines
   std::string budget;              // of the traced steps; empty: the plain step alone
@@ -125,6 +131,9 @@ enum class Command {
   Trace,
   Plan,
   Advise,
+  Profile,
+  Summary,
+  Explain,
   Report,
   Doctor
 };
@@ -136,6 +145,7 @@ struct CommandLine {
   TracingOptions tracing;
   PlanOptions planning;
   AdviseOptions advising;
+  ViewOptions viewing;
   ReportOptions reporting;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
@@ -145,6 +155,9 @@ struct CommandLine {
     }
     if (command == Command::Trace) return tracing.threads;
     if (command == Command::Advise) return advising.threads;
+    if (command == Command::Profile || command == Command::Summary || command == Command::Explain) {
+      return viewing.threads;
+    }
     return command == Command::Plan ? planning.threads : measuring.threads;
   }
 };

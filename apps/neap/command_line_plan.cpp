@@ -4,7 +4,6 @@
 #include <string>
 
 namespace neap::app {
-namespace {
 
 void add_tracing_options(CLI::App& command, TracingOptions& options) {
   add_run_options(command, options);
@@ -20,8 +19,6 @@ void add_tracing_options(CLI::App& command, TracingOptions& options) {
       ->check(whole_number(1))
       ->capture_default_str();
 }
-
-}  // namespace
 
 CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
   CLI::App* const command = app.add_subcommand(
@@ -45,10 +42,7 @@ CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
 CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
   CLI::App* const command = app.add_subcommand(
       "plan", "choose what a step frees and makes again, so that it fits a budget in least time");
-  command->add_option("file", options.file, "a trace that neap trace wrote, also packed")
-      ->type_name("FILE");
-  options.model.clear();
-  add_tracing_options(*command, options);
+  add_traced_step(*command, options, options.file);
   command->add_option("--budget", options.budget,
                       "for all that the trace counts: 1.5GiB, or 30% of what the plain step needs "
                       "above what is there before it");
@@ -86,12 +80,6 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       ->type_name("FILE")
       ->check(not_empty("file"))
       ->needs(frontier);
-  CLI::Option* const model = command->get_option("--model");
-  for (const char* const name :
-       {"--input", "--batch-size", "--optimizer", "--repetitions", "--threads", "--bf16",
-        "--layers", "--blocks", "--width", "--heads"}) {
-    command->get_option(name)->needs(model);
-  }
   command->get_option("--seed")->description("of the searches, and of what --model makes");
   command->footer(
       "Examples:\n"
@@ -158,14 +146,7 @@ CLI::App* add_report(CLI::App& app, ReportOptions& options) {
 }
 
 void check_plan(const CLI::App& command, const PlanOptions& options) {
-  if (options.file.empty() && options.model.empty()) {
-    throw UsageError(
-        "plan: there is no step to plan for; name a trace, as neap trace writes one, or --model");
-  }
-  if (!options.file.empty() && !options.model.empty()) {
-    throw UsageError("plan: " + options.file + " and --model " + options.model +
-                     " are two steps; leave one of them out");
-  }
+  check_traced_step(command, options, options.file);
   std::string modes;
   int count = 0;
   for (const char* const name : {"--budget", "--frontier", "--min"}) {

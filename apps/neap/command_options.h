@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace neap::app {
@@ -18,6 +19,14 @@ namespace neap::app {
 void add_run_options(CLI::App& command, RunOptions& options);
 // Adds --input.
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input);
+
+// Adds the options of a step that is traced.
+void add_tracing_options(CLI::App& command, TracingOptions& options);
+// Adds the file of a traced step, and --model with its kin for one that is traced first.
+void add_traced_step(CLI::App& command, TracingOptions& options, std::string& file);
+// Throws: UsageError unless one of the two is named.
+void check_traced_step(const CLI::App& command, const TracingOptions& options,
+                       const std::string& file);
 
 // Adds what train and verify share.
 void add_shared_options(CLI::App& command, TrainingOptions& options);
@@ -30,6 +39,9 @@ CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_trace(CLI::App& app, TracingOptions& options);
 CLI::App* add_plan(CLI::App& app, PlanOptions& options);
 CLI::App* add_advise(CLI::App& app, AdviseOptions& options);
+CLI::App* add_profile(CLI::App& app, ViewOptions& options);
+CLI::App* add_summary(CLI::App& app, ViewOptions& options);
+CLI::App* add_explain(CLI::App& app, ViewOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
 // Throws: UsageError when the given options do not go together.
 void check_plan(const CLI::App& command, const PlanOptions& options);

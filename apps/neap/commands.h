@@ -41,6 +41,9 @@ int max_batch(const MeasuringOptions& options, Output& output);
 int trace(const TracingOptions& options, Output& output);
 int plan(const PlanOptions& options, Output& output);
 int advise(const AdviseOptions& options, Output& output);
+int profile(const ViewOptions& options, Output& output);
+int summary(const ViewOptions& options, Output& output);
+int explain(const ViewOptions& options, Output& output);
 int report(const ReportOptions& options, Output& output);
 int doctor(Output& output);
 

@@ -66,6 +66,12 @@ int run(const CommandLine& line) {
         return plan(line.planning, output);
       case Command::Advise:
         return advise(line.advising, output);
+      case Command::Profile:
+        return profile(line.viewing, output);
+      case Command::Summary:
+        return summary(line.viewing, output);
+      case Command::Explain:
+        return explain(line.viewing, output);
       case Command::Report:
         return report(line.reporting, output);
       case Command::Doctor:

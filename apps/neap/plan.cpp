@@ -5,13 +5,11 @@
 #include "trace.h"
 #include "wanted_budget.h"
 
-#include <neap/engine.h>
 #include <neap/planner.h>
 #include <neap/report.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -53,11 +51,7 @@ class Planning {
     const bool to_output = options_.out == "-";
     ReportFile out("-o", to_output ? "" : options_.out);
     ReportFile csv("--csv", options_.csv), svg("--svg", options_.svg);
-    trace_ = options_.file.empty() ? traced_step(options_) : graph::read_trace(options_.file);
-    // No operators run from here on, so no operator could throw after an interrupt.
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
-    if (stop_requested) throw Interrupted();
+    trace_ = read_or_traced_step(options_, options_.file);
     if (options_.frontier) {
       const planner::Frontier frontier = planner::frontier(trace_, options_.points, search_);
       csv.write(

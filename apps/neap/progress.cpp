@@ -2,8 +2,8 @@
 #include "progress.h"
 
 #include "output.h"
+#include "terminal.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,23 +25,39 @@ std::string duration(double seconds) {
   return text.data();
 }
 
-// Asked each time, because people resize their terminals.
-std::size_t columns() {
-  winsize size{};
-  constexpr std::size_t kUsual = 80;
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+constexpr std::size_t kShortestBar = 10, kLongestBar = 30;
+
+// "[####------]", of so many columns.
+std::string bar(double share, std::size_t columns) {
+  const std::size_t inside = columns - 2;
+  const auto done = std::min(inside, static_cast<std::size_t>(share * static_cast<double>(inside)));
+  return '[' + std::string(done, '#') + std::string(inside - done, '-') + ']';
 }
 
-// Leaves the last column free, because some terminals begin a new line there.
-std::string fitting(const std::vector<std::string>& parts, std::size_t columns) {
+// Leaves the last column free, because some terminals begin a new line there. Where there is room
+// for more than the parts, a bar stands after the first one.
+std::string fitting(const std::vector<std::string>& parts, double share, std::size_t columns) {
   const std::size_t most = columns - 1;
-  std::string text;
-  for (const std::string& part : parts) {
-    const std::string next = (text.empty() ? "" : "  ") + part;
-    if (text.size() + next.size() > most) break;
-    text += next;
+  std::size_t used = 0, fit = 0;
+  for (; fit < parts.size(); ++fit) {
+    const std::size_t next = used + (fit == 0 ? 0 : 2) + parts[fit].size();
+    if (next > most) break;
+    used = next;
   }
-  return text.empty() ? parts[0].substr(0, most) : text;
+  if (fit == 0) return parts[0].substr(0, most);
+  std::string text = parts[0];
+  if (fit == parts.size() && used + 2 + kShortestBar <= most) {
+    text += "  " + bar(share, std::min(most - used - 2, kLongestBar));
+  }
+  for (std::size_t i = 1; i < fit; ++i) text += "  " + parts[i];
+  return text;
+}
+
+// For files: all parts.
+std::string joined(const std::vector<std::string>& parts) {
+  std::string text = parts[0];
+  for (std::size_t i = 1; i < parts.size(); ++i) text += "  " + parts[i];
+  return text;
 }
 
 }  // namespace
@@ -80,10 +96,11 @@ void Progress::advance(std::int64_t samples, const std::vector<std::string>& fig
   const double speed = static_cast<double>(samples_) / std::max(seconds, 1e-9);
   parts.insert(parts.begin() + (figures.empty() ? 2 : 3), format_number("%.0f samples/s", speed));
   if (terminal_) {
-    std::fprintf(stderr, "\r\033[K%s", fitting(parts, columns()).c_str());
+    const double share = static_cast<double>(done_) / static_cast<double>(std::max(done_, total_));
+    std::fprintf(stderr, "\r\033[K%s", fitting(parts, share, columns_of(STDERR_FILENO)).c_str());
     open_ = true;
   } else {
-    say(fitting(parts, std::string::npos));
+    say(joined(parts));
   }
   std::fflush(stderr);
 }

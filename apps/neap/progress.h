@@ -22,7 +22,8 @@ class Progress {
   ~Progress();  // ends the line
 
   // One more is done, of `samples` samples. `figures`: results such as "loss 0.1234", the most
-  // important first. On a terminal, those at the end that do not fit are left out.
+  // important first. On a terminal, those at the end that do not fit are left out, and where there
+  // is more room, a bar shows the share that is done.
   void advance(std::int64_t samples, const std::vector<std::string>& figures = {});
   // Writes a separate line for people. Does nothing for an empty text.
   void note(const std::string& text);

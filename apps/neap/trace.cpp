@@ -6,9 +6,11 @@
 #include "commands.h"
 
 #include <neap/checkpoint.h>
+#include <neap/engine.h>
 #include <neap/planner.h>
 
 #include <algorithm>
+#include <csignal>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -69,6 +71,18 @@ graph::Trace traced_step(const Task& task, const train::MicroBatch& batch, std::
                      {.known = known_tensors(job.model.module(), batch),
                       .label = task.name_of_step(batch.y.size(0))},
                      repetitions);
+}
+
+void let_signals_end() {
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+  if (stop_requested) throw Interrupted();
+}
+
+graph::Trace read_or_traced_step(const TracingOptions& options, const std::string& file) {
+  graph::Trace trace = file.empty() ? traced_step(options) : graph::read_trace(file);
+  let_signals_end();
+  return trace;
 }
 
 int trace(const TracingOptions& options, Output& output) {

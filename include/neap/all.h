@@ -10,10 +10,13 @@
 
 #include <neap/analysis.h>
 #include <neap/data.h>
+#include <neap/explain.h>
 #include <neap/models.h>
 #include <neap/neap.h>
 #include <neap/nn.h>
 #include <neap/plugin.h>
 #include <neap/report.h>
 #include <neap/snapshot.h>
+#include <neap/summary.h>
+#include <neap/terminal.h>
 #include <neap/train.h>

@@ -74,4 +74,18 @@ std::vector<Category> categories_of(const Trace& trace, const Program& program) 
   return categories;
 }
 
+std::string text_of(const Operator& op) {
+  switch (op.phase) {
+    case Phase::Forward:
+      return op.name + " in the forward";
+    case Phase::Backward:
+      return op.name + " in the backward";
+    case Phase::Optimizer:
+      return op.name + " of the optimizer";
+    case Phase::Other:
+      break;
+  }
+  return op.name;
+}
+
 }  // namespace neap::graph

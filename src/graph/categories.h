@@ -7,6 +7,7 @@
 
 #include <neap/timeline.h>
 
+#include <string>
 #include <vector>
 
 namespace neap::graph {
@@ -15,5 +16,7 @@ namespace neap::graph {
 std::vector<const Operator*> operators_of(const Trace& trace);
 // The category of each storage of the program, by its index. REQUIRES: of the same trace.
 std::vector<Category> categories_of(const Trace& trace, const Program& program);
+// For people: "aten::mul in the backward".
+std::string text_of(const Operator& op);
 
 }  // namespace neap::graph

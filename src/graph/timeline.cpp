@@ -14,20 +14,6 @@ std::int64_t Moment::total() const {
 
 namespace {
 
-std::string phase_text(Phase phase) {
-  switch (phase) {
-    case Phase::Forward:
-      return " in the forward";
-    case Phase::Backward:
-      return " in the backward";
-    case Phase::Optimizer:
-      return " of the optimizer";
-    case Phase::Other:
-      break;
-  }
-  return "";
-}
-
 class Follower {
  public:
   Follower(const Trace& trace, const Program& program)
@@ -125,8 +111,8 @@ class Follower {
     }
     if (workspace() > 0) {
       const Operator& op = of(running_);
-      line_.at_the_peak.push_back({-1, workspace(), Category::Workspace, op.layer, op.name,
-                                   op.name + phase_text(op.phase) + " runs"});
+      line_.at_the_peak.push_back(
+          {-1, workspace(), Category::Workspace, op.layer, op.name, text_of(op) + " runs"});
     }
   }
 
@@ -150,12 +136,12 @@ class Follower {
   [[nodiscard]] std::string why(Index index) const {
     const Program::Storage& storage = program_.storage(index);
     if (running_ != kNone && std::ranges::count(program_.makes(running_), index) > 0) {
-      return of(running_).name + phase_text(of(running_).phase) + " makes it";
+      return text_of(of(running_)) + " makes it";
     }
     std::string text;
     for (const Index user : program_.users(index)) {
       if (user < next_ && user != running_) continue;
-      text = of(user).name + phase_text(of(user).phase) + " reads it";
+      text = text_of(of(user)) + " reads it";
       break;
     }
     if (text.empty()) text = "the program holds it";

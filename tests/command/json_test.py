@@ -57,7 +57,11 @@ class JsonTest(CommandTest):
                 self.lines("max-batch", "--model", "mlp", "--input", "1,8,8", "--budget", "24MiB", "--threads", 1),
                 self.lines("plan", trace, "--budget", "100%"),
                 self.lines("plan", trace, "--frontier", "--points", 2),
-                self.lines("advise", *SMALL, "--budget", "1GiB")]
+                self.lines("advise", *SMALL, "--budget", "1GiB"),
+                self.lines("profile", trace),
+                self.lines("profile", trace, "--budget", "100%"),
+                self.lines("summary", *SMALL),
+                self.lines("explain", trace, "--budget", "100%")]
 
     def check(self, value, seen):
         if isinstance(value, list):

@@ -10,7 +10,9 @@ import unittest
 from running import CommandTest, neap
 
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
-            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [], "doctor": [], "completion": ["bash"], "man": []}
+            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [],
+            "profile": ["--model", "mlp"], "summary": [], "explain": ["--model", "mlp", "--budget", "30%"], "doctor": [],
+            "completion": ["bash"], "man": []}
 FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
@@ -47,6 +49,7 @@ ROWS = {
     "--steps": WHOLE + ["-1", "1099511627777"],
     "--epochs": POSITIVE,
     "--repetitions": POSITIVE,
+    "--sort": ["", " ", "x", "Tree", "tree,flops", "size"],
     "--points": POSITIVE + ["1", "10001"],
     "--lr": NUMBER + ["1e7"],
     "--layers": POSITIVE + ["1000001"],
@@ -109,7 +112,7 @@ class OptionsTest(CommandTest):
                           if option not in seen or value == "nan" or i == len(ROWS[option]) - 1]
                 seen.add(option)
                 for value in values:
-                    if command in ("plan", "report") and option == "--budget" and value in ("0", "0%"):
+                    if command in ("plan", "report", "profile", "explain") and option == "--budget" and value in ("0", "0%"):
                         continue  # no plan fits: exit code 1
                     with self.subTest(f"neap {command} {option} '{value}'"):
                         done = neap(command, *around, f"{option}={value}" if value.startswith("-") else option,

@@ -81,6 +81,34 @@ class ProgressTest(CommandTest):
         self.assertEqual(terminal.end(), 0)
         self.assertTrue(all(40 < len(text) < 80 for text in terminal.draws("step ")), terminal.seen)
 
+    def test_where_there_is_room_a_bar_shows_what_is_done(self):
+        terminal = Terminal([*self.training, "--steps", 40, "--no-test"], 140)
+        self.assertEqual(terminal.end(), 0)
+        steps = terminal.draws("step ")
+        self.assertRegex(steps[0], r"^step 1/40  \[-{10,30}\]  \d+m\d\ds left  loss \S+  \d+ samples/s  peak \S+ MiB  "
+                                   r"\S+ % of the budget$")
+        self.assertRegex(steps[-1], r"^step 40/40  \[#{10,30}\]  0m00s left  loss ")
+        for text in steps:
+            done = int(text.split("/")[0].split()[1])
+            cells = text[text.index("[") + 1:text.index("]")]
+            self.assertEqual(cells.count("#"), done * len(cells) // 40, text)
+            self.assertLess(len(text), 140)
+
+    def test_what_is_least_important_goes_first(self):
+        figures = ["step 3/3", "left", "loss", "samples/s", "peak", "of the budget"]
+        counts = []
+        for columns in range(10, 121, 10):
+            terminal = Terminal([*self.training, "--steps", 3, "--no-test"], columns)
+            self.assertEqual(terminal.end(), 0)
+            last = terminal.draws("step ")[-1]
+            self.assertLess(len(last), columns)
+            there = [figure in last for figure in figures]
+            self.assertEqual(there, sorted(there, reverse=True), last)
+            self.assertTrue("[" not in last or all(there), last)
+            counts.append(sum(there))
+        self.assertEqual(counts, sorted(counts))
+        self.assertEqual((counts[0], counts[-1]), (1, len(figures)))
+
     def test_a_very_narrow_terminal_gets_what_fits(self):
         terminal = Terminal([*self.training, "--steps", 2, "--no-test"], 6)
         self.assertEqual(terminal.end(), 0)

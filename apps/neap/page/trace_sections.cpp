@@ -1,6 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "page/trace_sections.h"
 
+#include "holders.h"
+
 #include <neap/timeline.h>
 
 #include <algorithm>
@@ -50,21 +52,18 @@ Json memory_over_time(const graph::Timeline& line) {
 }
 
 void add_holders(Page& page, const graph::Timeline& line, const std::string& when) {
+  const LargestHolders largest = largest_holders(line, kMostHolders);
   Json rows = Json::array();
-  for (const graph::Holder& holder : line.at_the_peak) {
-    if (rows.size() == kMostHolders) break;
+  for (const graph::Holder& holder : largest.shown) {
     rows.push_back(
         {holder.bytes, graph::name_of(holder.category), holder.layer, holder.maker, holder.why});
   }
-  const std::size_t left_out = line.at_the_peak.size() - rows.size();
-  page.add_section("table", "What is there at the peak " + when,
-                   left_out > 0
-                       ? "The largest; " + std::to_string(left_out) + " smaller ones are left out."
-                       : "",
-                   {{"columns",
-                     {column("size", "bytes"), column("what"), column("layer"), column("made by"),
-                      column("why it is there")}},
-                    {"rows", rows}});
+  Json columns = Json::array();
+  for (const char* const name : kHolderColumns) {
+    columns.push_back(columns.empty() ? column(name, "bytes") : column(name));
+  }
+  page.add_section("table", "What is there at the peak " + when, largest.note(),
+                   {{"columns", columns}, {"rows", rows}});
 }
 
 void add_peak_by_layer(Page& page, const graph::Timeline& line, const std::string& when) {
