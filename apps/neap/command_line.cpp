@@ -231,6 +231,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*advise) {
       line.command = Command::Advise;
     } else if (*report) {
+      check_report(*report, line.reporting);
       line.command = Command::Report;
     } else if (*doctor) {
       line.command = Command::Doctor;

@@ -100,7 +100,8 @@ struct ReportOptions {
   std::string budget;              // of the traced steps; empty: the plain step alone
   std::int64_t points = 12;        // of the frontier
   bool no_frontier = false;
-  std::string out;
+  std::string format = "html";  // or chrome, memory-viz, tensorboard, csv, json
+  std::string out;              // a folder for tensorboard and csv
 };
 
 enum class Command {

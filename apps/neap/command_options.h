@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace neap::app {
@@ -33,6 +34,9 @@ CLI::App* add_advise(CLI::App& app, AdviseOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
 // Throws: UsageError when the given options do not go together.
 void check_plan(const CLI::App& command, const PlanOptions& options);
+void check_report(const CLI::App& command, const ReportOptions& options);
+// Whether a format of neap report shows what each budget costs.
+bool takes_frontier(const std::string& format);
 
 // The file that an option names.
 struct NamedFile {

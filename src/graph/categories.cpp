@@ -30,6 +30,11 @@ const char* name_of(Category category) {
   return kNames.at(static_cast<std::size_t>(category));
 }
 
+const char* name_of(Phase phase) {
+  constexpr std::array<const char*, 4> kNames = {"forward", "backward", "optimizer", "other"};
+  return kNames.at(static_cast<std::size_t>(phase));
+}
+
 std::vector<const Operator*> operators_of(const Trace& trace) {
   std::vector<const Operator*> operators;
   for (const Event& event : trace.events) {
@@ -72,6 +77,16 @@ std::vector<Category> categories_of(const Trace& trace, const Program& program) 
     }
   }
   return categories;
+}
+
+std::map<StorageId, Category> categories_of(const Trace& trace) {
+  const Program program(trace);
+  const std::vector<Category> all = categories_of(trace, program);
+  std::map<StorageId, Category> by_id;
+  for (Index storage = 0; storage < program.storages(); ++storage) {
+    by_id.emplace(program.storage(storage).id, all[static_cast<std::size_t>(storage)]);
+  }
+  return by_id;
 }
 
 }  // namespace neap::graph

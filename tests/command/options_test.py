@@ -55,6 +55,7 @@ ROWS = {
     "--warmup": WHOLE + ["-1", "1099511627777"],
     "--clip-norm": NUMBER + ["1e13"],
     "--weight-decay": NUMBER + ["1e7"],
+    "--format": ["", " ", "x", "HTML", "chrome ", "csv,json"],
     "--csv": FILE,
     "--svg": FILE,
 }
