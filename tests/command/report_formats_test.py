@@ -67,7 +67,7 @@ def children(events, process):
         else:
             begun = stack.pop()
             assert event["ts"] >= begun["ts"]
-            slices.append((event["tid"], len(stack), begun, event["ts"]))
+            slices.append((event["tid"] - 10 * process, len(stack), begun, event["ts"]))
     assert not any(open_.values()), "a slice has no end"
     return slices
 

@@ -15,7 +15,12 @@ namespace {
 
 using graph::Operator;
 
+// The tracks of a process; 0 is the process itself.
 constexpr int kOperators = 1, kReplays = 2, kEvictions = 3;
+
+// Threads of two processes have two numbers, and none is that of its process, which would make it
+// the main one.
+int thread_of(int process, int track) { return 10 * process + track; }
 
 // Microseconds; whole ones as whole numbers.
 Json time_of(std::int64_t ns) {
@@ -37,7 +42,7 @@ class Events {
     add({{"ph", "M"},
          {"name", track == 0 ? "process_name" : "thread_name"},
          {"pid", process},
-         {"tid", track},
+         {"tid", thread_of(process, track)},
          {"args", {{"name", name}}}});
   }
   // Slices are pairs of a begin and an end. In one event with a length, begin and length would be
@@ -47,13 +52,13 @@ class Events {
     add({{"ph", "B"},
          {"ts", time_of(ns)},
          {"pid", process},
-         {"tid", track},
+         {"tid", thread_of(process, track)},
          {"name", name},
          {"cat", category},
          {"args", std::move(args)}});
   }
   void end(int process, int track, std::int64_t ns) {
-    add({{"ph", "E"}, {"ts", time_of(ns)}, {"pid", process}, {"tid", track}});
+    add({{"ph", "E"}, {"ts", time_of(ns)}, {"pid", process}, {"tid", thread_of(process, track)}});
   }
   void count(int process, std::int64_t ns, const char* name, Json values) {
     add({{"ph", "C"},
