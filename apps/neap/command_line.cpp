@@ -154,6 +154,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap trace --model resnet -o step.jsonl     # write down what a step does\n"
       "  neap plan step.jsonl --budget 30%           # what to free and to make again in it\n"
       "  neap report runs/a step.jsonl -o page.html  # draw a training and a step\n"
+      "  neap runs list runs                         # which trainings there are\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
@@ -195,6 +196,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const plan = add_plan(app, line.planning);
   CLI::App* const advise = add_advise(app, line.advising);
   CLI::App* const report = add_report(app, line.reporting);
+  CLI::App* const runs = add_runs(app, line.listing);
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
@@ -233,6 +235,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*report) {
       check_report(*report, line.reporting);
       line.command = Command::Report;
+    } else if (*runs) {
+      line.command = Command::Runs;
     } else if (*doctor) {
       line.command = Command::Doctor;
     }

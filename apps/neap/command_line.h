@@ -104,6 +104,13 @@ struct ReportOptions {
   std::string out;              // a folder for tensorboard and csv
 };
 
+struct RunsOptions {
+  std::string action;                // list, show or compare
+  std::vector<std::string> folders;  // of neap train --out, or above such ones
+  std::string where, sort;           // parts of a SELECT; empty: all; as they are found
+  bool json = false;
+};
+
 enum class Command {
   None,
   Train,
@@ -116,6 +123,7 @@ enum class Command {
   Plan,
   Advise,
   Report,
+  Runs,
   Doctor
 };
 
@@ -127,6 +135,7 @@ struct CommandLine {
   PlanOptions planning;
   AdviseOptions advising;
   ReportOptions reporting;
+  RunsOptions listing;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {

@@ -32,6 +32,7 @@ CLI::App* add_trace(CLI::App& app, TracingOptions& options);
 CLI::App* add_plan(CLI::App& app, PlanOptions& options);
 CLI::App* add_advise(CLI::App& app, AdviseOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
+CLI::App* add_runs(CLI::App& app, RunsOptions& options);
 // Throws: UsageError when the given options do not go together.
 void check_plan(const CLI::App& command, const PlanOptions& options);
 void check_report(const CLI::App& command, const ReportOptions& options);

@@ -42,6 +42,7 @@ int trace(const TracingOptions& options, Output& output);
 int plan(const PlanOptions& options, Output& output);
 int advise(const AdviseOptions& options, Output& output);
 int report(const ReportOptions& options, Output& output);
+int runs(const RunsOptions& options, Output& output);
 int doctor(Output& output);
 
 }  // namespace neap::app

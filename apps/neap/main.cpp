@@ -68,6 +68,8 @@ int run(const CommandLine& line) {
         return advise(line.advising, output);
       case Command::Report:
         return report(line.reporting, output);
+      case Command::Runs:
+        return runs(line.listing, output);
       case Command::Doctor:
         return doctor(output);
       case Command::None:

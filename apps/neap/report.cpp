@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap report: draws traced steps and trainings as one page of HTML, or writes what is known of them
-// in the formats of other tools.
+// neap report: draws traced steps and trainings as one page of HTML, or writes what is known of
+// them in the formats of other tools.
 #include "command_options.h"
 #include "commands.h"
 #include "export/chrome.h"

@@ -10,7 +10,8 @@ import unittest
 from running import CommandTest, neap
 
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
-            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [], "doctor": []}
+            "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [], "doctor": [],
+            "runs": ["list", "missing"]}
 FLAGS = {"--help", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
@@ -55,6 +56,8 @@ ROWS = {
     "--warmup": WHOLE + ["-1", "1099511627777"],
     "--clip-norm": NUMBER + ["1e13"],
     "--weight-decay": NUMBER + ["1e7"],
+    "--where": [""],
+    "--sort": [""],
     "--format": ["", " ", "x", "HTML", "chrome ", "csv,json"],
     "--csv": FILE,
     "--svg": FILE,
