@@ -35,7 +35,7 @@ CLI::App* add_runs(CLI::App& app, RunsOptions& options) {
   command
       ->add_option("--sort", options.sort, "by this column, as SQL: loss, or \"peak_bytes desc\"")
       ->type_name("SQL")
-      ->check(not_empty("order"));
+      ->check(not_empty("column"));
   command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
   command->footer(
       "Examples:\n"
