@@ -208,9 +208,10 @@ class Check:
             return f"write <neap/MODULE.h>, not {header} in quotes"
         if beside or any((self.root / folder / header).is_file() for folder in (place, ".")):
             return None
-        # Beside the target's own folder, as apps/neap/ for the command; made from header.in, or as it is.
+        # Beside the target's own folder, as apps/neap/ for the command; made from header.in or a .proto, or as it is.
         own = self.root / place / name.parts[1]
-        if place in OUTSIDE + ("tests",) and any((own / file).is_file() for file in (header, f"{header}.in")):
+        made_from = (header, f"{header}.in", f"{header.removesuffix('.pb.h')}.proto")
+        if place in OUTSIDE + ("tests",) and any((own / file).is_file() for file in made_from):
             return None
         return f"{header} is neither a file of {place}/ nor of a module in docs/layers.txt"
 

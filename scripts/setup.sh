@@ -105,7 +105,7 @@ present_otherwise() {
 }
 
 wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev libpng-dev libturbojpeg0-dev
-  libjs-dygraphs libjs-chart.js dataset-fashion-mnist)
+  libjs-dygraphs libjs-chart.js nanopb libnanopb-dev libsqlitecpp-dev dataset-fashion-mnist)
 if [[ $tools == yes ]]; then
   wanted+=(libgtest-dev libgmock-dev librapidcheck-dev clang-format clang-tidy fortunes coinor-libclp-dev
     groff-base chromium-headless-shell)

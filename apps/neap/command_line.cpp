@@ -207,6 +207,7 @@ CommandLine parse_command_line(int argc, char** argv) {
       "  neap summary --model resnet                 # layers, parameters, activations, FLOPs\n"
       "  neap explain step.jsonl --budget 30%        # what the plan does at the peak, and why\n"
       "  neap report runs/a step.jsonl -o page.html  # draw a training and a step\n"
+      "  neap runs list runs                         # which trainings there are\n"
       "  neap doctor                                 # is this machine fit for it?\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.");
 
@@ -252,6 +253,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const summary = add_summary(app, summary_options);
   CLI::App* const explain = add_explain(app, explain_options);
   CLI::App* const report = add_report(app, line.reporting);
+  CLI::App* const runs = add_runs(app, line.listing);
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
@@ -325,7 +327,10 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.command = Command::Explain;
       line.viewing = explain_options;
     } else if (*report) {
+      check_report(*report, line.reporting);
       line.command = Command::Report;
+    } else if (*runs) {
+      line.command = Command::Runs;
     } else if (*doctor) {
       line.command = Command::Doctor;
     }

@@ -117,7 +117,15 @@ struct ReportOptions {
   std::string budget;              // of the traced steps; empty: the plain step alone
   std::int64_t points = 12;        // of the frontier
   bool no_frontier = false;
-  std::string out;
+  std::string format = "html";  // or chrome, memory-viz, tensorboard, csv, json
+  std::string out;              // a folder for tensorboard and csv
+};
+
+struct RunsOptions {
+  std::string action;                // list, show or compare
+  std::vector<std::string> folders;  // of neap train --out, or above such ones
+  std::string where, sort;           // parts of a SELECT; empty: all; as they are found
+  bool json = false;
 };
 
 enum class Command {
@@ -135,6 +143,7 @@ enum class Command {
   Summary,
   Explain,
   Report,
+  Runs,
   Doctor
 };
 
@@ -147,6 +156,7 @@ struct CommandLine {
   AdviseOptions advising;
   ViewOptions viewing;
   ReportOptions reporting;
+  RunsOptions listing;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {

@@ -2,8 +2,12 @@
 #include "command_options.h"
 
 #include <string>
+#include <vector>
 
 namespace neap::app {
+
+const std::vector<std::string> kReportFormats = {"html",        "chrome", "memory-viz",
+                                                 "tensorboard", "csv",    "json"};
 
 void add_tracing_options(CLI::App& command, TracingOptions& options) {
   add_run_options(command, options);
@@ -115,16 +119,26 @@ CLI::App* add_advise(CLI::App& app, AdviseOptions& options) {
 }
 
 CLI::App* add_report(CLI::App& app, ReportOptions& options) {
-  CLI::App* const command =
-      app.add_subcommand("report", "draw traced steps and trainings as one page of HTML");
+  CLI::App* const command = app.add_subcommand(
+      "report", "draw traced steps and trainings, or write them for other tools");
   command
       ->add_option("files", options.files,
                    "traces that neap trace wrote; folders of neap train --out; or the lines that "
                    "neap train --json printed")
       ->type_name("FILE")
       ->required();
-  command->add_option("-o,--out", options.out, "the page to write: one file that needs no network")
-      ->type_name("FILE")
+  command
+      ->add_option("--format", options.format,
+                   "html: one page that needs no network; chrome: one traced step for "
+                   "ui.perfetto.dev; memory-viz: one traced step for pytorch.org/memory_viz; "
+                   "tensorboard: a folder of trainings; csv: a folder of all tables; json: all "
+                   "tables in one file")
+      ->check(CLI::IsMember(kReportFormats))
+      ->capture_default_str();
+  command
+      ->add_option("-o,--out", options.out,
+                   "the file to write; the folder, where the format has several files")
+      ->type_name("PATH")
       ->check(not_empty("file"))
       ->required();
   command->add_option("--budget", options.budget,
@@ -141,8 +155,23 @@ CLI::App* add_report(CLI::App& app, ReportOptions& options) {
       "Examples:\n"
       "  neap trace --model resnet -o step.jsonl && neap report step.jsonl --budget 30% -o "
       "step.html\n"
-      "  neap report runs/a runs/b -o runs.html    # two trainings side by side");
+      "  neap report runs/a runs/b -o runs.html    # two trainings side by side\n"
+      "  neap report step.jsonl --budget 30% --format chrome -o step.json\n"
+      "  neap report runs/a runs/b --format tensorboard -o logs");
   return command;
+}
+
+bool takes_frontier(const std::string& format) {
+  return format == "html" || format == "csv" || format == "json";
+}
+
+void check_report(const CLI::App& command, const ReportOptions& options) {
+  if (takes_frontier(options.format)) return;
+  for (const char* const name : {"--points", "--no-frontier"}) {
+    if (command.get_option(name)->count() == 0) continue;
+    throw UsageError(std::string("report: ") + name + " is for the frontier, which --format " +
+                     options.format + " does not have; leave it out");
+  }
 }
 
 void check_plan(const CLI::App& command, const PlanOptions& options) {

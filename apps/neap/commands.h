@@ -45,6 +45,7 @@ int profile(const ViewOptions& options, Output& output);
 int summary(const ViewOptions& options, Output& output);
 int explain(const ViewOptions& options, Output& output);
 int report(const ReportOptions& options, Output& output);
+int runs(const RunsOptions& options, Output& output);
 int doctor(Output& output);
 
 }  // namespace neap::app

@@ -74,6 +74,8 @@ int run(const CommandLine& line) {
         return explain(line.viewing, output);
       case Command::Report:
         return report(line.reporting, output);
+      case Command::Runs:
+        return runs(line.listing, output);
       case Command::Doctor:
         return doctor(output);
       case Command::None:

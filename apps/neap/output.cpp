@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <sstream>
+#include <system_error>
 
 namespace neap::app {
 
@@ -29,6 +30,13 @@ std::string printable(const std::string& text) {
     out += kDigits[shown & 15];
   }
   return out;
+}
+
+std::string utf8(std::string_view text) {
+  // Only dump() can replace bytes.
+  using nlohmann::json;
+  const std::string quoted = json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+  return json::parse(quoted).get<std::string>();
 }
 
 void say(const std::string& text) { std::fprintf(stderr, "%s\n", printable(text).c_str()); }
@@ -61,6 +69,60 @@ void ReportFile::write(const std::function<void(std::ostream& out)>& content) {
   } catch (const Error& error) {
     throw Error(option_ + ": " + error.what());
   }
+}
+
+ReportFolder::ReportFolder(std::string option, std::filesystem::path folder)
+    : option_(std::move(option)), folder_(std::move(folder)) {
+  make(folder_);
+}
+
+ReportFolder::~ReportFolder() {
+  files_.clear();
+  std::error_code ignored;  // a folder that is not empty stays
+  for (; !made_.empty(); made_.pop_back()) std::filesystem::remove(made_.back(), ignored);
+}
+
+void ReportFolder::make(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> missing;
+  std::filesystem::path at = std::filesystem::absolute(folder).lexically_normal();
+  if (!at.has_filename()) at = at.parent_path();  // of `out/`
+  std::error_code error;
+  for (; !std::filesystem::exists(at, error) && at.has_relative_path(); at = at.parent_path()) {
+    missing.push_back(at);
+  }
+  if (!std::filesystem::is_directory(at, error)) {
+    throw Error(option_ + ": " + folder.string() + ": " + at.string() +
+                " is no folder; this format has several files, so name a folder for them");
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    if (std::filesystem::create_directory(missing.back(), error)) {
+      made_.push_back(missing.back());
+    } else if (error) {
+      throw Error(option_ + ": " + missing.back().string() +
+                  ": the folder cannot be made: " + error.message());
+    }
+  }
+}
+
+void ReportFolder::add(const std::filesystem::path& name, std::string_view content) {
+  const std::filesystem::path path = folder_ / name;
+  make(path.parent_path());
+  try {
+    files_.push_back(std::make_unique<OutputFile>(path));
+    files_.back()->append(content);
+  } catch (const Error& error) {
+    throw Error(option_ + ": " + error.what());
+  }
+}
+
+void ReportFolder::finish() {
+  try {
+    for (const std::unique_ptr<OutputFile>& file : files_) file->finish();
+  } catch (const Error& error) {
+    throw Error(option_ + ": " + error.what());
+  }
+  made_.clear();
+  files_.clear();
 }
 
 std::string table(const std::vector<Row>& rows) {

@@ -12,6 +12,7 @@
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace neap::app {
 // Makes a text from outside, such as the label of a trace or a file name, safe for a terminal.
 // Characters that would move the cursor or ring the bell are written as \x1b.
 std::string printable(const std::string& text);
+
+// The text, with U+FFFD for what is not UTF-8. File names may have any bytes.
+std::string utf8(std::string_view text);
 
 // Writes a line for people to standard error.
 void say(const std::string& text);
@@ -50,6 +54,30 @@ class ReportFile {
  private:
   std::string option_;
   std::unique_ptr<OutputFile> file_;
+};
+
+// Files of a folder that an option names. Either all of them get their names, or, where one cannot
+// be written, none does. A file that has another name stays.
+class ReportFolder {
+ public:
+  // Makes the folder where there is none. Throws: Error, with option, path and reason, when it is
+  // no folder or cannot be made.
+  ReportFolder(std::string option, std::filesystem::path folder);
+  ReportFolder(const ReportFolder&) = delete;
+  ReportFolder& operator=(const ReportFolder&) = delete;
+  // Without finish(), the folders that it has made go.
+  ~ReportFolder();
+  // `name`: below the folder; the folders in it are made. Throws: as ReportFile.
+  void add(const std::filesystem::path& name, std::string_view content);
+  void finish();
+
+ private:
+  void make(const std::filesystem::path& folder);
+
+  std::string option_;
+  std::filesystem::path folder_;
+  std::vector<std::filesystem::path> made_;  // folders, the outermost first
+  std::vector<std::unique_ptr<OutputFile>> files_;
 };
 
 using Row = std::pair<std::string, std::string>;

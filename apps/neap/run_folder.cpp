@@ -22,6 +22,8 @@ namespace fs = std::filesystem;
 // Notes of the snapshot.
 constexpr const char* kSteps = "steps";
 constexpr const char* kBatchSize = "batch size";
+// The weights of the best look at the test set, beside the snapshots.
+constexpr const char* kBest = "best.safetensors";
 // Those that are there only where an option asks for them.
 constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
                                     "bf16",   "betas",  "label smoothing"};
@@ -56,6 +58,17 @@ std::string as_text(const std::string& bytes) {
   return text;
 }
 
+// Nullopt: there is no such note, or it is no number above 0.
+std::optional<std::int64_t> number_in(const std::map<std::string, std::string>& notes,
+                                      const char* name) {
+  const auto note = notes.find(name);
+  if (note == notes.end()) return std::nullopt;
+  std::int64_t number = 0;
+  const std::string& text = note->second;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && number > 0 ? std::optional(number) : std::nullopt;
+}
+
 }  // namespace
 
 SaveInterval parse_interval(const std::string& text) {
@@ -81,12 +94,7 @@ std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
       is_snapshot(from) ? std::optional(from) : train::newest_snapshot(from);
   if (!found) return std::nullopt;
   const std::map<std::string, std::string> notes = train::position_of(*found).notes;
-  const auto note = notes.find(kBatchSize);
-  if (note == notes.end()) return std::nullopt;
-  std::int64_t size = 0;
-  const std::string& text = note->second;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  return error == std::errc() && size > 0 ? std::optional(size) : std::nullopt;
+  return number_in(notes, kBatchSize);
 }
 
 TrainingOptions as_trained(TrainingOptions options) {
@@ -99,6 +107,8 @@ TrainingOptions as_trained(TrainingOptions options) {
     snapshot = train::newest_snapshot(from);
   } else if (is_snapshot(from.parent_path())) {
     snapshot = from.parent_path();
+  } else if (from.filename() == kBest && fs::is_regular_file(from, error)) {
+    snapshot = train::newest_snapshot(fs::absolute(from).parent_path());
   }
   if (!snapshot) return options;
   const std::map<std::string, std::string> notes = train::position_of(*snapshot).notes;
@@ -106,6 +116,15 @@ TrainingOptions as_trained(TrainingOptions options) {
     const auto found = notes.find(name);
     return found == notes.end() ? std::string() : found->second;
   };
+  if (note("model") == as_text(options.model)) {
+    ModelSizes& sizes = options.sizes;
+    for (const auto& [name, size] :
+         {std::pair("layers", &sizes.layers), std::pair("blocks", &sizes.blocks),
+          std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
+      if (!*size) *size = number_in(notes, name);
+    }
+    options.bf16 = options.bf16 || !note("bf16").empty();
+  }
   const std::string scale = note("normalize"), split = note("split");
   if (options.normalize.empty() && parse_scale(scale)) options.normalize = scale;
   // In other data it would be another part.
@@ -263,7 +282,7 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
 std::string RunFolder::save_best(const Job& job) const {
   if (folder_.empty()) return {};
   try {
-    train::export_weights(job.model.module(), folder_ / "best.safetensors");
+    train::export_weights(job.model.module(), folder_ / kBest);
     return {};
   } catch (const Error& error) {  // a later one may succeed, and the snapshots have the weights
     return std::string("the best weights were not saved: ") + error.what();

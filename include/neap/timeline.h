@@ -15,6 +15,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,11 @@ enum class Category : std::uint8_t {
 inline constexpr std::size_t kCategories = 7;
 // "parameters", as the names above.
 NEAP_EXPORT const char* name_of(Category category);
+// "forward", as in the file of a trace.
+NEAP_EXPORT const char* name_of(Phase phase);
+
+// What each storage of the step is for. Throws: as run_plainly().
+NEAP_EXPORT std::map<StorageId, Category> categories_of(const Trace& trace);
 
 // While a step of the plan runs, when it holds most.
 struct Moment {
@@ -63,6 +69,10 @@ struct Timeline {
 // Follows the plan. The total of the peak is that of simulate(). Cost: linear.
 // Throws: as simulate().
 NEAP_EXPORT Timeline timeline(const Trace& trace, const Plan& plan);
+
+// The modules that a layer is in, itself included, the outermost first: encoder, encoder.0. Empty
+// for an empty name.
+NEAP_EXPORT std::vector<std::string> modules_of(const std::string& layer);
 
 // A module: all operators whose layer is `name`, or begins with it and a dot.
 struct LayerUse {

@@ -30,6 +30,11 @@ const char* name_of(Category category) {
   return kNames.at(static_cast<std::size_t>(category));
 }
 
+const char* name_of(Phase phase) {
+  constexpr std::array<const char*, 4> kNames = {"forward", "backward", "optimizer", "other"};
+  return kNames.at(static_cast<std::size_t>(phase));
+}
+
 std::vector<const Operator*> operators_of(const Trace& trace) {
   std::vector<const Operator*> operators;
   for (const Event& event : trace.events) {
@@ -86,6 +91,16 @@ std::string text_of(const Operator& op) {
       break;
   }
   return op.name;
+}
+
+std::map<StorageId, Category> categories_of(const Trace& trace) {
+  const Program program(trace);
+  const std::vector<Category> all = categories_of(trace, program);
+  std::map<StorageId, Category> by_id;
+  for (Index storage = 0; storage < program.storages(); ++storage) {
+    by_id.emplace(program.storage(storage).id, all[static_cast<std::size_t>(storage)]);
+  }
+  return by_id;
 }
 
 }  // namespace neap::graph

@@ -16,17 +16,6 @@ bool is_in(std::string_view layer, std::string_view module) {
          (layer.size() == module.size() || layer[module.size()] == '.');
 }
 
-// The modules that a layer is in, itself included, the outermost first.
-std::vector<std::string> modules_of(const std::string& layer) {
-  std::vector<std::string> modules;
-  for (std::size_t dot = layer.find('.'); dot != std::string::npos;
-       dot = layer.find('.', dot + 1)) {
-    modules.push_back(layer.substr(0, dot));
-  }
-  if (!layer.empty()) modules.push_back(layer);
-  return modules;
-}
-
 class Layers {
  public:
   explicit Layers(const Trace& trace)
@@ -88,6 +77,16 @@ class Layers {
 };
 
 }  // namespace
+
+std::vector<std::string> modules_of(const std::string& layer) {
+  std::vector<std::string> modules;
+  for (std::size_t dot = layer.find('.'); dot != std::string::npos;
+       dot = layer.find('.', dot + 1)) {
+    modules.push_back(layer.substr(0, dot));
+  }
+  if (!layer.empty()) modules.push_back(layer);
+  return modules;
+}
 
 std::vector<LayerUse> layers_of(const Trace& trace) { return Layers(trace).find(); }
 

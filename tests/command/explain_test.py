@@ -6,7 +6,8 @@ import json
 import os
 import unittest
 
-from running import CommandTest, neap, step_of
+from running import CommandTest, neap
+from traces import step_of
 
 MIB = 1 << 20
 

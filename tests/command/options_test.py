@@ -12,7 +12,7 @@ from running import CommandTest, neap
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [],
             "profile": ["--model", "mlp"], "summary": [], "explain": ["--model", "mlp", "--budget", "30%"], "doctor": [],
-            "completion": ["bash"], "man": []}
+            "runs": ["list", "missing"], "completion": ["bash"], "man": []}
 FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
@@ -73,6 +73,9 @@ ROWS = {
     "--warmup": WHOLE + ["-1", "1099511627777"],
     "--clip-norm": NUMBER + ["1e13"],
     "--weight-decay": NUMBER + ["1e7"],
+    "--where": [""],
+    "--sort": [""],
+    "--format": ["", " ", "x", "HTML", "chrome ", "csv,json"],
     "--csv": FILE,
     "--svg": FILE,
 }

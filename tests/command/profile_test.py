@@ -11,7 +11,8 @@ import subprocess
 import termios
 import unittest
 
-from running import NEAP, CommandTest, neap, step_of
+from running import NEAP, CommandTest, neap
+from traces import step_of
 
 ASCII = {"LC_ALL": "C"}
 UTF8 = {"LC_ALL": "C.UTF-8"}

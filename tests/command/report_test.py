@@ -6,10 +6,10 @@ import re
 import unittest
 
 from browser import open_page
-from running import CommandTest, neap, step_of
+from running import CommandTest, neap
+from traces import EVIL, step_of
 
 SMALL = ["--model", "mlp", "--data", "synthetic:1x8x8:10:640", "--batch-size", 32, "--threads", 1, "--no-test"]
-EVIL = "</script><script>document.title='taken'</script><b onclick=x>&amp;\"'\u202e"
 
 
 class ReportTest(CommandTest):

@@ -30,24 +30,6 @@ def write_pictures(folder, count=256):
         (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
 
 
-def step_of(layers):
-    """A trace with one operator a layer, forward and backward, whose activations live in between."""
-    lines = [{"neap_trace": 1, "label": "made", "device": "cpu", "torch": "2.15.0"}]
-    lines += [{"storage": i, "bytes": 4000, "kind": "parameter"} for i in range(len(layers))]
-    count = len(layers)
-    for i, layer in enumerate(layers):
-        lines.append({"op": i, "name": "aten::mm", "in": [i] + ([count + i - 1] if i else []),
-                      "out": [{"storage": count + i, "bytes": 1 << 20}], "mutates": [], "ns": 1000, "workspace": 0,
-                      "random": False, "phase": "forward", "scope": layer})
-    for i in reversed(range(count)):
-        lines.append({"op": 2 * count - 1 - i, "name": "aten::mm_backward", "in": [count + i],
-                      "out": [{"storage": 3 * count - 1 - i, "bytes": 4000}], "mutates": [], "ns": 2000,
-                      "workspace": 100, "random": False, "phase": "backward", "scope": layers[i]})
-        lines.append({"release": count + i})
-    lines.append({"end": True, "keep": list(range(2 * count, 3 * count))})
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
 class EndingTest(unittest.TestCase):
     def assert_ended(self, done, code, *texts):
         self.assertEqual(done.returncode, code, done.stderr)

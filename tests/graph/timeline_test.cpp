@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 #include <string>
 
@@ -16,6 +17,8 @@ namespace neap::graph {
 namespace {
 
 using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
 
 // Two layers of one block. A weight (100 bytes) and data (10) are given. The forward makes 2 (40),
 // which its layer alone reads, and 3 (20), which the next layer reads; 4 (5) dies there. The
@@ -147,6 +150,32 @@ TEST(Timeline, of_a_step_that_accumulates_has_the_activations_of_each_part) {
     EXPECT_EQ(line.moments[moment].bytes.at(activations), 10) << moment;
   }
   EXPECT_EQ(layers_of(trace).front().activations, 20);
+}
+
+TEST(Categories, of_all_storages_are_those_of_the_timeline) {
+  const std::map<StorageId, Category> categories = categories_of(step());
+  EXPECT_THAT(categories,
+              ElementsAre(Pair(0, Category::Parameters), Pair(1, Category::Inputs),
+                          Pair(2, Category::Activations), Pair(3, Category::Activations),
+                          Pair(4, Category::Temporaries), Pair(5, Category::Gradients)));
+  const Timeline line = timeline(step(), plain_plan(step()));
+  for (const Holder& holder : line.at_the_peak) {
+    EXPECT_EQ(categories.at(holder.storage), holder.category);
+  }
+  EXPECT_THAT(categories_of(Trace{}), IsEmpty());
+}
+
+TEST(Layers, are_in_modules_the_outermost_first) {
+  EXPECT_THAT(modules_of("a.b.c"), ElementsAre("a", "a.b", "a.b.c"));
+  EXPECT_THAT(modules_of("a"), ElementsAre("a"));
+  EXPECT_THAT(modules_of(""), IsEmpty());
+}
+
+TEST(Phases, have_the_names_of_a_file) {
+  EXPECT_STREQ(name_of(Phase::Forward), "forward");
+  EXPECT_STREQ(name_of(Phase::Backward), "backward");
+  EXPECT_STREQ(name_of(Phase::Optimizer), "optimizer");
+  EXPECT_STREQ(name_of(Phase::Other), "other");
 }
 
 TEST(Layers, sum_up_what_their_operators_make_and_take) {

@@ -19,15 +19,6 @@ Json value_of(const Json& line, const char* key) {
   const auto found = line.find(key);
   return found == line.end() ? Json() : *found;
 }
-// Null where it has no such key, or another type.
-Json number_of(const Json& line, const char* key) {
-  const Json value = value_of(line, key);
-  return value.is_number() ? value : Json();
-}
-std::int64_t step_of(const Json& line) {
-  const Json step = number_of(line, "step");
-  return step.is_number_integer() ? step.get<std::int64_t>() : 0;
-}
 
 // One line a run, over the steps that any of them has.
 void add_curve(Page& page, const std::vector<TrainingRun>& runs,
@@ -83,11 +74,20 @@ Json median(std::vector<double> numbers) {
   std::ranges::nth_element(numbers, middle);
   return *middle;
 }
-Json largest(const std::vector<double>& numbers) {
-  return numbers.empty() ? Json() : Json(*std::ranges::max_element(numbers));
+// 0 where it has no such count. Bounded, so that no sum of them overflows.
+std::int64_t count_of(const Json& line, const char* key) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  const Json value = number_of(line, key);
+  if (!value.is_number_integer()) return 0;
+  return std::clamp<std::int64_t>(value.get<std::int64_t>(), 0, kMost);
 }
-Json sum(const std::vector<double>& numbers) {
-  return std::accumulate(numbers.begin(), numbers.end(), 0.0);
+Json largest(const TrainingRun& run, const char* key) {
+  Json most;
+  for (const Json& line : run.steps) {
+    const Json number = number_of(line, key);
+    if (number.is_number() && (most.is_null() || number > most)) most = number;
+  }
+  return most;
 }
 // As in the summary of neap train: the mean of the last ones, since one batch says little.
 Json mean_of_last(const std::vector<double>& numbers) {
@@ -101,21 +101,15 @@ Json mean_of_last(const std::vector<double>& numbers) {
 void add_comparison(Page& page, const std::vector<TrainingRun>& runs) {
   Json rows = Json::array();
   for (const TrainingRun& run : runs) {
-    const Json& summary = run.summary;
-    const Json ending = value_of(summary, "ending");
-    const Json accuracy = number_of(summary, "accuracy");
-    const Json ms = median(numbers_of(run, "took_ms"));
-    const auto planned = std::ranges::count_if(
-        run.steps, [](const Json& line) { return value_of(line, "planned") == true; });
-    rows.push_back({run.name, ending.is_string() ? ending : Json("no end"),
-                    static_cast<std::int64_t>(run.steps.size()),
-                    mean_of_last(numbers_of(run, "loss")),
-                    accuracy.is_number() ? Json(100 * accuracy.get<double>()) : Json(),
-                    number_of(summary, "budget_bytes"), largest(numbers_of(run, "peak_bytes")),
-                    number_of(summary, "plain_peak_bytes"),
-                    ms.is_number() ? Json(ms.get<double>() * kNsOfMs) : Json(),
-                    number_of(summary, "against_plain_median"), sum(numbers_of(run, "replays")),
-                    static_cast<std::int64_t>(planned)});
+    const RunFigures figures = figures_of(run);
+    const auto scaled = [](const Json& number, double factor) {
+      return number.is_number() ? Json(factor * number.get<double>()) : Json();
+    };
+    rows.push_back({run.name, figures.ending.is_string() ? figures.ending : Json("no end"),
+                    static_cast<std::int64_t>(run.steps.size()), figures.loss,
+                    scaled(figures.accuracy, 100), figures.budget_bytes, figures.peak_bytes,
+                    figures.plain_peak_bytes, scaled(figures.step_ms_median, kNsOfMs),
+                    figures.against_plain_median, figures.replays, figures.planned_steps});
   }
   page.add_section(
       "table", runs.size() > 1 ? "The trainings side by side" : "The training", "",
@@ -128,6 +122,33 @@ void add_comparison(Page& page, const std::vector<TrainingRun>& runs) {
 }
 
 }  // namespace
+
+Json number_of(const Json& line, const char* key) {
+  const Json value = value_of(line, key);
+  return value.is_number() ? value : Json();
+}
+
+std::int64_t step_of(const Json& line) {
+  const Json step = number_of(line, "step");
+  return step.is_number_integer() ? step.get<std::int64_t>() : 0;
+}
+
+RunFigures figures_of(const TrainingRun& run) {
+  RunFigures figures;
+  figures.ending = value_of(run.summary, "ending");
+  figures.loss = mean_of_last(numbers_of(run, "loss"));
+  figures.accuracy = number_of(run.summary, "accuracy");
+  figures.budget_bytes = number_of(run.summary, "budget_bytes");
+  figures.peak_bytes = largest(run, "peak_bytes");
+  figures.plain_peak_bytes = number_of(run.summary, "plain_peak_bytes");
+  figures.step_ms_median = median(numbers_of(run, "took_ms"));
+  figures.against_plain_median = number_of(run.summary, "against_plain_median");
+  for (const Json& line : run.steps) {
+    figures.replays += count_of(line, "replays");
+    if (value_of(line, "planned") == true) ++figures.planned_steps;
+  }
+  return figures;
+}
 
 TrainingRun read_run(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -143,6 +164,8 @@ TrainingRun read_run(const std::filesystem::path& path) {
     const Json event = object.is_object() ? value_of(object, "event") : Json();
     if (event == "run") {
       run.start = object;
+      const Json began = value_of(object, "began");
+      run.parts.push_back({run.steps.size(), began.is_string() ? began.get<std::string>() : ""});
     } else if (event == "step") {
       run.steps.push_back(object);
     } else if (event == "evaluation") {
@@ -161,7 +184,6 @@ TrainingRun read_run(const std::filesystem::path& path) {
   return run;
 }
 
-// The last part of each path, and as many before it as make the names differ.
 void name_runs(std::vector<TrainingRun>& runs) {
   const auto name_of = [](const std::filesystem::path& file, int parts) {
     std::filesystem::path name = file.filename();
@@ -184,9 +206,8 @@ void name_runs(std::vector<TrainingRun>& runs) {
   for (std::size_t i = 0; i < runs.size(); ++i) runs[i].name += " (" + std::to_string(i + 1) + ")";
 }
 
-void add_run_sections(Page& page, std::vector<TrainingRun> runs) {
+void add_run_sections(Page& page, const std::vector<TrainingRun>& runs) {
   if (runs.empty()) return;
-  name_runs(runs);
   if (runs.size() == 1 && runs.front().start.is_object()) {
     add_facts(page, runs.front().start);
   }

@@ -6,6 +6,7 @@
 
 #include "page/page.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -14,16 +15,40 @@ namespace neap::app {
 
 struct TrainingRun {
   std::filesystem::path file;  // or its folder
-  std::string name;            // add_run_sections() finds it
-  Json start;                  // the line "run"; null where there is none
+  std::string name;            // name_runs() finds it
+  Json start;                  // the last line "run"; null where there is none
   std::vector<Json> steps;
   std::vector<Json> evaluations;
   Json summary;  // null while the training goes on, or when it was killed
+
+  // A training that went on has several.
+  struct Part {
+    std::size_t first_step;  // an index of `steps`
+    std::string began;       // as 2026-01-31T12:00:00Z; empty: unknown
+  };
+  std::vector<Part> parts;
 };
+
+// What a table says of a training. Null: not known.
+struct RunFigures {
+  Json ending;  // a text
+  Json loss, accuracy, budget_bytes, peak_bytes, plain_peak_bytes, step_ms_median;
+  Json against_plain_median;
+  std::int64_t replays = 0, planned_steps = 0;
+};
+RunFigures figures_of(const TrainingRun& run);
+
+// Null where the line has no such key, or where it is no number.
+Json number_of(const Json& line, const char* key);
+// The number of a line's step; 0 where it has none.
+std::int64_t step_of(const Json& line);
 
 // Throws: Error, with the path and the line, for a file that is none of a training. Its last line
 // may be cut short, as by a kill.
 TrainingRun read_run(const std::filesystem::path& file);
-void add_run_sections(Page& page, std::vector<TrainingRun> runs);
+// Names them by the last part of each path, and as many before it as make the names differ.
+void name_runs(std::vector<TrainingRun>& runs);
+// REQUIRES: they have names.
+void add_run_sections(Page& page, const std::vector<TrainingRun>& runs);
 
 }  // namespace neap::app

@@ -8,10 +8,12 @@
 #include <neap/planner.h>
 
 #include <optional>
+#include <string>
 
 namespace neap::app {
 
 struct TracedStep {
+  std::string file;
   graph::Trace trace;
   std::optional<planner::Solution> solution;  // for a budget; absent: the plain step alone
   std::optional<planner::Frontier> frontier;

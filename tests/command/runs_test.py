@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+"""runs_test.py NEAP [unittest arguments]: neap runs finds, chooses, shows and compares trainings."""
+import json
+import unittest
+
+from running import CommandTest, neap
+
+SMALL = ["--model", "mlp", "--data", "synthetic:1x8x8:10:640", "--threads", 1, "--no-test", "--quiet"]
+
+
+class RunsTest(CommandTest):
+    def record(self, name, steps=1, loss=2.5, ending="done", settings=None, **more):
+        """A training as neap train --out writes it down."""
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        lines = [{"event": "run", "began": "2026-01-31T12:00:00Z", "budget": "none",
+                  "settings": {"model": "mlp", "batch size": "32"} | (settings or {})}]
+        lines += [{"event": "step", "step": i + 1, "loss": loss, "peak_bytes": 1 << 20, "took_ms": 2.0, "replays": 1}
+                  for i in range(steps)]
+        lines += [{"event": "summary", "ending": ending} | more] if ending else []
+        (folder / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return folder
+
+    def chosen(self, *arguments):
+        done = neap("runs", "list", self.folder, "--json", *arguments)
+        self.assert_ended(done, 0)
+        return [run["run"] for run in json.loads(done.stdout)["runs"]]
+
+    def test_list_finds_all_trainings_below_a_folder_and_has_the_numbers_of_their_records(self):
+        for name, steps, more in (("a", 3, []), ("deep/b", 4, ["--budget", "64MiB"])):
+            self.assert_ended(neap("train", *SMALL, "--batch-size", 32, "--steps", steps, "--out", self.folder / name, *more), 0)
+        done = neap("runs", "list", self.folder, "--json")
+        self.assert_ended(done, 0)
+        runs = {run["run"]: run for run in json.loads(done.stdout)["runs"]}
+        self.assertEqual(runs.keys(), {"a", "b"})
+        for name, place in (("a", "a"), ("b", "deep/b")):
+            lines = [json.loads(line) for line in (self.folder / place / "run.jsonl").read_text().splitlines()]
+            start, summary, run = lines[0], lines[-1], runs[name]
+            for key in ("ending", "steps", "budget_bytes", "peak_bytes", "replays", "planned_steps"):
+                self.assertEqual(run[key], summary[key], key)
+            self.assertEqual([run[key] for key in ("began", "label", "budget", "threads")],
+                             [start[key] for key in ("began", "label", "budget", "threads")])
+            self.assertEqual(run["batch_size"], start["settings"]["batch size"])
+        table = neap("runs", "list", self.folder).stdout.splitlines()
+        self.assertEqual(len(table), 4)
+        self.assertEqual([line.split()[0] for line in table[2:]], ["a", "b"])
+        self.assertIn("64.0 MiB", neap("runs", "show", self.folder / "deep").stdout)
+
+    def test_where_and_sort_are_sql(self):
+        self.record("a", steps=3, loss=1.5)
+        self.record("b", steps=2, loss=0.5, settings={"batch size": "256"})
+        self.record("c", steps=9, loss=2.5, settings={"model": "gpt"}, ending=None)
+        self.record("d", steps=1, loss=None)
+        for arguments, names in ((["--sort", "loss"], "bacd"), (["--sort", "loss desc"], "cabd"), (["--sort", "steps"], "dbac"),
+                                 (["--where", "loss < 2"], "ab"), (["--where", "batch_size > 32"], "b"),
+                                 (["--where", "model = 'gpt' or loss < 1", "--sort", "run desc"], "cb"),
+                                 (["--where", "ending is null"], "c"), (["--where", "run = 'nobody'"], ""),
+                                 (["--where", "steps > 1 -- and no more"], "abc"), (["--where", "peak_bytes >= 1048576"], "abcd")):
+            with self.subTest(arguments):
+                self.assertEqual("".join(self.chosen(*arguments)), names)
+
+    def test_what_sqlite_does_not_understand_is_refused_with_the_names_of_the_columns(self):
+        folder = self.record("a")
+        for arguments, told in ((["--where", "lss < 2"], "no such column: lss; the columns are run, began, budget, model, "
+                                                         "batch_size, ending, steps, loss"),
+                                (["--sort", "loss downwards"], "--sort 'loss downwards'"), (["--where", "(1"], "--where '(1'"),
+                                (["--where", "1; DROP TABLE runs"], "has a semicolon"), (["--where", ""], "--where"),
+                                (["--where", "load_extension('x')"], "--where")):
+            with self.subTest(arguments):
+                self.assert_ended(neap("runs", "list", folder, *arguments), 2, told)
+
+    def test_show_has_all_that_is_known_and_compare_what_differs(self):
+        a = self.record("a", loss=1.5, accuracy=0.25)
+        b = self.record("b", loss=0.5, settings={"seed": "7"})
+        shown = {words[0]: " ".join(words[1:]) for line in neap("runs", "show", a).stdout.splitlines()[2:] if (words := line.split())}
+        self.assertEqual(shown, {"began": "2026-01-31T12:00:00Z", "budget": "none", "model": "mlp", "batch_size": "32",
+                                 "ending": "done", "steps": "1", "loss": "1.5", "accuracy": "0.25", "budget_bytes": "-",
+                                 "peak_bytes": "1.0 MiB", "plain_peak_bytes": "-", "step_ms_median": "2",
+                                 "against_plain_median": "-", "replays": "1", "planned_steps": "0"})
+        done = neap("runs", "compare", a, b)
+        self.assert_ended(done, 0)
+        self.assertEqual([line.split() for line in done.stdout.splitlines()[2:]],
+                         [["loss", "1.5", "0.5"], ["accuracy", "0.25", "-"], ["seed", "-", "7"]])
+        self.assertIn("do not differ", neap("runs", "compare", a, self.record("c", loss=1.5, accuracy=0.25)).stdout)
+
+    def test_what_is_no_training_and_too_many_of_them(self):
+        (self.folder / "empty").mkdir()
+        a, b = self.record("x/a"), self.record("x/b")
+        for arguments, code, told in ((["list", self.folder / "empty"], 1, "there is no run.jsonl in it or below"),
+                                      (["list", self.folder / "nowhere"], 1, "nowhere"),
+                                      (["show", self.folder / "x"], 2, "show takes one training, and there are 2"),
+                                      (["compare", a], 2, "compare takes two trainings or more"),
+                                      (["compare", a, a], 2, "compare takes two trainings or more"),
+                                      (["dance", a], 2, "dance"), (["list"], 2, "folders")):
+            with self.subTest(arguments):
+                self.assert_ended(neap("runs", *arguments), code, told)
+        (b / "run.jsonl").write_text('{"event":"dance"}\n')
+        done = neap("runs", "list", self.folder, "--json")
+        self.assert_ended(done, 0, "left out: ", "line 1: no line of a training")
+        self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["a"])
+        self.assert_ended(neap("runs", "show", b), 1, "line 1: no line of a training")
+
+    def test_hostile_names_are_names(self):
+        evil = "x\x1b[2J'\"; DROP TABLE runs;--\n"
+        self.record(evil, settings={evil: evil, "LOSS": "3", "id": "4", "Model": "again"})
+        self.record("b", settings={evil: "1"})
+        done = neap("runs", "list", self.folder)
+        self.assert_ended(done, 0)
+        self.assertNotRegex(done.stdout, "[\x00-\x08\x0b-\x1f]")
+        self.assertEqual(sorted(self.chosen("--where", "loss = 2.5 and model = 'mlp'")), sorted([evil, "b"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
