@@ -84,9 +84,10 @@ test-kernels: configure-tests ## the tests that hang on kernels, with those for 
 
 # What LONG adds to the environment: other kills, power losses and faults than `make test` takes, and ten times as many.
 LONG_SEED ?= 2
-LONG = NEAP_SEED=$(LONG_SEED) NEAP_KILLS=20000 NEAP_POWER_LOSSES=20000 NEAP_COMMAND_FAULTS=0
-test-long: configure-tests ## 20,000 kills and power losses, and each fault of the command: docs/reliability.md; an hour
-	cmake --build $(BUILD) -j $(JOBS) --target neap_faults_tests neap_faults_shim neap_command
+LONG = NEAP_SEED=$(LONG_SEED) NEAP_KILLS=20000 NEAP_POWER_LOSSES=20000 NEAP_COMMAND_FAULTS=0 NEAP_VERIFIED_STEPS=10000
+test-long: configure-tests ## 20,000 kills and power losses, each fault of the command, 10,000 verified steps: docs/reliability.md; hours
+	cmake --build $(BUILD) -j $(JOBS) --target neap_faults_tests neap_faults_shim neap_command neap_checkpoint_tests
+	$(LONG) $(BUILD)/bin/neap_checkpoint_tests --gtest_filter='VerifiedContents.*'
 	$(LONG) $(CTEST) --verbose -R '^faults'
 
 fresh: ## `make train` and `make test`, whole, in a root that has nothing of what setup installs; as root, an hour

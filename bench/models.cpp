@@ -28,6 +28,9 @@ const std::map<std::string, std::vector<int>> kShares{
 
 constexpr std::uint8_t kPriority = 255;
 
+// The share in which what comes back is also compared with what went: Options::verify.
+constexpr int kVerified = 50;
+
 struct Variant {
   std::string name;
   std::function<Stats(Workload&)> step;
@@ -38,14 +41,14 @@ struct Variant {
   std::string failure = {};
 };
 
-Stats step_in_scope(Workload& workload, std::optional<Bytes> budget, bool checkpointed,
-                    const PlanMode& policy = Online{}) {
+Stats step_in_scope(Workload& workload, const Options& options, bool checkpointed = false) {
   memory::reset_peak();
-  Scope scope({.budget = budget, .policy = policy});
+  Scope scope(options);
   workload.step(checkpointed ? workload.checkpointed_loss : workload.loss);
   scope.end();
   Stats stats = scope.stats();
-  if (!budget) stats.peak_bytes = memory::usage().peak;  // the cache is not part of the need
+  if (!options.budget)
+    stats.peak_bytes = memory::usage().peak;  // the cache is not part of the need
   return stats;
 }
 
@@ -80,18 +83,20 @@ void measure(const std::string& name, int repetitions) {
                         stats.peak_bytes = memory::usage().peak;
                         return stats;
                       }});
-  variants.push_back({.name = "no budget",
-                      .step = [](Workload& w) { return step_in_scope(w, std::nullopt, false); }});
+  variants.push_back(
+      {.name = "no budget", .step = [](Workload& w) { return step_in_scope(w, {}); }});
   for (const int share : kShares.at(name)) {
     const Bytes budget = base + Bytes(above.count() * share / 100);
-    variants.push_back({.name = std::to_string(share) + " %, online",
-                        .step = [budget](Workload& w) { return step_in_scope(w, budget, false); }});
-    variants.push_back(
-        {.name = std::to_string(share) + " %, planned",
-         .step = [budget](Workload& w) { return step_in_scope(w, budget, false, Planned{}); }});
+    const auto add = [&](const char* how, const Options& options) {
+      variants.push_back({.name = std::to_string(share) + " %, " + how,
+                          .step = [options](Workload& w) { return step_in_scope(w, options); }});
+    };
+    add("online", {.budget = budget, .policy = Online{}});
+    add("planned", {.budget = budget});
+    if (share == kVerified) add("planned, verified", {.budget = budget, .verify = true});
   }
   variants.push_back({.name = "`checkpoint()` on each block",
-                      .step = [](Workload& w) { return step_in_scope(w, std::nullopt, true); }});
+                      .step = [](Workload& w) { return step_in_scope(w, {}, true); }});
 
   for (int repetition = -1; repetition < repetitions; ++repetition) {  // -1 warms up
     double plain = 0;

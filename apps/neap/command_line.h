@@ -68,6 +68,7 @@ struct TrainingOptions : RunOptions {
   double clip_norm = 0;                // 0: none
   std::int64_t eval_every = 0;         // steps; 0: at the end only
   std::int64_t early_stop = 0;         // evaluations without a better one; 0: never
+  bool verify = false;  // what operators make again
   bool no_test = false;
   bool quiet = false;
 };

@@ -153,6 +153,9 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       ->check(whole_number(0))
       ->capture_default_str()
       ->needs(eval_every);
+  command.add_flag("--verify", options.verify,
+                   "compare what operators make again with what was given back, and stop at the "
+                   "first difference");
   command.add_flag("--no-test", options.no_test,
                    "end after the last step: the test set is not looked at");
   command.add_flag("--json", options.json,

@@ -2,8 +2,8 @@
 #include "run_folder.h"
 
 #include "budget.h"
-#include "output.h"
 #include "data_options.h"
+#include "output.h"
 
 #include <neap/machine.h>
 

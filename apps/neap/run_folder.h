@@ -30,8 +30,9 @@ SaveInterval parse_interval(const std::string& text);
 // The batch size of the training that --resume goes on from; nullopt: there is none.
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options);
 
-// The options of evaluate, with the scale of the training that --weights are from, and with its
-// split where the data are the same. What was given stays. Weights alone say nothing.
+// The options of evaluate, with the scale of the training that --weights are from, with its split
+// where the data are the same, and with its sizes and bf16 where the model is. What was given
+// stays. Weights alone say nothing.
 // Throws: Error when the snapshot cannot be read.
 TrainingOptions as_trained(TrainingOptions options);
 

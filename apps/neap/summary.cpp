@@ -131,7 +131,7 @@ std::string table_of(const Tree& tree, const std::string& model, const Terminal&
 }  // namespace
 
 int summary(const ViewOptions& options, Output& output) {
-  const Task task = Task::without_data(options, find_model(options.model), options.input);
+  const Task task = Task::without_data(options, find_model(options), options.input);
   const train::MicroBatch batch =
       task.batch_of_step(task.batch_size(options.batch_size, kTracingBatch), 0);
   const graph::Trace trace = traced_step(task, batch, 1, options.repetitions);

@@ -240,6 +240,7 @@ class Training {
          .schedule = [schedule, peak,
                       total](std::int64_t step) { return schedule.rate(peak, step, total); },
          .policy = parse_policy(options_),
+         .verify = options_.verify,
          .steps_done = done});
     Progress progress("step", std::max<std::int64_t>(0, total - done),
                       options_.quiet || options_.json);

@@ -209,7 +209,7 @@ NEAP_PYTHON std::int64_t neap_memory_left() { return neap::machine::memory().lef
 
 // budget: bytes; -1: none. plan: a file, or empty. cache: a directory, or empty.
 NEAP_PYTHON int neap_scope_open(std::int64_t budget, int online, const char* plan,
-                                const char* cache, int observe, void** scope) {
+                                const char* cache, int observe, int verify, void** scope) {
   return guarded([&] {
     neap::Options options;
     if (budget != -1) options.budget = neap::Bytes(budget);
@@ -221,6 +221,7 @@ NEAP_PYTHON int neap_scope_open(std::int64_t budget, int online, const char* pla
       options.policy = neap::Planned{cache};
     }
     options.observe = observe != 0;
+    options.verify = verify != 0;
     *scope = new neap::Scope(options);
   });
 }

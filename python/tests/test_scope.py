@@ -49,6 +49,33 @@ def test_a_scope_counts_and_holds_its_budget():
     assert len(fields(step.stats)) == 20
 
 
+@pytest.mark.parametrize("verify", [True, False])
+def test_verify_names_an_operator_that_does_something_else_the_second_time(verify):
+    calls = []
+
+    def drift(x):
+        calls.append(x.shape)
+        return x * len(calls)
+
+    with torch.library._scoped_library("neap_verify", "FRAGMENT") as library:
+        library.define(f"drift_{verify}(Tensor x) -> Tensor")
+        library.impl(f"drift_{verify}", drift, "CPU")
+        neap.declare_replayable(f"neap_verify::drift_{verify}")
+        operator = getattr(torch.ops.neap_verify, f"drift_{verify}")
+        wanted = pytest.raises(neap.ReplayError, match="drift_True: replayed, made other bytes")
+        x = torch.ones(SIDE, SIDE)
+        with (
+            wanted if verify else contextlib.nullcontext(),
+            neap.budget(room_for(6), online=True, verify=verify) as step,
+        ):
+            made = [operator(x) for _ in range(12)]
+            total = sum(float(one.sum()) for one in made)
+        assert step.stats.evictions > 0
+        if not verify:
+            assert total > SIDE * SIDE * sum(range(1, 13))  # other bytes, and nothing said so
+        del made
+
+
 @pytest.mark.parametrize(
     "wrong", ["", "8Gob", "0", "-1", 0, -5, "0%", "-3%", "2000%", "x%", "nan%", 1.5, None, True]
 )

@@ -120,9 +120,14 @@ def _hook_into_end() -> None:
     threading.excepthook = thread_ends
 
 
-def series_of(budget: int | str, online: bool, cache: str | os.PathLike[str] | None) -> Series:
+def series_of(
+    budget: int | str,
+    online: bool,
+    cache: str | os.PathLike[str] | None,
+    verify: bool = False,
+) -> Series:
     """Make a series, of what a user writes for it."""
-    mode = _scope.Mode(online=online, cache=os.fspath(cache or ""))
+    mode = _scope.Mode(online=online, cache=os.fspath(cache or ""), verify=verify)
     return Series(_amount.Amount.parse(budget), mode)
 
 
@@ -195,6 +200,7 @@ def attach(
     *,
     online: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    verify: bool = False,
 ) -> Attachment:
     """Hold a training loop below a budget, from now on.
 
@@ -203,7 +209,7 @@ def attach(
     optimizer
         The one that steps last in an iteration. Each of its steps ends a step of neap. What was
         attached to it before is detached.
-    budget, online, cache
+    budget, online, cache, verify
         As for `budget`.
 
     Returns
@@ -217,7 +223,7 @@ def attach(
     >>> train(model, optimizer)
     >>> attached.detach()
     """
-    series = series_of(budget, online, cache)
+    series = series_of(budget, online, cache, verify)
     if (before := _attached.pop(optimizer, None)) is not None:
         before.detach()
     return _attached.setdefault(optimizer, Attachment(series, optimizer))

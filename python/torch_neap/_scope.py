@@ -77,11 +77,12 @@ assert _library.scope_count_of_counts() == _COUNTS, "Stats and bindings.cpp diff
 
 @dataclass(frozen=True)
 class Mode:
-    """How a scope decides what is evicted: `neap.budget` explains the fields."""
+    """How a scope decides what is evicted, and checks it: `neap.budget` explains the fields."""
 
     online: bool = False
     plan: str = ""
     cache: str = ""
+    verify: bool = False
 
 
 class Scope:
@@ -101,6 +102,7 @@ class Scope:
                 mode.plan.encode(),
                 mode.cache.encode(),
                 observe,
+                mode.verify,
                 ctypes.byref(handle),
             )
         )
@@ -294,6 +296,10 @@ class budget(_Block):
         A plan file, as ``neap plan -o`` writes it: this plan and no other.
     cache
         A directory that keeps plans from one process to the next.
+    verify
+        Compare what operators make again with what was evicted, by a hash of the bytes. The first
+        difference raises `ReplayError`, with the operator: one that does not do the same each time,
+        or that writes into what it should only read. Each such content is read twice.
 
     Raises
     ------
@@ -322,10 +328,11 @@ class budget(_Block):
         online: bool = False,
         plan: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        verify: bool = False,
     ) -> None:
         if online and (plan or cache):
             raise _errors.InvalidArgument("online decides without plans: leave out plan and cache")
-        mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""))
+        mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""), verify)
         super().__init__(_amount.Amount.parse(budget), mode, observe=False)
 
 

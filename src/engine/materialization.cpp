@@ -201,7 +201,7 @@ at::Generator Materialization::generator() const {
 void Materialization::publish(Node& node) {
   if (node.mutation) {
     Write& write = node.writes()[0];
-    advance(*write.block, write.version);
+    advance(write);
     return;
   }
   std::uint16_t number = 0;
@@ -241,7 +241,7 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
   }
   if (bonus) {
     try {
-      require_same(block, write.version, data);
+      require_same(write, data);
     } catch (...) {
       discard(block);
       throw;
@@ -253,14 +253,16 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
       discard(block);
     }
   } else {
-    advance(block, write.version);
+    advance(write);
   }
 }
 
-void Materialization::advance(Block& block, std::uint32_t version) {
+void Materialization::advance(const Write& write) {
+  Block& block = *write.block;
+  const std::uint32_t version = write.version;
   Work& work = works_[static_cast<std::size_t>(block.work)];
   work.reached = version;
-  require_same(block, version, work.shadow ? work.shadow_data : block.data);
+  require_same(write, work.shadow ? work.shadow_data : block.data);
   if (work.shadow || !block.alive || version != block.version) return;
   if (!store_.put_into_storage(block)) return;
   work.locked = true;
@@ -269,16 +271,19 @@ void Materialization::advance(Block& block, std::uint32_t version) {
   publish_later(block);
 }
 
-void Materialization::require_same(const Block& block, std::uint32_t version,
-                                   const void* data) const {
-  if (!session_.verify || store_.is_as_remembered(block, version, data)) return;
+void Materialization::require_same(const Write& write, const void* data) const {
+  if (!session_.verify) return;
+  const Block& block = *write.block;
+  const bool is_scratch =
+      !running_->mutation && (running_->traits->scratch >> write.result & 1) != 0;
+  if (is_scratch || store_.is_as_remembered(block, write.version, data)) return;
   throw ReplayError(
       running_->traits->op.schema().name() + ": replayed, made other bytes than " +
       describe(block) +
-      " had when its memory was given back. The operator does not do the same each "
-      "time, or something has written past the dispatcher into what it reads or made. "
-      "Keep its result in memory with neap::pin(tensor), or call neap::expose(tensor) "
-      "on what is written before operators read it");
+      " had when its memory was given back. The operator does not do the same each time, or "
+      "something has written past the dispatcher into what it reads or made. Keep its result in "
+      "memory with neap::pin(tensor), or call neap::expose(tensor) on what is written before "
+      "operators read it");
 }
 
 void Materialization::discard(Block& block) {

@@ -62,10 +62,10 @@ class Materialization final : private StorageSource {
   void allocate_for(Node& node);
   void publish(Node& node);
   void take(Write& write, c10::DataPtr memory);
-  void advance(Block& block, std::uint32_t version);
-  // Throws: ReplayError, with Options::verify, when the operator that runs now has made another
+  void advance(const Write& write);
+  // Throws: ReplayError, with Options::verify, when the operator that runs now has written another
   // content than this version had.
-  void require_same(const Block& block, std::uint32_t version, const void* data) const;
+  void require_same(const Write& write, const void* data) const;
   void discard(Block& block);
   void publish_later(Block& block);
   void account(Node& node);

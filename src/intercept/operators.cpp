@@ -27,7 +27,7 @@ using std::string_view;
 // What neither schema nor tags say, each with its reason.
 struct Exception {
   string_view name;  // without overload; a trailing * matches any rest
-  enum class Kind { Opaque, View, Moves, Shares, Once, Empty, Unread, Overwrites } kind;
+  enum class Kind { Opaque, View, Moves, Shares, Once, Empty, Unread, Overwrites, Scratch } kind;
   const char* reason;
 };
 using Kind = Exception::Kind;
@@ -65,6 +65,8 @@ constexpr std::array kExceptions = {
     Exception{"aten::new_zeros", Kind::Unread, "looks at dtype and device only"},
     Exception{"aten::new_ones", Kind::Unread, "looks at dtype and device only"},
     Exception{"aten::new_full", Kind::Unread, "looks at dtype and device only"},
+    Exception{"aten::mkldnn_rnn_layer", Kind::Scratch,
+              "its last result is oneDNN's workspace, which has gaps"},
     Exception{"aten::fill_", Kind::Overwrites, "writes its argument whole"},
     Exception{"aten::zero_", Kind::Overwrites, "writes its argument whole"},
     Exception{"aten::copy_", Kind::Overwrites, "writes its argument whole"},
@@ -153,6 +155,9 @@ void apply_exceptions(OperatorTraits& traits, string_view name) {
         break;
       case Kind::Overwrites:
         traits.overwrites = true;
+        break;
+      case Kind::Scratch:
+        traits.scratch |= std::uint64_t{1} << (traits.op.schema().returns().size() - 1);
         break;
       case Kind::Empty:
         traits.empty = true;

@@ -19,19 +19,20 @@ struct OperatorTraits {
   c10::OperatorHandle op;
   std::uint64_t name_hash = 0;  // of the full name; the same in every process
   std::uint32_t arguments = 0;
-  std::uint64_t writes = 0;  // arguments whose data is written
-  std::uint64_t unread = 0;  // arguments of which only sizes, strides and dtype are read
-  std::uint64_t once = 0;    // state that a training run updates; a replay gets it undefined
-  bool decompose = false;    // intercepted as the operators that it calls
-  bool view = false;         // touches no data: inputs may stay evicted
-  bool empty = false;        // returns memory that it did not write
-  bool factory = false;      // reads no tensor's data; programs often fill the result by hand
-  bool zeros = false;        // a factory of zeros
-  bool overwrites = false;   // overwrites its whole output, without reading it
-  bool pointwise = false;    // elementwise: its bits do not depend on the precision of products
-  bool random = false;       // draws from a generator
-  bool replayable = false;   // same inputs and state give the same bits, without side effects
-  const char* reason = "";   // why not replayable, or what is special
+  std::uint64_t writes = 0;   // arguments whose data is written
+  std::uint64_t unread = 0;   // arguments of which only sizes, strides and dtype are read
+  std::uint64_t scratch = 0;  // tensors among the results that a kernel does not write whole
+  std::uint64_t once = 0;     // state that a training run updates; a replay gets it undefined
+  bool decompose = false;     // intercepted as the operators that it calls
+  bool view = false;          // touches no data: inputs may stay evicted
+  bool empty = false;         // returns memory that it did not write
+  bool factory = false;       // reads no tensor's data; programs often fill the result by hand
+  bool zeros = false;         // a factory of zeros
+  bool overwrites = false;    // overwrites its whole output, without reading it
+  bool pointwise = false;     // elementwise: its bits do not depend on the precision of products
+  bool random = false;        // draws from a generator
+  bool replayable = false;    // same inputs and state give the same bits, without side effects
+  const char* reason = "";    // why not replayable, or what is special
 };
 
 // Hot: once per operator. A thread-local table of recent operators avoids the locked map.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """config_test.py NEAP [unittest arguments]: --config, --write-config, completion and the manual."""
+import itertools
 import re
 import subprocess
 import unittest
@@ -19,6 +20,10 @@ LINES = {
     "trace": ["--out", "-", "--batch-size", "4"],
     "plan": ["--model", "mlp", "--frontier", "--points", "3", "--svg", "true"],
     "advise": ["--budget", "auto"],
+    "profile": ["--model", "mlp", "--json"],
+    "summary": ["--model", "gpt", "--sort", "flops"],
+    "explain": ["step.jsonl", "--budget", "30%"],
+    "runs": ["list", "runs", "--where", "loss < 0.5 and model = 'mlp'"],
     "report": ["step.jsonl", "--out", "page.html", "--no-frontier"],
 }
 
@@ -38,7 +43,7 @@ class ConfigTest(CommandTest):
                 given = {one[2:] for one in line if one.startswith("--")}
                 self.assertEqual({text.split(" = ")[0] for text in first.read_text().splitlines()
                                   if re.match("[a-z0-9-]+ = ", text)}, given)
-                positional = [one for one in line[:1] if not one.startswith("--")]
+                positional = list(itertools.takewhile(lambda one: not one.startswith("--"), line))
                 self.assertEqual(self.written(command, *positional, "--config", first).read_text(), first.read_text())
 
     def test_every_command_with_options_is_here(self):

@@ -13,7 +13,7 @@ COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze"
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [],
             "profile": ["--model", "mlp"], "summary": [], "explain": ["--model", "mlp", "--budget", "30%"], "doctor": [],
             "runs": ["list", "missing"], "completion": ["bash"], "man": []}
-FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min"}
+FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min", "--verify"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
 POSITIVE = WHOLE + ["0", "-1", "1099511627777"]

@@ -97,7 +97,7 @@ class Sweep {
     fill_free_memory(0x33);
     CallResult result;
     {
-      Scope scope;
+      Scope scope({.verify = true});
       checkpoint([&] { result = call(case_); });
       const Tensors outputs = result.outputs(schema());
       for (const at::Tensor& output : outputs) {
@@ -152,7 +152,7 @@ class Sweep {
     fill_free_memory(0x44);
     Tensors made;
     std::int64_t followers = 0;
-    Scope scope;
+    Scope scope({.verify = true});
     checkpoint([&] {
       const CallResult result = call(case_);
       for (const at::Tensor& output : result.outputs(schema())) {
@@ -182,7 +182,7 @@ class Sweep {
 
   void run_backward() {
     fill_free_memory(0x55);
-    Scope scope;
+    Scope scope({.verify = true});
     const at::Tensor loss = checkpoint([&] { return loss_of(call(case_).outputs(schema())); });
     loss.backward();
     scope.end();
