@@ -65,6 +65,8 @@ constexpr std::array kExceptions = {
     Exception{"aten::new_zeros", Kind::Unread, "looks at dtype and device only"},
     Exception{"aten::new_ones", Kind::Unread, "looks at dtype and device only"},
     Exception{"aten::new_full", Kind::Unread, "looks at dtype and device only"},
+    Exception{"aten::mse_loss", Kind::Scratch, "its mean lies in a larger storage"},
+    Exception{"aten::smooth_l1_loss", Kind::Scratch, "its mean lies in a larger storage"},
     Exception{"aten::mkldnn_rnn_layer", Kind::Scratch,
               "its last result is oneDNN's workspace, which has gaps"},
     Exception{"aten::fill_", Kind::Overwrites, "writes its argument whole"},
