@@ -118,7 +118,7 @@ void record_run(const fs::path& folder, std::int64_t first, std::int64_t last) {
   app::RunRecord record(folder, {{"event", "run"}}, first);
   std::string wrong;
   for (std::int64_t step = first + 1; step <= last; ++step) {
-    const std::string one = record.add_step({{"event", "step"}, {"step", step}});
+    const std::string one = record.add({{"event", "step"}, {"step", step}});
     if (wrong.empty()) wrong = one;
   }
   if (!wrong.empty()) throw Error(wrong);
