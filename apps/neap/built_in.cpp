@@ -123,10 +123,18 @@ train::Model gpt(const ModelSizes& sizes, const Samples& samples, bool use_check
                   use_checkpoint);
 }
 
-at::Tensor smoothed_cross_entropy(const at::Tensor& scores, const at::Tensor& labels,
-                                  double smoothing) {
-  return at::cross_entropy_loss(scores, labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
-                                smoothing);
+train::Criterion cross_entropy(double smoothing) {
+  return [smoothing](const at::Tensor& scores, const at::Tensor& labels) {
+    return at::cross_entropy_loss(scores, labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
+                                  smoothing);
+  };
+}
+
+// Of scores (B, T, classes) and labels (B, T): the mean is over all tokens.
+train::Criterion of_tokens(train::Criterion of_rows) {
+  return [of_rows = std::move(of_rows)](const at::Tensor& scores, const at::Tensor& labels) {
+    return of_rows(scores.flatten(0, 1), labels.flatten());
+  };
 }
 
 // Throws: UsageError for a size that is given and is none of `known`.
@@ -164,18 +172,12 @@ Definition built_in_model(const RunOptions& options) {
       .make_model = [make = model.make, sizes = options.sizes](
                         const Samples& samples,
                         bool use_checkpoint) { return make(sizes, samples, use_checkpoint); },
-      .loss =
-          [smoothing = options.label_smoothing](const at::Tensor& scores,
-                                                const at::Tensor& labels) {
-            return smoothed_cross_entropy(scores, labels, smoothing);
-          },
+      .loss = cross_entropy(options.label_smoothing),
+      .test_loss = cross_entropy(0),
       .samples = kPictures};
   if (options.model == "gpt") {
-    // Scores have sizes (B, T, classes), labels (B, T). The mean is over all tokens.
-    definition.loss = [of_rows = definition.loss](const at::Tensor& scores,
-                                                  const at::Tensor& labels) {
-      return of_rows(scores.flatten(0, 1), labels.flatten());
-    };
+    definition.loss = of_tokens(definition.loss);
+    definition.test_loss = of_tokens(definition.test_loss);
     definition.class_dim = -1;
     definition.samples = {.shape = {kBytes}, .classes = kBytes, .vocabulary = kBytes};
   }

@@ -96,19 +96,15 @@ struct ConfigFiles {
   }
 };
 
-// CLI11 ignores empty items. So 8,,16 would be two batches, and the loss of a mistyped third one
-// would go unseen.
+// Throws: UsageError, as refuse_empty_item().
 void refuse_empty_items(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    for (const std::string name : {"--batch-sizes", "--betas", "--budgets", "--input"}) {
-      std::string list;
-      if (word == name && i + 1 < argc) list = argv[i + 1];
-      if (word.starts_with(name + '=')) list = word.substr(name.size() + 1);
-      if (!list.starts_with(',') && !list.ends_with(',') && list.find(",,") == std::string::npos) {
-        continue;
+    for (const std::string name : {"batch-sizes", "betas", "budgets", "input"}) {
+      if (word == "--" + name && i + 1 < argc) refuse_empty_item(name, argv[i + 1]);
+      if (word.starts_with("--" + name + '=')) {
+        refuse_empty_item(name, word.substr(name.size() + 3));
       }
-      throw UsageError(name + ": '" + list + "' has an empty item; leave out one of its commas");
     }
   }
 }
@@ -124,6 +120,13 @@ bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b
 }
 
 }  // namespace
+
+void refuse_empty_item(const std::string& name, const std::string& list) {
+  if (!list.starts_with(',') && !list.ends_with(',') && list.find(",,") == std::string::npos) {
+    return;
+  }
+  throw UsageError("--" + name + ": '" + list + "' has an empty item; leave out one of its commas");
+}
 
 void check_files_differ(const std::vector<NamedFile>& files) {
   for (std::size_t i = 0; i < files.size(); ++i) {

@@ -68,7 +68,7 @@ struct TrainingOptions : RunOptions {
   double clip_norm = 0;                // 0: none
   std::int64_t eval_every = 0;         // steps; 0: at the end only
   std::int64_t early_stop = 0;         // evaluations without a better one; 0: never
-  bool verify = false;  // what operators make again
+  bool verify = false;                 // what operators make again
   bool no_test = false;
   bool quiet = false;
 };
@@ -175,6 +175,10 @@ struct CommandLine {
 
 // Also prints help, and messages about wrong use.
 CommandLine parse_command_line(int argc, char** argv);
+
+// CLI11 ignores empty items. So 8,,16 would be two batches, and the loss of a mistyped third one
+// would go unseen. Throws: UsageError for a list with such an item. `name`: of the option.
+void refuse_empty_item(const std::string& name, const std::string& list);
 
 // True when --model names a library with the user's own model: a path with a slash, or FILE.so.
 bool names_library(const std::string& model);

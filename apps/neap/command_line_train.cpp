@@ -44,11 +44,15 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
 void add_train_options(CLI::App& command, TrainingOptions& options) {
   add_shared_options(command, options);
   command
-      .add_option("--batch-size", options.batch_size,
-                  "samples a step; when left out, " + std::to_string(kTrainingBatch) +
-                      " or what a model of your own names; auto: the largest that trains in the "
-                      "budget, less a twentieth, sought for a minute")
-      ->transform(whole_number_or_auto(kAutomaticBatch));
+      .add_option_function<std::string>(
+          "--batch-size",
+          [&options](const std::string& text) {
+            options.batch_size = text == "auto" ? kAutomaticBatch : std::stoll(text);
+          },
+          "samples a step; when left out, " + std::to_string(kTrainingBatch) +
+              " or what a model of your own names; auto: the largest that trains in the budget, "
+              "less a twentieth, sought for a minute")
+      ->check(whole_number_or_auto());
   command.get_option("--budget")
       ->description(
           "what LibTorch may hold: 1.5GiB, or 30% of what a plain step needs above what stays "

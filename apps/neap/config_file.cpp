@@ -72,9 +72,10 @@ std::optional<std::vector<std::string>> words_of(const toml::node& value) {
   return std::vector{*word};
 }
 
-// A number or a flag as it is, anything else as a text in quotes.
+bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
+
+// A number as it is, anything else as a text in quotes.
 std::string toml_of(const std::string& word) {
-  if (word == "true" || word == "false") return word;
   double real = 0;
   const char* const end = word.data() + word.size();
   const auto [stop, error] = std::from_chars(word.data(), end, real);
@@ -87,11 +88,19 @@ std::string toml_of(const std::string& word) {
   return text.str();
 }
 
-std::string toml_of(const std::vector<std::string>& words) {
-  if (words.size() == 1) return toml_of(words.front());
-  std::string text = "[";
-  for (const std::string& word : words) text += (text.size() > 1 ? ", " : "") + toml_of(word);
-  return text + ']';
+std::string toml_of(const CLI::Option& option, const std::vector<std::string>& words) {
+  if (is_flag(option)) return words.front();
+  if (option.get_delimiter() == '\0') return toml_of(words.front());
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + toml_of(word);
+  return '[' + text + ']';
+}
+
+// What CLI11 shows of the default, one text for each item.
+std::vector<std::string> default_of(const CLI::Option& option) {
+  const std::string& shown = option.get_default_str();
+  if (option.get_delimiter() == '\0') return {shown};
+  return CLI::detail::split_up(shown);
 }
 
 std::string comment(const std::string& text) {
@@ -133,13 +142,20 @@ void read_config(CLI::App& command, const std::string& path,
     }
     CLI::Option* const option = command.get_option("--" + name);
     if (is_among(*option, words)) continue;
+    if (value.is_boolean() != is_flag(*option)) {
+      throw UsageError(where + "'" + name +
+                       (is_flag(*option) ? "' must be true or false" : "' is not true or false"));
+    }
+    if (is_flag(*option) && !value.as_boolean()->get()) continue;
     const std::optional<std::vector<std::string>> given = words_of(value);
     if (!given) {
-      throw UsageError(where + "'" + name +
-                       "' must be a text, a number, true or false, or a list of them");
+      throw UsageError(where + "'" + name + "' must be a text, a number, or a list of them");
     }
     try {
-      for (const std::string& word : *given) option->add_result(word);
+      for (const std::string& word : *given) {
+        if (option->get_delimiter() == ',') refuse_empty_item(name, word);
+        option->add_result(word);
+      }
       option->run_callback();
     } catch (const CLI::Error& error) {
       throw UsageError(where + error.what());
@@ -150,18 +166,23 @@ void read_config(CLI::App& command, const std::string& path,
 std::string config_text(const CLI::App& command) {
   std::string text = comment("For neap " + command.get_name() + " --config FILE");
   for (const CLI::Option* const option : command.get_options()) {
+    if (option->get_positional() && option->count() > 0) {
+      text += comment("Beside it the command line names " + option->get_name() + ": " +
+                      CLI::detail::join(option->results(), " "));
+    }
+  }
+  for (const CLI::Option* const option : command.get_options()) {
     const std::string key = key_of(*option);
     if (key.empty()) continue;
     text += '\n' + comment(option->get_description());
     if (option->count() > 0) {
-      text += key + " = " + toml_of(option->results()) + '\n';
+      text += key + " = " + toml_of(*option, option->results()) + '\n';
     } else {
-      const bool is_flag = option->get_items_expected_max() == 0;
-      const std::string& there = option->get_default_str();
+      const bool has_default = !option->get_default_str().empty();
       text += "# " + key + " = " +
-              (is_flag         ? "false"
-               : there.empty() ? "..."
-                               : toml_of(there)) +
+              (is_flag(*option) ? "false"
+               : has_default    ? toml_of(*option, default_of(*option))
+                                : "...") +
               '\n';
     }
   }

@@ -18,9 +18,9 @@ namespace neap::app {
 
 TestResult test_result(const train::Model& model, const Task& task, MemoryEfficientDataLoader& test,
                        const std::optional<Bytes>& budget, Progress& progress) {
-  model.module().eval();
+  const train::EvaluationMode evaluation(model.module());
   const torch::NoGradGuard no_grad;
-  const train::Criterion loss = task.loss();
+  const train::Criterion loss = task.test_loss();
   const std::int64_t class_dim = task.class_dim();
   bool has_scores = true;
   std::int64_t right = 0, labels_seen = 0, rows_seen = 0;
@@ -41,7 +41,6 @@ TestResult test_result(const train::Model& model, const Task& task, MemoryEffici
     }
     progress.advance(rows);
   }
-  model.module().train();
   TestResult result;
   result.loss = sum_of_losses / static_cast<double>(rows_seen);
   if (has_scores) result.accuracy = static_cast<double>(right) / static_cast<double>(labels_seen);
@@ -81,7 +80,7 @@ int evaluate(const TrainingOptions& options, Output& output) {
   }
   const std::optional<Bytes> budget = wanted.bytes({});
   const TrainingOptions prepared = as_trained(options);
-  TrainingSource source(prepared, find_model(options));
+  TrainingSource source(prepared, find_model(prepared));
   if (!source.has_test()) {
     throw UsageError("--model " + options.model + " makes its batches itself; name --data");
   }

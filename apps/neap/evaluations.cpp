@@ -1,10 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "evaluations.h"
 
+#include "notes.h"
 #include "output.h"
 
-#include <charconv>
 #include <cmath>
+#include <optional>
 
 namespace neap::app {
 namespace {
@@ -16,20 +17,9 @@ constexpr const char* kBestLoss = "best test loss";
 constexpr const char* kBestAccuracy = "best test accuracy";
 constexpr const char* kSinceBest = "evaluations since the best";
 
-// Nullopt: there is no such note, or it is no number.
-template <class Number>
-std::optional<Number> number_in(const std::map<std::string, std::string>& notes, const char* name) {
-  const auto note = notes.find(name);
-  if (note == notes.end()) return std::nullopt;
-  Number number{};
-  const std::string& text = note->second;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() ? std::optional(number) : std::nullopt;
-}
-
 bool is_better(const TestResult& one, const TestResult& other) {
   if (one.accuracy && other.accuracy) return *one.accuracy > *other.accuracy;
-  return one.loss < other.loss || std::isnan(other.loss);
+  return one.loss < other.loss || (std::isnan(other.loss) && !std::isnan(one.loss));
 }
 
 }  // namespace

@@ -159,8 +159,14 @@ train::Model Task::make_model(bool use_checkpoint) const {
   }
 }
 
-train::Criterion Task::loss() const {
-  return [loss = definition_.loss](const at::Tensor& output, const at::Tensor& target) {
+train::Criterion Task::loss() const { return stoppable(definition_.loss); }
+
+train::Criterion Task::test_loss() const {
+  return stoppable(definition_.test_loss ? definition_.test_loss : definition_.loss);
+}
+
+train::Criterion Task::stoppable(train::Criterion loss) {
+  return [loss = std::move(loss)](const at::Tensor& output, const at::Tensor& target) {
     if (stop_requested && !FinishSteps::on()) throw Interrupted();
     return loss(output, target);
   };

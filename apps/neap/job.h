@@ -65,12 +65,15 @@ class Task {
   // The loss throws Interrupted after an interrupt, because a plain step has no scope that could;
   // but not where FinishSteps is on.
   [[nodiscard]] train::Criterion loss() const;
+  // The same, for a test set.
+  [[nodiscard]] train::Criterion test_loss() const;
   [[nodiscard]] std::int64_t class_dim() const { return definition_.class_dim; }
   [[nodiscard]] double learning_rate() const;
   [[nodiscard]] double weight_decay() const;
   [[nodiscard]] std::string optimizer_name() const;
 
  private:
+  static train::Criterion stoppable(train::Criterion loss);
   [[nodiscard]] std::string own_optimizer() const;  // for when the command line names none
 
   const RunOptions& options_;

@@ -3,6 +3,7 @@
 
 #include "budget.h"
 #include "data_options.h"
+#include "notes.h"
 #include "output.h"
 
 #include <neap/machine.h>
@@ -22,6 +23,9 @@ namespace fs = std::filesystem;
 // Notes of the snapshot.
 constexpr const char* kSteps = "steps";
 constexpr const char* kBatchSize = "batch size";
+// What snapshots without these notes began with.
+const std::map<std::string, std::string> kBeforeSettings{
+    {"split", "10%"}, {"normalize", "none"}, {"augment", "none"}};
 // The weights of the best look at the test set, beside the snapshots.
 constexpr const char* kBest = "best.safetensors";
 // Those that are there only where an option asks for them.
@@ -58,17 +62,6 @@ std::string as_text(const std::string& bytes) {
   return text;
 }
 
-// Nullopt: there is no such note, or it is no number above 0.
-std::optional<std::int64_t> number_in(const std::map<std::string, std::string>& notes,
-                                      const char* name) {
-  const auto note = notes.find(name);
-  if (note == notes.end()) return std::nullopt;
-  std::int64_t number = 0;
-  const std::string& text = note->second;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && number > 0 ? std::optional(number) : std::nullopt;
-}
-
 }  // namespace
 
 SaveInterval parse_interval(const std::string& text) {
@@ -94,7 +87,7 @@ std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
       is_snapshot(from) ? std::optional(from) : train::newest_snapshot(from);
   if (!found) return std::nullopt;
   const std::map<std::string, std::string> notes = train::position_of(*found).notes;
-  return number_in(notes, kBatchSize);
+  return number_in<std::int64_t>(notes, kBatchSize);
 }
 
 TrainingOptions as_trained(TrainingOptions options) {
@@ -121,7 +114,7 @@ TrainingOptions as_trained(TrainingOptions options) {
     for (const auto& [name, size] :
          {std::pair("layers", &sizes.layers), std::pair("blocks", &sizes.blocks),
           std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
-      if (!*size) *size = number_in(notes, name);
+      if (!*size) *size = number_in<std::int64_t>(notes, name);
     }
     options.bf16 = options.bf16 || !note("bf16").empty();
   }
@@ -223,7 +216,9 @@ void RunFolder::check_same_training() const {
   const auto text_in = [](const std::map<std::string, std::string>& settings,
                           const std::string& name) {
     const auto found = settings.find(name);
-    return found == settings.end() ? "left out" : found->second;
+    if (found != settings.end()) return found->second;
+    const auto there_before = kBeforeSettings.find(name);
+    return there_before == kBeforeSettings.end() ? std::string("left out") : there_before->second;
   };
   std::set<std::string> names;
   for (const auto& [name, now] : training_) names.insert(name);

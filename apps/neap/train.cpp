@@ -83,7 +83,8 @@ class Training {
     for (const std::string& note : source.notes()) tell(note);
     folder_.emplace(options_, source);
     for (const std::string& note : folder_->notes()) tell(note);
-    history_.evaluations.go_on_from(folder_->notes_of_snapshot());
+    // The best weights of another folder stay there.
+    if (folder_->goes_on_here()) history_.evaluations.go_on_from(folder_->notes_of_snapshot());
     if (wanted_.is_share() || wants_least_) measure_plain(source);
     history_.budget = wants_least_ ? least_budget(source)
                                    : wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
@@ -323,11 +324,21 @@ class Training {
     return figures;
   }
 
+  // A look that does not fit is no reason to begin again.
+  TestResult look_at(MemoryEfficientDataLoader& test, const Job& job, const TrainingSource& source,
+                     Progress& progress, std::int64_t step) {
+    try {
+      return test_result(job.model, source.task(), test, history_.budget, progress);
+    } catch (const BudgetExceeded& error) {
+      throw Error("the look at the test set after step " + std::to_string(step) +
+                  " does not fit: " + error.what());
+    }
+  }
+
   void evaluate(Job& job, TrainingSource& source, std::int64_t step) {
     MemoryEfficientDataLoader test = source.test();
     Progress progress("test batch", test.batches(), options_.quiet || options_.json);
-    const TestResult result =
-        test_result(job.model, source.task(), test, history_.budget, progress);
+    const TestResult result = look_at(test, job, source, progress, step);
     const bool is_best = history_.evaluations.add(step, result);
     if (is_best && options_.eval_every > 0) {
       if (const std::string note = folder_->save_best(job); !note.empty()) say(note);
@@ -335,7 +346,10 @@ class Training {
     folder_->set_found_so_far(history_.evaluations.notes());
     nlohmann::json line = json_of(result);
     line["step"] = step;
-    if (const std::string note = record_.add(line); !note.empty()) say(note);
+    // A training that was over keeps the record of its end.
+    if (history_.steps > 0) {
+      if (const std::string note = record_.add(line); !note.empty()) say(note);
+    }
     if (options_.json && options_.eval_every > 0) output_.json(line);
   }
 

@@ -100,7 +100,7 @@ std::map<std::string, std::string> TrainingSource::preparation() const {
   const auto text = [](const std::string& one, const char* otherwise) {
     return one.empty() ? otherwise : one;
   };
-  return {{"split", text(text_of_split(split_), "a tenth")},
+  return {{"split", text(text_of_split(split_), "10%")},
           {"normalize", text(splits_ ? text_of_scale(splits_->scale) : "", "none")},
           {"augment", text(text_of_augmentation(augmentation_), "none")}};
 }

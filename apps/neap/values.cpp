@@ -72,15 +72,11 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
           any ? "" : range};
 }
 
-CLI::Validator whole_number_or_auto(std::int64_t automatic) {
-  const CLI::Validator number = whole_number(1);
-  return {[=](std::string& text) -> std::string {
-            if (text != "auto") {
-              const std::string wrong = number(text);
-              return wrong.empty() ? wrong : wrong + ", nor auto";
-            }
-            text = std::to_string(automatic);
-            return {};
+CLI::Validator whole_number_or_auto() {
+  return {[number = whole_number(1)](std::string& text) -> std::string {
+            if (text == "auto") return {};
+            const std::string wrong = number(text);
+            return wrong.empty() ? wrong : wrong + ", nor auto";
           },
           "from 1 on, or auto"};
 }

@@ -19,8 +19,8 @@ inline constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
 // Decimal digits, with an optional sign if `least` is below 0.
 CLI::Validator whole_number(std::int64_t least, std::int64_t most = kMost);
-// A whole number from 1 on, or auto, which becomes `automatic`.
-CLI::Validator whole_number_or_auto(std::int64_t automatic);
+// A whole number from 1 on, or auto.
+CLI::Validator whole_number_or_auto();
 // A number as people write it: 0.001 or 1e-3.
 CLI::Validator number(double least, double most);
 // A time of more than 0 and at most a year.

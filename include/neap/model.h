@@ -75,6 +75,19 @@ class NEAP_EXPORT Model {
   std::function<at::Tensor(const at::Tensor&)> forward_;
 };
 
+// Evaluation mode while it lives. Modules may be in different modes, as one with frozen statistics,
+// so each mode is restored. `module` must outlive it.
+class NEAP_EXPORT EvaluationMode {
+ public:
+  explicit EvaluationMode(torch::nn::Module& module);
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+  ~EvaluationMode();
+
+ private:
+  std::vector<std::pair<torch::nn::Module*, bool>> modes_;
+};
+
 // Rows that go through the model at once.
 struct MicroBatch {
   at::Tensor x;  // (B, ...)

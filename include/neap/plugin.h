@@ -46,6 +46,8 @@ struct Definition {
   // An InvalidArgument, for samples that it cannot read, is reported as wrong use of the command.
   std::function<train::Model(const Samples& samples, bool use_checkpoint)> make_model = {};
   train::Criterion loss = train::cross_entropy;
+  // Of neap train's looks at the test set; empty: `loss`.
+  train::Criterion test_loss = {};
   // The dimension of the output with the scores of the classes, for the accuracy in neap train.
   std::int64_t class_dim = 1;
   // The training data of neap train without --data, and the data of the measuring commands: x

@@ -91,8 +91,10 @@ struct Options {
   // evicts nothing.
   bool observe = false;
   // Compare what operators make again with what was given back, by a hash of the bytes. The first
-  // difference throws ReplayError, with the operator: one that does not do the same each time, or
-  // that writes into what it should only read. Cost: each such content is read twice.
+  // difference throws ReplayError, with the operator that made it: it does not do the same each
+  // time, or something has written in secret into what it made or reads. Results with gaps that no
+  // kernel writes are not compared. Cost: each such content is read twice. In a nested scope it
+  // counts until the outermost one ends.
   bool verify = false;
 };
 
@@ -112,7 +114,8 @@ class NEAP_EXPORT Scope {
   ~Scope() noexcept(false);
 
   // Restores everything that the program still holds, then stops recording. Idempotent. Throws:
-  // BudgetExceeded when it does not fit; ScopeConflict in another thread than its own. The scope
+  // BudgetExceeded when it does not fit; ReplayError, as Options::verify; ScopeConflict in another
+  // thread than its own. The scope
   // stays open then, so the program can release tensors and call end() again. In a child of fork()
   // the scope has ended already.
   void end();

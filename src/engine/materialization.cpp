@@ -221,12 +221,14 @@ void Materialization::publish(Node& node) {
                         " bytes, recorded were " + std::to_string(write.block->bytes) +
                         "; an operator that is declared replayable must do the same each time");
     }
-    take(write, std::move(memory));
+    const bool has_gaps =
+        (node.traits->scratch >> mine & 1) != 0 || tensor.nbytes() < made.nbytes();
+    take(write, std::move(memory), has_gaps);
   });
 }
 
 // Takes the memory that a maker has just made for one of its blocks.
-void Materialization::take(Write& write, c10::DataPtr memory) {
+void Materialization::take(Write& write, c10::DataPtr memory, bool has_gaps) {
   Block& block = *write.block;
   const bool bonus = block.work < 0 && block.residence == Residence::Evicted &&
                      block.version == write.version && !session_.director_frees(block);
@@ -240,11 +242,13 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
     store_.move(block, Residence::Working);
   }
   if (bonus) {
-    try {
-      require_same(write, data);
-    } catch (...) {
-      discard(block);
-      throw;
+    if (session_.verify && !has_gaps) {
+      try {
+        require_same(write, data);
+      } catch (...) {
+        discard(block);
+        throw;
+      }
     }
     // Keeping it costs nothing more, and may save a replay later.
     if (store_.put_into_storage(block)) {
@@ -253,6 +257,7 @@ void Materialization::take(Write& write, c10::DataPtr memory) {
       discard(block);
     }
   } else {
+    works_[static_cast<std::size_t>(block.work)].has_gaps = has_gaps;
     advance(write);
   }
 }
@@ -261,8 +266,10 @@ void Materialization::advance(const Write& write) {
   Block& block = *write.block;
   const std::uint32_t version = write.version;
   Work& work = works_[static_cast<std::size_t>(block.work)];
+  if (session_.verify && !work.has_gaps) {  // first: what is wrong must not count as reached
+    require_same(write, work.shadow ? work.shadow_data : block.data);
+  }
   work.reached = version;
-  require_same(write, work.shadow ? work.shadow_data : block.data);
   if (work.shadow || !block.alive || version != block.version) return;
   if (!store_.put_into_storage(block)) return;
   work.locked = true;
@@ -272,18 +279,15 @@ void Materialization::advance(const Write& write) {
 }
 
 void Materialization::require_same(const Write& write, const void* data) const {
-  if (!session_.verify) return;
   const Block& block = *write.block;
-  const bool is_scratch =
-      !running_->mutation && (running_->traits->scratch >> write.result & 1) != 0;
-  if (is_scratch || store_.is_as_remembered(block, write.version, data)) return;
+  if (store_.is_as_remembered(block, write.version, data)) return;
   throw ReplayError(
       running_->traits->op.schema().name() + ": replayed, made other bytes than " +
       describe(block) +
-      " had when its memory was given back. The operator does not do the same each time, or "
-      "something has written past the dispatcher into what it reads or made. Keep its result in "
-      "memory with neap::pin(tensor), or call neap::expose(tensor) on what is written before "
-      "operators read it");
+      " had when its memory was given back. The operator does not do the same each time or leaves "
+      "bytes of its result unwritten, or something has written past the dispatcher into what it "
+      "reads or made. Keep its result in memory with neap::pin(tensor), or call "
+      "neap::expose(tensor) on what is written before operators read it");
 }
 
 void Materialization::discard(Block& block) {

@@ -46,7 +46,8 @@ class Materialization final : private StorageSource {
     std::uint32_t reached = kNothing;
     std::uint32_t uses = 0;  // reads by operators that have not run yet, plus one for a target
     bool shadow = false;
-    bool locked = false;  // it is back in its storage, and this run holds a lock on it
+    bool has_gaps = false;  // its maker leaves bytes unwritten, so its contents are not compared
+    bool locked = false;    // it is back in its storage, and this run holds a lock on it
   };
   static constexpr std::uint32_t kNothing = std::numeric_limits<std::uint32_t>::max();
   class End;
@@ -61,7 +62,7 @@ class Materialization final : private StorageSource {
   void end();
   void allocate_for(Node& node);
   void publish(Node& node);
-  void take(Write& write, c10::DataPtr memory);
+  void take(Write& write, c10::DataPtr memory, bool has_gaps);
   void advance(const Write& write);
   // Throws: ReplayError, with Options::verify, when the operator that runs now has written another
   // content than this version had.

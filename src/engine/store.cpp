@@ -4,6 +4,8 @@
 #include "engine/explain.h"
 #include "memory/evicted.h"
 
+#include <algorithm>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -239,16 +241,23 @@ bool Store::is_as_hashed(const Block& block) const {
          session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
 }
 
-void Store::remember_content(const Block& block) {
-  contents_[&block] = {block.version,
-                       session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes))};
+void Store::remember_content(const Block& block) noexcept {
+  const auto size = static_cast<std::size_t>(block.bytes);
+  try {
+    std::vector<Content>& contents = contents_[&block];
+    std::erase_if(contents, [&](const Content& one) { return one.version == block.version; });
+    contents.push_back({block.version, session_.device.hash_of(block.data, size)});
+  } catch (const std::bad_alloc&) {
+    return;
+  }
 }
 
 bool Store::is_as_remembered(const Block& block, std::uint32_t version, const void* data) const {
-  const auto content = contents_.find(&block);
-  return content == contents_.end() || content->second.version != version ||
-         content->second.hash ==
-             session_.device.hash_of(data, static_cast<std::size_t>(block.bytes));
+  const auto contents = contents_.find(&block);
+  if (contents == contents_.end()) return true;
+  const auto content = std::ranges::find(contents->second, version, &Content::version);
+  return content == contents->second.end() ||
+         content->hash == session_.device.hash_of(data, static_cast<std::size_t>(block.bytes));
 }
 
 void Store::check_blank(Block& block) {

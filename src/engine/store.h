@@ -76,8 +76,9 @@ class Store {
   // REQUIRES: the block is hashed or watched.
   [[nodiscard]] bool is_as_hashed(const Block& block) const;
 
-  // For Options::verify: hashes the content of a block that is about to lose its data.
-  void remember_content(const Block& block);
+  // For Options::verify: hashes the content of a block that is about to lose its data. Where there
+  // is no memory for the hash, the content is not known.
+  void remember_content(const Block& block) noexcept;
   // Whether `data` is what the block had in this version, or it is not known what that was.
   [[nodiscard]] bool is_as_remembered(const Block& block, std::uint32_t version,
                                       const void* data) const;
@@ -111,7 +112,7 @@ class Store {
     std::uint32_t version;
     device::ContentHash hash;
   };
-  std::unordered_map<const Block*, Content> contents_;  // of blocks that lost their data
+  std::unordered_map<const Block*, std::vector<Content>> contents_;  // that were given back
   std::int64_t evicted_ = 0;
   std::int64_t away_ = 0;
   std::int64_t retained_ = 0;

@@ -96,28 +96,6 @@ void check_parameters(const torch::nn::Module& module, torch::optim::Optimizer& 
                         module.name() + "; make it from model->parameters()");
 }
 
-// Evaluation mode while it lives. Modules may be in different modes, as one with frozen statistics,
-// so each mode is restored.
-class EvaluationMode {
- public:
-  explicit EvaluationMode(torch::nn::Module& module) {
-    modes_.emplace_back(&module, module.is_training());
-    // Parents come before their children, because train() of a parent changes its children.
-    for (const auto& child : module.modules(/*include_self=*/false)) {
-      modes_.emplace_back(child.get(), child->is_training());
-    }
-    module.eval();
-  }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-  ~EvaluationMode() {
-    for (const auto& [module, training] : modes_) module->train(training);
-  }
-
- private:
-  std::vector<std::pair<torch::nn::Module*, bool>> modes_;
-};
-
 }  // namespace
 }  // namespace train
 

@@ -165,11 +165,55 @@ TEST_F(VerifiedContents, an_older_version_is_compared_too) {
   wrong.calls = 0;
   y.add_(1);  // brings y back as it was, and makes a newer version
   ASSERT_TRUE(!evicted(y) && evicted(z));
+  // Nor does it help that the newer one has gone since.
+  EXPECT_THROW((void)torch::empty({budget.count()}, torch::kInt8), BudgetExceeded);
+  ASSERT_TRUE(evicted(y));
   // The older version, of which z is made, comes out differently beside the newer one.
   EXPECT_THAT(error_of_use(z), HasSubstr("drift: replayed, made other bytes"));
   wrong.calls = 0;
   EXPECT_EQ(error_of_use(z), "");
   scope.abandon();
+}
+
+// A maker that the program has let go of is found too, and what it made wrongly does not stay.
+TEST_F(VerifiedContents, what_was_made_wrongly_is_not_kept) {
+  const at::Tensor x = torch::rand({kSide, kSide});
+  const ByteLists expected = bytes_of({x.sin()});
+  for (const bool budget : {false, true}) {
+    seed(4);
+    Options options{.policy = Online{}, .verify = true};
+    if (budget) options.budget = room_for(8, kBytes);
+    Scope scope(options);
+    const at::Tensor made = made_in_region([&] { return call("drift", x).sin(); });
+    if (budget) {
+      EXPECT_THROW((void)torch::empty({options.budget->count()}, torch::kInt8), BudgetExceeded);
+    }
+    ASSERT_TRUE(evicted(made));
+    wrong.calls = 1;
+    EXPECT_THAT(error_of_use(made), HasSubstr("drift: replayed, made other bytes"));
+    wrong.calls = 0;
+    EXPECT_EQ(error_of_use(made), "");
+    EXPECT_EQ(first_difference(expected, bytes_of({made})), std::nullopt);
+    engine::Engine::instance().validate();
+  }
+}
+
+TEST_F(VerifiedContents, what_no_kernel_writes_is_not_compared) {
+  Scope scope({.verify = true});
+  const at::Tensor scores = torch::rand({40, 3, 20}).log_softmax(2);
+  const at::Tensor targets = torch::ones({3, 15}, torch::kLong);
+  const at::Tensor lengths = torch::tensor({40, 30, 20}, torch::kLong);
+  const at::Tensor sizes = torch::tensor({15, 7, 2}, torch::kLong);
+  const at::Tensor loss = made_in_region([&] {
+    return at::ctc_loss(scores, targets, lengths, sizes, 0, at::Reduction::None).repeat({100});
+  });
+  EXPECT_EQ(error_of_use(loss), "");
+  const at::Tensor numbers = torch::arange(4096).floor_divide(7);
+  const at::Tensor counts =
+      made_in_region([&] { return std::get<2>(at::unique_consecutive(numbers, false, true)); });
+  EXPECT_EQ(error_of_use(counts), "");
+  const at::Tensor mean = made_in_region([&] { return at::mse_loss(scores, scores.exp()); });
+  EXPECT_EQ(error_of_use(mean), "");
 }
 
 // In each training step of each family, online and by a plan. NEAP_VERIFIED_STEPS names how many.

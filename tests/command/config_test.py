@@ -58,6 +58,25 @@ class ConfigTest(CommandTest):
         self.assert_ended(neap("plan", "--config", frontier, "--points", 1), 2, "--points")
         self.assert_ended(neap("plan", "--points", 3, "--min", "--model", "mlp"), 2, "--frontier")
 
+    def test_a_flag_that_is_false_is_as_if_it_were_left_out(self):
+        config = self.write("plan.toml", 'frontier = false\nbf16 = false\nmin = true\n')
+        self.assert_ended(neap("plan", self.write("step.jsonl", "{}"), "--config", config), 1, "step.jsonl")
+
+    def test_the_largest_batch_and_lists_survive_a_file(self):
+        file = self.written("train", "--model", "mlp", "--batch-size", "auto", "--budget", "1GiB")
+        self.assertIn("batch-size = 'auto'", file.read_text())
+        self.assertEqual(self.written("train", "--config", file).read_text(), file.read_text())
+        # A default that is no comment any more is the default.
+        for command in ("bench", "analyze", "train"):
+            plain = self.written(command).read_text()
+            file = self.write("whole.toml", re.sub(r"^# ([a-z0-9-]+ = (?!\.\.\.))", r"\1", plain, flags=re.MULTILINE))
+            with self.subTest(command):
+                self.assert_ended(neap(command, "--config", file, "--write-config", self.folder / "again.toml"), 0)
+
+    def test_what_no_key_can_say_stands_in_a_comment(self):
+        text = self.written("report", "step.jsonl", "runs/a", "-o", "page.html").read_text()
+        self.assertIn("# Beside it the command line names files: step.jsonl runs/a\n", text)
+
     def test_the_command_line_wins_also_by_a_short_name(self):
         config = self.write("trace.toml", 'out = "-"\nmodel = "mlp"\ninput = [1, 8, 8]\nbatch-size = 2\nrepetitions = 1\n')
         file = self.folder / "step.jsonl"
@@ -72,10 +91,13 @@ class ConfigTest(CommandTest):
     def test_lists_and_wrong_values_in_a_file(self):
         for text, told in [
                 ("batch-sizes = [8, \"x\"]\n", "line 1: --batch-sizes"),
-                ("batch-sizes = [[8]]\n", "line 1: 'batch-sizes' must be a text, a number, true or false, or a list"),
+                ("batch-sizes = [[8]]\n", "line 1: 'batch-sizes' must be a text, a number, or a list"),
                 ("\nbatch-sizes = 2020-01-01\n", "line 2: 'batch-sizes' must be"),
                 ("batch-sizes = []\n", "line 1:"),
                 ("[batch-sizes]\na = 1\n", "line 1: 'batch-sizes' must be"),
+                ("json = 1\n", "line 1: 'json' must be true or false"),
+                ("csv = true\n", "line 1: 'csv' is not true or false"),
+                ("input = \"3,,8\"\n", "--input: '3,,8' has an empty item"),
                 ("write-config = \"x\"\n", "line 1: unknown key 'write-config'")]:
             with self.subTest(text):
                 config = self.write("odd.toml", text)

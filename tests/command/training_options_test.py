@@ -97,6 +97,30 @@ class TrainingOptionsTest(CommandTest):
         recorded = [json.loads(line) for line in (out / "run.jsonl").read_text().splitlines()]
         self.assertEqual([line for line in recorded if line["event"] == "evaluation"], evaluations)
 
+    def test_evaluate_takes_the_sizes_of_the_training_and_its_loss_without_smoothing(self):
+        out = self.folder / "run"
+        lines = self.train("--steps", 6, "--width", 32, "--layers", 2, "--label-smoothing", 0.5, "--eval-every", 3, "--out", out)
+        for weights in (out, out / "step-0000000006", out / "step-0000000006" / "model.safetensors"):
+            found = self.json_lines(neap("evaluate", *SMALL, "--weights", weights, "--json", "--quiet"))[0]
+            self.assertEqual((found["accuracy"], found["test_loss"]), (lines[-1]["accuracy"], lines[-1]["test_loss"]))
+        done = neap("evaluate", *SMALL, "--weights", out, "--width", 64, "--quiet")
+        self.assert_ended(done, 1, "64")  # what is given wins
+
+    def test_a_training_that_was_over_keeps_the_record_of_its_end(self):
+        out = self.folder / "run"
+        self.train("--steps", 6, "--eval-every", 3, "--out", out)
+        before = (out / "run.jsonl").read_bytes()
+        self.train("--steps", 6, "--eval-every", 3, "--out", out, "--resume")
+        self.assertEqual((out / "run.jsonl").read_bytes(), before)
+
+    def test_another_folder_has_a_best_evaluation_of_its_own(self):
+        self.train("--steps", 6, "--eval-every", 3, "--save-every", 3, "--out", self.folder / "one")
+        lines = self.train("--steps", 9, "--eval-every", 3, "--out", self.folder / "other",
+                           "--resume", self.folder / "one" / "step-0000000006")
+        self.assertEqual(lines[-1]["best_step"], 9)
+        self.assertEqual(tensors_of(self.folder / "other" / "best.safetensors"),
+                         tensors_of(self.folder / "other" / "step-0000000009" / "model.safetensors"))
+
     def test_an_early_stop_counts_evaluations_and_a_training_that_goes_on_stays_stopped(self):
         out = self.folder / "run"
         stop = ["--eval-every", 2, "--early-stop", 3, "--lr", "1e-30", "--steps", 60, "--out", out]
