@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <iostream>
 #include <random>
@@ -105,7 +106,7 @@ TEST(Kill, at_any_moment_loses_no_snapshot) {
   while (killed < kills && !testing::Test::HasFailure()) {
     SCOPED_TRACE("kill " + std::to_string(killed + 1));
     const bool timed = draw(0, 9) == 0;
-    const Without without{.unnamed = draw(0, 3) == 0, .exchange = draw(0, 1) == 0};
+    const Without without{.unnamed = draw(0, 3) == 0, .exchange = draw(0, 1) == 0 ? EINVAL : 0};
     const std::int64_t kill_at = draw(1, 400);
     const auto wait = static_cast<useconds_t>(draw(0, 20'000));
     const pid_t child = ::fork();
