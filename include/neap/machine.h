@@ -28,7 +28,8 @@ namespace neap {
 // new file has no name. On a file system without unnamed files it is .neap-XXXXXX in the same
 // folder; a signal that cannot be caught leaves that behind.
 // A path that ends in .gz: the contents are compressed by gzip. A link: its target is replaced.
-// Pipes, devices, and paths in /dev and /proc cannot be replaced: they are written directly.
+// Pipes, devices, and paths in /proc and in /dev but /dev/shm cannot be replaced: they are written
+// directly.
 class NEAP_EXPORT OutputFile {
  public:
   // Shared: a new file has the mode of the umask; a replaced one keeps its mode.

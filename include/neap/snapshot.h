@@ -79,7 +79,8 @@ NEAP_EXPORT std::filesystem::path save(const std::filesystem::path& folder,
 
 // The newest snapshot in `folder` that is whole; nullopt when there is none. It reads each file
 // that it looks at. `damaged` gets a sentence for each newer one that is not whole.
-// Throws: Error when the folder is there and cannot be read.
+// Throws: Error when the folder is there and cannot be read, or when the system does not let a
+// snapshot be read, which may be whole.
 NEAP_EXPORT std::optional<std::filesystem::path> newest_snapshot(
     const std::filesystem::path& folder, std::vector<std::string>* damaged = nullptr);
 

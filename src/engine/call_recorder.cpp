@@ -284,7 +284,13 @@ void CallRecorder::wrote_unrecorded(const Call& call, bool makes_blocks) {
 void CallRecorder::record_write(Call& call, Block& block) {
   ++block.version;
   const Recipes::NewWrite write{&block, block.version, 0, call.whole};
-  create_node(call, {&write, 1})->mutation = true;
+  try {
+    create_node(call, {&write, 1})->mutation = true;
+  } catch (...) {  // the system has no memory for records, and the kernel has written
+    block.opaque = block.opaque || block.chain != nullptr;
+    store_.update_lists(block);
+    throw;
+  }
   block.pinned = PinReason::None;
   if (call.whole) written_whole(call, block);
   if (!call.grad_mode) store_.mark_blank(block);

@@ -1,8 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "engine/recipes.h"
 
-#include "device/host_pages.h"
-
 #include <cstddef>
 #include <new>
 #include <stdexcept>
@@ -19,7 +17,7 @@ constexpr std::pmr::pool_options kPool{.max_blocks_per_chunk = 512,
 
 }  // namespace
 
-Recipes::Recipes() : pages_(std::make_unique<device::HostPages>()), pool_(kPool, pages_.get()) {}
+Recipes::Recipes() : pool_(kPool, &pages_) {}
 Recipes::~Recipes() { clear(); }
 
 static_assert(alignof(Block) <= alignof(std::max_align_t));
@@ -32,7 +30,7 @@ void* Recipes::take(std::size_t bytes) {
   if (units < spares_.size() && spares_[units] != nullptr) {
     return std::exchange(spares_[units], spares_[units]->next);
   }
-  static_cast<device::HostPages&>(*pages_).prepare();  // the constructor has made these
+  pages_.prepare();
   return pool_.allocate(units < spares_.size() ? units * kUnit : bytes);
 }
 

@@ -8,6 +8,7 @@
 // of records"). Not thread-safe; only the engine's thread uses it.
 #pragma once
 
+#include "device/host_pages.h"
 #include "engine/records.h"
 
 #include <c10/core/StorageImpl.h>
@@ -93,7 +94,7 @@ class Recipes {
   void* take(std::size_t bytes);
   void give_back(void* record, std::size_t bytes) noexcept;
 
-  std::unique_ptr<std::pmr::memory_resource> pages_;
+  device::HostPages pages_;
   std::pmr::unsynchronized_pool_resource pool_;
   static constexpr std::size_t kUnit = 32;
   static constexpr std::size_t kSizes = 64;  // larger records go back to the pool

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <system_error>
+
 namespace neap::machine {
 
 void sync_folder(const std::filesystem::path& folder) noexcept {
@@ -14,7 +16,9 @@ void sync_folder(const std::filesystem::path& folder) noexcept {
 }
 
 void sync_folders_above(const std::filesystem::path& folder) {
-  std::filesystem::path one = std::filesystem::absolute(folder).lexically_normal();
+  // Links are followed first: `..` behind one leads elsewhere than the text says.
+  std::error_code error;
+  std::filesystem::path one = std::filesystem::canonical(folder, error);
   while (one.has_relative_path()) {
     one = one.parent_path();
     sync_folder(one);

@@ -105,9 +105,12 @@ File::~File() { ::close(descriptor_); }
 
 void File::read_header() {
   struct stat status {};
-  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    throw Error(path_.string() + " is no regular file; name one");
+  if (::fstat(descriptor_, &status) != 0) {
+    throw machine::Unreadable(path_.string() +
+                              " cannot be read: " + std::generic_category().message(errno) +
+                              "; check the disk, or take another copy of it");
   }
+  if (!S_ISREG(status.st_mode)) throw Error(path_.string() + " is no regular file; name one");
   bytes_ = status.st_size;
   std::uint64_t length = 0;
   if (bytes_ < kLengthBytes) refuse(0, "expected 8 bytes with the length of a header");

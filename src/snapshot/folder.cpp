@@ -66,13 +66,22 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-// It loses its name first, so that a killed program leaves no half of a snapshot.
-void remove(const fs::path& folder, const std::string& name) {
+// Removes `path`, which is the snapshot `name` or its .old. It is renamed first, so that a killed
+// program leaves no half of it that looks whole, and a power cut neither.
+void remove(const fs::path& path, const std::string& name) {
   std::error_code error;
-  const fs::path gone = folder / hidden(name, kGone);
+  const fs::path gone = path.parent_path() / hidden(name, kGone);
   fs::remove_all(gone, error);
-  fs::rename(folder / name, gone, error);
-  if (!error) fs::remove_all(gone, error);
+  fs::rename(path, gone, error);
+  if (error) return;
+  machine::sync_folder(path.parent_path());
+  fs::remove_all(gone, error);
+}
+
+// Of a file system without exchange of names, or of a filter of system calls. A folder that may not
+// be written at all says so at the plain rename, too.
+bool cannot_exchange(int error) {
+  return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
 }
 
 }  // namespace
@@ -142,7 +151,9 @@ void NewSnapshot::tidy() const {
     const std::optional<std::string> old = shown(name, kOld);
     if (old && !fs::exists(folder_ / *old, error)) {
       fs::rename(folder_ / name, folder_ / *old, error);  // it was to be replaced, and was not
-    } else if (old || shown(name, kNew) || shown(name, kGone)) {
+    } else if (old) {
+      remove(folder_ / name, *old);
+    } else if (shown(name, kNew) || shown(name, kGone)) {
       fs::remove_all(folder_ / name, error);
     }
   }
@@ -151,14 +162,16 @@ void NewSnapshot::tidy() const {
 fs::path NewSnapshot::commit() {
   machine::sync_folder(hidden_);
   std::error_code error;
-  if (::renameat2(AT_FDCWD, hidden_.c_str(), AT_FDCWD, name_.c_str(), RENAME_EXCHANGE) == 0) {
-    machine::sync_folder(folder_);
-    fs::remove_all(hidden_, error);  // the old one now
-    return name_;
+  if (fs::symlink_status(name_, error).type() != fs::file_type::not_found) {
+    if (::renameat2(AT_FDCWD, hidden_.c_str(), AT_FDCWD, name_.c_str(), RENAME_EXCHANGE) == 0) {
+      machine::sync_folder(folder_);
+      fs::remove_all(hidden_, error);  // the old one now
+      return name_;
+    }
+    if (!cannot_exchange(errno)) refuse(name_, errno);
   }
-  // None is to be replaced, or the file system cannot exchange names.
-  if (errno != ENOENT && errno != EINVAL && errno != ENOSYS) refuse(name_, errno);
   fs::rename(name_, old_, error);
+  if (error && error != std::errc::no_such_file_or_directory) refuse(name_, error.value());
   const bool replaced = !error;
   fs::rename(hidden_, name_, error);
   if (error) {
@@ -167,7 +180,7 @@ fs::path NewSnapshot::commit() {
     refuse(name_, error.value());
   }
   machine::sync_folder(folder_);
-  if (replaced) fs::remove_all(old_, error);
+  if (replaced) remove(old_, name_.filename().string());
   return name_;
 }
 
@@ -177,7 +190,7 @@ void NewSnapshot::remove_older(std::int64_t keep) const {
     std::int64_t stay = 0;
     for (const fs::path& one : snapshots_in(folder_)) {
       if (*step_of(one) <= *step_of(name_) && ++stay > keep) {
-        remove(folder_, one.filename().string());
+        remove(one, one.filename().string());
       }
     }
   } catch (const Error&) {  // a folder that cannot be read: all stay

@@ -4,10 +4,10 @@
 //
 // A snapshot is written into a hidden folder, .step-N.new, and renamed when it is whole. One of the
 // same step exchanges its name with it, or is renamed to .step-N.old before where the file system
-// cannot exchange names. One that is removed is renamed to .step-N.gone before. So what bears the
-// name of a snapshot is whole, whenever the program is killed. What a killed program has left is
-// put back or removed by the next one that saves. A lock on the folder lets one program save at a
-// time.
+// cannot exchange names. One that is removed, under either name, is renamed to .step-N.gone before.
+// So what bears the name of a snapshot is whole, and .step-N.old too, whenever the program is
+// killed. What a killed program has left is put back or removed by the next one that saves. A lock
+// on the folder lets one program save at a time.
 #pragma once
 
 #include <cstdint>

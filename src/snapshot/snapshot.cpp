@@ -159,8 +159,8 @@ at::Tensor read_generator(const File& file) {
 }
 
 // A training that goes on from an older snapshot leaves those after it behind. A damaged one is
-// set aside. Throws: InvalidArgument when one is whole; Error when one cannot be read, which does not
-// say that it is damaged.
+// set aside. Throws: InvalidArgument when one is whole; Error when one cannot be read, which does
+// not say that it is damaged.
 void set_aside_later(const fs::path& folder, std::int64_t step) {
   for (const fs::path& one : snapshot::snapshots_in(folder)) {
     if (*snapshot::step_of(one) <= step) return;
@@ -225,6 +225,9 @@ std::optional<fs::path> newest_snapshot(const fs::path& folder, std::vector<std:
     try {
       const Whole whole(one);
       return one;
+    } catch (const machine::Unreadable& why) {
+      throw Error(std::string(why.what()) +
+                  "; it may be whole: try again, or move it away to go on from an older one");
     } catch (const Error& error) {
       if (damaged != nullptr) damaged->emplace_back(error.what());
     }

@@ -13,9 +13,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <iostream>
 #include <random>
+#include <thread>
 
 namespace neap::faults {
 namespace {
@@ -23,10 +26,12 @@ namespace {
 namespace fs = std::filesystem;
 using train::State;
 using train::Training;
+using Clock = std::chrono::steady_clock;  // one for all programs
 
 // Of the program that is killed, in memory that outlives it.
 struct Progress {
   std::atomic<std::int64_t> trained = 0, saved = 0;
+  std::atomic<Clock::rep> first_save = 0;  // when it was done; 0: not yet
 };
 
 void save(const fs::path& folder, const Training& run, std::int64_t step) {
@@ -49,8 +54,25 @@ void loop(const fs::path& folder, Progress& progress, std::int64_t steps) {
     progress.trained = step + 1;
     save(folder, run, step + 1);
     progress.saved = step + 1;
+    if (step == first) progress.first_save = Clock::now().time_since_epoch().count();
     if (step % 2 == 0) save(folder, run, step + 1);
   }
+}
+
+// Until a training that begins has saved for the first time.
+std::chrono::microseconds time_to_save(const fs::path& folder, Progress& progress) {
+  const Clock::time_point start = Clock::now();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    loop(folder, progress, 1);
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  const Clock::time_point saved(Clock::duration(progress.first_save.load()));
+  progress.trained = progress.saved = 0;
+  return std::chrono::ceil<std::chrono::microseconds>(saved - start);
 }
 
 // The training that is never killed.
@@ -101,13 +123,17 @@ TEST(Kill, at_any_moment_loses_no_snapshot) {
   auto* const progress = new (::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE,
                                      MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Progress;
   Reference reference;
-  std::int64_t killed = 0, by_time = 0, before = 0;
+  // About three of four kills by time come behind a save.
+  const std::int64_t longest = 4 * time_to_save(scratch / "measured", *progress).count();
+  ASSERT_GT(longest, 0);
+  std::int64_t killed = 0, by_time = 0, behind_save = 0, before = 0;
   while (killed < kills && !testing::Test::HasFailure()) {
     SCOPED_TRACE("kill " + std::to_string(killed + 1));
     const bool timed = draw(0, 9) == 0;
-    const Without without{.unnamed = draw(0, 3) == 0, .exchange = draw(0, 1) == 0};
+    const Without without{.unnamed = draw(0, 3) == 0, .exchange = draw(0, 1) == 0 ? EINVAL : 0};
     const std::int64_t kill_at = draw(1, 400);
-    const auto wait = static_cast<useconds_t>(draw(0, 20'000));
+    const auto wait = std::chrono::microseconds(draw(0, longest));
+    progress->first_save = 0;
     const pid_t child = ::fork();
     if (child == 0) {
       watch_until(folder.string(), timed ? 0 : kill_at, without);
@@ -115,7 +141,7 @@ TEST(Kill, at_any_moment_loses_no_snapshot) {
       ::_exit(0);
     }
     if (timed) {
-      ::usleep(wait);
+      std::this_thread::sleep_for(wait);
       ::kill(child, SIGKILL);
     }
     int status = 0;
@@ -124,6 +150,7 @@ TEST(Kill, at_any_moment_loses_no_snapshot) {
       ASSERT_EQ(WTERMSIG(status), SIGKILL);
       ++killed;
       by_time += timed ? 1 : 0;
+      behind_save += timed && progress->first_save != 0 ? 1 : 0;
     } else {
       ASSERT_EQ(WEXITSTATUS(status), 0) << "it went on from the kill before, and failed";
     }
@@ -141,8 +168,12 @@ TEST(Kill, at_any_moment_loses_no_snapshot) {
     }
     before = step;
   }
-  std::cout << "  " << killed << " kills, " << by_time << " of them by time; step " << before
-            << " was reached\n";
+  std::cout << "  " << killed << " kills, " << by_time << " of them by time, " << behind_save
+            << " of these behind a save; step " << before << " was reached\n";
+  // Fewer may all come before the first save by chance.
+  constexpr std::int64_t kEnough = 20;
+  EXPECT_TRUE(before > 0 || killed < kEnough);
+  EXPECT_TRUE(behind_save > 0 || by_time < kEnough);
   Training last;
   std::vector<std::string> damaged;
   const std::int64_t step = resume(folder, last, damaged);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <iostream>
 #include <set>
 
@@ -93,7 +94,7 @@ TEST_F(PowerLoss, leaves_the_old_state_or_the_new_one) {
   for (const Writer& writer : writers()) {
     if (!is_durable(writer)) continue;
     for (const bool plain : {false, true}) {
-      Recorded recorded = record(writer, {.unnamed = plain, .exchange = plain});
+      Recorded recorded = record(writer, {.unnamed = plain, .exchange = plain ? EINVAL : 0});
       if (recorded.events.size() > recorded.old) all.emplace_back(writer, std::move(recorded));
     }
   }

@@ -5,6 +5,7 @@
 #undef _FORTIFY_SOURCE
 #include "faults/shim.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -102,10 +103,11 @@ void remember(long descriptor, bool concerned) {
 
 bool seen(bool concerned, bool done) { return seer != nullptr && watching && concerned && done; }
 
-ino_t inode_of(int descriptor) {
+ino_t inode_at(int at, const char* path, int flags) {
   struct stat status {};
-  return ::fstat(descriptor, &status) == 0 ? status.st_ino : 0;
+  return ::fstatat(at, path, &status, flags) == 0 ? status.st_ino : 0;
 }
+ino_t inode_of(int descriptor) { return inode_at(descriptor, "", AT_EMPTY_PATH); }
 
 struct Place {
   ino_t in = 0;
@@ -120,11 +122,6 @@ Place place_of(int at, const char* path) {
   const std::string parent(whole.substr(0, slash));
   if (::fstatat(at, parent.c_str(), &status, 0) != 0) return {};
   return {status.st_ino, std::string(whole.substr(slash + 1))};
-}
-
-ino_t inode_at(int at, const char* path, int flags) {
-  struct stat status {};
-  return ::fstatat(at, path, &status, flags) == 0 ? status.st_ino : 0;
 }
 
 // ---------------------------------------------------------------- what the calls have in common
@@ -176,8 +173,8 @@ void tell_written(int file, const void* bytes, ssize_t done, std::int64_t at) {
 
 int rename_at(int from_at, const char* from, int to_at, const char* to, unsigned flags) {
   const bool concerned = below(from_at, from) || below(to_at, to);
-  if (concerned && flags != 0 && missing.exchange) {
-    errno = EINVAL;
+  if (concerned && flags != 0 && missing.exchange != 0) {
+    errno = missing.exchange;
     return -1;
   }
   if (fails(Call::Rename, concerned)) return -1;
@@ -213,6 +210,18 @@ int sync_file(int file, long number) {
 template <typename Function>
 Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+// A file is closed also when this fails, as Linux does it.
+template <typename Work>
+int close_by(int file, const Work& work) {
+  const bool failed = fails(Call::Close, below(file));
+  const int error = errno;
+  remember(file, false);
+  const int done = work();
+  if (!failed) return done;
+  errno = error;
+  return -1;
 }
 
 FILE* open_stream(const char* name, const char* path, const char* mode) {
@@ -339,15 +348,20 @@ NEAP_SHIM int ftruncate(int file, off_t bytes) noexcept {
   if (seen(below(file), done == 0)) seer->cut(inode_of(file), bytes);
   return done;
 }
-// A file is closed also when this fails, as Linux does it.
 NEAP_SHIM int close(int file) {
-  const bool failed = fails(Call::Close, below(file));
-  const int error = errno;
-  remember(file, false);
-  const auto done = static_cast<int>(::syscall(SYS_close, file));
-  if (!failed) return done;
-  errno = error;
-  return -1;
+  return close_by(file, [&] { return static_cast<int>(::syscall(SYS_close, file)); });
+}
+// These two close their descriptor inside of libc.
+NEAP_SHIM int fclose(FILE* stream) {
+  return close_by(::fileno(stream), [&] { return next<int(FILE*)>("fclose")(stream); });
+}
+NEAP_SHIM int closedir(DIR* folder_read) {
+  remember(::dirfd(folder_read), false);
+  return next<int(DIR*)>("closedir")(folder_read);
+}
+NEAP_SHIM int fstat(int file, struct stat* status) noexcept {
+  if (fails(Call::Status, below(file))) return -1;
+  return ::fstatat(file, "", status, AT_EMPTY_PATH);
 }
 NEAP_SHIM void* mmap(void* start, size_t bytes, int rights, int flags, int file,
                      off_t at) noexcept {

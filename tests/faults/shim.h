@@ -27,11 +27,12 @@ enum class Call : std::uint8_t {
   MakeFolder,
   Link,
   Remove,
+  Status,  // fstat
 };
-constexpr std::size_t kCalls = 11;
-constexpr std::array<std::string_view, kCalls> kCallNames{"open",   "read",      "write", "fsync",
-                                                          "rename", "ftruncate", "close", "mmap",
-                                                          "mkdir",  "link",      "unlink"};
+constexpr std::size_t kCalls = 12;
+constexpr std::array<std::string_view, kCalls> kCallNames{"open",   "read",      "write",  "fsync",
+                                                          "rename", "ftruncate", "close",  "mmap",
+                                                          "mkdir",  "link",      "unlink", "fstat"};
 
 // Instead of a number of errno: the call does half of what it was asked for.
 constexpr int kShort = -1;
@@ -61,8 +62,8 @@ class Witness {
 
 // What file systems do without.
 struct Without {
-  bool unnamed = false;   // files without a name, O_TMPFILE
-  bool exchange = false;  // renames that exchange two names
+  bool unnamed = false;  // files without a name, O_TMPFILE
+  int exchange = 0;      // renames that exchange two names: the errno of each; 0: it has them
 };
 
 // Counts from 0 what happens below `folder`, an absolute path, until stop().
