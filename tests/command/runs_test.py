@@ -60,6 +60,14 @@ class RunsTest(CommandTest):
             with self.subTest(arguments):
                 self.assertEqual("".join(self.chosen(*arguments)), names)
 
+    def test_the_figures_of_the_test_set_are_columns(self):
+        self.record("a", test_loss=0.5, best_step=3, best_accuracy=0.75, best_test_loss=0.25)
+        self.record("b", test_loss=0.25, best_step=9, best_accuracy=0.5, best_test_loss=0.125)
+        self.record("c", ending=None)
+        for key, order in (("test_loss", "bac"), ("best_step", "abc"), ("best_accuracy", "bac"), ("best_test_loss", "bac")):
+            self.assertEqual("".join(self.chosen("--sort", key)), order, key)
+        self.assertEqual(self.chosen("--where", "best_accuracy > 0.6 and best_step = 3"), ["a"])
+
     def test_what_sqlite_does_not_understand_is_refused_with_the_names_of_the_columns(self):
         folder = self.record("a")
         for arguments, told in ((["--where", "lss < 2"], "no such column: lss; the columns are run, began, budget, model, "
@@ -75,7 +83,8 @@ class RunsTest(CommandTest):
         b = self.record("b", loss=0.5, settings={"seed": "7"})
         shown = {words[0]: " ".join(words[1:]) for line in neap("runs", "show", a).stdout.splitlines()[2:] if (words := line.split())}
         self.assertEqual(shown, {"began": "2026-01-31T12:00:00Z", "budget": "none", "model": "mlp", "batch_size": "32",
-                                 "ending": "done", "steps": "1", "loss": "1.5", "accuracy": "0.25", "budget_bytes": "-",
+                                 "ending": "done", "steps": "1", "loss": "1.5", "accuracy": "0.25", "test_loss": "-",
+                                 "best_step": "-", "best_accuracy": "-", "best_test_loss": "-", "budget_bytes": "-",
                                  "peak_bytes": "1.0 MiB", "plain_peak_bytes": "-", "step_ms_median": "2",
                                  "against_plain_median": "-", "replays": "1", "planned_steps": "0"})
         done = neap("runs", "compare", a, b)

@@ -31,14 +31,16 @@ Json or_null(const std::optional<Number>& number) {
 DataTable table_of_trainings(const std::vector<TrainingRun>& runs) {
   DataTable table{
       "trainings",
-      {"training", "ending", "steps", "loss", "accuracy", "budget_bytes", "peak_bytes",
-       "plain_peak_bytes", "step_ms_median", "against_plain_median", "replays", "planned_steps"},
+      {"training", "ending", "steps", "loss", "accuracy", "test_loss", "best_step", "best_accuracy",
+       "best_test_loss", "budget_bytes", "peak_bytes", "plain_peak_bytes", "step_ms_median",
+       "against_plain_median", "replays", "planned_steps"},
       {}};
   for (const TrainingRun& run : runs) {
     const RunFigures figures = figures_of(run);
     table.rows.push_back({run.name, figures.ending, run.steps.size(), figures.loss,
-                          figures.accuracy, figures.budget_bytes, figures.peak_bytes,
-                          figures.plain_peak_bytes, figures.step_ms_median,
+                          figures.accuracy, figures.test_loss, figures.best_step,
+                          figures.best_accuracy, figures.best_test_loss, figures.budget_bytes,
+                          figures.peak_bytes, figures.plain_peak_bytes, figures.step_ms_median,
                           figures.against_plain_median, figures.replays, figures.planned_steps});
   }
   return table;
@@ -57,6 +59,17 @@ DataTable table_of_training_steps(const std::vector<TrainingRun>& runs) {
                             number_of(line, "replays"),
                             planned != line.end() && planned->is_boolean() ? *planned : Json(),
                             number_of(line, "learning_rate"), number_of(line, "gradient_norm")});
+    }
+  }
+  return table;
+}
+
+DataTable table_of_evaluations(const std::vector<TrainingRun>& runs) {
+  DataTable table{"evaluations", {"training", "step", "test_loss", "accuracy"}, {}};
+  for (const TrainingRun& run : runs) {
+    for (const Json& line : run.evaluations) {
+      table.rows.push_back(
+          {run.name, step_of(line), number_of(line, "test_loss"), number_of(line, "accuracy")});
     }
   }
   return table;
@@ -173,6 +186,7 @@ std::vector<DataTable> tables_of(const std::vector<TrainingRun>& runs,
   if (!runs.empty()) {
     tables.push_back(table_of_trainings(runs));
     tables.push_back(table_of_training_steps(runs));
+    tables.push_back(table_of_evaluations(runs));
   }
   if (!steps.empty()) {
     StepTables of_steps;
