@@ -15,14 +15,6 @@ namespace {
 constexpr const char* kPlain = "plain";
 constexpr const char* kBudget = "budget";
 
-std::vector<const graph::Operator*> operators_of(const graph::Trace& trace) {
-  std::vector<const graph::Operator*> operators;
-  for (const graph::Event& event : trace.events) {
-    if (const auto* const op = std::get_if<graph::Operator>(&event)) operators.push_back(op);
-  }
-  return operators;
-}
-
 template <class Number>
 Json or_null(const std::optional<Number>& number) {
   return number ? Json(*number) : Json();
@@ -122,7 +114,7 @@ class StepTables {
  private:
   void add_line(const TracedStep& step, const char* variant, const graph::Plan& plan,
                 const graph::Timeline& line) {
-    const std::vector<const graph::Operator*> operators = operators_of(step.trace);
+    const std::vector<const graph::Operator*> operators = graph::operators_of(step.trace);
     for (const graph::Moment& moment : line.moments) {
       const bool runs =
           moment.step >= 0 && moment.step < static_cast<std::int64_t>(plan.steps.size());
