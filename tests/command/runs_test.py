@@ -152,7 +152,8 @@ class RunsTest(CommandTest):
         (many / "gone").symlink_to("nowhere")
         (many / "itself").symlink_to("itself")
         done = neap("runs", "list", many, "--json")
-        self.assert_ended(done, 0, "left out: ", f"{many}/gone: it cannot be looked into", f"{many}/itself: it cannot be looked into")
+        self.assert_ended(done, 0, f"left out: {many}/gone: it cannot be looked into",
+                          f"left out: {many}/itself: it cannot be looked into")
         self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["e1", "e2"])
 
     @unittest.skipIf(os.geteuid() == 0, "root may look into every folder")
