@@ -14,8 +14,8 @@
 
 namespace neap::app {
 
-// Adds --model, --optimizer, --seed and --threads. The help shows the values in `options` as
-// defaults.
+// Adds --model with --layers, --blocks, --width and --heads, --optimizer, --bf16, --seed and
+// --threads. The help shows the values in `options` as defaults.
 void add_run_options(CLI::App& command, RunOptions& options);
 // Adds --input.
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input);

@@ -1,9 +1,9 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "data_options.h"
 
+#include "output.h"
 #include "values.h"
 
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -46,15 +46,9 @@ std::vector<double> numbers_of(std::string_view text) {
   return numbers;
 }
 
-std::string text_of(double value) {
-  std::array<char, 32> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  return {digits.data(), end};
-}
-
 std::string list_of(const std::vector<double>& numbers) {
   std::string list;
-  for (const double number : numbers) list += (list.empty() ? "" : ",") + text_of(number);
+  for (const double number : numbers) list += (list.empty() ? "" : ",") + exact(number);
   return list;
 }
 
@@ -108,7 +102,7 @@ std::optional<data::Augmentation> parse_augmentation(const std::string& text) {
 }
 
 std::string text_of_split(std::optional<double> percent) {
-  return percent ? text_of(*percent) + "%" : "";
+  return percent ? exact(*percent) + "%" : "";
 }
 
 std::string text_of_scale(const std::optional<data::ChannelScale>& scale) {

@@ -21,12 +21,6 @@ using Json = nlohmann::ordered_json;
 using graph::Explanation;
 using graph::Fate;
 
-std::string milliseconds(std::int64_t ns) {
-  return format_number("%.3f ms", static_cast<double>(ns) / 1e6);
-}
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-
 struct Explained {
   graph::Trace trace;
   planner::Solution solution;

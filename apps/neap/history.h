@@ -59,7 +59,5 @@ struct History {
 
 // Returns null for NaN and infinity, because JSON cannot express them.
 nlohmann::json number(double value);
-// Returns null for an empty text.
-nlohmann::json text_or_null(const std::string& text);
 
 }  // namespace neap::app

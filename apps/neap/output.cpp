@@ -147,6 +147,14 @@ std::string format_number(const char* format, double value) {
   return text.data();
 }
 
+std::string milliseconds(std::int64_t ns) {
+  return format_number("%.3f ms", static_cast<double>(ns) / 1e6);
+}
+
+nlohmann::json text_or_null(const std::string& text) {
+  return text.empty() ? nlohmann::json(nullptr) : nlohmann::json(text);
+}
+
 std::string exact(double value) {
   std::array<char, 32> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
@@ -86,6 +87,10 @@ std::string table(const std::vector<Row>& rows);
 
 // printf for one number: format_number("%.1f", x).
 std::string format_number(const char* format, double value);
+// A time of the tables, by its nanoseconds: "1.234 ms".
+std::string milliseconds(std::int64_t ns);
+// Null for an empty text.
+nlohmann::json text_or_null(const std::string& text);
 // All digits, so that two texts are the same only when the numbers are.
 std::string exact(double value);
 

@@ -19,10 +19,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string milliseconds(std::int64_t ns) {
-  return format_number("%.3f ms", static_cast<double>(ns) / 1e6);
-}
-
 std::string percent(std::int64_t part, std::int64_t whole) {
   const double share = whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
   return format_number("%.2f %%", 100 * share);

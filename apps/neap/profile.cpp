@@ -23,13 +23,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMostHolders = 20;
 constexpr std::size_t kRows = 12;  // of a plot
 
-std::string milliseconds(double ns) {
-  if (ns <= 0) return "0 ms";
-  return format_number(ns < 1e6 ? "%.3f ms" : "%.1f ms", ns / 1e6);
-}
+std::string time_text(double ns) { return milliseconds(static_cast<std::int64_t>(ns)); }
 std::string bytes_text(double bytes) { return Bytes(static_cast<std::int64_t>(bytes)).text(); }
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
 class Profile {
  public:
@@ -87,7 +82,7 @@ class Profile {
 
   void tell(Output& output, const Terminal& terminal, const graph::Timeline& line,
             const std::string& what) const {
-    std::string title = what + ": " + milliseconds(static_cast<double>(line.moments.back().ns));
+    std::string title = what + ": " + milliseconds(line.moments.back().ns);
     if (const std::int64_t reruns = reruns_of(line); reruns > 0) {
       title += ", " + std::to_string(reruns) + " operators run again";
     }
@@ -115,7 +110,7 @@ class Profile {
   [[nodiscard]] report::AreaPlot plot_of(const graph::Timeline& line) const {
     report::AreaPlot plot;
     plot.rows = kRows;
-    plot.x_text = milliseconds;
+    plot.x_text = time_text;
     plot.y_text = bytes_text;
     for (const graph::Moment& moment : line.moments) {
       plot.steps.push_back({static_cast<double>(moment.ns), static_cast<double>(moment.total())});

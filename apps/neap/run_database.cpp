@@ -4,6 +4,7 @@
 #include "command_line.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
 
 #include <algorithm>
 #include <cctype>
@@ -22,6 +23,7 @@ std::string name_of_column(const std::string& key) {
   return name;
 }
 
+// Settings are texts, and SQL's true is 1.
 void bind(SQLite::Statement& statement, int at, const Json& value) {
   if (value.is_boolean()) {
     statement.bind(at, value.get<bool>() ? 1 : 0);
@@ -30,7 +32,12 @@ void bind(SQLite::Statement& statement, int at, const Json& value) {
   } else if (value.is_number()) {
     statement.bind(at, value.get<double>());
   } else if (value.is_string()) {
-    statement.bind(at, value.get<std::string>());
+    const auto& text = value.get_ref<const std::string&>();
+    if (text == "true" || text == "false") {
+      statement.bind(at, text == "true" ? 1 : 0);
+    } else {
+      statement.bind(at, text);
+    }
   } else {
     statement.bind(at);
   }
@@ -50,6 +57,10 @@ RunColumns columns_of(const TrainingRun& run) {
                            {"steps", run.steps.size()},
                            {"loss", figures.loss},
                            {"accuracy", figures.accuracy},
+                           {"test_loss", figures.test_loss},
+                           {"best_step", figures.best_step},
+                           {"best_accuracy", figures.best_accuracy},
+                           {"best_test_loss", figures.best_test_loss},
                            {"budget_bytes", figures.budget_bytes},
                            {"peak_bytes", figures.peak_bytes},
                            {"plain_peak_bytes", figures.plain_peak_bytes},
@@ -77,6 +88,17 @@ RunColumns columns_of(const TrainingRun& run) {
 struct RunDatabase::State {
   SQLite::Database database{":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE};
   std::vector<std::string> columns;
+
+  // Else a name in double quotes that no column has would be a text, and nothing would be found.
+  State() {
+    for (const int texts_in_double_quotes : {SQLITE_DBCONFIG_DQS_DML, SQLITE_DBCONFIG_DQS_DDL}) {
+      if (sqlite3_db_config(database.getHandle(), texts_in_double_quotes, 0, nullptr) !=
+          SQLITE_OK) {
+        throw Error(std::string("SQLite ") + sqlite3_libversion() +
+                    " cannot tell names from texts; install 3.29 or newer");
+      }
+    }
+  }
 };
 
 RunDatabase::RunDatabase(const std::vector<RunColumns>& runs) : state_(std::make_unique<State>()) {

@@ -8,25 +8,64 @@
 #include <neap/report.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <set>
+#include <string>
+#include <system_error>
+#include <vector>
 
 namespace neap::app {
 namespace {
 
 namespace fs = std::filesystem;
 
+void leave_out(const fs::path& path, const std::error_code& why) {
+  say("left out: " + path.string() + ": it cannot be looked into: " + why.message());
+}
+
+// Follows links to folders. A folder that can be reached in several ways is looked into once, and
+// not by a link where there is another way.
+std::vector<fs::path> records_in(const fs::path& top) {
+  std::vector<fs::path> files;
+  std::set<fs::path> seen;  // a link may lead to a folder that it lies in
+  std::deque<fs::path> folders{top};
+  while (!folders.empty()) {
+    const fs::path folder = folders.front();
+    folders.pop_front();
+    std::error_code error;
+    const fs::path place = fs::canonical(folder, error);
+    if (!error && !seen.insert(place).second) continue;
+    fs::directory_iterator at;
+    if (!error) at = fs::directory_iterator(folder, error);
+    for (; !error && at != fs::directory_iterator(); at.increment(error)) {
+      if (at->path().filename() == "run.jsonl") {
+        files.push_back(at->path());
+        continue;
+      }
+      std::error_code unknown;
+      const bool is_folder = at->is_directory(unknown);
+      if (unknown) {
+        leave_out(at->path(), unknown);
+      } else if (is_folder && fs::is_symlink(at->symlink_status(unknown))) {
+        folders.push_back(at->path());
+      } else if (is_folder) {
+        folders.push_front(at->path());
+      }
+    }
+    if (error) leave_out(folder, error);
+  }
+  return files;
+}
+
 // The files run.jsonl of a folder and all below it, or the file itself.
 std::vector<fs::path> files_below(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return {path};  // read_run() says what is wrong with it
   if (fs::exists(path / "run.jsonl", error)) return {path / "run.jsonl"};
-  std::vector<fs::path> files;
-  fs::recursive_directory_iterator at(path, fs::directory_options::skip_permission_denied, error);
-  for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    if (at->path().filename() == "run.jsonl") files.push_back(at->path());
-  }
+  std::vector<fs::path> files = records_in(path);
   if (files.empty()) {
     throw Error(path.string() +
                 ": there is no run.jsonl in it or below; neap train --out DIR writes it");
@@ -120,6 +159,27 @@ std::string side_by_side(const std::vector<RunColumns>& runs, bool differing) {
   return table.rows() > 0 ? table.text() : "the runs do not differ\n";
 }
 
+// Throws: UsageError when the action takes another number of trainings than were chosen.
+void check_count(std::size_t chosen, std::size_t all, const RunsOptions& options) {
+  if (options.action == "list") return;
+  if (chosen == 0) {
+    throw UsageError("runs: none of " + std::to_string(all) + " fits --where '" + options.where +
+                     "'; list without --where shows what they have");
+  }
+  std::string left = chosen == 1 ? "there is one" : "there are " + std::to_string(chosen);
+  if (!options.where.empty()) {
+    left = std::to_string(chosen) + " of " + std::to_string(all) +
+           (chosen == 1 ? " fits --where" : " fit --where");
+  }
+  if (options.action == "show" && chosen != 1) {
+    throw UsageError("runs: show takes one training, and " + left +
+                     "; name its folder, or use list");
+  }
+  if (options.action == "compare" && chosen < 2) {
+    throw UsageError("runs: compare takes two trainings or more, and " + left + "; use show");
+  }
+}
+
 }  // namespace
 
 int runs(const RunsOptions& options, Output& output) {
@@ -128,17 +188,11 @@ int runs(const RunsOptions& options, Output& output) {
   std::signal(SIGTERM, SIG_DFL);
   std::vector<RunColumns> all;
   for (const TrainingRun& run : runs_of(options)) all.push_back(columns_of(run));
-  if (options.action == "show" && all.size() != 1) {
-    throw UsageError("runs: show takes one training, and there are " + std::to_string(all.size()) +
-                     "; name its folder, or use list");
-  }
-  if (options.action == "compare" && all.size() < 2) {
-    throw UsageError("runs: compare takes two trainings or more, and there is one; use show");
-  }
   std::vector<RunColumns> chosen;
   for (const std::size_t i : RunDatabase(all).select(options.where, options.sort)) {
     chosen.push_back(all[i]);
   }
+  check_count(chosen.size(), all.size(), options);
   if (options.json) {
     Json list = Json::array();
     for (const RunColumns& run : chosen) list.push_back(object_of(run));

@@ -35,10 +35,6 @@ std::string count_text(std::int64_t count) {
   return format_number(unit == 0 ? "%.0f" : "%.2f", value) + kUnits.at(unit);
 }
 
-std::string milliseconds(std::int64_t ns) {
-  return format_number("%.2f ms", static_cast<double>(ns) / 1e6);
-}
-
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text;
   for (const std::int64_t extent : shape)

@@ -15,23 +15,22 @@ namespace {
 // their timing would decide whether a step fits and what it replays.
 const data::LoaderOptions kInTurn{.workers = 0};
 
-// Calls data::open(). Throws: UsageError when data::open() finds something wrong with the text.
+// Calls data::open(). Throws: UsageError when data::open() finds something wrong with the text;
+// Error when it names a folder that is missing, since the command is right then.
 data::Splits open_data(const std::string& spec, const TrainingOptions& options) {
-  std::error_code error;
-  if (spec != "fashion-mnist" && spec.find(':') == std::string::npos &&
-      !std::filesystem::is_directory(spec, error)) {
-    throw Error("--data: " + spec +
-                " is not a folder; name one with the four IDX files, or fashion-mnist, "
-                "pictures:DIR, csv:FILE, npy:X,Y, safetensors:FILE, cifar10:DIR, cifar100:DIR, "
-                "text:FILE, synthetic:3x224x224:1000");
-  }
   const WantedScale scale = *parse_scale(options.normalize);
   try {
     return data::open(spec, {.test_percent = *parse_split(options.split),
                              .scale = scale.scale,
                              .find_scale = scale.of_training});
   } catch (const InvalidArgument& wrong) {
-    throw UsageError(std::string("--data: ") + wrong.what());
+    const std::string told = std::string("--data: ") + wrong.what();
+    std::error_code error;
+    if (spec != "fashion-mnist" && spec.find(':') == std::string::npos &&
+        !std::filesystem::is_directory(spec, error)) {
+      throw Error(told);
+    }
+    throw UsageError(told);
   }
 }
 

@@ -36,6 +36,9 @@ NEAP_EXPORT const char* name_of(Category category);
 // "forward", as in the file of a trace.
 NEAP_EXPORT const char* name_of(Phase phase);
 
+// The operators of the step, by their number. They lie in the trace.
+NEAP_EXPORT std::vector<const Operator*> operators_of(const Trace& trace);
+
 // What each storage of the step is for. Throws: as run_plainly().
 NEAP_EXPORT std::map<StorageId, Category> categories_of(const Trace& trace);
 

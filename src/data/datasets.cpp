@@ -65,8 +65,7 @@ class Pictures final : public Dataset {
     for (std::size_t c = 0; c < normalization.mean.size(); ++c) {
       auto& table = tables_.emplace_back();
       for (std::size_t value = 0; value < table.size(); ++value) {
-        table[value] =
-            (static_cast<float>(value) - normalization.mean[c]) / normalization.deviation[c];
+        table[value] = normalized(static_cast<float>(value), normalization, c);
       }
     }
   }

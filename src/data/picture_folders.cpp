@@ -97,7 +97,7 @@ class PictureFiles final : public Dataset {
     const std::int64_t plane = shape_.extents[1] * shape_.extents[2];
     for (std::size_t c = 0; c < by_.mean.size(); ++c) {
       for (std::int64_t i = 0; i < plane; ++i) {
-        *to++ = (static_cast<float>(*from++) - by_.mean[c]) / by_.deviation[c];
+        *to++ = normalized(static_cast<float>(*from++), by_, c);
       }
     }
     return {x, at::scalar_tensor(file.label, at::kLong)};

@@ -72,7 +72,7 @@ class Scaled final : public Dataset {
     auto* x = to.mutable_data_ptr<float>();
     const std::int64_t plane = from.size(1) * from.size(2);
     for (std::size_t c = 0; c < by_.mean.size(); ++c) {
-      for (std::int64_t i = 0; i < plane; ++i) *x++ = (*value++ - by_.mean[c]) / by_.deviation[c];
+      for (std::int64_t i = 0; i < plane; ++i) *x++ = normalized(*value++, by_, c);
     }
     sample[0] = std::move(to);
     return sample;

@@ -5,6 +5,7 @@
 
 #include <neap/data.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,11 @@ namespace neap::data {
 Normalization for_bytes(const ChannelScale& scale, std::int64_t channels);
 // The same, as pixels that count from 0 to 1: exact, so that for_bytes() gives it back.
 ChannelScale of_bytes(const Normalization& normalization);
+
+// One pixel of a channel, as the normalization has them.
+inline float normalized(float pixel, const Normalization& by, std::size_t channel) {
+  return (pixel - by.mean[channel]) / by.deviation[channel];
+}
 
 // Mean and deviation of each channel, by integer sums, so that the order of pictures does not
 // matter.

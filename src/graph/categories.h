@@ -12,8 +12,6 @@
 
 namespace neap::graph {
 
-// The operators of a trace, by their number.
-std::vector<const Operator*> operators_of(const Trace& trace);
 // The category of each storage of the program, by its index. REQUIRES: of the same trace.
 std::vector<Category> categories_of(const Trace& trace, const Program& program);
 // For people: "aten::mul in the backward".

@@ -14,7 +14,8 @@ FORTUNES = pathlib.Path("/usr/share/games/fortunes/cookie")
 class DataTest(TrainingTest):
     def test_data_that_is_missing_or_damaged_ends_with_1_and_names_the_file(self):
         self.assert_ended(neap("train", "--data", self.folder / "nowhere"), 1, "nowhere",
-                          "is not a folder")
+                          "neither a folder nor a kind of data; accepted are fashion-mnist | DIR or idx:DIR",
+                          "safetensors:FILE")
         images = self.folder / "train-images-idx3-ubyte"
         whole = images.read_bytes()
         for content, told in [(whole[:-5], "cut short"), (whole + b"x", "too long"),

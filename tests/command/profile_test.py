@@ -51,7 +51,7 @@ class ProfileTest(CommandTest):
           |######################################
           |######################################
       0 B +------------^-------------------------
-           0 ms                          0.009 ms
+           0.000 ms                      0.009 ms
 ^ peak 3.0 MiB at 0.003 ms""")
 
     def test_json_counts_exactly(self):

@@ -10,7 +10,8 @@ import time
 import unittest
 from importlib import metadata
 
-from running import CommandTest, neap
+from reporting import ReportTest
+from running import neap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.cuda import _memory_viz
 from traces import EVIL, NASTY, step_of
@@ -19,18 +20,7 @@ SMALL = ["--model", "mlp", "--data", "synthetic:1x8x8:10:640", "--batch-size", 3
 SCALARS = {"loss", "peak_bytes", "learning_rate", "gradient_norm", "took_ms", "replays"}
 
 
-class ReadersTest(CommandTest):
-    def export(self, name, *arguments, form):
-        out = self.folder / name
-        self.assert_ended(neap("report", *arguments, "--format", form, "-o", out), 0)
-        return out
-
-    def traced(self):
-        trace = self.folder / "step.jsonl"
-        self.assert_ended(neap("trace", "--model", "resnet", "--input", "3,16,16", "--batch-size", 8, "--repetitions", 1,
-                               "-o", trace), 0)
-        return trace
-
+class ReadersTest(ReportTest):
     def test_torch_s_memory_viz_opens_a_snapshot(self):
         trace = self.traced()
         told = json.loads(neap("plan", trace, "--budget", "60%", "--json").stdout)
@@ -63,13 +53,13 @@ class ReadersTest(CommandTest):
 
     def test_tensorboard_reads_the_numbers_of_each_step(self):
         for steps, more in ((3, ["--save-every", 2]), (6, ["--resume"])):
-            self.assert_ended(neap("train", *SMALL, "--steps", steps, "--clip-norm", 1, "--out", self.folder / "run", *more), 0)
+            self.assert_ended(neap("train", *SMALL, "--steps", steps, "--clip-norm", 1, "--eval-every", 2, "--out", self.folder / "run", *more), 0)
         lines = [json.loads(line) for line in (self.folder / "run" / "run.jsonl").read_text().splitlines()]
         steps = [line for line in lines if line["event"] == "step"]
         logs = self.export("logs", self.folder / "run", form="tensorboard")
         events = EventAccumulator(str(logs / "run"), size_guidance={"scalars": 0})
         events.Reload()
-        self.assertEqual(set(events.Tags()["scalars"]), SCALARS | {"accuracy"})
+        self.assertEqual(set(events.Tags()["scalars"]), SCALARS | {"test_loss", "accuracy"})
         began = [calendar.timegm(time.strptime(line["began"], "%Y-%m-%dT%H:%M:%SZ")) for line in lines if line["event"] == "run"]
         self.assertEqual(len(began), 2)
         for key in SCALARS:
@@ -81,9 +71,15 @@ class ReadersTest(CommandTest):
             self.assertEqual(times, sorted(times))
             self.assertAlmostEqual(times[0], began[0] + steps[0]["took_ms"] / 1000, places=5)
             self.assertAlmostEqual(times[3], max(began[1], times[2]) + steps[3]["took_ms"] / 1000, places=5)
-        accuracy, = events.Scalars("accuracy")
-        self.assertEqual(accuracy.step, 6)
-        self.assertAlmostEqual(accuracy.value, lines[-1]["accuracy"], places=6)
+        evaluations = [line for line in lines if line["event"] == "evaluation"]
+        self.assertEqual([line["step"] for line in evaluations], [2, 3, 4, 6])
+        losses = {point.step: point.wall_time for point in events.Scalars("loss")}
+        for key in ("test_loss", "accuracy"):
+            points = events.Scalars(key)
+            self.assertEqual([point.step for point in points], [2, 3, 4, 6])
+            for point, line in zip(points, evaluations):
+                self.assertAlmostEqual(point.value, line[key], delta=abs(line[key]) * 1e-6)
+                self.assertEqual(point.wall_time, losses[point.step])
 
     def test_tensorboard_reads_numbers_that_float_cannot_hold_and_leaves_out_what_is_null(self):
         run = self.write("lines.jsonl", '{"event":"step","step":1,"loss":null,"replays":0,"took_ms":1e300,"gradient_norm":1e300}\n'

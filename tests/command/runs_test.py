@@ -2,6 +2,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """runs_test.py NEAP [unittest arguments]: neap runs finds, chooses, shows and compares trainings."""
 import json
+import os
 import unittest
 
 from running import CommandTest, neap
@@ -60,10 +61,29 @@ class RunsTest(CommandTest):
             with self.subTest(arguments):
                 self.assertEqual("".join(self.chosen(*arguments)), names)
 
+    def test_flags_are_conditions(self):
+        self.record("a", settings={"bf16": "true", "shuffled": "false"})
+        self.record("b", settings={"shuffled": "true"})
+        for where, names in (("bf16", "a"), ("bf16 = true", "a"), ("bf16 is null", "b"), ("shuffled", "b"), ("not shuffled", "a"),
+                             ("shuffled = false", "a"), ("\"loss\" > 2", "ab")):
+            with self.subTest(where):
+                self.assertEqual("".join(self.chosen("--where", where)), names)
+        self.assertIn(["bf16", "true"], [line.split() for line in neap("runs", "show", self.folder / "a").stdout.splitlines()])
+
+    def test_the_figures_of_the_test_set_are_columns(self):
+        self.record("a", test_loss=0.5, best_step=3, best_accuracy=0.75, best_test_loss=0.25)
+        self.record("b", test_loss=0.25, best_step=9, best_accuracy=0.5, best_test_loss=0.125)
+        self.record("c", ending=None)
+        for key, order in (("test_loss", "bac"), ("best_step", "abc"), ("best_accuracy", "bac"), ("best_test_loss", "bac")):
+            self.assertEqual("".join(self.chosen("--sort", key)), order, key)
+        self.assertEqual(self.chosen("--where", "best_accuracy > 0.6 and best_step = 3"), ["a"])
+
     def test_what_sqlite_does_not_understand_is_refused_with_the_names_of_the_columns(self):
         folder = self.record("a")
         for arguments, told in ((["--where", "lss < 2"], "no such column: lss; the columns are run, began, budget, model, "
                                                          "batch_size, ending, steps, loss"),
+                                (["--where", '"lossx" < 0.5'], "no such column: lossx"),
+                                (["--sort", '"lossx"'], "no such column: lossx"),
                                 (["--sort", "loss downwards"], "--sort 'loss downwards'"), (["--where", "(1"], "--where '(1'"),
                                 (["--where", "1; DROP TABLE runs"], "has a semicolon"), (["--where", ""], "--where"),
                                 (["--where", "load_extension('x')"], "--where")):
@@ -75,7 +95,8 @@ class RunsTest(CommandTest):
         b = self.record("b", loss=0.5, settings={"seed": "7"})
         shown = {words[0]: " ".join(words[1:]) for line in neap("runs", "show", a).stdout.splitlines()[2:] if (words := line.split())}
         self.assertEqual(shown, {"began": "2026-01-31T12:00:00Z", "budget": "none", "model": "mlp", "batch_size": "32",
-                                 "ending": "done", "steps": "1", "loss": "1.5", "accuracy": "0.25", "budget_bytes": "-",
+                                 "ending": "done", "steps": "1", "loss": "1.5", "accuracy": "0.25", "test_loss": "-",
+                                 "best_step": "-", "best_accuracy": "-", "best_test_loss": "-", "budget_bytes": "-",
                                  "peak_bytes": "1.0 MiB", "plain_peak_bytes": "-", "step_ms_median": "2",
                                  "against_plain_median": "-", "replays": "1", "planned_steps": "0"})
         done = neap("runs", "compare", a, b)
@@ -100,6 +121,50 @@ class RunsTest(CommandTest):
         self.assert_ended(done, 0, "left out: ", "line 1: no line of a training")
         self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["a"])
         self.assert_ended(neap("runs", "show", b), 1, "line 1: no line of a training")
+
+    def test_show_and_compare_count_those_that_fit(self):
+        folders = [self.record(name, loss=loss) for name, loss in (("a", 1.5), ("b", 2.5), ("c", 3.5))]
+        self.assertIn("1.5", neap("runs", "show", *folders, "--where", "run = 'a'").stdout)
+        done = neap("runs", "compare", *folders, "--where", "loss > 2")
+        self.assert_ended(done, 0)
+        self.assertEqual([line.split() for line in done.stdout.splitlines()[2:]], [["loss", "2.5", "3.5"]])
+        for arguments, told in ((["show", folders[0], "--where", "loss < -1"], "none of 1 fits --where 'loss < -1'"),
+                                (["compare", *folders, "--where", "loss < -1"], "none of 3 fits --where 'loss < -1'"),
+                                (["compare", *folders, "--where", "loss < -1", "--json"], "none of 3 fits"),
+                                (["show", *folders, "--where", "loss > 2"], "and 2 of 3 fit --where"),
+                                (["compare", *folders, "--where", "loss < 2"], "and 1 of 3 fits --where; use show")):
+            with self.subTest(arguments):
+                done = neap("runs", *arguments)
+                self.assert_ended(done, 2, told)
+                self.assertEqual(done.stdout, "")
+
+    def test_links_to_folders_are_followed_once_and_what_cannot_be_looked_into_is_told(self):
+        self.record("e1")
+        self.record("many/e2")
+        many = self.folder / "many"
+        (many / "e1").symlink_to("../e1")
+        (many / "a").symlink_to("e2")  # before it by name
+        (many / "e2" / "up").symlink_to("..")
+        done = neap("runs", "list", many, "--json")
+        self.assert_ended(done, 0)
+        self.assertEqual(done.stderr, "")
+        self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["e1", "e2"])
+        (many / "gone").symlink_to("nowhere")
+        (many / "itself").symlink_to("itself")
+        done = neap("runs", "list", many, "--json")
+        self.assert_ended(done, 0, f"left out: {many}/gone: it cannot be looked into",
+                          f"left out: {many}/itself: it cannot be looked into")
+        self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["e1", "e2"])
+
+    @unittest.skipIf(os.geteuid() == 0, "root may look into every folder")
+    def test_a_folder_without_permission_is_told(self):
+        self.record("a")
+        closed = self.record("b/c").parent
+        closed.chmod(0)
+        self.addCleanup(closed.chmod, 0o700)
+        done = neap("runs", "list", self.folder, "--json")
+        self.assert_ended(done, 0, f"left out: {closed}: it cannot be looked into: ")
+        self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["a"])
 
     def test_hostile_names_are_names(self):
         evil = "x\x1b[2J'\"; DROP TABLE runs;--\n"

@@ -68,6 +68,15 @@ std::vector<std::int64_t> totals(const Timeline& line) {
   return totals;
 }
 
+TEST(Timeline, operators_are_those_of_the_trace_by_their_number) {
+  const Trace trace = step();
+  const std::vector<const Operator*> operators = operators_of(trace);
+  std::vector<std::string> names;
+  for (const Operator* const op : operators) names.push_back(op->name);
+  EXPECT_THAT(names, ElementsAre("linear", "gelu", "loss", "linear_backward", "sgd"));
+  EXPECT_EQ(operators[0], std::get_if<Operator>(&trace.events[2]));
+}
+
 TEST(Timeline, of_a_plain_step_counts_each_operator_while_it_runs) {
   const Timeline line = timeline(step(), plain_plan(step()));
   EXPECT_THAT(totals(line), ElementsAre(110, 150, 170, 178, 270, 210, 110));

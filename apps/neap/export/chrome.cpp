@@ -129,14 +129,12 @@ class Process {
       : events_(events),
         number_(number),
         nesting_(events, number),
-        categories_(categories_of(trace)) {
-    for (const graph::Event& event : trace.events) {
-      const auto* const op = std::get_if<Operator>(&event);
-      if (op == nullptr) continue;
-      for (const graph::Made& made : op->makes) {
-        storages_[made.storage] = {made.bytes, operators_.size()};
+        categories_(categories_of(trace)),
+        operators_(graph::operators_of(trace)) {
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      for (const graph::Made& made : operators_[i]->makes) {
+        storages_[made.storage] = {made.bytes, i};
       }
-      operators_.push_back(op);
     }
     events_.name(number, 0, name);
     events_.name(number, kOperators, "operators");

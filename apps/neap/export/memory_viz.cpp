@@ -29,18 +29,21 @@ class Snapshot {
       : plan_(plan),
         placement_(planner::place(trace, plan)),
         line_(graph::timeline(trace, plan)),
-        categories_(graph::categories_of(trace)) {
+        categories_(graph::categories_of(trace)),
+        operators_(graph::operators_of(trace)),
+        frames_(operators_.size()) {
     for (const graph::Event& event : trace.events) {
-      if (const auto* const op = std::get_if<Operator>(&event)) {
-        const auto number = static_cast<std::int64_t>(operators_.size());
-        for (const graph::Made& made : op->makes) origins_[made.storage] = number;
-        for (const graph::StorageId read : op->reads) first_readers_.try_emplace(read, number);
-        operators_.push_back(op);
-      } else if (const auto* const given = std::get_if<graph::Given>(&event)) {
+      if (const auto* const given = std::get_if<graph::Given>(&event)) {
         origins_[given->storage] = kGiven;
       }
     }
-    frames_.resize(operators_.size());
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      const auto number = static_cast<std::int64_t>(i);
+      for (const graph::Made& made : operators_[i]->makes) origins_[made.storage] = number;
+      for (const graph::StorageId read : operators_[i]->reads) {
+        first_readers_.try_emplace(read, number);
+      }
+    }
     for (std::size_t i = 0; i < placement_.stays.size(); ++i) {
       by_step_[placement_.stays[i].step].push_back(i);
     }

@@ -15,14 +15,6 @@ namespace {
 constexpr const char* kPlain = "plain";
 constexpr const char* kBudget = "budget";
 
-std::vector<const graph::Operator*> operators_of(const graph::Trace& trace) {
-  std::vector<const graph::Operator*> operators;
-  for (const graph::Event& event : trace.events) {
-    if (const auto* const op = std::get_if<graph::Operator>(&event)) operators.push_back(op);
-  }
-  return operators;
-}
-
 template <class Number>
 Json or_null(const std::optional<Number>& number) {
   return number ? Json(*number) : Json();
@@ -31,14 +23,16 @@ Json or_null(const std::optional<Number>& number) {
 DataTable table_of_trainings(const std::vector<TrainingRun>& runs) {
   DataTable table{
       "trainings",
-      {"training", "ending", "steps", "loss", "accuracy", "budget_bytes", "peak_bytes",
-       "plain_peak_bytes", "step_ms_median", "against_plain_median", "replays", "planned_steps"},
+      {"training", "ending", "steps", "loss", "accuracy", "test_loss", "best_step", "best_accuracy",
+       "best_test_loss", "budget_bytes", "peak_bytes", "plain_peak_bytes", "step_ms_median",
+       "against_plain_median", "replays", "planned_steps"},
       {}};
   for (const TrainingRun& run : runs) {
     const RunFigures figures = figures_of(run);
     table.rows.push_back({run.name, figures.ending, run.steps.size(), figures.loss,
-                          figures.accuracy, figures.budget_bytes, figures.peak_bytes,
-                          figures.plain_peak_bytes, figures.step_ms_median,
+                          figures.accuracy, figures.test_loss, figures.best_step,
+                          figures.best_accuracy, figures.best_test_loss, figures.budget_bytes,
+                          figures.peak_bytes, figures.plain_peak_bytes, figures.step_ms_median,
                           figures.against_plain_median, figures.replays, figures.planned_steps});
   }
   return table;
@@ -57,6 +51,17 @@ DataTable table_of_training_steps(const std::vector<TrainingRun>& runs) {
                             number_of(line, "replays"),
                             planned != line.end() && planned->is_boolean() ? *planned : Json(),
                             number_of(line, "learning_rate"), number_of(line, "gradient_norm")});
+    }
+  }
+  return table;
+}
+
+DataTable table_of_evaluations(const std::vector<TrainingRun>& runs) {
+  DataTable table{"evaluations", {"training", "step", "test_loss", "accuracy"}, {}};
+  for (const TrainingRun& run : runs) {
+    for (const Json& line : run.evaluations) {
+      table.rows.push_back(
+          {run.name, step_of(line), number_of(line, "test_loss"), number_of(line, "accuracy")});
     }
   }
   return table;
@@ -109,7 +114,7 @@ class StepTables {
  private:
   void add_line(const TracedStep& step, const char* variant, const graph::Plan& plan,
                 const graph::Timeline& line) {
-    const std::vector<const graph::Operator*> operators = operators_of(step.trace);
+    const std::vector<const graph::Operator*> operators = graph::operators_of(step.trace);
     for (const graph::Moment& moment : line.moments) {
       const bool runs =
           moment.step >= 0 && moment.step < static_cast<std::int64_t>(plan.steps.size());
@@ -173,6 +178,7 @@ std::vector<DataTable> tables_of(const std::vector<TrainingRun>& runs,
   if (!runs.empty()) {
     tables.push_back(table_of_trainings(runs));
     tables.push_back(table_of_training_steps(runs));
+    tables.push_back(table_of_evaluations(runs));
   }
   if (!steps.empty()) {
     StepTables of_steps;

@@ -18,8 +18,8 @@ struct DataTable {
   std::vector<std::vector<Json>> rows;  // texts, numbers, flags and null
 };
 
-// Those of what there is: `trainings` and `training_steps`; `traced_steps`, `timeline`,
-// `peak_holders`, `layers` and, where one was searched for, `frontier`.
+// Those of what there is: `trainings`, `training_steps` and `evaluations`; `traced_steps`,
+// `timeline`, `peak_holders`, `layers` and, where one was searched for, `frontier`.
 // REQUIRES: the trainings have names.
 std::vector<DataTable> tables_of(const std::vector<TrainingRun>& runs,
                                  const std::vector<TracedStep>& steps);

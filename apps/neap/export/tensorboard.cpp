@@ -6,6 +6,9 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
 
 namespace neap::app {
 namespace {
@@ -32,8 +35,19 @@ ScalarFile scalars_of(const TrainingRun& run) {
   EventFile file(now);
   const std::string name =
       "events.out.tfevents." + std::to_string(static_cast<std::int64_t>(now)) + ".neap";
+  const auto add = [&](const Json& line, std::initializer_list<const char*> keys) {
+    for (const char* const key : keys) {
+      const Json number = number_of(line, key);
+      if (number.is_number()) file.add(key, step_of(line), now, number.get<double>());
+    }
+  };
   auto part = run.parts.begin();
-  std::int64_t last = 0;
+  auto evaluation = run.evaluations.begin();
+  const auto add_evaluations = [&](std::int64_t until) {
+    for (; evaluation != run.evaluations.end() && step_of(*evaluation) <= until; ++evaluation) {
+      add(*evaluation, {"test_loss", "accuracy"});
+    }
+  };
   for (std::size_t i = 0; i < run.steps.size(); ++i) {
     for (; part != run.parts.end() && part->first_step <= i; ++part) {
       // Never back: a clock may have been set, and TensorBoard draws by time too.
@@ -41,15 +55,10 @@ ScalarFile scalars_of(const TrainingRun& run) {
     }
     const Json& line = run.steps[i];
     now += milliseconds_of(line) / 1000;
-    last = step_of(line);
-    for (const char* const key :
-         {"loss", "peak_bytes", "learning_rate", "gradient_norm", "took_ms", "replays"}) {
-      const Json number = number_of(line, key);
-      if (number.is_number()) file.add(key, last, now, number.get<double>());
-    }
+    add(line, {"loss", "peak_bytes", "learning_rate", "gradient_norm", "took_ms", "replays"});
+    add_evaluations(step_of(line));
   }
-  const Json accuracy = number_of(run.summary, "accuracy");
-  if (accuracy.is_number()) file.add("accuracy", last, now, accuracy.get<double>());
+  add_evaluations(std::numeric_limits<std::int64_t>::max());
   return {name, file.bytes()};
 }
 

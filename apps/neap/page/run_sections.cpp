@@ -138,6 +138,10 @@ RunFigures figures_of(const TrainingRun& run) {
   figures.ending = value_of(run.summary, "ending");
   figures.loss = mean_of_last(numbers_of(run, "loss"));
   figures.accuracy = number_of(run.summary, "accuracy");
+  figures.test_loss = number_of(run.summary, "test_loss");
+  figures.best_step = number_of(run.summary, "best_step");
+  figures.best_accuracy = number_of(run.summary, "best_accuracy");
+  figures.best_test_loss = number_of(run.summary, "best_test_loss");
   figures.budget_bytes = number_of(run.summary, "budget_bytes");
   figures.peak_bytes = largest(run, "peak_bytes");
   figures.plain_peak_bytes = number_of(run.summary, "plain_peak_bytes");

@@ -32,7 +32,8 @@ struct TrainingRun {
 // What a table says of a training. Null: not known.
 struct RunFigures {
   Json ending;  // a text
-  Json loss, accuracy, budget_bytes, peak_bytes, plain_peak_bytes, step_ms_median;
+  Json loss, accuracy, test_loss, best_step, best_accuracy, best_test_loss;
+  Json budget_bytes, peak_bytes, plain_peak_bytes, step_ms_median;
   Json against_plain_median;
   std::int64_t replays = 0, planned_steps = 0;
 };
