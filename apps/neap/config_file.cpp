@@ -159,6 +159,8 @@ void read_config(CLI::App& command, const std::string& path,
       option->run_callback();
     } catch (const CLI::Error& error) {
       throw UsageError(where + error.what());
+    } catch (const UsageError& error) {
+      throw UsageError(where + error.what());
     }
   }
 }

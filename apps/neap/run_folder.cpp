@@ -122,7 +122,8 @@ TrainingOptions as_trained(TrainingOptions options) {
   if (options.normalize.empty() && parse_scale(scale)) options.normalize = scale;
   // In other data it would be another part.
   const std::string data = options.data.empty() ? "fashion-mnist" : options.data;
-  if (options.split.empty() && note("data") == as_text(data) && parse_split(split)) {
+  const bool is_default = split == kBeforeSettings.at("split");  // also where nothing was split
+  if (options.split.empty() && !is_default && note("data") == as_text(data) && parse_split(split)) {
     options.split = split;
   }
   return options;

@@ -12,7 +12,7 @@ import resource
 import struct
 import unittest
 
-from reporting import ReportTest
+from reporting import CATEGORIES, ReportTest
 from running import neap
 from traces import EVIL, NASTY, step_of
 

@@ -7,12 +7,11 @@ import pathlib
 import re
 import unittest
 
-from reporting import ReportTest
+from reporting import CATEGORIES, ReportTest
 from running import neap
 from traces import EVIL, NASTY, step_of
 
 SMALL = ["--model", "mlp", "--data", "synthetic:1x8x8:10:640", "--batch-size", 32, "--threads", 1, "--quiet"]
-CATEGORIES = ["parameters", "gradients", "optimizer", "inputs", "activations", "temporaries", "workspace"]
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "report.md"
 
 

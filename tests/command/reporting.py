@@ -5,6 +5,8 @@ import re
 
 from running import CommandTest, neap
 
+CATEGORIES = ["parameters", "gradients", "optimizer", "inputs", "activations", "temporaries", "workspace"]
+
 
 class ReportTest(CommandTest):
     def export(self, name, *arguments, form):
