@@ -96,16 +96,12 @@ struct ConfigFiles {
   }
 };
 
-// Throws: UsageError, as refuse_empty_item().
-void refuse_empty_items(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    for (const std::string name : {"batch-sizes", "betas", "budgets", "input"}) {
-      if (word == "--" + name && i + 1 < argc) refuse_empty_item(name, argv[i + 1]);
-      if (word.starts_with("--" + name + '=')) {
-        refuse_empty_item(name, word.substr(name.size() + 3));
-      }
-    }
+// Throws: UsageError, as refuse_empty_item(), for the lists among the words.
+void refuse_empty_items(const CLI::App& command, const std::vector<std::string>& words) {
+  for (const CLI::Option* const option : command.get_options()) {
+    if (option->get_delimiter() != ',') continue;
+    const std::string& name = option->get_lnames().front();
+    refuse_empty_item(name, value_of("--" + name, words));
   }
 }
 
@@ -275,9 +271,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   man->footer("Example:\n  neap man | man -l -");
 
   try {
-    refuse_empty_items(argc, argv);
     const std::vector<std::string> words(argv + 1, argv + argc);
     CLI::App* const named = command_of(app, words);
+    if (named != nullptr) refuse_empty_items(*named, words);
     const std::string config = value_of("--config", words);
     std::error_code error;
     if (named != nullptr && std::filesystem::is_regular_file(config, error)) {

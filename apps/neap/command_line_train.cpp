@@ -10,7 +10,7 @@
 namespace neap::app {
 namespace {
 
-constexpr double kMostBeta = 0.999999999;
+constexpr double kMostBeta = 0.999999999;  // Adam divides by one less a beta
 const std::set<std::string> kSchedules{"cosine", "linear", "step", "constant"};
 
 }  // namespace

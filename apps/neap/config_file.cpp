@@ -40,10 +40,9 @@ bool is_among(const CLI::Option& option, const std::vector<std::string>& words) 
   });
 }
 
-// As it would stand on the command line. Nullopt: a table, a date, or a list in a list.
+// As it would stand on the command line. Nullopt: a flag, a table, a date, or a list.
 std::optional<std::string> word_of(const toml::node& value) {
   if (const auto* text = value.as_string()) return text->get();
-  if (const auto* flag = value.as_boolean()) return flag->get() ? "true" : "false";
   std::array<char, 32> digits{};
   std::to_chars_result end{};
   // All digits, so that a rate in the file equals the same rate on the command line.
@@ -146,7 +145,10 @@ void read_config(CLI::App& command, const std::string& path,
       throw UsageError(where + "'" + name +
                        (is_flag(*option) ? "' must be true or false" : "' is not true or false"));
     }
-    if (is_flag(*option) && !value.as_boolean()->get()) continue;
+    if (is_flag(*option)) {
+      if (value.as_boolean()->get()) option->add_result("true")->run_callback();
+      continue;
+    }
     const std::optional<std::vector<std::string>> given = words_of(value);
     if (!given) {
       throw UsageError(where + "'" + name + "' must be a text, a number, or a list of them");

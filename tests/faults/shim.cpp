@@ -272,13 +272,7 @@ NEAP_SHIM int open(const char* path, int flags, ...) {
   va_end(arguments);
   return open_at(AT_FDCWD, path, flags, mode);
 }
-NEAP_SHIM int open64(const char* path, int flags, ...) {
-  va_list arguments;
-  va_start(arguments, flags);
-  const mode_t mode = mode_of(flags, arguments);
-  va_end(arguments);
-  return open_at(AT_FDCWD, path, flags, mode);
-}
+NEAP_SHIM int open64(const char* path, int flags, ...) __attribute__((alias("open")));
 NEAP_SHIM int openat(int at, const char* path, int flags, ...) {
   va_list arguments;
   va_start(arguments, flags);
