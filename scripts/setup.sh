@@ -100,6 +100,7 @@ present_otherwise() {
     clang-tidy) has_command clang-tidy 14 ;;
     python3-pip) python3 -m pip --version >/dev/null 2>&1 ;;
     python3-venv) python3 -m ensurepip --version >/dev/null 2>&1 ;;
+    python3-dev) python3 -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ;;
     *) return 1 ;;
   esac
 }
@@ -107,8 +108,9 @@ present_otherwise() {
 wanted=(g++ cmake python3-venv python3-pip ninja-build libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev libpng-dev libturbojpeg0-dev
   libjs-dygraphs libjs-chart.js nanopb libnanopb-dev libsqlitecpp-dev dataset-fashion-mnist)
 if [[ $tools == yes ]]; then
+  # python3-dev: torch.compile compiles against Python.h
   wanted+=(libgtest-dev libgmock-dev librapidcheck-dev clang-format clang-tidy fortunes coinor-libclp-dev
-    groff-base chromium-headless-shell)
+    python3-dev groff-base chromium-headless-shell)
 fi
 
 install_packages() {

@@ -23,7 +23,7 @@ std::int64_t freed_by(Work work) {
 
 Room::Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
            Retention& retention, const Regions& regions, const LayerNames& layers,
-           const RunLog& run_log)
+           RunLog& run_log)
     : session_(session),
       counts_(counts),
       recipes_(recipes),
@@ -102,6 +102,7 @@ void Room::end_wait() noexcept { session_.gate.end_wait(); }
 
 void Room::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
   const bool here = session_.gate.owner_here();
+  if (here && !session_.was_directed) run_log_.refused(budget);
   const Refusal refusal{need, in_use, budget, here ? run_log_.smallest_feasible(budget) : 0,
                         here ? session_.running : nullptr};
   BudgetExceeded error(

@@ -22,7 +22,7 @@ class Room final : private memory::Reclaimer {
  public:
   Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
        Retention& retention, const Regions& regions, const LayerNames& layers,
-       const RunLog& run_log);
+       RunLog& run_log);
 
   // Evicts for other threads that have asked: see Note [Phases].
   void serve_others() {
@@ -51,7 +51,7 @@ class Room final : private memory::Reclaimer {
   Retention& retention_;
   const Regions& regions_;
   const LayerNames& layers_;
-  const RunLog& run_log_;
+  RunLog& run_log_;
   // In this scope, plain LibTorch would have needed more than the budget.
   bool beyond_plain_ = false;
 };

@@ -12,6 +12,11 @@ namespace {
 
 constexpr std::size_t kMostRuns = 16;
 constexpr std::size_t kMostCalls = std::size_t{1} << 20;
+constexpr std::size_t kMostBudgets = 8;
+
+// What is evicted depends on measured times, and a new process has measured little. Where the room
+// is only just enough, it may need one large storage more.
+std::int64_t with_margin(std::int64_t budget) { return budget + budget / 8; }
 
 }  // namespace
 
@@ -19,7 +24,22 @@ bool RunLog::Run::begins_like(const Run& other) const noexcept {
   return std::abs(base - other.base) <= other.base / 64;
 }
 
+std::int64_t RunLog::Run::limit(std::int64_t too_small) const noexcept {
+  const auto known = std::ranges::upper_bound(budgets, std::max(refused, too_small));
+  const std::int64_t online = known == budgets.end() ? 0 : with_margin(*known);
+  if (!plain_peak || *plain_peak <= too_small) return online;
+  return online == 0 ? *plain_peak : std::min(online, *plain_peak);
+}
+
+void RunLog::Run::ran_in(std::int64_t budget) {
+  const auto place = std::ranges::lower_bound(budgets, budget);
+  if (place != budgets.end() && *place == budget) return;
+  budgets.insert(place, budget);
+  if (budgets.size() > kMostBudgets) budgets.pop_back();
+}
+
 void RunLog::start(std::int64_t base) {
+  note_refusal();
   if (!parameter_ || parameter_->expired()) last_ = 0;
   parameter_.reset();
   current_.prefix.clear();  // it keeps its capacity, because the next step is about as long
@@ -44,12 +64,21 @@ void RunLog::decided(std::uint64_t what) noexcept {
   decided_ = stable_hash(&what, sizeof what, decided_);
 }
 
-RunLog::Run* RunLog::same_as_current() {
-  const auto found = std::ranges::find_if(known_, [this](const Run& run) {
-    return run.prefix.size() == current_.prefix.size() &&
-           run.prefix.back() == current_.prefix.back() && run.begins_like(current_);
-  });
-  return found == known_.end() ? nullptr : &*found;
+bool RunLog::begins_with_current(const Run& run) const noexcept {
+  const std::size_t ran = current_.prefix.size();
+  return run.prefix.size() >= ran && run.prefix[ran - 1] == current_.prefix.back();
+}
+
+// What fits online is not a monotonic function of the budget. A run in a budget below one that was
+// refused was luck, and a new process may not have it.
+void RunLog::note_refusal() noexcept {
+  const std::int64_t budget = std::exchange(refused_, 0);
+  if (budget == 0 || current_.prefix.empty()) return;
+  for (Run& run : known_) {
+    if (begins_with_current(run) && run.begins_like(current_)) {
+      run.refused = std::max(run.refused, budget);
+    }
+  }
 }
 
 const RunLog::Run* RunLog::find(std::uint32_t id) const {
@@ -57,23 +86,37 @@ const RunLog::Run* RunLog::find(std::uint32_t id) const {
   return found == known_.end() ? nullptr : &*found;
 }
 
-void RunLog::finished(std::optional<std::int64_t> limit) {
-  if (current_.prefix.empty()) return;
-  Run* run = same_as_current();
-  if (run == nullptr && !limit) {
-    last_ = 0;
-    return;
-  }
+void RunLog::fitted_plain(std::int64_t peak) {
+  Run* const run = finished(true);
+  if (run != nullptr) run->plain_peak = std::min(peak, run->plain_peak.value_or(peak));
+}
+
+void RunLog::fitted_in(std::int64_t budget) {
+  Run* const run = finished(true);
+  if (run != nullptr) run->ran_in(budget);
+}
+
+void RunLog::followed_plan() { finished(false); }
+
+RunLog::Run* RunLog::finished(bool make) {
+  refused_ = 0;
+  if (current_.prefix.empty()) return nullptr;
+  const auto found = std::ranges::find_if(known_, [this](const Run& run) {
+    return run.prefix.size() == current_.prefix.size() && begins_with_current(run) &&
+           run.begins_like(current_);
+  });
+  Run* run = found == known_.end() ? nullptr : &*found;
   if (run == nullptr) {
+    if (!make) {
+      last_ = 0;
+      return nullptr;
+    }
     if (known_.size() == kMostRuns) known_.erase(known_.begin());
     current_.id = ++ids_;
-    current_.limit = *limit;
     run = &known_.emplace_back(std::exchange(current_, {}));
-  } else if (limit && *limit < run->limit) {
-    run->limit = *limit;
-    run->base = current_.base;
   }
   came_after_last(*run);
+  return run;
 }
 
 void RunLog::came_after_last(Run& run) {
@@ -82,11 +125,14 @@ void RunLog::came_after_last(Run& run) {
   if (std::ranges::find(last->next, run.id) == last->next.end()) last->next.push_back(run.id);
 }
 
-std::int64_t RunLog::largest_limit_from(const Run& run) const {
+// 0: one of the runs that came after it has no budget that is known to work.
+std::int64_t RunLog::largest_limit_from(const Run& run, std::int64_t too_small) const {
   std::vector<const Run*> seen{&run};
   std::int64_t largest = 0;
   for (std::size_t i = 0; i < seen.size(); ++i) {
-    largest = std::max(largest, seen[i]->limit);
+    const std::int64_t limit = seen[i]->limit(i == 0 ? too_small : 0);
+    if (limit == 0) return 0;
+    largest = std::max(largest, limit);
     for (const std::uint32_t id : seen[i]->next) {
       const Run* const next = find(id);
       if (next != nullptr && std::ranges::find(seen, next) == seen.end()) seen.push_back(next);
@@ -100,16 +146,13 @@ std::int64_t RunLog::largest_limit_from(const Run& run) const {
 // limit counts: of the runs that began with about the same memory, or, if there are none, of all.
 // If this step began with more memory than the run, the difference is added.
 std::int64_t RunLog::smallest_feasible(std::int64_t budget) const {
-  const std::size_t ran = current_.prefix.size();
-  if (ran == 0) return 0;  // nothing is known about the step
+  if (current_.prefix.empty()) return 0;  // nothing is known about the step
   std::int64_t alike = 0, any = 0;
   for (const Run& run : known_) {
-    if (run.prefix.size() < ran || run.prefix[ran - 1] != current_.prefix.back()) continue;
-    const std::int64_t feasible =
-        largest_limit_from(run) + std::max<std::int64_t>(0, current_.base - run.base);
-    // This budget was enough then, and is not now: what fits online is not a monotonic function of
-    // the budget.
-    if (feasible <= budget) continue;
+    if (!begins_with_current(run)) continue;
+    const std::int64_t limit = largest_limit_from(run, budget);
+    if (limit == 0) continue;
+    const std::int64_t feasible = limit + std::max<std::int64_t>(0, current_.base - run.base);
     any = std::max(any, feasible);
     if (run.begins_like(current_)) alike = std::max(alike, feasible);
   }

@@ -7,6 +7,7 @@
 #include <c10/core/StorageImpl.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -36,9 +37,14 @@ class RunLog {
   // The hashes after each operator. Valid until the next call.
   [[nodiscard]] std::span<const std::uint64_t> calls() const { return current_.prefix; }
 
-  // The scope ended without an exception. `limit`: bytes in which the whole run fitted. Nullopt:
-  // the run followed a plan, which says nothing about a run without one.
-  void finished(std::optional<std::int64_t> limit);
+  // The scope ended without an exception: in `peak` bytes and without a budget; within a budget,
+  // where the engine decided online; or by a plan, which says nothing about a run without one.
+  void fitted_plain(std::int64_t peak);
+  void fitted_in(std::int64_t budget);
+  void followed_plan();
+
+  // An allocation of the run was refused. It counts unless the run ends without an exception.
+  void refused(std::int64_t budget) noexcept { refused_ = std::max(refused_, budget); }
 
   // Returns the bytes, more than `budget`, in which a step that began like this one ran, and the
   // steps after it ran. 0: no such number is known.
@@ -48,7 +54,9 @@ class RunLog {
   struct Run {
     std::vector<std::uint64_t> prefix;
     std::int64_t base = 0;
-    std::int64_t limit = 0;
+    std::optional<std::int64_t> plain_peak;
+    std::vector<std::int64_t> budgets;  // it ran in them online; the smallest ones, in order
+    std::int64_t refused = 0;           // the largest budget that was too small
     std::uint32_t id = 0;
     // The ids of runs that came right after it and began with no less memory.
     std::vector<std::uint32_t> next;
@@ -56,13 +64,22 @@ class RunLog {
     // True when both runs began with about the same memory. If they are the same step, they need
     // the same.
     [[nodiscard]] bool begins_like(const Run& other) const noexcept;
+    // What it ran in and will run in again, where `too_small` bytes were too small. 0: unknown.
+    [[nodiscard]] std::int64_t limit(std::int64_t too_small) const noexcept;
+    void ran_in(std::int64_t budget);
   };
-  [[nodiscard]] Run* same_as_current();
+  // True when the run began with the operators that the current one has run.
+  [[nodiscard]] bool begins_with_current(const Run& run) const noexcept;
+  // The record of the run that ends now, and of those like it. Null: it has run nothing, or there
+  // is none and `make` is false.
+  Run* finished(bool make);
   [[nodiscard]] const Run* find(std::uint32_t id) const;
-  [[nodiscard]] std::int64_t largest_limit_from(const Run& run) const;
+  [[nodiscard]] std::int64_t largest_limit_from(const Run& run, std::int64_t too_small) const;
   void came_after_last(Run& run);
+  void note_refusal() noexcept;
 
   Run current_;
+  std::int64_t refused_ = 0;   // the budget that refused the current run; 0: none
   std::uint64_t decided_ = 0;  // hash of what was decided since the last operator
   std::optional<c10::weak_intrusive_ptr<c10::StorageImpl>> parameter_;
   std::uint32_t last_ = 0;  // id of the run before this one, while its model lives; 0: none

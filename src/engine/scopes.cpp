@@ -94,13 +94,10 @@ void Engine::close_scope(bool completed) {
   detach_if_idle();
 }
 
-// A run that has completed is known to fit. Without a budget it fits in its peak. With a budget it
-// fits in that budget and 1/32 more: what is evicted depends on measured times, and a new process
-// may evict other storages where the room is only just enough.
 void Engine::remember_run() {
-  if (session_.was_directed) return run_log_.finished(std::nullopt);
-  run_log_.finished(session_.budget ? *session_.budget + *session_.budget / 32
-                                    : memory::watermark());
+  if (session_.was_directed) return run_log_.followed_plan();
+  if (session_.budget) return run_log_.fitted_in(*session_.budget);
+  run_log_.fitted_plain(memory::watermark());
 }
 
 void Engine::abandon_scope() noexcept {

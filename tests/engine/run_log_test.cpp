@@ -24,10 +24,28 @@ void begin(RunLog& log, const Model& model, std::int64_t base,
   for (const std::uint64_t one : operators) log.call(one);
 }
 
+// A run without a budget.
 void ran(RunLog& log, const Model& model, std::int64_t base,
-         std::initializer_list<std::uint64_t> operators, std::optional<std::int64_t> limit) {
+         std::initializer_list<std::uint64_t> operators, std::int64_t peak) {
   begin(log, model, base, operators);
-  log.finished(limit);
+  log.fitted_plain(peak);
+}
+
+void ran_in(RunLog& log, const Model& model, std::initializer_list<std::uint64_t> operators,
+            std::int64_t budget) {
+  begin(log, model, 1000, operators);
+  log.fitted_in(budget);
+}
+
+void ran_by_plan(RunLog& log, const Model& model, std::initializer_list<std::uint64_t> operators) {
+  begin(log, model, 1000, operators);
+  log.followed_plan();
+}
+
+void was_refused(RunLog& log, const Model& model, std::initializer_list<std::uint64_t> operators,
+                 std::int64_t budget) {
+  begin(log, model, 1000, operators);
+  log.refused(budget);
 }
 
 TEST(RunLog, knows_what_a_step_that_begins_alike_ran_in) {
@@ -93,15 +111,64 @@ TEST(RunLog, the_training_of_another_model_came_after_nothing) {
 TEST(RunLog, what_ran_by_a_plan_says_nothing_of_a_run_without_one) {
   RunLog log;
   const Model model;
-  ran(log, model, 1000, {1, 2}, std::nullopt);
+  ran_by_plan(log, model, {1, 2});
   begin(log, model, 1000, {1});
   EXPECT_EQ(log.smallest_feasible(0), 0);
   // But it keeps its place in the order: after the step before it, and before the next one.
   ran(log, model, 1000, {1, 2}, 3000);
-  ran(log, model, 1000, {1, 2}, std::nullopt);
+  ran_by_plan(log, model, {1, 2});
   ran(log, model, 1000, {3, 4}, 3500);
   begin(log, model, 1000, {1});
   EXPECT_EQ(log.smallest_feasible(0), 3500);
+}
+
+TEST(RunLog, names_an_eighth_more_than_a_budget_that_worked) {
+  RunLog log;
+  const Model model;
+  ran_in(log, model, {1, 2}, 4000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 4500);
+  EXPECT_EQ(log.smallest_feasible(4000), 0) << "this time it did not fit in that";
+  ran(log, model, 1000, {1, 2}, 4100);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 4100) << "without a budget it took less";
+  EXPECT_EQ(log.smallest_feasible(4100), 0);
+}
+
+TEST(RunLog, what_worked_below_a_budget_that_was_refused_was_luck) {
+  RunLog log;
+  const Model model;
+  ran_in(log, model, {1, 2}, 8000);
+  was_refused(log, model, {1}, 6000);
+  ran_in(log, model, {1, 2}, 4000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 9000);
+  EXPECT_EQ(log.smallest_feasible(8000), 0);
+}
+
+TEST(RunLog, a_refusal_that_the_step_outlived_does_not_count) {
+  RunLog log;
+  const Model model;
+  ran_in(log, model, {1, 2}, 8000);
+  begin(log, model, 1000, {1});
+  log.refused(6000);  // a second try fitted
+  log.call(2);
+  log.fitted_in(6000);
+  ran_in(log, model, {1, 2}, 4000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 4500);
+}
+
+TEST(RunLog, a_refusal_of_one_step_says_nothing_of_those_after_it) {
+  RunLog log;
+  const Model model;
+  ran_in(log, model, {1, 2}, 4000);
+  ran_in(log, model, {5, 6}, 2000);
+  was_refused(log, model, {1}, 3000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 4500);
+  begin(log, model, 1000, {5});
+  EXPECT_EQ(log.smallest_feasible(1000), 2250);
 }
 
 TEST(RunLog, decisions_make_another_step) {
