@@ -110,12 +110,13 @@ class PredictTest(CommandTest):
                           "--split")
 
     def test_a_text_is_gone_on_with(self):
-        book = self.write("book.txt", "abcdefgh" * 3000)
+        # A window has 256 bytes, so each one begins with another letter.
+        book = self.write("book.txt", "abcdefg" * 3000)
         model = ["--model", "gpt", "--layers", 1, "--width", 32, "--heads", 2, "--threads", 1]
         out, _ = self.train("--data", f"text:{book}", "--steps", 60, "--lr", "0.01", "--no-test", model=model)
-        done = neap("predict", "--model", "gpt", "--weights", out, "--prompt", "cdefgh", "--tokens", 300, "--quiet")
+        done = neap("predict", "--model", "gpt", "--weights", out, "--prompt", "cdefg", "--tokens", 300, "--quiet")
         self.assert_ended(done, 0)
-        self.assertEqual(done.stdout, ("cdefgh" + "abcdefgh" * 38)[:306] + "\n")
+        self.assertEqual(done.stdout, ("cdefg" + "abcdefg" * 43)[:305] + "\n")
         file = self.folder / "text.txt"
         asked = neap("predict", "--model", "gpt", "--weights", out, "--prompt", "ab", "--tokens", 3, "-o", file, "--json")
         self.assertEqual(json.loads(asked.stdout), {"prompt": "ab", "continuation": "cde"})
