@@ -194,6 +194,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  neap train --model resnet --budget 30%      # train, and say what it took\n"
+      "  neap predict --model resnet --weights run   # what a trained model says of each sample\n"
       "  neap verify --model resnet --budget 30%     # prove that the bits are the same\n"
       "  neap analyze --model resnet                 # time and memory by batch\n"
       "  neap bench --model resnet                   # plain, checkpoints and budgets side by "
@@ -218,6 +219,11 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const evaluate =
       app.add_subcommand("evaluate", "the test accuracy of weights that neap train has saved");
   add_evaluate_options(*evaluate, evaluate_options);
+
+  CLI::App* const predict = add_predict(app, line.predicting);
+  CLI::App* const export_weights = add_export(app, line.exporting);
+  TrainingOptions import_options;
+  CLI::App* const import_weights = add_import(app, import_options);
 
   TrainingOptions verify_options;
   verify_options.budget = "30%";
@@ -293,6 +299,13 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*evaluate) {
       line.command = Command::Evaluate;
       line.training = evaluate_options;
+    } else if (*predict) {
+      line.command = Command::Predict;
+    } else if (*export_weights) {
+      line.command = Command::Export;
+    } else if (*import_weights) {
+      line.command = Command::Import;
+      line.training = import_options;
     } else if (*verify) {
       line.command = Command::Verify;
       line.training = verify_options;

@@ -61,8 +61,13 @@ struct TrainingOptions : RunOptions {
   std::int64_t keep = 3;           // snapshots; 0: all
   // The folder to go on from; nullopt: begin. Empty: `out`.
   std::optional<std::string> resume;
-  std::string weights;  // of evaluate: a file, a snapshot, or a folder of snapshots
-  std::string init;     // as `weights`, to begin from; empty: none
+  // Go on where these differ: see train::LoadOptions.
+  bool allow_other_threads = false, allow_other_torch = false, allow_other_kernels = false;
+  // Of evaluate, predict and import: a file, a snapshot, or a folder of snapshots.
+  std::string weights;
+  std::vector<std::string> class_names;  // of the training of `weights`; empty: not known
+  bool whole = false;                    // all of the data is the test set
+  std::string init;                      // as `weights`, to begin from; empty: none
   std::string schedule = "cosine";
   std::optional<std::int64_t> warmup;  // steps; nullopt: a twentieth
   double clip_norm = 0;                // 0: none
@@ -71,6 +76,19 @@ struct TrainingOptions : RunOptions {
   bool verify = false;                 // what operators make again
   bool no_test = false;
   bool quiet = false;
+};
+
+struct PredictOptions : TrainingOptions {
+  std::string file;  // for the predictions; -: standard output; empty: a table
+  std::int64_t top = 1;
+  std::string prompt;  // a text to go on with; empty: none
+  std::int64_t tokens = 200;
+};
+
+struct ExportOptions {
+  std::string from;   // as `weights`
+  bool best = false;  // not the newest
+  std::string out;    // a file
 };
 
 // Options of analyze, bench and max-batch.
@@ -133,6 +151,9 @@ enum class Command {
   None,
   Train,
   Evaluate,
+  Predict,
+  Export,
+  Import,
   Verify,
   Analyze,
   Bench,
@@ -151,6 +172,8 @@ enum class Command {
 struct CommandLine {
   Command command = Command::None;
   TrainingOptions training;
+  PredictOptions predicting;
+  ExportOptions exporting;
   MeasuringOptions measuring;
   TracingOptions tracing;
   PlanOptions planning;
@@ -161,9 +184,11 @@ struct CommandLine {
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {
-    if (command == Command::Train || command == Command::Evaluate || command == Command::Verify) {
+    if (command == Command::Train || command == Command::Evaluate || command == Command::Verify ||
+        command == Command::Import) {
       return training.threads;
     }
+    if (command == Command::Predict) return predicting.threads;
     if (command == Command::Trace) return tracing.threads;
     if (command == Command::Advise) return advising.threads;
     if (command == Command::Profile || command == Command::Summary || command == Command::Explain) {

@@ -1,6 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// The options of the commands that train on data: train, verify, evaluate.
+// The options of train and verify, and of evaluate, which predict has too.
 #include "command_options.h"
 #include "data_options.h"
 
@@ -106,6 +106,16 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
                   "begin")
       ->type_name("DIR")
       ->expected(0, 1);
+  const auto add_allowed = [&](const char* name, bool& allowed, const char* what) {
+    command.add_flag(name, allowed,
+                     std::string("let --resume go on with ") + what +
+                         " than the training was saved with; its bits are others then, and the "
+                         "record says so");
+  };
+  add_allowed("--allow-other-threads", options.allow_other_threads, "another number of threads");
+  add_allowed("--allow-other-torch", options.allow_other_torch, "another LibTorch");
+  add_allowed("--allow-other-kernels", options.allow_other_kernels,
+              "LibTorch's kernels for another processor");
   command
       .add_option("--init", options.init,
                   "begin with these weights: a safetensors file, a saved state, or the folder of "
@@ -178,7 +188,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
-void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
+void add_test_set_options(CLI::App& command, TrainingOptions& options) {
   command
       .add_option("--weights", options.weights,
                   "a safetensors file, a saved state, or the folder of --out: its newest state")
@@ -198,6 +208,10 @@ void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
       ->capture_default_str();
   command.add_flag("--json", options.json, "one JSON object on standard output");
   command.add_flag("--quiet", options.quiet, "no progress");
+}
+
+void add_evaluate_options(CLI::App& command, TrainingOptions& options) {
+  add_test_set_options(command, options);
   command.footer("Example:\n  neap evaluate --model resnet --weights run");
 }
 

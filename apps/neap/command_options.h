@@ -32,6 +32,12 @@ void check_traced_step(const CLI::App& command, const TracingOptions& options,
 void add_shared_options(CLI::App& command, TrainingOptions& options);
 void add_train_options(CLI::App& command, TrainingOptions& options);
 void add_evaluate_options(CLI::App& command, TrainingOptions& options);
+// Adds what evaluate and predict share.
+void add_test_set_options(CLI::App& command, TrainingOptions& options);
+
+CLI::App* add_predict(CLI::App& app, PredictOptions& options);
+CLI::App* add_export(CLI::App& app, ExportOptions& options);
+CLI::App* add_import(CLI::App& app, TrainingOptions& options);
 
 CLI::App* add_analyze(CLI::App& app, MeasuringOptions& options);
 CLI::App* add_bench(CLI::App& app, MeasuringOptions& options);

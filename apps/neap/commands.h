@@ -32,6 +32,9 @@ class FinishSteps {
 
 int train(const TrainingOptions& options, Output& output);
 int evaluate(const TrainingOptions& options, Output& output);
+int predict(const PredictOptions& options, Output& output);
+int export_weights(const ExportOptions& options, Output& output);
+int import_weights(const TrainingOptions& options, Output& output);
 // `sibling`: the process that runs serve_plain_steps().
 int verify(const TrainingOptions& options, Output& output, Sibling& sibling);
 void serve_plain_steps(const TrainingOptions& options, Sibling& sibling);

@@ -3,15 +3,10 @@
 // neap evaluate: the test accuracy of weights that were saved.
 #include "evaluate.h"
 
-#include "budget.h"
 #include "commands.h"
 #include "history.h"
-#include "run_folder.h"
-#include "training_source.h"
+#include "weights.h"
 
-#include <neap/snapshot.h>
-
-#include <system_error>
 #include <vector>
 
 namespace neap::app {
@@ -47,25 +42,6 @@ TestResult test_result(const train::Model& model, const Task& task, MemoryEffici
   return result;
 }
 
-void load_weights(train::Model& model, const std::filesystem::path& from) {
-  namespace fs = std::filesystem;
-  constexpr const char* kWeights = "model.safetensors";
-  std::error_code error;
-  fs::path file = from;
-  if (fs::exists(from / kWeights, error)) {
-    file = from / kWeights;
-  } else if (fs::is_directory(from, error)) {
-    const std::optional<fs::path> newest = train::newest_snapshot(from);
-    if (!newest) {
-      throw Error(from.string() +
-                  " has no whole snapshot and no weights; name a safetensors file, a snapshot, or "
-                  "the folder of --out");
-    }
-    file = *newest / kWeights;
-  }
-  train::import_weights(model.module(), file);
-}
-
 nlohmann::json json_of(const TestResult& result) {
   return {{"event", "evaluation"},
           {"test_loss", number(result.loss)},
@@ -73,25 +49,11 @@ nlohmann::json json_of(const TestResult& result) {
 }
 
 int evaluate(const TrainingOptions& options, Output& output) {
-  const train::Budget wanted = parse_budget(options.budget);
-  if (wanted.is_share()) {
-    throw UsageError("--budget " + options.budget +
-                     " is a share of a training step, and evaluate trains none; name bytes");
-  }
-  const std::optional<Bytes> budget = wanted.bytes({});
-  const TrainingOptions prepared = as_trained(options);
-  TrainingSource source(prepared, find_model(prepared));
-  if (!source.has_test()) {
-    throw UsageError("--model " + options.model + " makes its batches itself; name --data");
-  }
-  for (const std::string& note : source.notes()) {
-    if (!options.quiet) say(note);
-  }
-  train::Model model = source.task().make_model();
-  load_weights(model, options.weights);
-  MemoryEfficientDataLoader test = source.test();
+  const TrainedModel trained(options, "evaluate");
+  MemoryEfficientDataLoader test = trained.source().test();
   Progress progress("test batch", test.batches(), options.quiet || options.json);
-  const TestResult result = test_result(model, source.task(), test, budget, progress);
+  const TestResult result =
+      test_result(trained.model(), trained.source().task(), test, trained.budget(), progress);
   if (options.json) {
     output.json(json_of(result));
     return 0;

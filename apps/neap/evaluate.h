@@ -12,7 +12,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 
 namespace neap::app {
@@ -25,9 +24,5 @@ TestResult test_result(const train::Model& model, const Task& task, MemoryEffici
 
 // A line of --json.
 nlohmann::json json_of(const TestResult& result);
-
-// Puts the weights of a file, of a snapshot, or of the newest snapshot in a folder into a model.
-// Throws: Error, with the path.
-void load_weights(train::Model& model, const std::filesystem::path& from);
 
 }  // namespace neap::app

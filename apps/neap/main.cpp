@@ -52,6 +52,12 @@ int run(const CommandLine& line) {
         return train(line.training, output);
       case Command::Evaluate:
         return evaluate(line.training, output);
+      case Command::Predict:
+        return predict(line.predicting, output);
+      case Command::Export:
+        return export_weights(line.exporting, output);
+      case Command::Import:
+        return import_weights(line.training, output);
       case Command::Verify:
         return verify(line.training, output, *sibling);
       case Command::Analyze:

@@ -11,7 +11,6 @@
 #include <array>
 #include <charconv>
 #include <set>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -23,43 +22,25 @@ namespace fs = std::filesystem;
 // Notes of the snapshot.
 constexpr const char* kSteps = "steps";
 constexpr const char* kBatchSize = "batch size";
+constexpr const char* kImported = "imported from";  // weights alone, of no training
+constexpr const char* kOtherBits = "other bits";    // where another machine went on
 // What snapshots without these notes began with.
 const std::map<std::string, std::string> kBeforeSettings{
-    {"split", "10%"}, {"normalize", "none"}, {"augment", "none"}};
-// The weights of the best look at the test set, beside the snapshots.
-constexpr const char* kBest = "best.safetensors";
+    {"split", kDefaultSplit}, {"normalize", "none"}, {"augment", "none"}};
 // Those that are there only where an option asks for them.
 constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
                                     "bf16",   "betas",  "label smoothing"};
+// What imported weights hang on.
+constexpr std::array kSizes{"model", "layers", "blocks", "width", "heads"};
 
 [[noreturn]] void refuse_interval(const std::string& text) {
   throw UsageError("--save-every: '" + text +
                    "' is no number of steps and no time; write 200, 30s, 10m or 2h");
 }
 
-bool is_snapshot(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path / "snapshot.json", error);
-}
-
 // Where the snapshots are that --resume names: all of a folder, or one in it.
 fs::path folder_of(const fs::path& resume) {
   return is_snapshot(resume) ? fs::absolute(resume).lexically_normal().parent_path() : resume;
-}
-
-// A name of a file may have any bytes, and a note is UTF-8.
-std::string as_text(const std::string& bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const char one : bytes) {
-    const auto byte = static_cast<unsigned char>(one);
-    if (byte < 0x80 && one != '\\') {
-      text += one;
-    } else {
-      text += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
-    }
-  }
-  return text;
 }
 
 }  // namespace
@@ -90,47 +71,13 @@ std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
   return number_in<std::int64_t>(notes, kBatchSize);
 }
 
-TrainingOptions as_trained(TrainingOptions options) {
-  const fs::path from = options.weights;
-  std::error_code error;
-  std::optional<fs::path> snapshot;
-  if (is_snapshot(from)) {
-    snapshot = from;
-  } else if (fs::is_directory(from, error)) {
-    snapshot = train::newest_snapshot(from);
-  } else if (is_snapshot(from.parent_path())) {
-    snapshot = from.parent_path();
-  } else if (from.filename() == kBest && fs::is_regular_file(from, error)) {
-    snapshot = train::newest_snapshot(fs::absolute(from).parent_path());
-  }
-  if (!snapshot) return options;
-  const std::map<std::string, std::string> notes = train::position_of(*snapshot).notes;
-  const auto note = [&](const char* name) {
-    const auto found = notes.find(name);
-    return found == notes.end() ? std::string() : found->second;
-  };
-  if (note("model") == as_text(options.model)) {
-    ModelSizes& sizes = options.sizes;
-    for (const auto& [name, size] :
-         {std::pair("layers", &sizes.layers), std::pair("blocks", &sizes.blocks),
-          std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
-      if (!*size) *size = number_in<std::int64_t>(notes, name);
-    }
-    options.bf16 = options.bf16 || !note("bf16").empty();
-  }
-  const std::string scale = note("normalize"), split = note("split");
-  if (options.normalize.empty() && parse_scale(scale)) options.normalize = scale;
-  // In other data it would be another part.
-  const std::string data = options.data.empty() ? "fashion-mnist" : options.data;
-  const bool is_default = split == kBeforeSettings.at("split");  // also where nothing was split
-  if (options.split.empty() && !is_default && note("data") == as_text(data) && parse_split(split)) {
-    options.split = split;
-  }
-  return options;
-}
-
 RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& source)
-    : folder_(options.out), interval_(parse_interval(options.save_every)), keep_(options.keep) {
+    : folder_(options.out),
+      interval_(parse_interval(options.save_every)),
+      keep_(options.keep),
+      allowed_{.other_threads = options.allow_other_threads,
+               .other_torch = options.allow_other_torch,
+               .other_kernels = options.allow_other_kernels} {
   if (folder_.empty() && options.resume) folder_ = folder_of(*options.resume);
   if (folder_.empty() && options.resume) {
     throw UsageError("--resume names no folder; write --resume DIR, or --out DIR --resume");
@@ -164,6 +111,9 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
   }
   if (options.label_smoothing > 0) training_["label smoothing"] = exact(options.label_smoothing);
   training_.merge(source.preparation());
+  if (const data::Splits* const splits = source.splits(); splits && splits->vocabulary == 0) {
+    add_names(beside_, splits->class_names, splits->classes);
+  }
   find(options.resume);
   check_writable();
 }
@@ -189,10 +139,30 @@ void RunFolder::find(const std::optional<std::string>& resume) {
   }
   newest_ = *found_;
   position_ = train::position_of(*found_);
+  is_imported_ = position_.notes.contains(kImported);
   check_same_training();
   if (from_here_) saved_step_ = position_.step;
+  if (is_imported_) {
+    said_.push_back("the training begins with the weights that were imported into " +
+                    found_->string());
+    return;
+  }
   said_.push_back("going on from " + found_->string() + ", after step " +
                   std::to_string(position_.step));
+  const auto before = position_.notes.find(kOtherBits);
+  if (before != position_.notes.end()) beside_[kOtherBits] = before->second;
+  if (!allowed_.other_threads && !allowed_.other_torch && !allowed_.other_kernels) return;
+  for (const std::string& one : train::other_bits(*found_)) {
+    const std::string what = "after step " + std::to_string(position_.step) + ": " + one;
+    std::string& note = beside_[kOtherBits];
+    note += (note.empty() ? "" : "; ") + what;
+    said_.push_back("the bits are others from here on, as it was allowed: " + one);
+  }
+}
+
+std::string RunFolder::other_bits() const {
+  const auto note = beside_.find(kOtherBits);
+  return note == beside_.end() ? std::string() : note->second;
 }
 
 void RunFolder::require_empty() const {
@@ -221,12 +191,16 @@ void RunFolder::check_same_training() const {
     const auto there_before = kBeforeSettings.find(name);
     return there_before == kBeforeSettings.end() ? std::string("left out") : there_before->second;
   };
+  const bool now_is_table = training_.at("data").starts_with("csv:");
   std::set<std::string> names;
   for (const auto& [name, now] : training_) names.insert(name);
   for (const char* const name : kLaterSettings) names.insert(name);
+  if (is_imported_) names = {kSizes.begin(), kSizes.end()};
   for (const std::string& name : names) {
     const std::string then = text_in(position_.notes, name), now = text_in(training_, name);
     if (then == now) continue;
+    // Tables were scaled by their training set before notes said so.
+    if (name == "normalize" && then == "none" && now_is_table) continue;
     throw Error(found_->string() + " is of another training: its " + name + " is " + then +
                 ", and this one's " + now +
                 "; give the options that it began with, or begin in another folder");
@@ -234,7 +208,27 @@ void RunFolder::check_same_training() const {
 }
 
 void RunFolder::load(Job& job) const {
-  if (found_) train::load(*found_, job.model.module(), *job.optimizer);
+  if (!found_) return;
+  if (is_imported_) {
+    train::check_snapshot(*found_);
+    train::import_weights(job.model.module(), *found_ / "model.safetensors");
+  } else {
+    train::load(*found_, job.model.module(), *job.optimizer, allowed_);
+  }
+}
+
+fs::path RunFolder::save_imported(const Job& job, const fs::path& from) const {
+  train::Position position{.step = 0, .notes = beside_};
+  for (const char* const name : kSizes) {
+    const auto setting = training_.find(name);
+    if (setting != training_.end()) position.notes.insert(*setting);
+  }
+  for (const char* const name : {"bf16", "normalize"}) {
+    const auto setting = training_.find(name);
+    if (setting != training_.end()) position.notes.insert(*setting);
+  }
+  position.notes[kImported] = as_text(from.filename().string());
+  return train::save(folder_, job.model.module(), *job.optimizer, position);
 }
 
 // The learning rate hangs on it, so another number is allowed and said.
@@ -264,6 +258,7 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
   if (folder_.empty() || saved_step_ == step) return newest_;
   train::Position position{.step = step, .notes = training_};
   position.notes[kSteps] = std::to_string(steps_);
+  position.notes.insert(beside_.begin(), beside_.end());
   position.notes.insert(found_so_far_.begin(), found_so_far_.end());
   // The first steps may begin again from what was found.
   const std::int64_t more =
@@ -278,7 +273,7 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
 std::string RunFolder::save_best(const Job& job) const {
   if (folder_.empty()) return {};
   try {
-    train::export_weights(job.model.module(), folder_ / kBest);
+    train::export_weights(job.model.module(), folder_ / kBestWeights);
     return {};
   } catch (const Error& error) {  // a later one may succeed, and the snapshots have the weights
     return std::string("the best weights were not saved: ") + error.what();

@@ -30,12 +30,6 @@ SaveInterval parse_interval(const std::string& text);
 // The batch size of the training that --resume goes on from; nullopt: there is none.
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options);
 
-// The options of evaluate, with the scale of the training that --weights are from, with its split
-// where the data are the same, and with its sizes and bf16 where the model is. What was given
-// stays. Weights alone say nothing.
-// Throws: Error when the snapshot cannot be read.
-TrainingOptions as_trained(TrainingOptions options);
-
 class RunFolder {
  public:
   // Finds the snapshot to go on from.
@@ -54,8 +48,14 @@ class RunFolder {
   [[nodiscard]] bool goes_on_here() const { return found_ && from_here_; }
   // Steps that are done already.
   [[nodiscard]] std::int64_t steps_done() const { return found_ ? position_.step : 0; }
-  // Puts the snapshot that was found into the job.
+  // Puts the snapshot that was found into the job. Of one that neap import has made, the weights.
+  // Throws: also Error where another machine goes on, and that is not allowed.
   void load(Job& job) const;
+  // Saves weights that are of no training, for each training to begin with. Returns the snapshot.
+  [[nodiscard]] std::filesystem::path save_imported(const Job& job,
+                                                    const std::filesystem::path& from) const;
+  // For people: after which steps another machine went on, with which difference; empty: none.
+  [[nodiscard]] std::string other_bits() const;
   // The training has so many steps in all. Returns what people are to know about that; empty:
   // nothing.
   std::string set_steps(std::int64_t total);
@@ -86,11 +86,14 @@ class RunFolder {
   std::filesystem::path folder_;
   SaveInterval interval_;
   std::int64_t keep_;
+  train::LoadOptions allowed_;
   std::map<std::string, std::string> training_;  // what must be the same to go on
+  std::map<std::string, std::string> beside_;    // notes that need not be the same
   std::map<std::string, std::string> found_so_far_;
   std::int64_t steps_ = 0;  // in all
   std::optional<std::filesystem::path> found_;
-  bool from_here_ = false;  // it is in folder_
+  bool from_here_ = false;    // it is in folder_
+  bool is_imported_ = false;  // it is of no training
   train::Position position_;
   std::vector<std::string> said_;
   std::optional<std::int64_t> saved_step_;

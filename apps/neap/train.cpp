@@ -13,6 +13,7 @@
 #include "trace.h"
 #include "training_source.h"
 #include "values.h"
+#include "weights.h"
 
 #include <neap/analysis.h>
 #include <neap/planner.h>
@@ -310,6 +311,9 @@ class Training {
     line["first_step"] = folder_->steps_done() + 1;
     line["neap"] = NEAP_VERSION;
     line["torch"] = TORCH_VERSION;
+    if (const std::string others = folder_->other_bits(); !others.empty()) {
+      line["other_bits"] = others;
+    }
     return line;
   }
 

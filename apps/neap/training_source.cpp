@@ -22,7 +22,9 @@ data::Splits open_data(const std::string& spec, const TrainingOptions& options) 
   try {
     return data::open(spec, {.test_percent = *parse_split(options.split),
                              .scale = scale.scale,
-                             .find_scale = scale.of_training});
+                             .find_scale = scale.of_training,
+                             .class_names = options.class_names,
+                             .whole = options.whole});
   } catch (const InvalidArgument& wrong) {
     const std::string told = std::string("--data: ") + wrong.what();
     std::error_code error;

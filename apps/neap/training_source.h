@@ -37,6 +37,8 @@ class TrainingSource {
   [[nodiscard]] std::optional<std::int64_t> samples() const {
     return splits_ ? std::optional(splits_->training->size()) : std::nullopt;
   }
+  // Null: the model makes its batches.
+  [[nodiscard]] const data::Splits* splits() const { return splits_ ? &*splits_ : nullptr; }
   [[nodiscard]] bool has_test() const { return splits_.has_value(); }
   [[nodiscard]] MemoryEfficientDataLoader test() const;
 

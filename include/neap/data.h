@@ -135,6 +135,13 @@ struct Splits {
   // Of x, where x is pictures; nullopt: it has none. Other pictures for the same model need it too:
   // see OpenOptions::scale.
   std::optional<ChannelScale> scale = {};
+  // By class: the names of folders of pictures, or labels of a table that are no numbers; empty:
+  // classes have numbers alone.
+  std::vector<std::string> class_names = {};
+  // Of each sample of `test`: the file of a picture, and the row in all the data where the test set
+  // was taken from them; empty: it has no file; the rows are those of the test set.
+  std::vector<std::filesystem::path> test_files = {};
+  std::vector<std::int64_t> test_rows = {};
   // For people: what is missing or was found, and what follows from it.
   std::vector<std::string> notes = {};
 };
@@ -150,6 +157,11 @@ struct OpenOptions {
   // Any pictures get the scale of their training set. Cost: PNG and JPEG are decoded once more, and
   // other samples loaded twice more.
   bool find_scale = false;
+  // Splits::class_names of other data, in that order, where these have names too; empty: their own.
+  std::vector<std::string> class_names = {};
+  // For predictions: where the data have no test set, `training` and `test` are both all of them.
+  // Then pictures may also lie in the folder itself, if class_names are given: their label is -1.
+  bool whole = false;
 };
 
 // Opens the data that a command line names:

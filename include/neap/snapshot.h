@@ -57,7 +57,7 @@ struct SaveOptions {
 
 struct LoadOptions {
   // Go on with another number of threads, another LibTorch, or kernels for another processor. Then
-  // bits may differ.
+  // bits may differ. The command has them as --allow-other-threads and so on.
   bool other_threads = false;
   bool other_torch = false;
   bool other_kernels = false;
@@ -88,10 +88,17 @@ NEAP_EXPORT std::optional<std::filesystem::path> newest_snapshot(
 // damaged.
 NEAP_EXPORT Position position_of(const std::filesystem::path& snapshot);
 
+// Throws: Error when a file of the snapshot is missing or damaged. It reads each file.
+NEAP_EXPORT void check_snapshot(const std::filesystem::path& snapshot);
+
+// What LoadOptions must allow for this process to load a snapshot, a text for each, as "1 thread
+// then, 2 threads now"; empty: nothing. Throws: as position_of().
+NEAP_EXPORT std::vector<std::string> other_bits(const std::filesystem::path& snapshot);
+
 // Puts a snapshot into a model and an optimizer that are made as the saved ones were: parameters
 // and buffers, the optimizer's state and options, the generator, gradients.
-// Throws: Error when a file is missing or damaged, when the model has other tensors (with the first
-// one that differs), when the optimizer is of another kind or has other groups, or where
+// Throws: Error when a file is missing or damaged, when the model has other tensors (with those
+// that differ, 20 at most), when the optimizer is of another kind or has other groups, or where
 // LoadOptions forbid it. Nothing has changed then, unless the disk fails while the weights are
 // read, which are checked before.
 NEAP_EXPORT Position load(const std::filesystem::path& snapshot, torch::nn::Module& model,
@@ -102,5 +109,10 @@ NEAP_EXPORT Position load(const std::filesystem::path& snapshot, torch::nn::Modu
 // import_weights() also takes a file from there. Throws: as save() and load().
 NEAP_EXPORT void export_weights(const torch::nn::Module& model, const std::filesystem::path& file);
 NEAP_EXPORT void import_weights(torch::nn::Module& model, const std::filesystem::path& file);
+// The same file from a snapshot, whose checksums are compared, or from such a file, without the
+// model. `texts`: beside the tensors, for programs that read them. Cost: holds the weights.
+NEAP_EXPORT void export_weights(const std::filesystem::path& from,
+                                const std::filesystem::path& file,
+                                const std::map<std::string, std::string>& texts = {});
 
 }  // namespace neap::train

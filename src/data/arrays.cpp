@@ -15,6 +15,7 @@
 #include <map>
 #include <span>
 #include <string_view>
+#include <utility>
 
 namespace neap::data {
 namespace {
@@ -172,14 +173,15 @@ Splits arrays(const Array& x_array, const Array& y_array, const fs::path& file,
     check_channels(x_array);
     return labeled_pictures({x, y}, std::nullopt, classes, file, options);
   }
-  const std::vector<bool> is_of_test = test_samples(labels, file, TestShare(options.test_percent));
+  Parts parts = parts_of(labels, file, options);
   const at::Tensor numbers = x.to(at::kFloat);
   check_finite({x_array.name, numbers});
   Splits splits;
   splits.classes = classes;
   splits.sample_shape = x.sizes().slice(1).vec();
-  splits.training = from_tensors(rows_of({numbers, y}, is_of_test, /*test=*/false));
-  splits.test = from_tensors(rows_of({numbers, y}, is_of_test, /*test=*/true));
+  splits.training = from_tensors(rows_of({numbers, y}, parts.training));
+  splits.test = from_tensors(rows_of({numbers, y}, parts.test));
+  splits.test_rows = std::move(parts.test);
   return splits;
 }
 

@@ -212,13 +212,13 @@ void scale(Splits& splits, const std::string& spec, const OpenOptions& options) 
 
 Splits labeled_pictures(Labeled training, std::optional<Labeled> test, std::int64_t classes,
                         const std::filesystem::path& file, const OpenOptions& options) {
+  Parts parts;
   if (!test) {
     const auto* const label = training.labels.const_data_ptr<std::int64_t>();
-    const std::vector<bool> is_of_test = test_samples({label, label + training.labels.size(0)},
-                                                      file, TestShare(options.test_percent));
+    parts = parts_of({label, label + training.labels.size(0)}, file, options);
     const std::vector<at::Tensor> all{training.images, training.labels};
-    const std::vector<at::Tensor> rows = rows_of(all, is_of_test, /*test=*/false);
-    const std::vector<at::Tensor> test_rows = rows_of(all, is_of_test, /*test=*/true);
+    const std::vector<at::Tensor> rows = rows_of(all, parts.training);
+    const std::vector<at::Tensor> test_rows = rows_of(all, parts.test);
     training = {rows[0], rows[1]};
     test = {test_rows[0], test_rows[1]};
   }
@@ -234,6 +234,7 @@ Splits labeled_pictures(Labeled training, std::optional<Labeled> test, std::int6
   splits.sample_shape = sizes.slice(1).vec();
   if (sizes.size() == 3) splits.sample_shape.insert(splits.sample_shape.begin(), 1);
   splits.classes = classes;
+  splits.test_rows = std::move(parts.test);
   splits.scale = options.scale ? *options.scale : of_bytes(Normalization::of(training.images));
   const Normalization normalization = for_bytes(*splits.scale, splits.sample_shape[0]);
   splits.training = from_labeled(std::move(training), normalization);
@@ -248,6 +249,11 @@ Splits open(const std::string& spec, const OpenOptions& options) {
   }
   Splits splits = of_kind(spec, options);
   if (!splits.scale && (options.scale || options.find_scale)) scale(splits, spec, options);
+  // Other data may have fewer of the classes.
+  if (splits.vocabulary == 0) {
+    splits.classes =
+        std::max(splits.classes, static_cast<std::int64_t>(options.class_names.size()));
+  }
   return splits;
 }
 

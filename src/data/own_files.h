@@ -18,6 +18,8 @@ namespace neap::data {
 
 // Labels that are numbers are below it.
 inline constexpr std::int64_t kMostClasses = 65'536;
+// Of a sample whose class is not known.
+inline constexpr std::int64_t kNoLabel = -1;
 
 // Which samples are for the test where there is no test set.
 class TestShare {
@@ -46,9 +48,16 @@ class TestShare {
 // Throws: DataError, with the file, when none is.
 std::vector<bool> test_samples(const std::vector<std::int64_t>& labels,
                                const std::filesystem::path& file, const TestShare& share);
-// The rows of each tensor that are, or are not, for the test.
+// The samples of each set, by their numbers in all the data.
+struct Parts {
+  std::vector<std::int64_t> training, test;
+};
+// By test_samples(), or all for both where the options say so. Throws: as test_samples().
+Parts parts_of(const std::vector<std::int64_t>& labels, const std::filesystem::path& file,
+               const OpenOptions& options);
+// These rows of each tensor.
 std::vector<at::Tensor> rows_of(const std::vector<at::Tensor>& all,
-                                const std::vector<bool>& is_of_test, bool test);
+                                const std::vector<std::int64_t>& rows);
 
 // PNG and JPEG in a folder a class, or in train/ with such folders, and test/ or val/. x is
 // (C, H, W) float. `shape`: of x, to which pictures are resized; empty: the first one's,
@@ -57,7 +66,8 @@ std::vector<at::Tensor> rows_of(const std::vector<at::Tensor>& all,
 Splits picture_folders(const std::filesystem::path& folder, std::vector<std::int64_t> shape,
                        const OpenOptions& options);
 
-// x is (F,) float, with mean 0 and deviation 1 by the training set. `label`: see formats/csv.h.
+// x is (F,) float, with mean 0 and deviation 1 by the training set, or scaled as the options say, a
+// feature as a channel. `label`: see formats/csv.h.
 // Labels that are whole numbers from 0 to 65,535 are the classes; others are sorted as texts.
 Splits table(const std::filesystem::path& file, const std::string& label,
              const OpenOptions& options);

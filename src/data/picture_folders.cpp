@@ -151,6 +151,18 @@ std::vector<PictureFile> pictures_in(const fs::path& folder,
   return files;
 }
 
+// Those in the folder itself, which tells no class.
+std::vector<PictureFile> unlabeled_in(const fs::path& folder) {
+  std::vector<PictureFile> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file() && !is_hidden(entry.path()) && names_picture(entry.path())) {
+      files.push_back({entry.path(), kNoLabel});
+    }
+  }
+  std::ranges::sort(files, {}, &PictureFile::path);
+  return files;
+}
+
 // The first of these folders that exists.
 std::optional<fs::path> folder_named(const fs::path& folder,
                                      std::initializer_list<const char*> names) {
@@ -168,11 +180,16 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
   std::optional<fs::path> test;
   if (training) test = folder_named(folder, {"test", "testing", "val", "valid", "validation"});
   const fs::path root = training.value_or(folder);
+  const std::vector<std::string> names =
+      options.class_names.empty() ? folders_in(root) : options.class_names;
   std::map<std::string, std::int64_t> classes;
-  for (const std::string& name : folders_in(root)) {
+  for (const std::string& name : names) {
     classes.emplace(name, static_cast<std::int64_t>(classes.size()));
   }
   std::vector<PictureFile> files = pictures_in(root, classes), test_files;
+  if (options.whole && !test) {
+    for (PictureFile& file : unlabeled_in(root)) files.push_back(std::move(file));
+  }
   if (files.empty() || classes.size() < 2) {
     throw DataError(root.string() +
                     ": has no .png, .jpg or .jpeg in folders for two classes or more, as "
@@ -185,12 +202,14 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
   } else {
     std::vector<std::int64_t> labels;
     for (const PictureFile& file : files) labels.push_back(file.label);
-    const std::vector<bool> is_of_test = test_samples(labels, folder, share);
-    std::vector<PictureFile> rest;
-    for (std::size_t i = 0; i < files.size(); ++i) {
-      (is_of_test[i] ? test_files : rest).push_back(files[i]);
-    }
-    files = std::move(rest);
+    const Parts parts = parts_of(labels, folder, options);
+    const auto these = [&](const std::vector<std::int64_t>& rows) {
+      std::vector<PictureFile> some;
+      for (const std::int64_t row : rows) some.push_back(files[static_cast<std::size_t>(row)]);
+      return some;
+    };
+    test_files = these(parts.test);
+    files = these(parts.training);
   }
   Shape shape{.extents = std::move(extents), .resizes = false};
   shape.resizes = !shape.extents.empty();
@@ -201,6 +220,8 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
   Splits splits;
   splits.sample_shape = shape.extents;
   splits.classes = static_cast<std::int64_t>(classes.size());
+  splits.class_names = names;
+  for (const PictureFile& file : test_files) splits.test_files.push_back(file.path);
   constexpr double kHalf = 0.5;  // -1 to 1
   splits.scale = options.scale.value_or(ChannelScale{.mean = {kHalf}, .deviation = {kHalf}});
   if (options.find_scale) splits.scale = of_bytes(found_in(files, shape));

@@ -11,7 +11,9 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
+#include <string_view>
 #include <utility>
 
 namespace neap::data {
@@ -19,44 +21,87 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// In the order of the rows, so that the bits do not depend on a number of threads.
-void standardize(formats::Csv& csv, const std::vector<bool>& is_of_test) {
-  const auto features = static_cast<std::size_t>(csv.features);
-  const std::size_t rows = csv.labels.size();
-  for (std::size_t feature = 0; feature < features; ++feature) {
-    double sum = 0, squares = 0, count = 0;
-    const auto value = [&](std::size_t row) -> double& {
-      return csv.values[row * features + feature];
+// Mean and deviation of each feature, in the order of the rows, so that the bits do not depend on a
+// number of threads.
+ChannelScale scale_of(const formats::Csv& csv, const std::vector<std::int64_t>& training) {
+  ChannelScale scale;
+  const auto count = static_cast<double>(training.size());
+  for (std::int64_t feature = 0; feature < csv.features; ++feature) {
+    const auto value = [&](std::int64_t row) {
+      return csv.values[static_cast<std::size_t>(row * csv.features + feature)];
     };
-    for (std::size_t row = 0; row < rows; ++row) {
-      if (is_of_test[row]) continue;
-      sum += value(row);
-      ++count;
-    }
+    double sum = 0, squares = 0;
+    for (const std::int64_t row : training) sum += value(row);
     const double mean = sum / count;
-    for (std::size_t row = 0; row < rows; ++row) {
-      if (is_of_test[row]) continue;
-      squares += (value(row) - mean) * (value(row) - mean);
-    }
-    const double deviation = squares > 0 ? std::sqrt(squares / count) : 1;
-    for (std::size_t row = 0; row < rows; ++row) {
-      value(row) = (value(row) - mean) / deviation;
-    }
+    for (const std::int64_t row : training) squares += (value(row) - mean) * (value(row) - mean);
+    scale.mean.push_back(mean);
+    scale.deviation.push_back(squares > 0 ? std::sqrt(squares / count) : 1);
+  }
+  return scale;
+}
+
+// Throws: InvalidArgument when the scale has other numbers than it needs.
+void standardize(formats::Csv& csv, const ChannelScale& scale, const fs::path& file) {
+  const auto features = static_cast<std::size_t>(csv.features);
+  if (scale.mean.size() != features || scale.deviation.size() != features) {
+    throw InvalidArgument("a scale has " + std::to_string(scale.mean.size()) + " means and " +
+                          std::to_string(scale.deviation.size()) + " deviations, and " +
+                          file.string() + " has " + std::to_string(features) +
+                          " features; give one of both for each, or leave it out");
+  }
+  for (std::size_t i = 0; i < csv.values.size(); ++i) {
+    csv.values[i] = (csv.values[i] - scale.mean[i % features]) / scale.deviation[i % features];
   }
 }
 
-// The classes of labels, as (N,) int64, and how many there are.
-std::pair<std::vector<std::int64_t>, std::int64_t> classes_of(
-    const fs::path& file, const std::vector<std::string>& labels) {
+struct Classes {
+  std::vector<std::int64_t> numbers;  // one a row
+  std::int64_t count = 0;
+  std::vector<std::string> names;  // empty: the labels are numbers
+};
+
+// Nullopt: one of them is no number of a class.
+std::optional<std::vector<std::int64_t>> as_numbers(const std::vector<std::string>& labels) {
   std::vector<std::int64_t> numbers;
   for (const std::string& label : labels) {
     std::int64_t number = -1;
     const auto [end, error] = std::from_chars(label.data(), label.data() + label.size(), number);
     if (error != std::errc() || end != label.data() + label.size() || number < 0 ||
         number >= kMostClasses) {
-      break;
+      return std::nullopt;
     }
     numbers.push_back(number);
+  }
+  return numbers;
+}
+
+// The classes of labels, by the names that there are.
+Classes by_name(const fs::path& file, const std::vector<std::string>& labels,
+                const OpenOptions& options) {
+  Classes classes{.numbers = {},
+                  .count = static_cast<std::int64_t>(options.class_names.size()),
+                  .names = options.class_names};
+  std::map<std::string_view, std::int64_t> known;
+  for (const std::string& name : classes.names) {
+    known.emplace(name, static_cast<std::int64_t>(known.size()));
+  }
+  for (std::size_t row = 0; row < labels.size(); ++row) {
+    const auto found = known.find(labels[row]);
+    if (found == known.end() && !options.whole) {
+      throw DataError(file.string() + ": label " + std::to_string(row) + " is '" + labels[row] +
+                      "', and no class of the training has this name; mend the label");
+    }
+    classes.numbers.push_back(found == known.end() ? kNoLabel : found->second);
+  }
+  return classes;
+}
+
+Classes classes_of(const fs::path& file, const std::vector<std::string>& labels,
+                   const OpenOptions& options) {
+  const std::optional<std::vector<std::int64_t>> numbers = as_numbers(labels);
+  const bool are_named = !options.class_names.empty();
+  if (are_named && (!numbers || !as_numbers(options.class_names))) {
+    return by_name(file, labels, options);
   }
   const std::set<std::string> different(labels.begin(), labels.end());
   constexpr std::size_t kFew = 100;
@@ -65,17 +110,14 @@ std::pair<std::vector<std::int64_t>, std::int64_t> classes_of(
                     " different labels in " + std::to_string(labels.size()) +
                     " rows; name the column of the classes, as csv:FILE:COLUMN");
   }
-  std::int64_t count = 0;
-  if (numbers.size() == labels.size()) {
-    count = *std::ranges::max_element(numbers) + 1;
-  } else {
-    count = static_cast<std::int64_t>(different.size());
-    numbers.clear();
-    for (const std::string& label : labels) {
-      numbers.push_back(std::distance(different.begin(), different.find(label)));
-    }
+  if (numbers) return {*numbers, *std::ranges::max_element(*numbers) + 1, {}};
+  Classes classes{.numbers = {},
+                  .count = static_cast<std::int64_t>(different.size()),
+                  .names = {different.begin(), different.end()}};
+  for (const std::string& label : labels) {
+    classes.numbers.push_back(std::distance(different.begin(), different.find(label)));
   }
-  return {numbers, count};
+  return classes;
 }
 
 }  // namespace
@@ -89,18 +131,21 @@ Splits table(const fs::path& file, const std::string& label, const OpenOptions& 
   } catch (const formats::FormatError& error) {
     throw DataError(file.string() + ": " + error.what());
   }
-  const auto [labels, classes] = classes_of(file, csv.labels);
-  const std::vector<bool> is_of_test = test_samples(labels, file, TestShare(options.test_percent));
-  standardize(csv, is_of_test);
-  const at::Tensor x = at::tensor(csv.values, at::kDouble)
-                           .view({static_cast<std::int64_t>(labels.size()), csv.features})
-                           .to(at::kFloat);
-  const at::Tensor y = at::tensor(labels, at::kLong);
+  Classes classes = classes_of(file, csv.labels, options);
+  Parts parts = parts_of(classes.numbers, file, options);
   Splits splits;
+  splits.scale = options.scale.value_or(scale_of(csv, parts.training));
+  standardize(csv, *splits.scale, file);
+  const at::Tensor x = at::tensor(csv.values, at::kDouble)
+                           .view({static_cast<std::int64_t>(csv.labels.size()), csv.features})
+                           .to(at::kFloat);
+  const at::Tensor y = at::tensor(classes.numbers, at::kLong);
   splits.sample_shape = {csv.features};
-  splits.classes = classes;
-  splits.training = from_tensors(rows_of({x, y}, is_of_test, /*test=*/false));
-  splits.test = from_tensors(rows_of({x, y}, is_of_test, /*test=*/true));
+  splits.classes = classes.count;
+  splits.class_names = std::move(classes.names);
+  splits.training = from_tensors(rows_of({x, y}, parts.training));
+  splits.test = from_tensors(rows_of({x, y}, parts.test));
+  splits.test_rows = std::move(parts.test);
   return splits;
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <sstream>
 
 namespace neap::data {
@@ -67,12 +68,25 @@ std::vector<bool> test_samples(const std::vector<std::int64_t>& labels,
                   std::to_string(share.smallest()) + " are needed, and two of a class");
 }
 
-std::vector<at::Tensor> rows_of(const std::vector<at::Tensor>& all,
-                                const std::vector<bool>& is_of_test, bool test) {
-  std::vector<std::int64_t> rows;
-  for (std::size_t i = 0; i < is_of_test.size(); ++i) {
-    if (is_of_test[i] == test) rows.push_back(static_cast<std::int64_t>(i));
+Parts parts_of(const std::vector<std::int64_t>& labels, const std::filesystem::path& file,
+               const OpenOptions& options) {
+  const TestShare share(options.test_percent);
+  Parts parts;
+  if (options.whole) {
+    parts.training.resize(labels.size());
+    std::iota(parts.training.begin(), parts.training.end(), std::int64_t{0});
+    parts.test = parts.training;
+    return parts;
   }
+  const std::vector<bool> is_of_test = test_samples(labels, file, share);
+  for (std::size_t i = 0; i < is_of_test.size(); ++i) {
+    (is_of_test[i] ? parts.test : parts.training).push_back(static_cast<std::int64_t>(i));
+  }
+  return parts;
+}
+
+std::vector<at::Tensor> rows_of(const std::vector<at::Tensor>& all,
+                                const std::vector<std::int64_t>& rows) {
   const at::Tensor index = at::tensor(rows, at::kLong);
   std::vector<at::Tensor> some;
   for (const at::Tensor& one : all) some.push_back(one.index_select(0, index));

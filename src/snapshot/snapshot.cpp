@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include <neap/snapshot.h>
 
+#include "base/stable_hash.h"
 #include "machine/input.h"
 #include "snapshot/folder.h"
 #include "snapshot/optimizer_state.h"
@@ -12,6 +13,7 @@
 #include <torch/torch.h>
 #include <torch/version.h>
 
+#include <cstddef>
 #include <mutex>
 #include <string_view>
 #include <unordered_set>
@@ -91,42 +93,75 @@ struct Whole {
 
 // ---------------------------------------------------------------- loading
 
-// Throws: Error when the file has other tensors than the model.
+// Throws: Error, with each difference, when the file has other tensors than the model.
 void check_weights(const File& file, const Named& weights) {
+  std::vector<std::string> wrong;
   for (const auto& [name, tensor] : weights) {
     const File::Entry* const entry = file.find(name);
-    if (entry == nullptr) snapshot::refuse(file.path(), "it has no " + name);
-    const std::string why = snapshot::why_not(*entry, tensor);
-    if (!why.empty()) snapshot::refuse(file.path(), name + ": " + why);
+    const std::string why = entry == nullptr ? "" : snapshot::why_not(*entry, tensor);
+    if (entry == nullptr) wrong.push_back("it has no " + name);
+    if (!why.empty()) wrong.push_back(name + ": " + why);
   }
   std::unordered_set<std::string_view> names;
   for (const auto& [name, tensor] : weights) names.insert(name);
   for (const File::Entry& entry : file.entries()) {
     if (!names.contains(entry.name)) {
-      snapshot::refuse(file.path(), "it has " + entry.name + ", which the model does not have");
+      wrong.push_back("it has " + entry.name + ", which the model does not have");
     }
   }
+  if (wrong.empty()) return;
+  constexpr std::size_t kMostShown = 20;
+  std::string what = wrong.front();
+  if (wrong.size() > 1) {
+    what = std::to_string(wrong.size()) + " differences";
+    for (std::size_t i = 0; i < wrong.size() && i < kMostShown; ++i) what += "\n  " + wrong[i];
+    if (wrong.size() > kMostShown) {
+      what += "\n  and " + std::to_string(wrong.size() - kMostShown) + " more";
+    }
+  }
+  snapshot::refuse(file.path(), what);
+}
+
+// What differs from the process that saved a snapshot.
+struct Difference {
+  bool LoadOptions::*allowed;
+  std::string then, now;  // for people
+  std::string what_to_do;
+};
+
+std::vector<Difference> differences(const Record& record) {
+  std::vector<Difference> found;
+  const auto threads = [](std::int64_t count) {
+    return std::to_string(count) + (count == 1 ? " thread" : " threads");
+  };
+  if (record.threads != at::get_num_threads()) {
+    const std::string count = std::to_string(record.threads);
+    found.push_back({&LoadOptions::other_threads, threads(record.threads),
+                     threads(at::get_num_threads()),
+                     "which gives other bits; set " + count +
+                         " (at::set_num_threads, or --threads of the command), or allow it with "
+                         "LoadOptions::other_threads, or --allow-other-threads of the command"});
+  }
+  if (record.torch != TORCH_VERSION) {
+    found.push_back({&LoadOptions::other_torch, "LibTorch " + record.torch,
+                     "LibTorch " TORCH_VERSION,
+                     "which may give other bits; take that one, or allow it with "
+                     "LoadOptions::other_torch, or --allow-other-torch of the command"});
+  }
+  if (record.kernels != at::get_cpu_capability()) {
+    found.push_back({&LoadOptions::other_kernels, "LibTorch's kernels for " + record.kernels,
+                     "those for " + at::get_cpu_capability(),
+                     "which give other bits; take a processor of the same kind, or allow it with "
+                     "LoadOptions::other_kernels, or --allow-other-kernels of the command"});
+  }
+  return found;
 }
 
 void check_machine(const fs::path& snapshot, const Record& record, const LoadOptions& options) {
-  if (record.threads != at::get_num_threads() && !options.other_threads) {
-    throw Error(snapshot.string() + " was saved with " + std::to_string(record.threads) +
-                " threads, and LibTorch has " + std::to_string(at::get_num_threads()) +
-                " now, which gives other bits; set " + std::to_string(record.threads) +
-                " (at::set_num_threads, or --threads of the command), or allow it with "
-                "LoadOptions::other_threads");
-  }
-  if (record.torch != TORCH_VERSION && !options.other_torch) {
-    throw Error(snapshot.string() + " was saved with LibTorch " + record.torch +
-                ", and this is " TORCH_VERSION
-                ", which may give other bits; take that one, or allow it with "
-                "LoadOptions::other_torch");
-  }
-  if (record.kernels != at::get_cpu_capability() && !options.other_kernels) {
-    throw Error(snapshot.string() + " was saved with LibTorch's kernels for " + record.kernels +
-                ", and this processor takes those for " + at::get_cpu_capability() +
-                ", which give other bits; take a processor of the same kind, or allow it with "
-                "LoadOptions::other_kernels");
+  for (const Difference& one : differences(record)) {
+    if (options.*one.allowed) continue;
+    throw Error(snapshot.string() + " was saved with " + one.then + ", and this process has " +
+                one.now + ", " + one.what_to_do);
   }
 }
 
@@ -156,6 +191,29 @@ at::Tensor read_generator(const File& file) {
     snapshot::refuse(file.path(), std::string(kGenerator) + ": " + wrong.what_without_backtrace());
   }
   return state;
+}
+
+// `expected`: null, or what is known of the tensors. Throws: Error when one is another now.
+void copy_weights(const File& from, const snapshot::FileRecord* expected, const fs::path& file,
+                  const safetensors::Metadata& texts) {
+  std::vector<std::vector<std::byte>> held;
+  std::vector<safetensors::Tensor> tensors;
+  for (const File::Entry& entry : from.entries()) {
+    std::vector<std::byte>& bytes = held.emplace_back(static_cast<std::size_t>(entry.bytes));
+    from.read(entry, bytes);
+    const auto is_as_saved = [&] {
+      const auto saved = expected->tensors.find(entry.name);
+      return saved != expected->tensors.end() &&
+             saved->second == stable_hash(bytes.data(), bytes.size());
+    };
+    if (expected != nullptr && !is_as_saved()) {
+      throw Error(from.path().string() + " is damaged: " + entry.name +
+                  " has other bytes than were saved; check the disk, or take an older snapshot");
+    }
+    tensors.push_back(
+        {.name = entry.name, .type = entry.type, .shape = entry.shape, .bytes = bytes});
+  }
+  safetensors::write(file, std::move(tensors), texts, OutputFile::Access::Shared);
 }
 
 // A training that goes on from an older snapshot leaves those after it behind. A damaged one is
@@ -239,6 +297,16 @@ Position position_of(const fs::path& snapshot) {
   return snapshot::read(snapshot / snapshot::kRecordFile).position;
 }
 
+std::vector<std::string> other_bits(const fs::path& snapshot) {
+  std::vector<std::string> sentences;
+  for (const Difference& one : differences(snapshot::read(snapshot / snapshot::kRecordFile))) {
+    sentences.push_back(one.then + " then, " + one.now + " now");
+  }
+  return sentences;
+}
+
+void check_snapshot(const fs::path& snapshot) { const Whole whole(snapshot); }
+
 Position load(const fs::path& snapshot, torch::nn::Module& model,
               torch::optim::Optimizer& optimizer, const LoadOptions& options) {
   const Whole whole(snapshot);
@@ -263,6 +331,17 @@ Position load(const fs::path& snapshot, torch::nn::Module& model,
 
 void export_weights(const torch::nn::Module& model, const fs::path& file) {
   snapshot::write(file, weights_of(model), OutputFile::Access::Shared);
+}
+
+void export_weights(const fs::path& from, const fs::path& file,
+                    const std::map<std::string, std::string>& texts) {
+  std::error_code error;
+  if (!fs::is_directory(from, error)) {
+    copy_weights(File(from), nullptr, file, texts);
+    return;
+  }
+  const Whole whole(from);
+  copy_weights(whole.model, &whole.record.files.at(snapshot::kModelFile), file, texts);
 }
 
 void import_weights(torch::nn::Module& model, const fs::path& path) {

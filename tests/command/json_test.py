@@ -46,11 +46,16 @@ class JsonTest(CommandTest):
         data = ("--data", "synthetic:1x8x8:4:64", "--model", "mlp", "--batch-size", 8, "--threads", 1)
         trace = self.folder / "step.jsonl"
         self.assert_ended(neap("trace", *SMALL, "-o", trace), 0)
+        book, run, gpt = self.write("book.txt", "neap " * 500), self.folder / "run", ("--model", "gpt", "--threads", 1)
+        self.assert_ended(neap("train", *data, "--steps", 1, "--out", run), 0)
+        self.assert_ended(neap("train", *gpt, "--data", f"text:{book}", "--batch-size", 2, "--steps", 1, "--out", self.folder / "gpt"), 0)
         return [self.lines("train", *data, "--steps", 21, "--budget", "100%"),
                 self.lines("train", *data, "--steps", 1, "--no-test"),
                 self.lines("train", *data, "--steps", 4, "--eval-every", 2),
                 self.lines("train", *data, "--lr", 1e6, "--optimizer", "sgd", "--epochs", 50, code=1),
                 self.lines("train", *data, "--budget", "3MiB", code=1),
+                self.lines("predict", *data, "--weights", run),
+                self.lines("predict", *gpt, "--weights", self.folder / "gpt", "--prompt", "neap", "--tokens", 2),
                 self.lines("analyze", *SMALL, "--batch-sizes", "4,4096", "--budget", "25MiB"),
                 self.lines("analyze", *SMALL, "--batch-sizes", 4, "--budget", "none"),
                 self.lines("bench", *SMALL, "--batch-sizes", 4, "--budgets", "100%,3MiB,none"),
@@ -102,6 +107,11 @@ class JsonTest(CommandTest):
             self.assert_columns(csv, command)
         self.assert_ended(neap("advise", *SMALL, "--budget", "1GiB", "--csv", csv), 0)
         self.assert_columns(csv, "advise")
+
+        run, data = self.folder / "run", ("--data", "synthetic:1x8x8:4:64", "--model", "mlp", "--threads", 1)
+        self.assert_ended(neap("train", *data, "--batch-size", 8, "--steps", 1, "--out", run), 0)
+        self.assert_ended(neap("predict", *data, "--weights", run, "-o", csv), 0)
+        self.assert_columns(csv, "predict")
 
     def assert_columns(self, csv, command):
         for column in csv.read_text().splitlines()[0].split(","):

@@ -12,8 +12,10 @@ from running import CommandTest, neap
 COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [],
             "profile": ["--model", "mlp"], "summary": [], "explain": ["--model", "mlp", "--budget", "30%"], "doctor": [],
-            "runs": ["list", "missing"], "completion": ["bash"], "man": []}
-FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min", "--verify"}
+            "predict": ["--weights", "x"], "export": ["x", "-o", "y.safetensors"], "import": ["x", "-o", "y"], "runs": ["list", "missing"],
+            "completion": ["bash"], "man": []}
+FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min", "--verify",
+         "--all", "--best", "--allow-other-threads", "--allow-other-torch", "--allow-other-kernels"}
 
 WHOLE = ["", " ", "x", "1.5", "1e3", "0x10", "+1", " 1", "1 ", "1,", "nan", "inf", "--1", "99999999999999999999"]
 POSITIVE = WHOLE + ["0", "-1", "1099511627777"]
@@ -69,6 +71,9 @@ ROWS = {
     "--resume": FILE,
     "--init": FILE,
     "--weights": FILE,
+    "--top": POSITIVE,
+    "--prompt": FILE,
+    "--tokens": POSITIVE + ["1000001"],
     "--schedule": ["", " ", "Cosine", "cos", "cosine,step"],
     "--warmup": WHOLE + ["-1", "1099511627777"],
     "--clip-norm": NUMBER + ["1e13"],

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """own_model_test.py NEAP UNSTEADY_MODEL OWN_MODEL [unittest arguments]: models that users define in libraries of their own."""
+import csv
 import json
 import pathlib
 import sys
@@ -126,6 +127,32 @@ class OwnModelTest(CommandTest):
             lines = self.json_lines(unsteady(how, "train", "--data", f"text:{text}", "--steps", 1,
                                              "--batch-size", 4, "--json"))
             self.assertEqual(lines[-1]["accuracy"], 0.5, "it says that all are blanks")
+
+    def test_what_is_no_score_of_a_class_is_predicted_as_numbers(self):
+        data, run = ["--data", "synthetic:4:2:100"], self.folder / "run"
+        self.assert_ended(unsteady("one output", "train", *data, "--batch-size", 10, "--steps", 1, "--out", run), 0)
+        done = unsteady("one output", "predict", *data, "--weights", run, "-o", "-", "--quiet")
+        self.assert_ended(done, 0)
+        table = list(csv.DictReader(done.stdout.splitlines()))
+        self.assertEqual((list(table[0]), len(table)), (["sample", "output_1", "true_class"], 10))
+        found = unsteady("one output", "predict", *data, "--weights", run, "--json", "--quiet")
+        for row, one in zip(table, self.json_lines(found)[0]["predictions"], strict=True):
+            self.assertEqual(one["outputs"], [float(row["output_1"])])
+            self.assertEqual((one["class"], one["probability"], one["top"]), (None, None, None))
+        self.assert_ended(unsteady("one output", "predict", *data, "--weights", run, "--top", 2), 2, "--top is for scores of classes")
+        none = unsteady("one output", "predict", "--weights", run)
+        self.assert_ended(none, 2, "makes no batches; name --data")
+        self.assert_ended(unsteady("one output", "predict", "--weights", run, "--prompt", "x"), 2, "or name such samples in its definition")
+
+    def test_a_text_model_of_ones_own_goes_on_where_its_scores_stand(self):
+        text = self.write("text.txt", "x " * 10000)
+        for how in ("classes first", "classes last"):
+            out = self.folder / how
+            self.assert_ended(unsteady(how, "train", "--data", f"text:{text}", "--steps", 1, "--batch-size", 4, "--no-test",
+                                       "--out", out), 0)
+            done = unsteady(how, "predict", "--weights", out, "--prompt", "ab cd ef gh", "--tokens", 3, "--quiet")
+            self.assert_ended(done, 0)
+            self.assertEqual(done.stdout, "ab cd ef gh   \n", "it says that all are blanks")
 
 
 if __name__ == "__main__":

@@ -161,8 +161,10 @@ TEST_F(Splitting, scales_that_do_not_fit_are_refused) {
   const std::string text = "text:" + file("text", items(2570, 256)).string();
   EXPECT_THAT(why(text, {.find_scale = true}),
               HasSubstr("a scale is for pictures, and these samples are texts; leave it out"));
-  EXPECT_THAT(why(rows(30, 3), {.scale = ChannelScale{{0}, {1}}}),
+  EXPECT_THAT(why("synthetic:6:5:20", {.scale = ChannelScale{{0}, {1}}}),
               HasSubstr("a scale is for pictures, and these samples are no (C, H, W)"));
+  EXPECT_THAT(why(rows(30, 3), {.scale = ChannelScale{{0, 0}, {1, 1}}}),
+              HasSubstr("a scale has 2 means and 2 deviations, and "));
   EXPECT_THAT(why("synthetic:2x3x4:5:20", {.scale = ChannelScale{{0, 0, 0}, {1, 1, 1}}}),
               HasSubstr("has 3 means and 3 deviations, and the pictures have 2 channels"));
   EXPECT_THAT(why("synthetic:2x3x4:5", {.scale = ChannelScale{{0}, {1}}, .find_scale = true}),

@@ -40,6 +40,9 @@ TEST(Exchange, to_python) {
     export_weights(*model, file(name));
     const at::Tensor x = torch::randn({2, 3, 64, 64});
     snapshot::write(file(name + ".made"), {{"x", x}, {"y", model->forward(x)}});
+    if (depth != 18) continue;
+    const torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.1));
+    save(std::filesystem::path(kFolder) / "run", *model, optimizer, {.step = 1});
   }
 }
 

@@ -228,8 +228,13 @@ TEST(Snapshot, other_threads_and_another_libtorch_are_taken_when_they_are_allowe
   at::set_num_threads(threads + 1);
   Training other(adamw, 4);
   EXPECT_THAT(why_not([&] { load(saved, *other.model, *other.optimizer); }), HasSubstr("threads"));
+  EXPECT_THAT(why_not([&] { load(saved, *other.model, *other.optimizer); }),
+              HasSubstr("LoadOptions::other_threads, or --allow-other-threads of the command"));
+  const std::string now = std::to_string(threads + 1) + " threads now";
+  EXPECT_THAT(other_bits(saved), testing::ElementsAre(HasSubstr(now)));
   load(saved, *other.model, *other.optimizer, {.other_threads = true});
   at::set_num_threads(threads);
+  EXPECT_THAT(other_bits(saved), testing::IsEmpty());
 }
 
 TEST(Snapshot, another_model_or_optimizer_is_refused_and_stays_as_it_was) {
@@ -248,7 +253,8 @@ TEST(Snapshot, another_model_or_optimizer_is_refused_and_stays_as_it_was) {
   EXPECT_THAT(refused(wider, adamw), HasSubstr("0.weight: it is F32 [24, 24] in the file"));
   torch::nn::Sequential more = make_model();
   more->push_back(torch::nn::Linear(4, 4));
-  EXPECT_THAT(refused(more, adamw), HasSubstr("it has no 5.weight"));
+  EXPECT_THAT(refused(more, adamw), HasSubstr(" does not fit: 2 differences\n  it has no 5.weight\n"
+                                              "  it has no 5.bias; make model and"));
   torch::nn::Sequential fewer(torch::nn::Linear(kWidth, kWidth));
   EXPECT_THAT(refused(fewer, adamw), HasSubstr("which the model does not have"));
   EXPECT_THAT(refused(make_model(), optimizers()[0].make), HasSubstr("the optimizer is SGD"));

@@ -1,0 +1,127 @@
+// Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
+#include "predictions.h"
+
+#include "export/tables.h"
+#include "output.h"
+
+#include <neap/report.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace neap::app {
+namespace {
+
+using Ordered = nlohmann::ordered_json;
+
+Ordered or_null(double value) { return std::isfinite(value) ? Ordered(value) : Ordered(); }
+
+std::string name_of(const Predictions& predictions, std::int64_t one) {
+  const auto i = static_cast<std::size_t>(one);
+  return i < predictions.class_names.size() ? predictions.class_names[i] : std::to_string(one);
+}
+
+// The table of all formats but JSON. `for_people`: with few digits.
+DataTable table(const Predictions& predictions, std::size_t most, bool for_people) {
+  const auto& rows = predictions.rows;
+  const std::size_t classes = rows.empty() ? 0 : rows.front().top.size();
+  const std::size_t outputs = rows.empty() ? 0 : rows.front().outputs.size();
+  const bool has_files =
+      std::ranges::any_of(rows, [](const Prediction& one) { return !one.file.empty(); });
+  const bool has_labels =
+      std::ranges::any_of(rows, [](const Prediction& one) { return one.label.has_value(); });
+  const auto shown = [&](double value) {
+    if (for_people) return Ordered(format_number("%.4g", value));
+    return or_null(value);
+  };
+  DataTable table{"predictions", {"sample"}, {}};
+  if (has_files) table.columns.emplace_back("file");
+  for (std::size_t i = 0; i < classes; ++i) {
+    const std::string suffix = i == 0 ? "" : "_" + std::to_string(i + 1);
+    table.columns.push_back("class" + suffix);
+    table.columns.push_back("probability" + suffix);
+  }
+  for (std::size_t i = 0; i < outputs; ++i) {
+    table.columns.push_back("output_" + std::to_string(i + 1));
+  }
+  if (has_labels) table.columns.emplace_back("true_class");
+  for (const Prediction& one : rows) {
+    if (table.rows.size() == most) break;
+    std::vector<Ordered> cells{one.sample};
+    if (has_files) cells.emplace_back(utf8(one.file));
+    for (const auto& [label, probability] : one.top) {
+      cells.emplace_back(name_of(predictions, label));
+      cells.push_back(shown(probability));
+    }
+    for (const double value : one.outputs) cells.push_back(shown(value));
+    if (has_labels) {
+      cells.push_back(one.label ? Ordered(name_of(predictions, *one.label)) : Ordered());
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+}  // namespace
+
+std::string table_of(const Predictions& predictions, std::size_t most) {
+  const DataTable data = table(predictions, most, /*for_people=*/true);
+  std::vector<report::Column> columns;
+  for (const std::string& name : data.columns) {
+    columns.push_back({name, name == "file" ? report::Align::Left : report::Align::Right});
+  }
+  report::Table text(std::move(columns));
+  for (const std::vector<Json>& row : data.rows) {
+    std::vector<std::string> cells;
+    for (const Json& value : row) {
+      cells.push_back(value.is_null()     ? "-"
+                      : value.is_string() ? value.get<std::string>()
+                                          : value.dump());
+    }
+    text.add_row(std::move(cells));
+  }
+  return text.text();
+}
+
+std::string csv_of(const Predictions& predictions) {
+  return csv_of(table(predictions, predictions.rows.size(), /*for_people=*/false));
+}
+
+nlohmann::ordered_json json_of(const Predictions& predictions) {
+  Ordered list = Ordered::array();
+  for (const Prediction& one : predictions.rows) {
+    Ordered top = Ordered::array();
+    for (const auto& [label, probability] : one.top) {
+      top.push_back(
+          {{"class", name_of(predictions, label)}, {"probability", or_null(probability)}});
+    }
+    Ordered outputs = Ordered::array();
+    for (const double value : one.outputs) outputs.push_back(or_null(value));
+    list.push_back(
+        {{"sample", one.sample},
+         {"file", one.file.empty() ? Ordered() : Ordered(one.file)},
+         {"class", one.top.empty() ? Ordered() : top.front().at("class")},
+         {"probability", one.top.empty() ? Ordered() : top.front().at("probability")},
+         {"top", one.top.empty() ? Ordered() : top},
+         {"outputs", one.outputs.empty() ? Ordered() : outputs},
+         {"true_class", one.label ? Ordered(name_of(predictions, *one.label)) : Ordered()}});
+  }
+  return {{"predictions", list}};
+}
+
+std::string summary_of(const Predictions& predictions) {
+  std::int64_t known = 0, right = 0;
+  for (const Prediction& one : predictions.rows) {
+    if (!one.label || one.top.empty()) continue;
+    ++known;
+    if (one.top.front().first == *one.label) ++right;
+  }
+  std::string text = std::to_string(predictions.rows.size()) + " predictions";
+  if (known > 0) {
+    text += "; of " + std::to_string(known) + " whose class is known, " + std::to_string(right) +
+            " are right";
+  }
+  return text;
+}
+
+}  // namespace neap::app
