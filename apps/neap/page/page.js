@@ -87,14 +87,15 @@
     return rows;
   }
 
-  function sampled(xs, columns, from, to, stacked) {
+  // `counted`: the columns that say which rows stand out.
+  function sampled(xs, columns, counted, from, to, stacked) {
     let first = 0;
     let last = xs.length - 1;
     while (first < last && xs[first + 1] < from) first += 1;
     while (last > first && xs[last - 1] > to) last -= 1;
     const row = (i) => [xs[i], ...columns.map((column) => column[i])];
     const all = () => Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    const inside = last - first < MOST_POINTS ? all() : outstanding(columns, first, last, stacked);
+    const inside = last - first < MOST_POINTS ? all() : outstanding(counted, first, last, stacked);
     const ends = [0, ...inside, xs.length - 1];
     return ends.filter((i, k) => i >= 0 && (k === 0 || i > ends[k - 1])).map(row);
   }
@@ -107,6 +108,9 @@
     const all = section.series.map((series, i) => ({ ...series, colour: COLOURS[i % COLOURS.length] }));
     if (options.stacked) all.reverse();
     const columns = all.map((series) => series.values);
+    const counts = all.map((series) => !series.beside);
+    const counted = columns.filter((_, i) => counts[i]);
+    const rows = (from, to) => sampled(xs, columns, counted, from, to, options.stacked);
     const names = all.map((series) => series.name);
     const colours = all.map((series) => series.colour);
     const legendOrder = all.map((_, i) => (options.stacked ? all.length - 1 - i : i));
@@ -118,7 +122,7 @@
         swatch(legend, names[i] + value, colours[i]);
       }
       if (point && options.stacked) {
-        const total = point.values.reduce((sum, one) => sum + (one || 0), 0);
+        const total = point.values.reduce((sum, one, i) => sum + (counts[i] ? one || 0 : 0), 0);
         swatch(legend, `together ${text(total, section.unit)}`);
       }
       if (section.line) swatch(legend, `${section.line.name}: ${text(section.line.value, section.unit)}`);
@@ -129,7 +133,7 @@
     let graph = null;
     const draw = () => {
       if (graph) graph.destroy();
-      graph = new Dygraph(box, sampled(xs, columns, first, end, options.stacked), {
+      graph = new Dygraph(box, rows(first, end), {
         labels: [section.x.name, ...names],
         colors: colours,
         stackedGraph: options.stacked,
@@ -157,7 +161,7 @@
         },
         unhighlightCallback: () => say(null),
         zoomCallback: (from, to) => {
-          graph.updateOptions({ file: sampled(xs, columns, from, to, options.stacked), dateWindow: [from, to] });
+          graph.updateOptions({ file: rows(from, to), dateWindow: [from, to] });
         },
         underlayCallback: (context, area, chart) => {
           for (const [from, to] of section.marks || []) {
@@ -183,7 +187,7 @@
     const out = element("button", parent, "whole range");
     out.type = "button";
     out.addEventListener("click", () => {
-      graph.updateOptions({ file: sampled(xs, columns, first, end, options.stacked), dateWindow: [first, end] });
+      graph.updateOptions({ file: rows(first, end), dateWindow: [first, end] });
     });
   }
 

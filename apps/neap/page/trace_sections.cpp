@@ -34,6 +34,11 @@ Json marks_of(const graph::Timeline& line) {
   return marks;
 }
 
+bool knows_cached(const graph::Timeline& line) {
+  return std::ranges::all_of(line.moments,
+                             [](const graph::Moment& moment) { return moment.cached.has_value(); });
+}
+
 Json memory_over_time(const graph::Timeline& line) {
   Json ns = Json::array();
   std::array<Json, graph::kCategories> bytes;
@@ -45,6 +50,13 @@ Json memory_over_time(const graph::Timeline& line) {
   Json all = Json::array();
   for (std::size_t i = 0; i < graph::kCategories; ++i) {
     all.push_back(series(graph::name_of(static_cast<graph::Category>(i)), std::move(bytes.at(i))));
+  }
+  if (knows_cached(line)) {
+    Json cached = Json::array();
+    for (const graph::Moment& moment : line.moments) cached.push_back(*moment.cached);
+    Json one = series("cached", std::move(cached));
+    one["beside"] = true;  // no part of the sum
+    all.push_back(std::move(one));
   }
   return {{"unit", "bytes"},
           {"x", {{"name", "time of the operators so far"}, {"unit", "ns"}, {"values", ns}}},
@@ -166,7 +178,9 @@ void add_trace_sections(Page& page, const TracedStep& step) {
     page.add_section("area", title, text, content);
   };
   add_memory(plain, "Memory of the plain step",
-             "What is there while each operator runs. Drag to zoom.");
+             std::string("What is there while each operator runs") +
+                 (knows_cached(plain) ? ", and above it what the allocator keeps for reuse" : "") +
+                 ". Drag to zoom.");
   if (step.solution) {
     const graph::Timeline planned = graph::timeline(trace, step.solution->plan);
     add_memory(planned, "Memory of the step inside the budget",
