@@ -3,6 +3,7 @@
 
 #include "command_options.h"
 #include "config_file.h"
+#include "data_options.h"
 #include "manual.h"
 #include "output.h"
 
@@ -225,6 +226,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const verify = app.add_subcommand(
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
   add_shared_options(*verify, verify_options);
+  add_context_option(*verify, verify_options);
   verify
       ->add_option("--batch-size", verify_options.batch_size,
                    "samples a step; when left out, " + std::to_string(kVerifyingBatch) +

@@ -50,6 +50,7 @@ struct RunOptions {
 struct TrainingOptions : RunOptions {
   std::string data;  // see data::open(); empty: the model's own batches, or fashion-mnist
   std::string split, normalize, augment;  // see data_options.h; empty: not given
+  std::optional<std::int64_t> context;    // tokens of a sample; nullopt: 256
   std::int64_t batch_size = 0;  // 0: the model's, or the command's default; or kAutomaticBatch
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs

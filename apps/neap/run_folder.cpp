@@ -29,8 +29,8 @@ const std::map<std::string, std::string> kBeforeSettings{
 // The weights of the best look at the test set, beside the snapshots.
 constexpr const char* kBest = "best.safetensors";
 // Those that are there only where an option asks for them.
-constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
-                                    "bf16",   "betas",  "label smoothing"};
+constexpr std::array kLaterSettings{"layers",  "blocks", "width", "heads",
+                                    "context", "bf16",   "betas", "label smoothing"};
 
 [[noreturn]] void refuse_interval(const std::string& text) {
   throw UsageError("--save-every: '" + text +
@@ -116,6 +116,9 @@ TrainingOptions as_trained(TrainingOptions options) {
           std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
       if (!*size) *size = number_in<std::int64_t>(notes, name);
     }
+    if (!options.context && options.data.starts_with("text:")) {
+      options.context = number_in<std::int64_t>(notes, "context");
+    }
     options.bf16 = options.bf16 || !note("bf16").empty();
   }
   const std::string scale = note("normalize"), split = note("split");
@@ -158,6 +161,7 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
   add_size("blocks", options.sizes.blocks);
   add_size("width", options.sizes.width);
   add_size("heads", options.sizes.heads);
+  add_size("context", options.context);
   if (options.bf16) training_["bf16"] = "true";
   if (!options.betas.empty()) {
     training_["betas"] = exact(options.betas[0]) + ", " + exact(options.betas[1]);
