@@ -57,6 +57,7 @@ struct TrainingOptions : RunOptions {
   std::int64_t accumulate = 1;
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
+  std::string report;              // a page of HTML; empty: none
   std::string out;                 // the folder of the snapshots; empty: none
   std::string save_every;          // steps, or a time; empty: at the end only
   std::int64_t keep = 3;           // snapshots; 0: all
@@ -83,6 +84,7 @@ struct MeasuringOptions : RunOptions {
   std::string margin = "0%";
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
+  std::string report;    // a page of HTML; empty: none
 };
 
 struct TracingOptions : RunOptions {
@@ -102,6 +104,7 @@ struct PlanOptions : TracingOptions {
   std::int64_t points = 20;
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
+  std::string report;    // a page of HTML; empty: none
 };
 
 struct AdviseOptions : TracingOptions {

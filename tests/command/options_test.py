@@ -77,6 +77,7 @@ ROWS = {
     "--where": [""],
     "--sort": [""],
     "--format": ["", " ", "x", "HTML", "chrome ", "csv,json"],
+    "--report": FILE,
     "--csv": FILE,
     "--svg": FILE,
 }

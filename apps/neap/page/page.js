@@ -25,8 +25,8 @@
 
   function time(ns) {
     if (ns < 1e3) return `${Math.round(ns)} ns`;
-    if (ns < 1e6) return `${(ns / 1e3).toPrecision(3)} us`;
-    if (ns < 1e9) return `${(ns / 1e6).toPrecision(3)} ms`;
+    if (ns < 999.5e3) return `${(ns / 1e3).toPrecision(3)} us`;
+    if (ns < 999.5e6) return `${(ns / 1e6).toPrecision(3)} ms`;
     return `${(ns / 1e9).toPrecision(3)} s`;
   }
 
@@ -250,15 +250,20 @@
     }));
   }
 
+  // A shape for each series, so that they differ where colours come again or are not seen.
+  const SHAPES = ["circle", "rect", "triangle", "rectRot", "star", "crossRot", "rectRounded"];
+
+  // A point: x, y, and where they are known the time in ns and a name of its own.
   function points(section, parent) {
     chart(parent, undefined, () => ({
       type: "scatter",
       data: {
         datasets: section.series.map((series, i) => ({
           label: series.name,
-          data: series.points.map(([x, y]) => ({ x, y })),
+          data: series.points.map(([x, y, ns, name]) => ({ x, y, ns, name })),
           showLine: series.line,
-          pointRadius: series.line ? 2 : 6,
+          pointRadius: series.line ? 3 : 6,
+          pointStyle: SHAPES[i % SHAPES.length],
           borderColor: COLOURS[i % COLOURS.length],
           backgroundColor: COLOURS[i % COLOURS.length],
         })),
@@ -276,10 +281,15 @@
           },
         },
         plugins: {
+          legend: { labels: { usePointStyle: true } },
           tooltip: {
             callbacks: {
-              label: (at) =>
-                `${at.dataset.label}: ${text(at.parsed.x, section.x.unit)}, ${text(at.parsed.y, section.y.unit)}`,
+              label: (at) => {
+                const { ns, name } = at.raw;
+                const known = [text(at.parsed.x, section.x.unit), text(at.parsed.y, section.y.unit)];
+                if (typeof ns === "number") known.push(text(ns, "ns"));
+                return `${name || at.dataset.label}: ${known.join(", ")}`;
+              },
             },
           },
         },
