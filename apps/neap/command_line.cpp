@@ -3,6 +3,7 @@
 
 #include "command_options.h"
 #include "config_file.h"
+#include "data_options.h"
 #include "manual.h"
 #include "output.h"
 
@@ -170,6 +171,15 @@ void add_run_options(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
 }
 
+void add_report_option(CLI::App& command, std::string& report) {
+  command
+      .add_option("--report", report,
+                  "draw what was done as one page of HTML that needs no network, as neap report "
+                  "does")
+      ->type_name("FILE")
+      ->check(not_empty("file"));
+}
+
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input) {
   return command
       .add_option("--input", input,
@@ -231,6 +241,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const verify = app.add_subcommand(
       "verify", "train twice from one seed, plain and inside a budget, and compare all bits");
   add_shared_options(*verify, verify_options);
+  add_context_option(*verify, verify_options);
   verify
       ->add_option("--batch-size", verify_options.batch_size,
                    "samples a step; when left out, " + std::to_string(kVerifyingBatch) +
@@ -295,6 +306,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*man) {
       Output().text(man_page(app));
     } else if (*train) {
+      check_train(line.training, configs.read);
       line.command = Command::Train;
     } else if (*evaluate) {
       line.command = Command::Evaluate;
@@ -310,11 +322,17 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.command = Command::Verify;
       line.training = verify_options;
     } else if (*analyze) {
-      check_files_differ({{"--csv", analyze_options.csv}, {"--svg", analyze_options.svg}});
+      check_files_differ({{"--config", configs.read},
+                          {"--csv", analyze_options.csv},
+                          {"--svg", analyze_options.svg},
+                          {"--report", analyze_options.report}});
       line.command = Command::Analyze;
       line.measuring = analyze_options;
     } else if (*bench) {
-      check_files_differ({{"--csv", bench_options.csv}, {"--svg", bench_options.svg}});
+      check_files_differ({{"--config", configs.read},
+                          {"--csv", bench_options.csv},
+                          {"--svg", bench_options.svg},
+                          {"--report", bench_options.report}});
       line.command = Command::Bench;
       line.measuring = bench_options;
     } else if (*max_batch) {

@@ -50,12 +50,14 @@ struct RunOptions {
 struct TrainingOptions : RunOptions {
   std::string data;  // see data::open(); empty: the model's own batches, or fashion-mnist
   std::string split, normalize, augment;  // see data_options.h; empty: not given
+  std::optional<std::int64_t> context;    // tokens of a sample; nullopt: 256
   std::int64_t batch_size = 0;  // 0: the model's, or the command's default; or kAutomaticBatch
   std::int64_t epochs = 1;
   std::int64_t steps = 0;  // 0: whole epochs
   std::int64_t accumulate = 1;
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
+  std::string report;              // a page of HTML; empty: none
   std::string out;                 // the folder of the snapshots; empty: none
   std::string save_every;          // steps, or a time; empty: at the end only
   std::int64_t keep = 3;           // snapshots; 0: all
@@ -100,6 +102,7 @@ struct MeasuringOptions : RunOptions {
   std::string margin = "0%";
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
+  std::string report;    // a page of HTML; empty: none
 };
 
 struct TracingOptions : RunOptions {
@@ -119,6 +122,7 @@ struct PlanOptions : TracingOptions {
   std::int64_t points = 20;
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
+  std::string report;    // a page of HTML; empty: none
 };
 
 struct AdviseOptions : TracingOptions {

@@ -30,6 +30,7 @@ void add_table_options(CLI::App& command, MeasuringOptions& options) {
                   "write a plot of the peaks by batch to this file; packed when it ends in .gz")
       ->type_name("FILE")
       ->check(not_empty("file"));
+  add_report_option(command, options.report);
 }
 
 }  // namespace

@@ -84,6 +84,7 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       ->type_name("FILE")
       ->check(not_empty("file"))
       ->needs(frontier);
+  add_report_option(*command, options.report);
   command->get_option("--seed")->description("of the searches, and of what --model makes");
   command->footer(
       "Examples:\n"
@@ -123,8 +124,9 @@ CLI::App* add_report(CLI::App& app, ReportOptions& options) {
       "report", "draw traced steps and trainings, or write them for other tools");
   command
       ->add_option("files", options.files,
-                   "traces that neap trace wrote; folders of neap train --out; or the lines that "
-                   "neap train --json printed")
+                   "traces that neap trace wrote; folders of neap train --out, or the lines that "
+                   "neap train --json printed; what neap bench --json or neap analyze --json "
+                   "printed; a table of other ways to train a traced step: way,share,time")
       ->type_name("FILE")
       ->required();
   command
@@ -195,7 +197,8 @@ void check_plan(const CLI::App& command, const PlanOptions& options) {
   check_files_differ({{"FILE", options.file},
                       {"-o", options.out},
                       {"--csv", options.csv},
-                      {"--svg", options.svg}});
+                      {"--svg", options.svg},
+                      {"--report", options.report}});
   if (options.json && options.out == "-") {
     throw UsageError(
         "plan: --json and -o - both write to standard output; name a file for the plan");

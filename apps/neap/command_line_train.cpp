@@ -6,6 +6,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 
 namespace neap::app {
 namespace {
@@ -172,6 +173,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
                    "first difference");
   command.add_flag("--no-test", options.no_test,
                    "end after the last step: the test set is not looked at");
+  add_report_option(command, options.report);
   command.add_flag("--json", options.json,
                    "one JSON object a line on standard output, the last one a summary");
   command.add_flag("--quiet", options.quiet,
@@ -186,6 +188,20 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --model ./libmymodel.so --steps 500 --budget 2GiB\n"
       "  neap train --out run --save-every 10m --resume\n"
       "  neap train --config job.toml --seed 7      # an option beats the file");
+}
+
+void check_train(const TrainingOptions& options, const std::string& config) {
+  const std::string folder = options.out.empty() ? options.resume.value_or("") : options.out;
+  const std::string record = folder.empty() ? "" : folder + "/run.jsonl";
+  const bool is_file = options.policy.find_first_of("./") != std::string::npos;
+  const std::string plan = is_file ? options.policy : "";
+  const std::size_t colon = options.data.find(':');
+  const std::string data = colon == std::string::npos ? "" : options.data.substr(colon + 1);
+  for (const auto& [option, file] : {std::pair("--config", &config), std::pair("--data", &data),
+                                     std::pair("--init", &options.init),
+                                     std::pair("--policy", &plan), std::pair("--out", &record)}) {
+    check_files_differ({{option, *file}, {"--report", options.report}});
+  }
 }
 
 void add_test_set_options(CLI::App& command, TrainingOptions& options) {

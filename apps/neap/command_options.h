@@ -17,6 +17,8 @@ namespace neap::app {
 // Adds --model with --layers, --blocks, --width and --heads, --optimizer, --bf16, --seed and
 // --threads. The help shows the values in `options` as defaults.
 void add_run_options(CLI::App& command, RunOptions& options);
+// Adds --report.
+void add_report_option(CLI::App& command, std::string& report);
 // Adds --input.
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input);
 
@@ -51,6 +53,7 @@ CLI::App* add_explain(CLI::App& app, ViewOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
 CLI::App* add_runs(CLI::App& app, RunsOptions& options);
 // Throws: UsageError when the given options do not go together.
+void check_train(const TrainingOptions& options, const std::string& config);
 void check_plan(const CLI::App& command, const PlanOptions& options);
 void check_report(const CLI::App& command, const ReportOptions& options);
 // Whether a format of neap report shows what each budget costs.

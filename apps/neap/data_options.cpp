@@ -14,6 +14,7 @@ namespace neap::app {
 namespace {
 
 constexpr std::int64_t kMostCrop = 1024;
+constexpr std::int64_t kMostContext = 1'000'000;
 constexpr std::string_view kTraining = "training";
 
 // The parts between the separators; an empty text has one, which is empty.
@@ -117,6 +118,7 @@ std::string text_of_augmentation(const data::Augmentation& augmentation) {
 }
 
 void add_data_options(CLI::App& command, TrainingOptions& options) {
+  add_context_option(command, options);
   command
       .add_option("--split", options.split,
                   "the part of each class, or the last part of a text, that becomes the test set "
@@ -134,6 +136,14 @@ void add_data_options(CLI::App& command, TrainingOptions& options) {
       ->check(read_by(parse_scale,
                       "training, or as many means as deviations above 0, as 0.5:0.25 or "
                       "0.5,0.4,0.3:0.2,0.2,0.2"));
+}
+
+void add_context_option(CLI::App& command, TrainingOptions& options) {
+  command
+      .add_option("--context", options.context,
+                  "tokens of a sample, for gpt and other models that read a text: the bytes of its "
+                  "windows; when left out, 256")
+      ->check(whole_number(1, kMostContext));
 }
 
 void add_augment_option(CLI::App& command, TrainingOptions& options) {

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// How data are split, scaled and changed: --split, --normalize, --augment. No LibTorch here.
+// How data are cut, split, scaled and changed: --context, --split, --normalize, --augment. No
+// LibTorch here.
 #pragma once
 
 #include "command_line.h"
@@ -14,8 +15,10 @@
 
 namespace neap::app {
 
-// Adds --split and --normalize.
+// Adds --split, --normalize and --context.
 void add_data_options(CLI::App& command, TrainingOptions& options);
+// Adds --context alone.
+void add_context_option(CLI::App& command, TrainingOptions& options);
 // Adds --augment.
 void add_augment_option(CLI::App& command, TrainingOptions& options);
 

@@ -117,6 +117,17 @@ Task Task::without_data(const RunOptions& options, plugin::Definition definition
   return {options, std::move(definition), std::move(samples), std::move(origin)};
 }
 
+Task Task::of_context(const TrainingOptions& options, plugin::Definition definition) {
+  if (!options.context) return without_data(options, std::move(definition));
+  const std::string context = "--context " + std::to_string(*options.context);
+  if (definition.samples.vocabulary == 0 || definition.samples.shape.size() != 1) {
+    throw UsageError(context + " is for rows of tokens, and --model " + options.model +
+                     " reads none; leave it out, or take --model gpt");
+  }
+  definition.samples.shape = {*options.context};
+  return without_data(options, std::move(definition));
+}
+
 Task::Task(const RunOptions& options, plugin::Definition definition, plugin::Samples samples,
            std::string origin)
     : options_(options),

@@ -40,6 +40,9 @@ class Task {
   // give something that is needed.
   static Task without_data(const RunOptions& options, plugin::Definition definition,
                            std::vector<std::int64_t> shape = {});
+  // The same with rows of as many tokens as --context says. Throws: also UsageError where the model
+  // reads no tokens.
+  static Task of_context(const TrainingOptions& options, plugin::Definition definition);
   // A task for `samples` from `origin`, such as "--data DIR". `options` must outlive the task.
   // Throws: UsageError for sizes or an optimizer that make no sense.
   Task(const RunOptions& options, plugin::Definition definition, plugin::Samples samples,

@@ -3,12 +3,14 @@
 // neap analyze, neap bench, neap max-batch: measure what training a model takes, without data.
 #include "budget.h"
 #include "commands.h"
+#include "page/whole_page.h"
 #include "values.h"
 
 #include <neap/analysis.h>
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace neap::app {
@@ -62,13 +64,23 @@ std::optional<Bytes> budget_of(const MeasuringOptions& options, const Task& task
   return budget;
 }
 
-template <class Result>
-void show(const Result& result, const MeasuringOptions& options, Output& output) {
+// Writes the object of --json, or the text for people.
+void show(const Json& object, const std::string& text, const MeasuringOptions& options,
+          Output& output) {
   if (options.json) {
-    output.json(Json::parse(result.to_json()));
+    output.json(object);
   } else {
-    output.line(result.text());
+    output.line(text);
   }
+}
+
+void draw(ReportFile& page, const char* command, const Json& object,
+          const MeasuringOptions& options) {
+  if (options.report.empty()) return;
+  PageContent content;
+  content.measured.push_back({options.report, object});
+  page.write([&](std::ostream& out) { out << page_of(command + (": " + options.model), content); });
+  say("wrote " + options.report + kHowToOpen);
 }
 
 }  // namespace
@@ -78,6 +90,7 @@ int analyze(const MeasuringOptions& options, Output& output) {
   const analysis::TrainingOptions training = training_of(options, task);
   (void)task.make_model();  // refuses bad samples before make_batch() is called
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
+  ReportFile page("--report", options.report);
   const std::optional<Bytes> budget = budget_of(options, task);
   torch::manual_seed(training.seed);
   const train::Model model = task.make_model();
@@ -85,17 +98,15 @@ int analyze(const MeasuringOptions& options, Output& output) {
       PerformanceAnalyzer(model, task.samples().shape, options.batch_sizes,
                           {.training = training, .budget = budget})
           .analyze();
-  const MemoryUsage usage = analyze_memory_usage(model, task.samples().shape,
-                                                 std::ranges::min(options.batch_sizes), training);
+  const std::int64_t smallest = std::ranges::min(options.batch_sizes);
+  const MemoryUsage usage = analyze_memory_usage(model, task.samples().shape, smallest, training);
   csv.write([&](std::ostream& out) { out << result.csv(); });
   svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
-  if (options.json) {
-    output.json(Json{{"performance", Json::parse(result.to_json())},
-                     {"memory", Json::parse(usage.to_json())}});
-  } else {
-    output.line(result.text());
-    output.line(usage.text());
-  }
+  const Json object{{"label", task.name_of_step(smallest)},
+                    {"performance", Json::parse(result.to_json())},
+                    {"memory", Json::parse(usage.to_json())}};
+  draw(page, "neap analyze", object, options);
+  show(object, result.text() + '\n' + usage.text(), options, output);
   return 0;
 }
 
@@ -114,10 +125,16 @@ int bench(const MeasuringOptions& options, Output& output) {
       [&](bool use_checkpoint) { return task.make_model(use_checkpoint); }, {task.samples().shape},
       options.batch_sizes, {.training = training_of(options, task), .budgets = budgets});
   ReportFile csv("--csv", options.csv), svg("--svg", options.svg);
+  ReportFile page("--report", options.report);
   const analysis::BenchmarkResult result = benchmark.run_benchmark();
   csv.write([&](std::ostream& out) { out << result.csv(); });
   svg.write([&](std::ostream& out) { out << result.svg(analysis::Quantity::Peak); });
-  show(result, options, output);
+  Json object = Json::parse(result.to_json());
+  for (Json& row : object["rows"]) {
+    row["label"] = task.name_of_step(row["batch_size"].get<std::int64_t>());
+  }
+  draw(page, "neap bench", object, options);
+  show(object, result.text(), options, output);
   int code = 0;
   for (const analysis::BenchmarkRow& row : result.rows) {
     if (row.difference.empty()) continue;
@@ -152,7 +169,7 @@ int max_batch(const MeasuringOptions& options, Output& output) {
       {.margin_percent = margin, .time_limit_seconds = options.time_limit_seconds, .stop = [] {
          return stop_requested.load();
        }});
-  show(result, options, output);
+  show(Json::parse(result.to_json()), result.text(), options, output);
   if (result.interrupted) throw Interrupted();
   if (result.neap.batch_size > 0) return 0;
   if (result.neap.trials.empty()) {

@@ -2,6 +2,7 @@
 //
 // neap plan: shows what a traced step frees and reruns inside a budget, and what each budget costs.
 #include "commands.h"
+#include "page/whole_page.h"
 #include "trace.h"
 #include "wanted_budget.h"
 
@@ -47,12 +48,14 @@ class Planning {
     const bool to_output = options_.out == "-";
     ReportFile out("-o", to_output ? "" : options_.out);
     ReportFile csv("--csv", options_.csv), svg("--svg", options_.svg);
+    ReportFile page("--report", options_.report);
     trace_ = read_or_traced_step(options_, options_.file);
     if (options_.frontier) {
       const planner::Frontier frontier = planner::frontier(trace_, options_.points, search_);
       csv.write(
           [&](std::ostream& file) { file << table_of(frontier, /*for_people=*/false).csv(); });
       svg.write([&](std::ostream& file) { file << report::svg(plot_of(frontier)); });
+      draw(page, std::nullopt, frontier);
       tell(frontier);
       return 0;
     }
@@ -61,6 +64,7 @@ class Planning {
     const graph::Outcome outcome = graph::verify(trace_, solution.plan);
     const auto write = [&](std::ostream& file) { graph::write_plan(solution.plan, file); };
     out.write(write);
+    draw(page, solution, std::nullopt);
     tell(solution, outcome, to_output);
     if (to_output) {
       std::ostringstream text;
@@ -71,6 +75,15 @@ class Planning {
   }
 
  private:
+  void draw(ReportFile& page, const std::optional<planner::Solution>& solution,
+            const std::optional<planner::Frontier>& frontier) {
+    if (options_.report.empty()) return;
+    PageContent content;
+    content.steps.push_back({options_.file, trace_, solution, frontier});
+    page.write([&](std::ostream& file) { file << page_of("neap plan: " + trace_.label, content); });
+    say("wrote " + options_.report + kHowToOpen);
+  }
+
   planner::Solution solve(const std::optional<WantedBudget>& wanted) {
     search_.bound_time = std::chrono::seconds(10);
     if (search_.time_limit) search_.bound_time = std::min(search_.bound_time, *search_.time_limit);

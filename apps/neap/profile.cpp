@@ -58,8 +58,10 @@ class Profile {
   static Json json_of(const graph::Timeline& line) {
     Json moments = Json::array(), holders = Json::array();
     for (const graph::Moment& moment : line.moments) {
-      moments.push_back(
-          {{"at_ns", moment.ns}, {"held_bytes", moment.total()}, {"runs_again", moment.rerun}});
+      moments.push_back({{"at_ns", moment.ns},
+                         {"held_bytes", moment.total()},
+                         {"cached_bytes", moment.cached ? Json(*moment.cached) : Json()},
+                         {"runs_again", moment.rerun}});
     }
     for (const graph::Holder& holder : line.at_the_peak) {
       holders.push_back({{"held_bytes", holder.bytes},
@@ -80,6 +82,17 @@ class Profile {
     return std::ranges::count_if(line.moments, &graph::Moment::rerun);
   }
 
+  // What the allocator keeps for reuse beside what is drawn. Empty: not known.
+  static std::string cached_text(const graph::Timeline& line) {
+    std::int64_t most = -1;
+    for (const graph::Moment& moment : line.moments) {
+      if (!moment.cached) return {};
+      most = std::max(most, *moment.cached);
+    }
+    return "cached beside it: " + Bytes(*line.moments[line.peak].cached).text() +
+           " at the peak, at most " + Bytes(most).text();
+  }
+
   void tell(Output& output, const Terminal& terminal, const graph::Timeline& line,
             const std::string& what) const {
     std::string title = what + ": " + milliseconds(line.moments.back().ns);
@@ -88,6 +101,9 @@ class Profile {
     }
     output.text('\n' + report::fit(title, terminal.style) + '\n' +
                 report::text(plot_of(line), terminal.style));
+    if (const std::string cached = cached_text(line); !cached.empty()) {
+      output.text(report::fit(cached, terminal.style) + '\n');
+    }
     const LargestHolders largest = largest_holders(line, kMostHolders);
     Rows rows;
     for (const graph::Holder& holder : largest.shown) {

@@ -8,18 +8,18 @@
 #include "export/memory_viz.h"
 #include "export/tables.h"
 #include "export/tensorboard.h"
-#include "page/page.h"
-#include "page/run_sections.h"
-#include "page/trace_sections.h"
+#include "page/whole_page.h"
 #include "wanted_budget.h"
 
 #include <neap/machine.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace neap::app {
@@ -27,26 +27,39 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kMostOfFirstLine = 1 << 16;
+enum class Kind { Run, Trace, Measured, Ways };
 
-// The file of a training's lines, where the path is one, or is a folder of neap train --out. Else
-// it is a trace.
-std::optional<fs::path> run_file_of(const std::string& path) {
+struct Named {
+  Kind kind;
+  fs::path file;
+};
+
+// What a path is: a folder of neap train --out, or a file that its beginning tells. Else it is a
+// trace.
+Named named(const std::string& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
     fs::path file = fs::path(path) / "run.jsonl";
     if (!fs::exists(file, error)) {
       throw Error(path + ": there is no run.jsonl; neap train --out DIR writes it into its folder");
     }
-    return file;
+    return {Kind::Run, file};
   }
+  constexpr std::int64_t kMostOfFirstLine = 1 << 16;
   std::ifstream file(path);
   std::string line(kMostOfFirstLine, '\0');
   file.get(line.data(), kMostOfFirstLine);
   line.resize(static_cast<std::size_t>(file.gcount()));
+  if (is_table_of_ways(line)) return {Kind::Ways, path};
   const Json first = Json::parse(line, nullptr, false);
-  if (first.is_object() && first.contains("event")) return fs::path(path);
-  return std::nullopt;
+  if (first.is_object() && first.contains("event")) return {Kind::Run, path};
+  const bool is_trace = first.is_object() && first.contains("neap_trace");
+  if (is_trace || !line.starts_with('{')) return {Kind::Trace, path};
+  // One object, whose first line may be long, or a brace alone.
+  std::ifstream whole(path);
+  const Json object = Json::parse(whole, nullptr, false);
+  const bool is_measured = is_of_bench(object) || is_of_analyze(object);
+  return {is_measured ? Kind::Measured : Kind::Trace, path};
 }
 
 // The last part of a path, also of `run/`.
@@ -74,67 +87,92 @@ TracedStep step_of(const fs::path& file, const ReportOptions& options) {
   return step;
 }
 
+// The first file of a kind; null: there is none.
+const fs::path* first_of(const std::vector<Named>& files, Kind kind) {
+  const auto found = std::ranges::find(files, kind, &Named::kind);
+  return found == files.end() ? nullptr : &found->file;
+}
+
 // Throws: UsageError when the format cannot hold what the files are.
-void check_fits(const ReportOptions& options, const std::vector<fs::path>& run_files,
-                const std::vector<fs::path>& traces) {
+void check_fits(const ReportOptions& options, const std::vector<Named>& files) {
   const std::string with = "report: --format " + options.format;
+  const auto traces = std::ranges::count(files, Kind::Trace, &Named::kind);
+  const fs::path* const run = first_of(files, Kind::Run);
+  const fs::path* const ways = first_of(files, Kind::Ways);
+  const fs::path* const measured = first_of(files, Kind::Measured);
+  if (options.format != "html" && (measured != nullptr || ways != nullptr)) {
+    throw UsageError(with + " takes no " + (measured != nullptr ? *measured : *ways).string() +
+                     ", which is measured already: take --format html, or the file itself");
+  }
   if (options.format == "chrome" || options.format == "memory-viz") {
-    if (!run_files.empty()) {
-      throw UsageError(with + " takes a traced step, and " + run_files.front().string() +
+    if (run != nullptr) {
+      throw UsageError(with + " takes a traced step, and " + run->string() +
                        " is a training; name a file of neap trace, or --format tensorboard");
     }
-    if (traces.size() > 1) {
-      throw UsageError(with + " takes one traced step, and there are " +
-                       std::to_string(traces.size()) + "; write a file for each of them");
+    if (traces > 1) {
+      throw UsageError(with + " takes one traced step, and there are " + std::to_string(traces) +
+                       "; write a file for each of them");
     }
   }
-  if (options.format == "tensorboard" && !traces.empty()) {
-    throw UsageError(with + " takes trainings, and " + traces.front().string() +
+  if (options.format == "tensorboard" && traces > 0) {
+    throw UsageError(with + " takes trainings, and " + first_of(files, Kind::Trace)->string() +
                      " is none; name folders of neap train --out, or --format chrome");
   }
-  if (traces.empty() && !options.budget.empty()) {
+  if (traces == 0 && !options.budget.empty()) {
     throw UsageError("report: --budget is for traced steps, and none of the files is one");
+  }
+  if (ways != nullptr && traces != 1) {
+    throw UsageError("report: " + ways->string() +
+                     " has shares of what one step needs, and there are " + std::to_string(traces) +
+                     " traced steps; name the one that it belongs to");
   }
 }
 
-std::string page_of(const ReportOptions& options, const std::vector<TrainingRun>& runs,
-                    const std::vector<TracedStep>& steps) {
-  const std::string what = options.files.size() == 1
-                               ? name_of(options.files.front())
-                               : std::to_string(options.files.size()) + " files";
-  Page page("neap report: " + what, "Sizes are in bytes, as KiB of 1,024.");
-  add_run_sections(page, runs);
-  for (const TracedStep& step : steps) add_trace_sections(page, step);
-  return page.html();
+// What was measured goes beside the frontier of the same step.
+void add_ways(PageContent& content, const std::vector<Named>& files) {
+  for (const Named& one : files) {
+    if (one.kind != Kind::Ways) continue;
+    for (OtherWay& way : read_ways(one.file)) content.steps.front().ways.push_back(std::move(way));
+  }
+  for (TracedStep& step : content.steps) {
+    for (const Measured& measured : content.measured) {
+      for (OtherWay& way : ways_of(measured, step.trace.label)) step.ways.push_back(std::move(way));
+      const std::vector<std::string> labels = labels_of(measured);
+      if (labels.empty() || std::ranges::count(labels, step.trace.label) > 0) continue;
+      say(measured.file + " has no row of " + step.trace.label +
+          ", so its ways are not drawn beside that step; its first row is of " + labels.front());
+    }
+  }
 }
 
 // The formats of one file.
-std::string text_of(const ReportOptions& options, const std::vector<TrainingRun>& runs,
-                    const std::vector<TracedStep>& steps) {
-  if (options.format == "chrome") return chrome_trace(steps.front());
-  if (options.format == "memory-viz") return memory_snapshot(steps.front());
-  if (options.format == "json") return json_of(tables_of(runs, steps));
-  return page_of(options, runs, steps);
+std::string text_of(const ReportOptions& options, const PageContent& content) {
+  if (options.format == "chrome") return chrome_trace(content.steps.front());
+  if (options.format == "memory-viz") return memory_snapshot(content.steps.front());
+  if (options.format == "json") return json_of(tables_of(content.runs, content.steps));
+  return page_of("neap report: " + (options.files.size() == 1
+                                        ? name_of(options.files.front())
+                                        : std::to_string(options.files.size()) + " files"),
+                 content);
 }
 
 std::string hint_of(const std::string& format) {
-  if (format == "html") return "; a browser opens it, without a network";
+  if (format == "html") return kHowToOpen;
   if (format == "chrome") return "; https://ui.perfetto.dev and chrome://tracing open it";
   if (format == "memory-viz") return "; https://pytorch.org/memory_viz opens it";
   return format == "tensorboard" ? "; tensorboard --logdir opens it" : "";
 }
 
 // The formats of several files.
-void add_files(ReportFolder& folder, const ReportOptions& options,
-               const std::vector<TrainingRun>& runs, const std::vector<TracedStep>& steps) {
+void add_files(ReportFolder& folder, const ReportOptions& options, const PageContent& content) {
   if (options.format == "tensorboard") {
-    for (const TrainingRun& run : runs) {
+    for (const TrainingRun& run : content.runs) {
       const ScalarFile file = scalars_of(run);
       folder.add(fs::path(run.name) / file.name, file.bytes);
     }
     return;
   }
-  for (const DataTable& table : tables_of(runs, steps)) {
+  for (const DataTable& table : tables_of(content.runs, content.steps)) {
     folder.add(table.name + ".csv", csv_of(table));
   }
 }
@@ -146,27 +184,31 @@ int report(const ReportOptions& options, Output& output) {
   // No operators run here, so no operator could throw after an interrupt.
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
-  std::vector<fs::path> run_files, traces;
+  std::vector<Named> files;
   for (const std::string& file : options.files) {
-    const std::optional<fs::path> run = run_file_of(file);
-    check_files_differ({{"FILE", run.value_or(file).string()}, {"-o", options.out}});
-    (run ? run_files : traces).push_back(run.value_or(file));
+    files.push_back(named(file));
+    check_files_differ({{"FILE", files.back().file.string()}, {"-o", options.out}});
   }
-  check_fits(options, run_files, traces);
+  check_fits(options, files);
   const bool is_folder = options.format == "csv" || options.format == "tensorboard";
   std::optional<ReportFolder> folder;
   if (is_folder) folder.emplace("-o", options.out);
   ReportFile out("-o", is_folder ? fs::path() : fs::path(options.out));
-  std::vector<TrainingRun> runs;
-  for (const fs::path& file : run_files) runs.push_back(read_run(file));
-  name_runs(runs);
-  std::vector<TracedStep> steps;
-  for (const fs::path& file : traces) steps.push_back(step_of(file, options));
+  PageContent content;
+  for (const Named& one : files) {
+    if (one.kind == Kind::Run) content.runs.push_back(read_run(one.file));
+    if (one.kind == Kind::Measured) content.measured.push_back(read_measured(one.file));
+  }
+  name_runs(content.runs);
+  for (const Named& one : files) {
+    if (one.kind == Kind::Trace) content.steps.push_back(step_of(one.file, options));
+  }
+  add_ways(content, files);
   if (folder) {
-    add_files(*folder, options, runs, steps);
+    add_files(*folder, options, content);
     folder->finish();
   } else {
-    out.write([&](std::ostream& file) { file << text_of(options, runs, steps); });
+    out.write([&](std::ostream& file) { file << text_of(options, content); });
   }
   output.line("wrote " + options.out + hint_of(options.format));
   return 0;

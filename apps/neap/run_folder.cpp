@@ -28,8 +28,8 @@ constexpr const char* kOtherBits = "other bits";    // where another machine wen
 const std::map<std::string, std::string> kBeforeSettings{
     {"split", kDefaultSplit}, {"normalize", "none"}, {"augment", "none"}};
 // Those that are there only where an option asks for them.
-constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
-                                    "bf16",   "betas",  "label smoothing"};
+constexpr std::array kLaterSettings{"layers",  "blocks", "width", "heads",
+                                    "context", "bf16",   "betas", "label smoothing"};
 // What imported weights hang on.
 constexpr std::array kSizes{"model", "layers", "blocks", "width", "heads"};
 
@@ -105,6 +105,7 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
   add_size("blocks", options.sizes.blocks);
   add_size("width", options.sizes.width);
   add_size("heads", options.sizes.heads);
+  add_size("context", options.context);
   if (options.bf16) training_["bf16"] = "true";
   if (!options.betas.empty()) {
     training_["betas"] = exact(options.betas[0]) + ", " + exact(options.betas[1]);

@@ -39,44 +39,78 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int
   return kept;
 }
 
+template <class Object>
+std::string text_of(const Object& line) {
+  return line.dump(-1, ' ', false, Object::error_handler_t::replace) + '\n';
+}
+
 }  // namespace
 
-RunRecord::RunRecord(const std::filesystem::path& folder, Json start, std::int64_t done)
-    : path_(folder / "run.jsonl"), start_(std::move(start)), done_(done) {}
+RunRecord::RunRecord(const std::filesystem::path& folder, Json start, std::int64_t done,
+                     bool in_memory)
+    : path_(folder.empty() ? folder : folder / "run.jsonl"),
+      start_(std::move(start)),
+      done_(done),
+      in_memory_(in_memory) {}
 
-void RunRecord::begin() {
-  std::vector<std::string> kept;
-  if (done_ > 0) kept = lines_up_to(path_, done_);
-  OutputFile whole(path_, OutputFile::Access::Private);
-  for (const std::string& line : kept) whole.append(line + '\n');
-  whole.append(start_.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
-  whole.finish();
-  file_.open(path_, std::ios::app);
+// Throws: Error, as lines_up_to().
+std::vector<std::string> RunRecord::kept() const {
+  if (done_ == 0 || path_.empty()) return {};
+  return lines_up_to(path_, done_);
+}
+
+// Returns why the file cannot be written; what came before is in memory where it can be read.
+std::string RunRecord::begin() {
+  began_ = true;
+  std::string note;
+  try {
+    const std::vector<std::string> older = kept();
+    for (const std::string& line : older) remember(line + '\n');
+    if (!path_.empty()) {
+      OutputFile whole(path_, OutputFile::Access::Private);
+      for (const std::string& line : older) whole.append(line + '\n');
+      whole.append(text_of(start_));
+      whole.finish();
+      file_.open(path_, std::ios::app);
+    }
+  } catch (const Error& error) {
+    path_.clear();
+    note = error.what();
+  }
+  remember(text_of(start_));
+  return note;
 }
 
 std::string RunRecord::add(const nlohmann::json& line) {
-  if (path_.empty()) return {};
-  try {
-    if (!file_.is_open()) begin();
-  } catch (const Error& error) {
-    path_.clear();
-    return error.what();
-  }
-  return write(line);
+  const std::string note = began_ ? std::string() : begin();
+  return note.empty() ? write(line) : (remember(text_of(line)), note);
 }
 
 std::string RunRecord::add_summary(const nlohmann::json& line) {
-  return file_.is_open() ? write(line) : std::string();
+  if (began_) return write(line);
+  if (!in_memory_) return {};
+  try {
+    for (const std::string& older : kept()) remember(older + '\n');
+  } catch (const Error&) {  // the file stays as it is, and the page has what is known
+  }
+  remember(text_of(start_));
+  remember(text_of(line));
+  return {};
 }
 
 std::string RunRecord::write(const nlohmann::json& line) {
+  const std::string text = text_of(line);
+  remember(text);
   if (path_.empty()) return {};
   errno = 0;
-  file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n'
-        << std::flush;
+  file_ << text << std::flush;
   if (file_) return {};
   const std::string path = std::exchange(path_, {}).string();
   return path + " is written no further: " + machine::why_not_written(errno == 0 ? EIO : errno);
+}
+
+void RunRecord::remember(const std::string& line) {
+  if (in_memory_) lines_ += line;
 }
 
 }  // namespace neap::app

@@ -6,6 +6,7 @@
 #include "evaluate.h"
 #include "evaluations.h"
 #include "history.h"
+#include "page/whole_page.h"
 #include "progress.h"
 #include "run_folder.h"
 #include "run_record.h"
@@ -60,21 +61,39 @@ class Training {
     }
     tell(record_.add_summary(history_.summary()));
     if (options_.json) output_.json(history_.summary());
-    // A training that failed before its first step gets no empty table.
-    if (history_.ending != Ending::Failed || history_.steps > 0) {
+    // A training that failed before its first step gets no empty table and no empty page.
+    const bool has_something = history_.ending != Ending::Failed || history_.steps > 0;
+    if (has_something) {
       if (!options_.json) {
         output_.line(history_.table());
       } else if (!options_.quiet) {
         say(history_.table());
       }
     }
-    if (history_.ending == Ending::Done || history_.ending == Ending::StoppedEarly) return 0;
+    const bool is_drawn = !has_something || write_page();
+    if (!broke_off) return is_drawn ? 0 : 1;
     say("neap: " + history_.reason);
     return history_.ending == Ending::Interrupted ? kInterrupted : 1;
   }
 
  private:
+  // Says why it cannot, since the training has ended as it has ended.
+  bool write_page() {
+    if (record_.lines().empty()) return true;
+    try {
+      page_->write([&](std::ostream& file) {
+        file << page_of_training(record_.lines(), folder_->folder());
+      });
+      tell("wrote " + options_.report + kHowToOpen);
+      return true;
+    } catch (const Error& error) {
+      say(std::string("neap: ") + error.what());
+      return false;
+    }
+  }
+
   void train() {
+    page_.emplace("--report", options_.report);
     if (options_.batch_size == kAutomaticBatch) options_.batch_size = find_batch_size();
     TrainingSource source(options_, find_model(options_));
     if (options_.eval_every > 0 && !source.has_test()) {
@@ -90,9 +109,10 @@ class Training {
     history_.budget = wants_least_ ? least_budget(source)
                                    : wanted_.bytes(history_.plain.value_or(train::PlainStep{}));
     announce();
-    if (!folder_->folder().empty()) {
-      record_ = RunRecord(folder_->folder(), what_is_in_effect(source),
-                          folder_->goes_on_here() ? folder_->steps_done() : 0);
+    if (!folder_->folder().empty() || !options_.report.empty()) {
+      record_ =
+          RunRecord(folder_->folder(), what_is_in_effect(source),
+                    folder_->goes_on_here() ? folder_->steps_done() : 0, !options_.report.empty());
     }
     std::optional<Job> job(source.task().make_job());
     for (int tries = 0;; ++tries) {
@@ -363,6 +383,7 @@ class Training {
   train::Budget wanted_;
   std::optional<RunFolder> folder_;
   RunRecord record_;
+  std::optional<ReportFile> page_;  // --report; there from the first line of train() on
   History history_;
 };
 

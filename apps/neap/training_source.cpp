@@ -18,13 +18,20 @@ const data::LoaderOptions kInTurn{.workers = 0};
 // Calls data::open(). Throws: UsageError when data::open() finds something wrong with the text;
 // Error when it names a folder that is missing, since the command is right then.
 data::Splits open_data(const std::string& spec, const TrainingOptions& options) {
+  if (options.context && !spec.starts_with("text:")) {
+    throw UsageError("--context " + std::to_string(*options.context) +
+                     " is for rows of tokens, and --data " + spec +
+                     " has none; leave it out, or name --data text:FILE");
+  }
   const WantedScale scale = *parse_scale(options.normalize);
   try {
     return data::open(spec, {.test_percent = *parse_split(options.split),
                              .scale = scale.scale,
                              .find_scale = scale.of_training,
                              .class_names = options.class_names,
-                             .whole = options.whole});
+                             .whole = options.whole,
+
+                             .window = options.context});
   } catch (const InvalidArgument& wrong) {
     const std::string told = std::string("--data: ") + wrong.what();
     std::error_code error;
@@ -115,9 +122,10 @@ train::MicroBatch TrainingSource::next() {
 
 Task TrainingSource::make_task(const TrainingOptions& options, plugin::Definition definition) {
   if (options.data.empty() && definition.make_batch) {
+    const std::string context = options.context ? std::to_string(*options.context) : "";
     for (const auto& [option, value] :
          {std::pair("--split", options.split), std::pair("--normalize", options.normalize),
-          std::pair("--augment", options.augment)}) {
+          std::pair("--augment", options.augment), std::pair("--context", context)}) {
       if (value.empty()) continue;
       throw UsageError(std::string(option) + " is for a data set, and --model " + options.model +
                        " makes its batches itself; name --data, or leave it out");

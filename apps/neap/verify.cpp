@@ -103,7 +103,7 @@ class Steps {
 
 struct Run {
   explicit Run(const TrainingOptions& options)
-      : task(Task::without_data(options, find_model(options))),
+      : task(Task::of_context(options, find_model(options))),
         batch_size(task.batch_size(options.batch_size, kVerifyingBatch)),
         accumulate(options.accumulate) {
     check_parts(accumulate, batch_size);

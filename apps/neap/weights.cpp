@@ -74,6 +74,9 @@ TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights)
           std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
       if (!*size) *size = number_in<std::int64_t>(notes, name);
     }
+    if (!options.context && options.data.starts_with("text:")) {
+      options.context = number_in<std::int64_t>(notes, "context");
+    }
     options.bf16 = options.bf16 || !note("bf16").empty();
   }
   const std::string scale = note("normalize"), split = note("split");

@@ -162,6 +162,8 @@ struct OpenOptions {
   // For predictions: where the data have no test set, `training` and `test` are both all of them.
   // Then pictures may also lie in the folder itself, if class_names are given: their label is -1.
   bool whole = false;
+  // Bytes of each sample of a text, 1 to 2^40. nullopt: 256.
+  std::optional<std::int64_t> window = {};
 };
 
 // Opens the data that a command line names:
@@ -179,13 +181,14 @@ struct OpenOptions {
 //   npy:X,Y                  two files of numpy.save: (N, ...) numbers, or (N, C, H, W) uint8
 //                            pictures; and (N,) labels
 //   safetensors:FILE[:X:Y]   such arrays as the tensors x and y of a file, or those of two names
-//   text:FILE[:ENCODING]     windows of 256 bytes of its UTF-8; the last tenth is the test set;
-//                            also a pipe; see read_text()
+//   text:FILE[:ENCODING]     windows of 256 bytes of its UTF-8, or of as many as `options`
+//                            says; the last tenth is the test set; also a pipe; see read_text()
 //   synthetic:3x224x224:1000[:COUNT]  shape, classes, samples (1024; the test set has a tenth)
 // Where there is no test set, each tenth sample of a class is for it, or as many as `options` says.
 // Other pictures are normalized by the training set.
 // Throws: InvalidArgument, with the text, the position and these forms, for a share that is none
-// or that data with a test set of its own does not need, and for a scale that does not fit;
+// or that data with a test set of its own does not need, for a scale that does not fit, and for a
+// window out of range or of data that are no text;
 // DataError for a file.
 NEAP_EXPORT Splits open(const std::string& spec, const OpenOptions& options = {});
 

@@ -69,6 +69,8 @@ struct Operator {
   // engine computes it; 0: unknown. When it is known, the storages of the step have the engine's
   // numbers.
   std::uint64_t call = 0;
+  // What the allocator held of the system when it ended: live, or kept for reuse; 0: unknown.
+  std::int64_t reserved = 0;
 
   bool operator==(const Operator&) const = default;
 };
@@ -88,7 +90,8 @@ struct Trace {
   std::vector<StorageId> keep = {};  // storages that must hold their data at the end
   std::string label = {};
   std::string device = "cpu";
-  std::string torch = {};  // LibTorch's version
+  std::string torch = {};     // LibTorch's version
+  std::int64_t reserved = 0;  // as Operator::reserved, before the first one
 
   bool operator==(const Trace&) const = default;
 };

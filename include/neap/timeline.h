@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,10 @@ struct Moment {
   std::int64_t ns = 0;     // when the step of the plan begins, from the start
   bool rerun = false;
   std::array<std::int64_t, kCategories> bytes = {};
-  [[nodiscard]] NEAP_EXPORT std::int64_t total() const;
+  // "cached": what the allocator keeps for reuse beside them. Measured when the step was traced, so
+  // it is known of the plain step alone; nullopt: it is not known.
+  std::optional<std::int64_t> cached = {};
+  [[nodiscard]] NEAP_EXPORT std::int64_t total() const;  // of `bytes`
 };
 
 // A storage that is there at the peak.

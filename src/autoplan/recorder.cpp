@@ -29,6 +29,8 @@ Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds, st
   recording_.untouched.push_back(engine::Engine::instance().plain_live());
 }
 
+void Recorder::watch_reserved() { recording_.reserved.push_back(memory::usage().reserved); }
+
 void Recorder::ran(const engine::OperatorRun& run) {
   if (full_) return;
   if (recording_.operators.size() == most_) return stop();
@@ -50,6 +52,7 @@ void Recorder::ran(const engine::OperatorRun& run) {
   recording_.untouched.push_back(run.live - known_);
   allocations_.push_back(run.allocations);
   add_makes(op, run);
+  if (!recording_.reserved.empty()) recording_.reserved.push_back(memory::usage().reserved);
   recording_.operators.push_back(std::move(op));
 }
 

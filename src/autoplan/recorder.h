@@ -26,6 +26,9 @@ class Recorder final : public engine::Observer {
   explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {},
                     std::size_t most = std::numeric_limits<std::size_t>::max());
 
+  // From now on also Recording::reserved. REQUIRES: no operator has run yet.
+  void watch_reserved();
+
   void ran(const engine::OperatorRun& run) override;
   void replayed(const engine::Node& node) override;
   void not_replayable(const engine::Block& block) override;

@@ -75,6 +75,9 @@ Recording merge(std::vector<Recording> steps) {
     for (std::size_t i = 0; i < merged.untouched.size(); ++i) {
       merged.untouched[i] = std::max(merged.untouched[i], step.untouched[i]);
     }
+    for (std::size_t i = 0; i < merged.reserved.size(); ++i) {
+      merged.reserved[i] = std::max(merged.reserved[i], step.reserved[i]);
+    }
   }
   return merged;
 }
@@ -90,6 +93,7 @@ class Assembly {
     trace_.label = label;
     trace_.torch = TORCH_VERSION;
     trace_.keep = recording.keep;
+    if (!recording.reserved.empty()) trace_.reserved = recording.reserved.front();
   }
 
   graph::Trace make() {
@@ -101,8 +105,9 @@ class Assembly {
       for (const graph::StorageId id : leaving_[i]) trace_.events.emplace_back(graph::Release{id});
       if (i == recording_.operators.size()) break;
       trace_.events.emplace_back(recording_.operators[i]);
-      if (recording_.calls.empty()) continue;
-      std::get<graph::Operator>(trace_.events.back()).call = recording_.calls[i];
+      auto& op = std::get<graph::Operator>(trace_.events.back());
+      if (!recording_.reserved.empty()) op.reserved = recording_.reserved[i + 1];
+      if (!recording_.calls.empty()) op.call = recording_.calls[i];
     }
     return std::move(trace_);
   }

@@ -53,6 +53,9 @@ struct Recording {
   // Live bytes that belong to none of the storages above: at the start, before each operator, and
   // at the end. See Note [Untouched bytes].
   std::vector<std::int64_t> untouched;
+  // What the allocator held of the system: at the start, and at the end of each operator. Empty:
+  // nobody wanted it.
+  std::vector<std::int64_t> reserved;
 };
 
 // Describes the first difference of two recordings. Times, workspaces and `replayable` are not

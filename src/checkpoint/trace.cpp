@@ -57,6 +57,7 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
         "it");
   }
   Recorder recorder(kinds_of(options.known));
+  recorder.watch_reserved();
   {
     const Observing observing(recorder);
     step();

@@ -247,7 +247,16 @@ Splits open(const std::string& spec, const OpenOptions& options) {
   if (options.scale && options.find_scale) {
     throw InvalidArgument("data::open: a scale is given and is to be found; take one of the two");
   }
+  constexpr std::int64_t kMostWindow = std::int64_t{1} << 40;
+  if (options.window && (*options.window < 1 || *options.window > kMostWindow)) {
+    throw InvalidArgument("data::open: a window of " + std::to_string(*options.window) +
+                          " bytes; name 1 to 2^40");
+  }
   Splits splits = of_kind(spec, options);
+  if (options.window && splits.vocabulary == 0) {
+    throw InvalidArgument("data \"" + spec +
+                          "\": a window is for texts, and these samples are none; leave it out");
+  }
   if (!splits.scale && (options.scale || options.find_scale)) scale(splits, spec, options);
   // Other data may have fewer of the classes.
   if (splits.vocabulary == 0) {

@@ -83,18 +83,19 @@ Splits text_file(const std::filesystem::path& file, const std::string& encoding,
   const TestShare share(options.test_percent);
   const at::Tensor bytes = read_text(file, encoding);
   const std::int64_t size = bytes.size(0);
-  constexpr std::int64_t kLeast = kWindow + 1;
-  if (size < 2 * kLeast) {
+  const std::int64_t window = options.window.value_or(kWindow);
+  const std::int64_t least = window + 1;
+  if (size < 2 * least) {
     throw DataError(file.string() + ": has " + std::to_string(size) +
-                    " bytes; training and test need a window of " + std::to_string(kWindow) +
-                    " bytes and the one after each, so at least " + std::to_string(2 * kLeast) +
-                    ": name a longer text");
+                    " bytes; training and test need a window of " + std::to_string(window) +
+                    " bytes and the one after each, so at least " + std::to_string(2 * least) +
+                    ": name a longer text" + (options.window ? ", or a shorter window" : ""));
   }
-  const std::int64_t test = std::clamp(share.of(size), kLeast, size - kLeast);
+  const std::int64_t test = std::clamp(share.of(size), least, size - least);
   Splits splits;
-  splits.training = text_windows(bytes.slice(0, 0, size - test), kWindow);
-  splits.test = text_windows(bytes.slice(0, size - test), kWindow);
-  splits.sample_shape = {kWindow};
+  splits.training = text_windows(bytes.slice(0, 0, size - test), window);
+  splits.test = text_windows(bytes.slice(0, size - test), window);
+  splits.sample_shape = {window};
   splits.classes = kByteValues;
   splits.vocabulary = kByteValues;
   return splits;

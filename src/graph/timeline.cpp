@@ -168,6 +168,23 @@ class Follower {
   Timeline line_;
 };
 
+// A measure of the plain step says nothing of another plan.
+void add_cached(const Trace& trace, const Plan& plan, Timeline& line) {
+  if (plan.steps != plain_plan(trace).steps) return;
+  const std::vector<const Operator*> operators = operators_of(trace);
+  std::int64_t reserved = trace.reserved;
+  for (Moment& moment : line.moments) {
+    const bool runs =
+        moment.step >= 0 && moment.step < static_cast<std::int64_t>(plan.steps.size());
+    if (runs) {
+      const Step& step = plan.steps[static_cast<std::size_t>(moment.step)];
+      reserved = operators[static_cast<std::size_t>(step.target)]->reserved;
+    }
+    // Another thread may have changed it since the operator's peak.
+    if (reserved > 0) moment.cached = std::max<std::int64_t>(0, reserved - moment.total());
+  }
+}
+
 }  // namespace
 
 Timeline timeline(const Trace& trace, const Plan& plan) {
@@ -175,7 +192,10 @@ Timeline timeline(const Trace& trace, const Plan& plan) {
   const Program program(trace);
   // Twice: what is there at a moment is listed for the peak alone, which is not known before.
   const Timeline line = Follower(trace, program).follow(plan, -1);
-  return Follower(trace, program).follow(plan, static_cast<std::int64_t>(line.peak));
+  Timeline with_holders =
+      Follower(trace, program).follow(plan, static_cast<std::int64_t>(line.peak));
+  add_cached(trace, plan, with_holders);
+  return with_holders;
 }
 
 }  // namespace neap::graph

@@ -75,6 +75,7 @@ class TraceReader {
     trace_.label = head.text("label");
     trace_.device = head.text("device");
     trace_.torch = head.text("torch");
+    if (head.has("reserved")) trace_.reserved = head.number("reserved", kMostBytesInAll);
     while (read_event()) {
     }
     if (lines_.next()) lines_.refuse("stands after the end; expected nothing more");
@@ -136,6 +137,7 @@ class TraceReader {
     if (line.has("mutates_once")) op.mutates_once = line.numbers("mutates_once");
     if (line.has("replayable")) op.replayable = line.flag("replayable");
     if (line.has("call")) op.call = line.hash("call");
+    if (line.has("reserved")) op.reserved = line.number("reserved", kMostBytesInAll);
     return op;
   }
 
@@ -180,6 +182,7 @@ class TraceWriter {
     head.text("label", trace.label);
     head.text("device", trace.device);
     head.text("torch", trace.torch);
+    if (trace.reserved != 0) head.number("reserved", trace.reserved, kMostBytesInAll);
     head.finish(out_);
     for (const Event& event : trace.events) {
       LineWriter line("trace", ++line_);
@@ -217,6 +220,7 @@ class TraceWriter {
     line.flag("random", op.random);
     if (!op.replayable) line.flag("replayable", false);
     if (op.call != 0) line.hash("call", op.call);
+    if (op.reserved != 0) line.number("reserved", op.reserved, kMostBytesInAll);
     line.text("phase", name_of(op.phase, kPhases));
     line.text("scope", op.layer);
   }

@@ -38,7 +38,7 @@ TEST(TraceSteps, are_the_trace_of_one_of_them_but_for_times) {
   const graph::Trace one = neap::trace_step(step, {.label = "small"});
   const graph::Trace three = neap::trace_steps(step, {.label = "small"});
   EXPECT_EQ(steps, 5);
-  EXPECT_EQ(without_times(one), without_times(three));
+  EXPECT_EQ(without_measures(one), without_measures(three));
   std::map<graph::StorageKind, int> kinds;
   for (const graph::Event& event : three.events) {
     if (const auto* const given = std::get_if<graph::Given>(&event)) ++kinds[given->kind];

@@ -146,6 +146,26 @@ TEST(Trace, has_the_peak_of_data_that_arrives_and_of_memory_that_nobody_touches)
   EXPECT_EQ(read_back(trace), trace);
 }
 
+TEST(Trace, has_what_the_allocator_holds_of_the_system_at_the_end_of_each_operator) {
+  const at::Tensor x = torch::randn({1 << 18});
+  memory::trim();
+  std::vector<std::int64_t> reserved = {memory::usage().reserved};
+  at::Tensor y, z;
+  const graph::Trace trace = neap::trace_step([&] {
+    y = x.sin();
+    reserved.push_back(memory::usage().reserved);
+    y.reset();  // it is kept for reuse
+    z = x.cos();
+    reserved.push_back(memory::usage().reserved);
+  });
+  std::vector<std::int64_t> found = {trace.reserved};
+  for (const Operator& op : operators_of(trace)) found.push_back(op.reserved);
+  EXPECT_EQ(found, reserved);
+  EXPECT_GE(found[1], found[0] + memory::footprint(1 << 20));
+  EXPECT_EQ(found[2], found[1]);
+  EXPECT_EQ(read_back(trace), trace);
+}
+
 TEST(Trace, knows_what_a_scope_around_it_has_made) {
   const at::Tensor x = torch::randn({64, 64});
   const Scope scope({.observe = true});
@@ -273,7 +293,7 @@ TEST_P(TracedFamilies, have_the_same_trace_twice_but_for_times) {
       for (const auto& optimizer : job.optimizers) optimizer->zero_grad();
     };
     step();
-    return without_times(neap::trace_step(step));
+    return without_measures(neap::trace_step(step));
   };
   (void)traced();  // makes what a process makes only once
   const graph::Trace first = traced();

@@ -43,9 +43,12 @@ inline std::vector<std::string> events_of(const graph::Trace& trace) {
   return all;
 }
 
-inline graph::Trace without_times(graph::Trace trace) {
+// Without what is measured: times, and what the allocator keeps.
+inline graph::Trace without_measures(graph::Trace trace) {
+  trace.reserved = 0;
   for (graph::Event& event : trace.events) {
-    if (auto* const op = std::get_if<graph::Operator>(&event)) op->ns = 0;
+    auto* const op = std::get_if<graph::Operator>(&event);
+    if (op != nullptr) op->ns = op->reserved = 0;
   }
   return trace;
 }

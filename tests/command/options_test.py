@@ -58,6 +58,7 @@ ROWS = {
     "--blocks": POSITIVE + ["1000001"],
     "--width": POSITIVE + ["1000001"],
     "--heads": POSITIVE + ["1000001"],
+    "--context": POSITIVE + ["1000001"],
     "--betas": ["", ",", "0.9", "0.9,", "0.9,,0.99", "0.9,1", "0.9,0.99,0.999", "x,0.9", "nan,0.9", "-0.1,0.9"],
     "--label-smoothing": NUMBER + ["1.1"],
     "--eval-every": WHOLE + ["-1", "1099511627777"],
@@ -81,6 +82,7 @@ ROWS = {
     "--where": [""],
     "--sort": [""],
     "--format": ["", " ", "x", "HTML", "chrome ", "csv,json"],
+    "--report": FILE,
     "--csv": FILE,
     "--svg": FILE,
 }

@@ -6,6 +6,7 @@ import re
 import unittest
 
 from browser import open_page
+from reporting import CATEGORIES
 from running import CommandTest, neap
 from traces import EVIL, step_of
 
@@ -47,8 +48,34 @@ class ReportTest(CommandTest):
         self.assertEqual(facts["peak by the plan"], plan["predicted_peak_bytes"])
         self.assertEqual(facts["operators that run again"], plan["reruns"])
         for section, peak in ((data["sections"][0], "plain_peak_bytes"), (data["sections"][1], "predicted_peak_bytes")):
-            sums = [sum(values) for values in zip(*(series["values"] for series in section["series"]))]
-            self.assertEqual(max(sums), plan[peak])
+            counted = [series["values"] for series in section["series"] if not series.get("beside")]
+            self.assertEqual(max(map(sum, zip(*counted))), plan[peak])
+        # What the allocator kept was measured in the plain step.
+        names = [[series["name"] for series in section["series"]] for section in data["sections"][:2]]
+        self.assertEqual(names, [[*CATEGORIES, "cached"], CATEGORIES])
+        self.assertIn("cached", text)
+
+    def test_what_is_cached_lies_above_the_step_and_hides_no_peak(self):
+        lines = [json.loads(line) for line in step_of([f"l{i}" for i in range(2000)]).splitlines()]
+        held = 3 << 30
+        for line in lines:
+            if "op" in line or "neap_trace" in line:
+                line["reserved"] = held
+        trace = self.write("kept.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        page = self.report(trace, "--no-frontier")
+        self.assert_drawn(page)
+        data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page.read_text()).group(1))
+        self.assertEqual({sum(values) for values in zip(*(one["values"] for one in data["sections"][0]["series"]))}, {held})
+        rows = json.loads(neap("profile", trace, "--json").stdout)["plain"]["moments"]
+        self.assertEqual({row["held_bytes"] + row["cached_bytes"] for row in rows}, {held})
+        at_most = held - rows[0]["held_bytes"]
+        self.assertIn(f"at most {at_most / 2**30:.1f} GiB", neap("profile", trace).stdout)
+        # A trace of an older neap does not say it.
+        old = self.write("old.jsonl", step_of(["a"]))
+        self.assertNotIn("cached", self.assert_drawn(self.report(old, "--no-frontier")).text())
+        self.assertNotIn("cached", neap("profile", old).stdout)
+        wrong = self.write("wrong.jsonl", trace.read_text().replace(f'"reserved": {held}', '"reserved": -1', 1))
+        self.assert_ended(neap("profile", wrong), 1, 'wrong.jsonl: line 1: "reserved"')
 
     def test_trainings_are_drawn_side_by_side_and_a_resumed_one_as_a_whole(self):
         for name, steps, more in (("a", 12, ["--save-every", 5]), ("a", 20, ["--resume"]), ("b", 20, ["--budget", "64MiB"])):

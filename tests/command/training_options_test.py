@@ -3,6 +3,7 @@
 """training_options_test.py NEAP [unittest arguments]: sizes, bf16, the loss, betas, and looks at the test set."""
 import json
 import pathlib
+import re
 import shutil
 import struct
 import unittest
@@ -59,6 +60,37 @@ class TrainingOptionsTest(CommandTest):
                 value = [] if "=" in size else [2]
                 self.assert_ended(neap("train", "--model", model, size, *value), 2, size.split("=")[0], told)
         self.assert_ended(neap("trace", "--model", "gpt", "--width", 10, "--heads", 3, "-o", "-"), 2, "heads", "10")
+
+    def test_the_context_is_the_length_of_the_rows_and_of_the_positions(self):
+        text = self.write("text.txt", "neap " * 2000)
+        out = self.folder / "run"
+        gpt = ["--model", "gpt", "--layers", 1, "--width", 16, "--heads", 2, "--threads", 1]
+        whole = self.shapes("gpt", f"text:{text}", *gpt[2:8], "--context", 48)
+        self.assertIn([48, 16], whole)
+        summary = self.json_lines(neap("evaluate", *gpt, "--data", f"text:{text}", "--weights", out, "--json", "--quiet"))[0]
+        self.assertIsNotNone(summary["accuracy"])
+        self.assert_ended(neap("evaluate", *gpt, "--data", f"text:{text}", "--weights", out, "--context", 40), 1, "48", "40")
+        going_on = ["train", *gpt, "--data", f"text:{text}", "--batch-size", 2, "--no-test", "--out", out, "--resume", "--steps", 2]
+        self.assert_ended(neap(*going_on), 1, "its context is 48, and this one's left out")
+        self.assert_ended(neap(*going_on, "--context", 48), 0)
+        compared = []
+        for context in (12, 20):
+            done = neap("verify", *gpt, "--context", context, "--batch-size", 4, "--steps", 1, "--budget", "100%")
+            self.assert_ended(done, 0)
+            compared.append(int(re.search(r"equal bits: \d+ tensors, (\d+) bytes", done.stdout).group(1)))
+        # Eight more positions of 16 floats, their gradients, and two moments of each.
+        self.assertGreaterEqual(compared[1] - compared[0], 8 * 16 * 4 * 4)
+
+    def test_a_context_is_of_rows_of_tokens(self):
+        text = self.write("short.txt", "neap " * 20)
+        for arguments, code, told in [
+                (["train", *SMALL, "--context", 16], 2, "--data synthetic:1x8x8:4:640 has none; leave it out"),
+                (["train", "--model", "gpt", "--context", 16], 2, "--data fashion-mnist has none"),
+                (["verify", "--model", "mlp", "--context", 16], 2, "--model mlp reads none; leave it out"),
+                (["train", "--model", "gpt", "--data", f"text:{text}", "--context", 50], 1, "at least 102: name a longer text, or a "
+                                                                                           "shorter window")]:
+            with self.subTest(arguments):
+                self.assert_ended(neap(*arguments), code, told)
 
     def test_bf16_has_other_losses_and_equal_bits_inside_a_budget(self):
         self.assertNotEqual(self.losses("--steps", 2, "--bf16"), self.losses("--steps", 2))

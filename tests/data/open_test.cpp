@@ -8,6 +8,8 @@
 #include <neap/data.h>
 #include <torch/torch.h>
 
+#include <limits>
+
 namespace neap::data {
 namespace {
 
@@ -102,6 +104,30 @@ TEST_F(Open, a_text_gives_windows_of_which_the_last_tenth_is_for_tests) {
               ThrowsMessage<DataError>(
                   HasSubstr("has 513 bytes; training and test need a window of 256 bytes and the "
                             "one after each, so at least 514: name a longer text")));
+}
+
+TEST_F(Open, a_text_gives_windows_of_the_length_that_is_named) {
+  const std::string path = "text:" + file("text", items(1000, 256)).string();
+  const Splits splits = open(path, {.window = 7});
+  EXPECT_EQ(splits.sample_shape, (std::vector<std::int64_t>{7}));
+  EXPECT_EQ(splits.training->size(), (900 - 1) / 7);
+  EXPECT_EQ(splits.test->size(), (100 - 1) / 7);
+  const at::Tensor text = read_text(folder_ / "text").to(torch::kLong);
+  EXPECT_EQ(test::first_difference(test::bytes_of({text.slice(0, 14, 21), text.slice(0, 15, 22)}),
+                                   test::bytes_of(splits.training->get(2))),
+            std::nullopt);
+  EXPECT_EQ(open(path, {.window = 499}).training->size(), 1);
+  EXPECT_THAT([&] { open(path, {.window = 500}); },
+              ThrowsMessage<DataError>(HasSubstr("has 1000 bytes; training and test need a window "
+                                                 "of 500 bytes and the one after each, so at least "
+                                                 "1002: name a longer text, or a shorter window")));
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t window : {std::int64_t{0}, std::int64_t{-1}, kMost}) {
+    EXPECT_THAT([&] { open(path, {.window = window}); },
+                ThrowsMessage<InvalidArgument>(HasSubstr("name 1 to 2^40")));
+  }
+  EXPECT_THAT([&] { open("synthetic:3x4x4:10:50", {.window = 7}); },
+              ThrowsMessage<InvalidArgument>(HasSubstr("a window is for texts")));
 }
 
 TEST_F(Open, noise_has_the_shape_classes_and_number_that_were_named) {

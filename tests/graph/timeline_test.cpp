@@ -10,13 +10,16 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 
 namespace neap::graph {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
+using testing::Eq;
 using testing::IsEmpty;
 using testing::Pair;
 
@@ -126,6 +129,34 @@ TEST(Timeline, marks_reruns) {
   EXPECT_TRUE(line.moments[4].rerun);
   EXPECT_EQ(line.moments[4].step, 5);
   EXPECT_EQ(line.moments.back().ns, 30);
+}
+
+std::vector<std::optional<std::int64_t>> cached(const Timeline& line) {
+  std::vector<std::optional<std::int64_t>> cached;
+  for (const Moment& moment : line.moments) cached.push_back(moment.cached);
+  return cached;
+}
+
+TEST(Timeline, counts_what_the_allocator_keeps_beside_a_plain_step_and_in_no_sum) {
+  Trace trace = step();
+  const Timeline without = timeline(trace, plain_plan(trace));
+  EXPECT_THAT(cached(without), Each(Eq(std::nullopt)));
+  trace.reserved = 115;
+  std::int64_t reserved = 150;  // less than one peak, as where another thread gives some back
+  for (const std::size_t event : {2, 3, 4, 6, 9}) {
+    std::get<Operator>(trace.events[event]).reserved = reserved;
+    reserved += 25;
+  }
+  const Timeline line = timeline(trace, plain_plan(trace));
+  EXPECT_EQ(totals(line), totals(without));
+  EXPECT_EQ(line.peak, without.peak);
+  EXPECT_THAT(cached(line), ElementsAre(5, 0, 5, 22, 0, 40, 140));
+  Plan other;
+  other.steps = {{Step::Action::Run, 0},   {Step::Action::Run, 1},  {Step::Action::Free, 3},
+                 {Step::Action::Rerun, 1}, {Step::Action::Run, 2},  {Step::Action::Free, 4},
+                 {Step::Action::Run, 3},   {Step::Action::Free, 2}, {Step::Action::Free, 3},
+                 {Step::Action::Run, 4},   {Step::Action::Free, 5}};
+  EXPECT_THAT(cached(timeline(trace, other)), Each(Eq(std::nullopt)));
 }
 
 TEST(Timeline, has_the_peak_of_the_simulator_for_random_plans) {

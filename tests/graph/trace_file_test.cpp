@@ -101,6 +101,7 @@ Trace any_trace(std::mt19937_64& engine) {
   trace.label = any_text(engine);
   trace.device = any_text(engine);
   trace.torch = any_text(engine);
+  trace.reserved = below(engine, 2) * below(engine, std::int64_t{1} << 60);
   for (Event& event : trace.events) {
     auto* const op = std::get_if<Operator>(&event);
     if (op == nullptr) continue;
@@ -109,6 +110,7 @@ Trace any_trace(std::mt19937_64& engine) {
     op->phase = static_cast<Phase>(below(engine, 4));
     op->random = chance(engine, 50);
     if (chance(engine, 50)) op->call = engine();
+    if (chance(engine, 50)) op->reserved = below(engine, std::int64_t{1} << 60);
     op->ns = below(engine, std::int64_t{1} << below(engine, 48));
     op->workspace = below(engine, std::int64_t{1} << below(engine, 56));
   }

@@ -130,6 +130,7 @@ class StepTables {
                                number,    name,    layer,       phase};
       for (const std::int64_t bytes : moment.bytes) row.push_back(bytes);
       row.push_back(moment.total());
+      row.push_back(or_null(moment.cached));
       timeline_.rows.push_back(std::move(row));
     }
     for (const graph::Holder& holder : line.at_the_peak) {
@@ -146,6 +147,7 @@ class StepTables {
       columns.push_back(graph::name_of(static_cast<graph::Category>(i)) + std::string("_bytes"));
     }
     columns.emplace_back("total_bytes");
+    columns.emplace_back("cached_bytes");
     return columns;
   }
 

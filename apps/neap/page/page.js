@@ -25,8 +25,8 @@
 
   function time(ns) {
     if (ns < 1e3) return `${Math.round(ns)} ns`;
-    if (ns < 1e6) return `${(ns / 1e3).toPrecision(3)} us`;
-    if (ns < 1e9) return `${(ns / 1e6).toPrecision(3)} ms`;
+    if (ns < 999.5e3) return `${(ns / 1e3).toPrecision(3)} us`;
+    if (ns < 999.5e6) return `${(ns / 1e6).toPrecision(3)} ms`;
     return `${(ns / 1e9).toPrecision(3)} s`;
   }
 
@@ -87,14 +87,15 @@
     return rows;
   }
 
-  function sampled(xs, columns, from, to, stacked) {
+  // `counted`: the columns that say which rows stand out.
+  function sampled(xs, columns, counted, from, to, stacked) {
     let first = 0;
     let last = xs.length - 1;
     while (first < last && xs[first + 1] < from) first += 1;
     while (last > first && xs[last - 1] > to) last -= 1;
     const row = (i) => [xs[i], ...columns.map((column) => column[i])];
     const all = () => Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    const inside = last - first < MOST_POINTS ? all() : outstanding(columns, first, last, stacked);
+    const inside = last - first < MOST_POINTS ? all() : outstanding(counted, first, last, stacked);
     const ends = [0, ...inside, xs.length - 1];
     return ends.filter((i, k) => i >= 0 && (k === 0 || i > ends[k - 1])).map(row);
   }
@@ -107,6 +108,9 @@
     const all = section.series.map((series, i) => ({ ...series, colour: COLOURS[i % COLOURS.length] }));
     if (options.stacked) all.reverse();
     const columns = all.map((series) => series.values);
+    const counts = all.map((series) => !series.beside);
+    const counted = columns.filter((_, i) => counts[i]);
+    const rows = (from, to) => sampled(xs, columns, counted, from, to, options.stacked);
     const names = all.map((series) => series.name);
     const colours = all.map((series) => series.colour);
     const legendOrder = all.map((_, i) => (options.stacked ? all.length - 1 - i : i));
@@ -118,7 +122,7 @@
         swatch(legend, names[i] + value, colours[i]);
       }
       if (point && options.stacked) {
-        const total = point.values.reduce((sum, one) => sum + (one || 0), 0);
+        const total = point.values.reduce((sum, one, i) => sum + (counts[i] ? one || 0 : 0), 0);
         swatch(legend, `together ${text(total, section.unit)}`);
       }
       if (section.line) swatch(legend, `${section.line.name}: ${text(section.line.value, section.unit)}`);
@@ -129,7 +133,7 @@
     let graph = null;
     const draw = () => {
       if (graph) graph.destroy();
-      graph = new Dygraph(box, sampled(xs, columns, first, end, options.stacked), {
+      graph = new Dygraph(box, rows(first, end), {
         labels: [section.x.name, ...names],
         colors: colours,
         stackedGraph: options.stacked,
@@ -157,7 +161,7 @@
         },
         unhighlightCallback: () => say(null),
         zoomCallback: (from, to) => {
-          graph.updateOptions({ file: sampled(xs, columns, from, to, options.stacked), dateWindow: [from, to] });
+          graph.updateOptions({ file: rows(from, to), dateWindow: [from, to] });
         },
         underlayCallback: (context, area, chart) => {
           for (const [from, to] of section.marks || []) {
@@ -183,7 +187,7 @@
     const out = element("button", parent, "whole range");
     out.type = "button";
     out.addEventListener("click", () => {
-      graph.updateOptions({ file: sampled(xs, columns, first, end, options.stacked), dateWindow: [first, end] });
+      graph.updateOptions({ file: rows(first, end), dateWindow: [first, end] });
     });
   }
 
@@ -246,15 +250,20 @@
     }));
   }
 
+  // A shape for each series, so that they differ where colours come again or are not seen.
+  const SHAPES = ["circle", "rect", "triangle", "rectRot", "star", "crossRot", "rectRounded"];
+
+  // A point: x, y, and where they are known the time in ns and a name of its own.
   function points(section, parent) {
     chart(parent, undefined, () => ({
       type: "scatter",
       data: {
         datasets: section.series.map((series, i) => ({
           label: series.name,
-          data: series.points.map(([x, y]) => ({ x, y })),
+          data: series.points.map(([x, y, ns, name]) => ({ x, y, ns, name })),
           showLine: series.line,
-          pointRadius: series.line ? 2 : 6,
+          pointRadius: series.line ? 3 : 6,
+          pointStyle: SHAPES[i % SHAPES.length],
           borderColor: COLOURS[i % COLOURS.length],
           backgroundColor: COLOURS[i % COLOURS.length],
         })),
@@ -272,10 +281,15 @@
           },
         },
         plugins: {
+          legend: { labels: { usePointStyle: true } },
           tooltip: {
             callbacks: {
-              label: (at) =>
-                `${at.dataset.label}: ${text(at.parsed.x, section.x.unit)}, ${text(at.parsed.y, section.y.unit)}`,
+              label: (at) => {
+                const { ns, name } = at.raw;
+                const known = [text(at.parsed.x, section.x.unit), text(at.parsed.y, section.y.unit)];
+                if (typeof ns === "number") known.push(text(ns, "ns"));
+                return `${name || at.dataset.label}: ${known.join(", ")}`;
+              },
             },
           },
         },

@@ -157,9 +157,14 @@ RunFigures figures_of(const TrainingRun& run) {
 TrainingRun read_run(const std::filesystem::path& path) {
   std::ifstream file(path);
   if (!file) throw Error(path.string() + ": it cannot be read; is it a file of neap train?");
-  TrainingRun run;
+  TrainingRun run = read_run(file, path.string());
   const std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
   run.file = whole.filename() == "run.jsonl" ? whole.parent_path() : whole;
+  return run;
+}
+
+TrainingRun read_run(std::istream& file, const std::string& name) {
+  TrainingRun run;
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
     const Json object = Json::parse(line, nullptr, false);
@@ -177,13 +182,13 @@ TrainingRun read_run(const std::filesystem::path& path) {
     } else if (event == "summary") {
       run.summary = object;
     } else {
-      throw Error(path.string() + ": line " + std::to_string(number) +
+      throw Error(name + ": line " + std::to_string(number) +
                   ": no line of a training; neap train --out writes run.jsonl, and --json the "
                   "same lines to standard output");
     }
   }
   if (run.start.is_null() && run.steps.empty() && run.summary.is_null()) {
-    throw Error(path.string() + ": it has no line of a training");
+    throw Error(name + ": it has no line of a training");
   }
   return run;
 }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,8 @@ std::int64_t step_of(const Json& line);
 // Throws: Error, with the path and the line, for a file that is none of a training. Its last line
 // may be cut short, as by a kill.
 TrainingRun read_run(const std::filesystem::path& file);
+// The same of lines that are no file; `name`: for messages.
+TrainingRun read_run(std::istream& lines, const std::string& name);
 // Names them by the last part of each path, and as many before it as make the names differ.
 void name_runs(std::vector<TrainingRun>& runs);
 // REQUIRES: they have names.

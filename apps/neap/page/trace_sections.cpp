@@ -34,6 +34,11 @@ Json marks_of(const graph::Timeline& line) {
   return marks;
 }
 
+bool knows_cached(const graph::Timeline& line) {
+  return std::ranges::all_of(line.moments,
+                             [](const graph::Moment& moment) { return moment.cached.has_value(); });
+}
+
 Json memory_over_time(const graph::Timeline& line) {
   Json ns = Json::array();
   std::array<Json, graph::kCategories> bytes;
@@ -45,6 +50,13 @@ Json memory_over_time(const graph::Timeline& line) {
   Json all = Json::array();
   for (std::size_t i = 0; i < graph::kCategories; ++i) {
     all.push_back(series(graph::name_of(static_cast<graph::Category>(i)), std::move(bytes.at(i))));
+  }
+  if (knows_cached(line)) {
+    Json cached = Json::array();
+    for (const graph::Moment& moment : line.moments) cached.push_back(*moment.cached);
+    Json one = series("cached", std::move(cached));
+    one["beside"] = true;  // no part of the sum
+    all.push_back(std::move(one));
   }
   return {{"unit", "bytes"},
           {"x", {{"name", "time of the operators so far"}, {"unit", "ns"}, {"values", ns}}},
@@ -112,27 +124,54 @@ void add_layers(Page& page, const graph::Trace& trace) {
                     {"rows", rows}});
 }
 
-void add_frontier(Page& page, const planner::Frontier& frontier,
-                  const std::optional<planner::Solution>& solution) {
-  const auto percent = [&](std::int64_t ns) {
-    const auto plain = static_cast<double>(std::max<std::int64_t>(1, frontier.plain_ns));
-    return 100 * static_cast<double>(ns) / plain;
+// What each budget costs, and beside it what other ways take.
+void add_time_against_memory(Page& page, const TracedStep& step, const graph::Timeline& plain) {
+  const std::int64_t plain_ns = std::max<std::int64_t>(1, plain.moments.back().ns);
+  const auto point = [&](std::int64_t bytes, std::int64_t extra_ns) {
+    const double percent = 100 * static_cast<double>(extra_ns) / static_cast<double>(plain_ns);
+    return Json::array({bytes, percent, plain_ns + extra_ns});
   };
-  Json plans = Json::array(), bound = Json::array();
-  for (const planner::FrontierPoint& point : frontier.points) {
-    if (point.rerun_ns) plans.push_back({point.budget.count(), percent(*point.rerun_ns)});
-    if (point.bound_ns) bound.push_back({point.budget.count(), percent(*point.bound_ns)});
+  Json all = Json::array();
+  std::string text;
+  if (step.frontier) {
+    Json plans = Json::array(), bound = Json::array();
+    for (const planner::FrontierPoint& one : step.frontier->points) {
+      if (one.rerun_ns) plans.push_back(point(one.budget.count(), *one.rerun_ns));
+      if (one.bound_ns) bound.push_back(point(one.budget.count(), *one.bound_ns));
+    }
+    all.push_back({{"name", "plans"}, {"line", true}, {"points", plans}});
+    all.push_back({{"name", "no plan is below this"}, {"line", true}, {"points", bound}});
+    text = "What each budget costs. No plan stays below " + step.frontier->floor.text() + ".";
   }
-  Json all = {{{"name", "plans"}, {"line", true}, {"points", plans}},
-              {{"name", "no plan is below this"}, {"line", true}, {"points", bound}}};
-  if (solution) {
-    all.push_back({{"name", "the chosen budget"},
-                   {"line", false},
-                   {"points", {{solution->plan.budget, percent(solution->rerun_ns)}}}});
+  if (step.solution) {
+    all.push_back(
+        {{"name", "the chosen budget"},
+         {"line", false},
+         {"points", Json::array({point(step.solution->plan.budget, step.solution->rerun_ns)})}});
+  }
+  const std::int64_t head = plain.moments.front().total();
+  const auto room = static_cast<double>(plain.moments[plain.peak].total() - head);
+  const auto first = static_cast<std::ptrdiff_t>(all.size());
+  for (const OtherWay& way : step.ways) {
+    const Json here =
+        Json::array({static_cast<double>(head) + way.share * room, 100 * (way.time - 1), way.ns});
+    const auto same = std::find_if(all.begin() + first, all.end(),
+                                   [&](const Json& series) { return series["name"] == way.name; });
+    if (same == all.end()) {
+      all.push_back({{"name", way.name}, {"line", false}, {"points", Json::array({here})}});
+    } else {
+      (*same)["points"].push_back(here);
+      (*same)["line"] = true;
+    }
+  }
+  if (!step.ways.empty()) {
+    text += text.empty() ? "" : " ";
+    text +=
+        "Other ways were measured: their bytes are by their share of what the plain step needs, "
+        "their times against its time.";
   }
   page.add_section(
-      "points", "Time against memory",
-      "What each budget costs. No plan stays below " + frontier.floor.text() + ".",
+      "points", "Time against memory", text,
       {{"x", axis("budget", "bytes")}, {"y", axis("extra time", "percent")}, {"series", all}});
 }
 
@@ -166,7 +205,9 @@ void add_trace_sections(Page& page, const TracedStep& step) {
     page.add_section("area", title, text, content);
   };
   add_memory(plain, "Memory of the plain step",
-             "What is there while each operator runs. Drag to zoom.");
+             std::string("What is there while each operator runs") +
+                 (knows_cached(plain) ? ", and above it what the allocator keeps for reuse" : "") +
+                 ". Drag to zoom.");
   if (step.solution) {
     const graph::Timeline planned = graph::timeline(trace, step.solution->plan);
     add_memory(planned, "Memory of the step inside the budget",
@@ -177,7 +218,7 @@ void add_trace_sections(Page& page, const TracedStep& step) {
   add_peak_by_layer(page, plain, "of the plain step");
   add_holders(page, plain, "of the plain step");
   add_layers(page, trace);
-  if (step.frontier) add_frontier(page, *step.frontier, step.solution);
+  if (step.frontier || !step.ways.empty()) add_time_against_memory(page, step, plain);
 }
 
 }  // namespace neap::app
