@@ -190,7 +190,11 @@ void RunFolder::find(const std::optional<std::string>& resume) {
   newest_ = *found_;
   position_ = train::position_of(*found_);
   check_same_training();
-  if (from_here_) saved_step_ = position_.step;
+  if (from_here_) {
+    saved_step_ = position_.step;
+    // Its own settings win over these.
+    found_so_far_ = position_.notes;
+  }
   said_.push_back("going on from " + found_->string() + ", after step " +
                   std::to_string(position_.step));
 }
@@ -261,7 +265,7 @@ std::string RunFolder::after_step(const Job& job, std::int64_t step) {
 }
 
 fs::path RunFolder::save(const Job& job, std::int64_t step) {
-  if (folder_.empty() || saved_step_ == step) return newest_;
+  if (folder_.empty() || (saved_step_ == step && notes_are_saved_)) return newest_;
   train::Position position{.step = step, .notes = training_};
   position.notes[kSteps] = std::to_string(steps_);
   position.notes.insert(found_so_far_.begin(), found_so_far_.end());
@@ -271,17 +275,17 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
   newest_ = train::save(folder_, job.model.module(), *job.optimizer, position,
                         {.keep = keep_ == 0 ? 0 : keep_ + more});
   saved_step_ = step;
+  notes_are_saved_ = true;
   saved_at_ = std::chrono::steady_clock::now();
   return newest_;
 }
 
 std::string RunFolder::save_best(const Job& job) const {
-  if (folder_.empty()) return {};
   try {
     train::export_weights(job.model.module(), folder_ / kBest);
     return {};
-  } catch (const Error& error) {  // a later one may succeed, and the snapshots have the weights
-    return std::string("the best weights were not saved: ") + error.what();
+  } catch (const Error& error) {  // the training itself goes on from snapshots
+    return error.what();
   }
 }
 

@@ -182,6 +182,11 @@ TrainingRun read_run(const std::filesystem::path& path) {
                   "same lines to standard output");
     }
   }
+  if (file.bad()) {
+    throw Error(path.string() +
+                ": it cannot be read to its end; check the disk, or end programs "
+                "that take much memory");
+  }
   if (run.start.is_null() && run.steps.empty() && run.summary.is_null()) {
     throw Error(path.string() + ": it has no line of a training");
   }
