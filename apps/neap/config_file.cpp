@@ -71,6 +71,11 @@ std::optional<std::vector<std::string>> words_of(const toml::node& value) {
   return std::vector{*word};
 }
 
+// A library runs its own code. Whoever gives a file away must not choose what runs here.
+bool runs_code(const std::string& key, const std::vector<std::string>& words) {
+  return key == "model" && std::ranges::any_of(words, names_library);
+}
+
 bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
 
 // A number as it is, anything else as a text in quotes.
@@ -83,6 +88,7 @@ std::string toml_of(const std::string& word) {
                      word.find_first_not_of("0123456789") == std::string::npos;
   if (plain || word == "0") return word;
   std::ostringstream text;
+  text.exceptions(std::ios::badbit);  // as in ReportFile::write()
   text << toml::value<std::string>(word);
   return text.str();
 }
@@ -153,6 +159,12 @@ void read_config(CLI::App& command, const std::string& path,
     if (!given) {
       throw UsageError(where + "'" + name + "' must be a text, a number, or a list of them");
     }
+    if (runs_code(name, *given)) {
+      throw UsageError(where +
+                       "'model' names a library, whose code would run, and no file may do "
+                       "that; name it on the command line: --model " +
+                       given->front());
+    }
     try {
       for (const std::string& word : *given) {
         if (option->get_delimiter() == ',') refuse_empty_item(name, word);
@@ -179,7 +191,9 @@ std::string config_text(const CLI::App& command) {
     const std::string key = key_of(*option);
     if (key.empty()) continue;
     text += '\n' + comment(option->get_description());
-    if (option->count() > 0) {
+    if (runs_code(key, option->results())) {
+      text += comment("Beside it the command line names --model " + option->results().front());
+    } else if (option->count() > 0) {
       text += key + " = " + toml_of(*option, option->results()) + '\n';
     } else {
       const bool has_default = !option->get_default_str().empty();
