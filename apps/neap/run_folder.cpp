@@ -9,7 +9,6 @@
 #include <neap/machine.h>
 
 #include <array>
-#include <charconv>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -31,11 +30,6 @@ constexpr const char* kBest = "best.safetensors";
 // Those that are there only where an option asks for them.
 constexpr std::array kLaterSettings{"layers", "blocks", "width",          "heads",
                                     "bf16",   "betas",  "label smoothing"};
-
-[[noreturn]] void refuse_interval(const std::string& text) {
-  throw UsageError("--save-every: '" + text +
-                   "' is no number of steps and no time; write 200, 30s, 10m or 2h");
-}
 
 bool is_snapshot(const fs::path& path) {
   std::error_code error;
@@ -63,21 +57,6 @@ std::string as_text(const std::string& bytes) {
 }
 
 }  // namespace
-
-SaveInterval parse_interval(const std::string& text) {
-  if (text.empty()) return {};
-  std::int64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  constexpr std::int64_t kMostNumber = 1'000'000;
-  if (error != std::errc() || number < 1 || number > kMostNumber) refuse_interval(text);
-  const std::string unit(stop, end);
-  if (unit.empty()) return {.steps = number};
-  if (unit == "s") return {.time = std::chrono::seconds(number)};
-  if (unit == "m") return {.time = std::chrono::minutes(number)};
-  if (unit == "h") return {.time = std::chrono::hours(number)};
-  refuse_interval(text);
-}
 
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
   if (!options.resume) return std::nullopt;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "job.h"
+#include "save_interval.h"
 #include "training_source.h"
 
 #include <neap/snapshot.h>
@@ -18,14 +19,6 @@
 #include <vector>
 
 namespace neap::app {
-
-// How often --save-every saves.
-struct SaveInterval {
-  std::int64_t steps = 0;        // 0: not by steps
-  std::chrono::seconds time{0};  // 0: not by time
-};
-// Parses `200`, `30s`, `10m` or `2h`; empty: neither. Throws: UsageError.
-SaveInterval parse_interval(const std::string& text);
 
 // The batch size of the training that --resume goes on from; nullopt: there is none.
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options);

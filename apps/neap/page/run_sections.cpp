@@ -20,6 +20,20 @@ Json value_of(const Json& line, const char* key) {
   return found == line.end() ? Json() : *found;
 }
 
+// Discarded where it is no JSON, or so deep that a copy would take all of the stack.
+Json parsed(const std::string& line) {
+  constexpr int kMostNesting = 32;
+  bool is_too_deep = false;
+  Json json = Json::parse(
+      line,
+      [&](int depth, Json::parse_event_t, const Json&) {
+        is_too_deep = is_too_deep || depth > kMostNesting;
+        return !is_too_deep;
+      },
+      /*allow_exceptions=*/false);
+  return is_too_deep ? Json(Json::value_t::discarded) : json;
+}
+
 // One line a run, over the steps that any of them has.
 void add_curve(Page& page, const std::vector<TrainingRun>& runs,
                std::vector<Json> TrainingRun::*lines, const char* title, const char* key,
@@ -162,7 +176,7 @@ TrainingRun read_run(const std::filesystem::path& path) {
   run.file = whole.filename() == "run.jsonl" ? whole.parent_path() : whole;
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
-    const Json object = Json::parse(line, nullptr, false);
+    const Json object = parsed(line);
     const bool is_cut_short = file.eof() && object.is_discarded();
     if (is_cut_short) break;
     const Json event = object.is_object() ? value_of(object, "event") : Json();
