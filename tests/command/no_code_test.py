@@ -22,7 +22,7 @@ RUNS_CODE = re.compile(r"""
     torch::jit::Unpickler | torch::jit::unpickle | torch::(jit::)?pickle_load | torch::jit::load\b | torch::jit::_load
     | torch::jit::import_ir_module | torch::load\b | torch::jit::compile\b
     | serialize::InputArchive::(InputArchive|load_from) | PyTorchStreamReader
-    | ^(dlopen|dlmopen|system|popen|wordexp|exec\w*|fexecve|posix_spawnp?)(@|$)
+    | ^(dlopen|dlmopen|system|popen|wordexp|exec[lv]p?e?|fexecve|posix_spawnp?)(@|$)
     | sqlite3_(enable_load_extension|load_extension)
 """, re.VERBOSE)
 # Each of them by the end of the object's path, with the reason.
