@@ -100,6 +100,28 @@ class NoCodeTest(CommandTest):
                 self.assert_ended(neap("train", "--config", config), 2, "line 2: 'model' names a library", f"--model {model}")
         self.assert_ended(neap("train", "--config", config, "--model", "./missing.so"), 1, "missing.so: cannot be read")
 
+    def test_a_config_file_writes_nothing_outside_of_the_folder(self):
+        inside = self.folder / "inside"
+        inside.mkdir()
+        (inside / "link").symlink_to(self.folder)
+        small = 'steps = 1\nmodel = "mlp"\ndata = "synthetic:1x8x8:10:64"\nno-test = true\n'
+        for path in (self.folder / "run", "../run", "link/run", "a/../../run"):
+            for key in ("out", "plan-cache"):
+                with self.subTest(path, key=key):
+                    config = self.write("train.toml", f'{small}{key} = "{path}"\n')
+                    self.assert_ended(neap("train", "--config", config, cwd=inside), 2,
+                                      f"line 5: '{key}' leads out of the folder", f"--{key} {path}")
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["inside", "train.toml"])
+        # What the command line names may lie anywhere, and what the file names inside.
+        self.assert_ended(neap("train", "--config", config, "--plan-cache", self.folder / "plans", "--quiet", cwd=inside), 0)
+        config = self.write("train.toml", f'{small}out = "a/../runs/1"\n')
+        self.assert_ended(neap("train", "--config", config, "--quiet", cwd=inside), 0)
+        self.assertTrue((inside / "runs/1/run.jsonl").exists())
+        written = self.folder / "written.toml"
+        self.assert_ended(neap("train", "--out", self.folder / "run", "--write-config", written, cwd=inside), 0)
+        self.assertIn(f"--out {self.folder / 'run'}", written.read_text().replace("\n#", ""))
+        self.assert_ended(neap("train", "--config", written, "--write-config", inside / "again.toml", cwd=inside), 0)
+
     def test_sql_of_runs_reads_and_loads_nothing_else(self):
         run = self.write("run.jsonl", '{"event":"run"}\n{"event":"step","step":1,"loss":1}\n')
         for sql in ("load_extension('./libharm')", "readfile('/etc/passwd')", "writefile('harm', 1)", "1; attach 'harm' as harm"):
