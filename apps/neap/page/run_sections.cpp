@@ -149,7 +149,9 @@ std::int64_t step_of(const Json& line) {
 
 RunFigures figures_of(const TrainingRun& run) {
   RunFigures figures;
-  figures.ending = value_of(run.summary, "ending");
+  if (const Json ending = value_of(run.summary, "ending"); ending.is_string()) {
+    figures.ending = ending;
+  }
   figures.loss = mean_of_last(numbers_of(run, "loss"));
   figures.accuracy = number_of(run.summary, "accuracy");
   figures.test_loss = number_of(run.summary, "test_loss");
