@@ -84,11 +84,12 @@ test-kernels: configure-tests ## the tests that hang on kernels, with those for 
 
 # What LONG adds to the environment: other kills, power losses and faults than `make test` takes, and ten times as many.
 LONG_SEED ?= 2
-LONG = NEAP_SEED=$(LONG_SEED) NEAP_KILLS=20000 NEAP_POWER_LOSSES=20000 NEAP_COMMAND_FAULTS=0 NEAP_VERIFIED_STEPS=10000
+LONG = NEAP_SEED=$(LONG_SEED) NEAP_KILLS=20000 NEAP_POWER_LOSSES=20000 NEAP_COMMAND_FAULTS=0 NEAP_VERIFIED_STEPS=10000 \
+  NEAP_NEW_FAILURES=0
 test-long: configure-tests ## 20,000 kills and power losses, each fault of the command, 10,000 verified steps: docs/reliability.md; hours
-	cmake --build $(BUILD) -j $(JOBS) --target neap_faults_tests neap_faults_shim neap_command neap_checkpoint_tests
+	cmake --build $(BUILD) -j $(JOBS) --target neap_faults_tests neap_faults_shim neap_command neap_checkpoint_tests neap_no_memory_tests
 	$(LONG) $(BUILD)/bin/neap_checkpoint_tests --gtest_filter='VerifiedContents.*'
-	$(LONG) $(CTEST) --verbose -R '^faults'
+	$(LONG) $(CTEST) --verbose -R '^(faults|no_memory)'
 
 fresh: ## `make train` and `make test`, whole, in a root that has nothing of what setup installs; as root, an hour
 	tests/fresh/fresh.sh --whole
@@ -105,7 +106,7 @@ test-tsan: tools ## the threaded tests under the thread sanitizer
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan -L threads --output-on-failure
 
 FUZZ_SECONDS ?= 60
-fuzz: tools ## FUZZ_SECONDS each of damaged traces, plans and files of tensors, with clang; what fails lies in build/fuzz
+fuzz: tools ## FUZZ_SECONDS for each reader of files and values, with clang and damaged input; what fails lies in build/fuzz
 	@$(CONFIGURE) > /dev/null
 	NEAP_EXPORT_DIR=$(CURDIR)/$(BUILD)/include tests/fuzz/run.sh $(FUZZ_SECONDS)
 

@@ -9,13 +9,17 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace neap::app {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::size_t kColumns = 96;  // of a comment
 
@@ -71,6 +75,30 @@ std::optional<std::vector<std::string>> words_of(const toml::node& value) {
   return std::vector{*word};
 }
 
+// Links are followed.
+bool leads_out_of_here(const std::string& path) {
+  if (path.empty() || path == "-") return false;
+  std::error_code error;
+  const fs::path here = fs::current_path(error);
+  const fs::path from = error ? here : fs::canonical(here, error);
+  const fs::path to = error ? here : fs::weakly_canonical(fs::absolute(path), error);
+  return error || std::ranges::mismatch(from, to).in1 != from.end();
+}
+
+// Why a file may not say this, and the command line alone may; empty: it may. Whoever gives a file
+// away must not choose what runs here, nor what is overwritten elsewhere.
+std::string why_not_in_file(const std::string& key, const std::vector<std::string>& words) {
+  if (key == "model" && std::ranges::any_of(words, names_library)) {
+    return "names a library, whose code would run";
+  }
+  constexpr std::array<std::string_view, 5> kWritten{"out", "resume", "plan-cache", "csv", "svg"};
+  if (std::ranges::find(kWritten, key) != kWritten.end() &&
+      std::ranges::any_of(words, leads_out_of_here)) {
+    return "leads out of the folder that neap runs in, and is written";
+  }
+  return {};
+}
+
 bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
 
 // A number as it is, anything else as a text in quotes.
@@ -83,6 +111,7 @@ std::string toml_of(const std::string& word) {
                      word.find_first_not_of("0123456789") == std::string::npos;
   if (plain || word == "0") return word;
   std::ostringstream text;
+  text.exceptions(std::ios::badbit);  // as in ReportFile::write()
   text << toml::value<std::string>(word);
   return text.str();
 }
@@ -153,6 +182,11 @@ void read_config(CLI::App& command, const std::string& path,
     if (!given) {
       throw UsageError(where + "'" + name + "' must be a text, a number, or a list of them");
     }
+    if (const std::string why = why_not_in_file(name, *given); !why.empty()) {
+      throw UsageError(where + "'" + name + "' " + why +
+                       ", so no file may say it; do so on the command line: --" + name + ' ' +
+                       given->front());
+    }
     try {
       for (const std::string& word : *given) {
         if (option->get_delimiter() == ',') refuse_empty_item(name, word);
@@ -179,7 +213,10 @@ std::string config_text(const CLI::App& command) {
     const std::string key = key_of(*option);
     if (key.empty()) continue;
     text += '\n' + comment(option->get_description());
-    if (option->count() > 0) {
+    if (!why_not_in_file(key, option->results()).empty()) {
+      text +=
+          comment("Beside it the command line names --" + key + ' ' + option->results().front());
+    } else if (option->count() > 0) {
       text += key + " = " + toml_of(*option, option->results()) + '\n';
     } else {
       const bool has_default = !option->get_default_str().empty();

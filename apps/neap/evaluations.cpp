@@ -16,6 +16,10 @@ constexpr const char* kBestStep = "best step";
 constexpr const char* kBestLoss = "best test loss";
 constexpr const char* kBestAccuracy = "best test accuracy";
 constexpr const char* kSinceBest = "evaluations since the best";
+// Only where the weights of the best one could not be written.
+constexpr const char* kKeptStep = "kept step";
+constexpr const char* kKeptLoss = "kept test loss";
+constexpr const char* kKeptAccuracy = "kept test accuracy";
 
 bool is_better(const TestResult& one, const TestResult& other) {
   if (one.accuracy && other.accuracy) return *one.accuracy > *other.accuracy;
@@ -35,17 +39,25 @@ Evaluations::Evaluations(const TrainingOptions& options)
   }
 }
 
-bool Evaluations::add(std::int64_t step, const TestResult& result) {
+void Evaluations::add(std::int64_t step, const TestResult& result) {
   last_step_ = step;
   last_ = result;
   if (best_step_ > 0 && !is_better(result, best_)) {
     ++since_best_;
-    return false;
+    return;
   }
   best_ = result;
   best_step_ = step;
   since_best_ = 0;
-  return true;
+}
+
+bool Evaluations::is_to_keep() const {
+  return last_ && (kept_step_ == 0 || is_better(*last_, kept_));
+}
+
+void Evaluations::keep() {
+  kept_ = last_.value();
+  kept_step_ = last_step_;
 }
 
 std::string Evaluations::why_over() const {
@@ -64,6 +76,10 @@ std::map<std::string, std::string> Evaluations::notes() const {
   notes[kSinceBest] = std::to_string(since_best_);
   notes[kBestLoss] = exact(best_.loss);
   if (best_.accuracy) notes[kBestAccuracy] = exact(*best_.accuracy);
+  if (kept_step_ == best_step_) return notes;
+  notes[kKeptStep] = std::to_string(kept_step_);
+  notes[kKeptLoss] = exact(kept_.loss);
+  if (kept_.accuracy) notes[kKeptAccuracy] = exact(*kept_.accuracy);
   return notes;
 }
 
@@ -73,6 +89,11 @@ void Evaluations::go_on_from(const std::map<std::string, std::string>& notes) {
   since_best_ = number_in<std::int64_t>(notes, kSinceBest).value_or(0);
   best_ = {.loss = number_in<double>(notes, kBestLoss).value_or(0),
            .accuracy = number_in<double>(notes, kBestAccuracy)};
+  const std::optional<std::int64_t> kept = number_in<std::int64_t>(notes, kKeptStep);
+  kept_step_ = kept.value_or(best_step_);
+  kept_ = kept ? TestResult{.loss = number_in<double>(notes, kKeptLoss).value_or(0),
+                            .accuracy = number_in<double>(notes, kKeptAccuracy)}
+               : best_;
 }
 
 }  // namespace neap::app

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// When neap train looks at the test set, and the best that it has seen there. No LibTorch here.
+// When neap train looks at the test set, the best that it has seen there, and whose weights are in
+// best.safetensors. No LibTorch here.
 #pragma once
 
 #include "command_line.h"
@@ -27,8 +28,13 @@ class Evaluations {
   [[nodiscard]] bool is_due(std::int64_t step, std::int64_t total) const {
     return every_ > 0 && step > last_step_ && (step % every_ == 0 || step == total);
   }
-  // Whether it is the best: of the highest accuracy, or of the least loss where there is none.
-  bool add(std::int64_t step, const TestResult& result);
+  // The best is that of the highest accuracy, or of the least loss where there is none.
+  void add(std::int64_t step, const TestResult& result);
+  // The last one is better than the one whose weights are kept. That is the best one, unless a
+  // write has failed: then the next one that is better than what is kept is tried.
+  [[nodiscard]] bool is_to_keep() const;
+  // The weights of the last one are kept from now on.
+  void keep();
   // --early-stop has come.
   [[nodiscard]] bool is_over() const { return patience_ > 0 && since_best_ >= patience_; }
   [[nodiscard]] std::string why_over() const;
@@ -38,6 +44,7 @@ class Evaluations {
   [[nodiscard]] const std::optional<TestResult>& last() const { return last_; }
   [[nodiscard]] std::int64_t best_step() const { return best_step_; }  // 0: none
   [[nodiscard]] const TestResult& best() const { return best_; }
+  [[nodiscard]] std::int64_t kept_step() const { return kept_step_; }  // 0: none
 
   // As notes of a snapshot.
   [[nodiscard]] std::map<std::string, std::string> notes() const;
@@ -52,6 +59,8 @@ class Evaluations {
   std::int64_t since_best_ = 0;  // evaluations
   std::optional<TestResult> last_;
   TestResult best_;
+  std::int64_t kept_step_ = 0;
+  TestResult kept_;
 };
 
 }  // namespace neap::app

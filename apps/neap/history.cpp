@@ -158,6 +158,7 @@ nlohmann::json History::summary() const {
       {"best_step", nullptr},
       {"best_accuracy", nullptr},
       {"best_test_loss", nullptr},
+      {"kept_step", nullptr},
       {"snapshot", text_or_null(snapshot)},
   };
   if (budget) json["budget_bytes"] = budget->count();
@@ -176,6 +177,7 @@ nlohmann::json History::summary() const {
     json["best_test_loss"] = number(best.loss);
     if (best.accuracy) json["best_accuracy"] = *best.accuracy;
   }
+  if (evaluations.kept_step() > 0) json["kept_step"] = evaluations.kept_step();
   return json;
 }
 
@@ -215,6 +217,9 @@ std::string History::table() const {
     }
     if (evaluations.best_step() != evaluations.last_step()) {
       rows.emplace_back("best after step", std::to_string(evaluations.best_step()));
+    }
+    if (evaluations.kept_step() > 0 && evaluations.kept_step() != evaluations.best_step()) {
+      rows.emplace_back("kept after step", std::to_string(evaluations.kept_step()));
     }
   }
   return app::table(rows);

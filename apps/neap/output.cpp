@@ -62,6 +62,7 @@ ReportFile::ReportFile(std::string option, const std::filesystem::path& path)
 void ReportFile::write(const std::function<void(std::ostream& out)>& content) {
   if (!file_) return;
   std::ostringstream text;
+  text.exceptions(std::ios::badbit);  // else a text that found no memory would be cut short
   content(text);
   try {
     file_->append(text.view());

@@ -68,6 +68,7 @@ class Planning {
     tell(solution, outcome, to_output);
     if (to_output) {
       std::ostringstream text;
+      text.exceptions(std::ios::badbit);  // as in ReportFile::write()
       write(text);
       output_.text(text.str());
     }

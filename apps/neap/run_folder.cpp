@@ -9,7 +9,6 @@
 #include <neap/machine.h>
 
 #include <array>
-#include <charconv>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -33,32 +32,12 @@ constexpr std::array kLaterSettings{"layers",  "blocks", "width", "heads",
 // What imported weights hang on.
 constexpr std::array kSizes{"model", "layers", "blocks", "width", "heads"};
 
-[[noreturn]] void refuse_interval(const std::string& text) {
-  throw UsageError("--save-every: '" + text +
-                   "' is no number of steps and no time; write 200, 30s, 10m or 2h");
-}
-
 // Where the snapshots are that --resume names: all of a folder, or one in it.
 fs::path folder_of(const fs::path& resume) {
   return is_snapshot(resume) ? fs::absolute(resume).lexically_normal().parent_path() : resume;
 }
 
 }  // namespace
-
-SaveInterval parse_interval(const std::string& text) {
-  if (text.empty()) return {};
-  std::int64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  constexpr std::int64_t kMostNumber = 1'000'000;
-  if (error != std::errc() || number < 1 || number > kMostNumber) refuse_interval(text);
-  const std::string unit(stop, end);
-  if (unit.empty()) return {.steps = number};
-  if (unit == "s") return {.time = std::chrono::seconds(number)};
-  if (unit == "m") return {.time = std::chrono::minutes(number)};
-  if (unit == "h") return {.time = std::chrono::hours(number)};
-  refuse_interval(text);
-}
 
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options) {
   if (!options.resume) return std::nullopt;
@@ -148,6 +127,7 @@ void RunFolder::find(const std::optional<std::string>& resume) {
                     found_->string());
     return;
   }
+  if (from_here_) found_so_far_ = position_.notes;  // its own settings win over these
   said_.push_back("going on from " + found_->string() + ", after step " +
                   std::to_string(position_.step));
   const auto before = position_.notes.find(kOtherBits);
@@ -256,7 +236,7 @@ std::string RunFolder::after_step(const Job& job, std::int64_t step) {
 }
 
 fs::path RunFolder::save(const Job& job, std::int64_t step) {
-  if (folder_.empty() || saved_step_ == step) return newest_;
+  if (folder_.empty() || (saved_step_ == step && notes_are_saved_)) return newest_;
   train::Position position{.step = step, .notes = training_};
   position.notes[kSteps] = std::to_string(steps_);
   position.notes.insert(beside_.begin(), beside_.end());
@@ -267,17 +247,17 @@ fs::path RunFolder::save(const Job& job, std::int64_t step) {
   newest_ = train::save(folder_, job.model.module(), *job.optimizer, position,
                         {.keep = keep_ == 0 ? 0 : keep_ + more});
   saved_step_ = step;
+  notes_are_saved_ = true;
   saved_at_ = std::chrono::steady_clock::now();
   return newest_;
 }
 
 std::string RunFolder::save_best(const Job& job) const {
-  if (folder_.empty()) return {};
   try {
     train::export_weights(job.model.module(), folder_ / kBestWeights);
     return {};
-  } catch (const Error& error) {  // a later one may succeed, and the snapshots have the weights
-    return std::string("the best weights were not saved: ") + error.what();
+  } catch (const Error& error) {  // the training itself goes on from snapshots
+    return error.what();
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "job.h"
+#include "save_interval.h"
 #include "training_source.h"
 
 #include <neap/snapshot.h>
@@ -18,14 +19,6 @@
 #include <vector>
 
 namespace neap::app {
-
-// How often --save-every saves.
-struct SaveInterval {
-  std::int64_t steps = 0;        // 0: not by steps
-  std::chrono::seconds time{0};  // 0: not by time
-};
-// Parses `200`, `30s`, `10m` or `2h`; empty: neither. Throws: UsageError.
-SaveInterval parse_interval(const std::string& text);
 
 // The batch size of the training that --resume goes on from; nullopt: there is none.
 std::optional<std::int64_t> saved_batch_size(const TrainingOptions& options);
@@ -61,13 +54,15 @@ class RunFolder {
   std::string set_steps(std::int64_t total);
   // Saves, if it is time to. Returns why it could not; empty: it could.
   std::string after_step(const Job& job, std::int64_t step);
-  // Saves, unless this step was saved. Returns the snapshot; empty without --out.
+  // Saves, unless this step was saved with these notes. Returns the snapshot; empty without --out.
   std::filesystem::path save(const Job& job, std::int64_t step);
   // Keeps the weights as best.safetensors, beside the snapshots. Returns why it could not; empty:
-  // it could, or there is no folder.
+  // it could. REQUIRES: there is a folder.
   [[nodiscard]] std::string save_best(const Job& job) const;
-  // Notes that each later snapshot has beside the settings.
+  // Notes that each later snapshot has beside the settings. Without it, those of the snapshot that
+  // the training goes on from here.
   void set_found_so_far(std::map<std::string, std::string> notes) {
+    notes_are_saved_ = notes_are_saved_ && notes == found_so_far_;
     found_so_far_ = std::move(notes);
   }
   // Of the snapshot that the training goes on from.
@@ -90,7 +85,8 @@ class RunFolder {
   std::map<std::string, std::string> training_;  // what must be the same to go on
   std::map<std::string, std::string> beside_;    // notes that need not be the same
   std::map<std::string, std::string> found_so_far_;
-  std::int64_t steps_ = 0;  // in all
+  bool notes_are_saved_ = true;  // with saved_step_
+  std::int64_t steps_ = 0;       // in all
   std::optional<std::filesystem::path> found_;
   bool from_here_ = false;    // it is in folder_
   bool is_imported_ = false;  // it is of no training

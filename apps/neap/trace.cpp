@@ -91,6 +91,7 @@ int trace(const TracingOptions& options, Output& output) {
   const graph::Trace trace = traced_step(options);
   if (to_output) {
     std::ostringstream text;
+    text.exceptions(std::ios::badbit);  // as in ReportFile::write()
     graph::write_trace(trace, text);
     output.text(text.str());
   } else {

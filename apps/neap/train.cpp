@@ -292,6 +292,8 @@ class Training {
       history_.reason = history_.evaluations.why_over();
       tell(history_.reason);
     }
+    // What could not be written may be written now. It must be known to the snapshot.
+    if (history_.evaluations.last_step() == step) keep_best(job);
     history_.snapshot = folder_->save(job, step).string();
     // A short run leaves its plan too.
     if (!options_.plan_cache.empty()) finish_planning();
@@ -363,11 +365,8 @@ class Training {
     MemoryEfficientDataLoader test = source.test();
     Progress progress("test batch", test.batches(), options_.quiet || options_.json);
     const TestResult result = look_at(test, job, source, progress, step);
-    const bool is_best = history_.evaluations.add(step, result);
-    if (is_best && options_.eval_every > 0) {
-      if (const std::string note = folder_->save_best(job); !note.empty()) say(note);
-    }
-    folder_->set_found_so_far(history_.evaluations.notes());
+    history_.evaluations.add(step, result);
+    keep_best(job);
     nlohmann::json line = json_of(result);
     line["step"] = step;
     // A training that was over keeps the record of its end.
@@ -375,6 +374,27 @@ class Training {
       if (const std::string note = record_.add(line); !note.empty()) say(note);
     }
     if (options_.json && options_.eval_every > 0) output_.json(line);
+  }
+
+  // The weights are those of the last evaluation.
+  void keep_best(const Job& job) {
+    Evaluations& found = history_.evaluations;
+    if (options_.eval_every > 0 && !folder_->folder().empty() && found.is_to_keep()) {
+      const std::string why = folder_->save_best(job);
+      if (why.empty()) {
+        found.keep();
+      } else {
+        say("the best weights, after step " + std::to_string(found.last_step()) +
+            ", were not kept: " + why + "; " + what_is_kept());
+      }
+    }
+    folder_->set_found_so_far(found.notes());
+  }
+
+  [[nodiscard]] std::string what_is_kept() const {
+    const std::int64_t kept = history_.evaluations.kept_step();
+    return kept == 0 ? "none are kept yet"
+                     : "those after step " + std::to_string(kept) + " are still kept";
   }
 
   TrainingOptions options_;

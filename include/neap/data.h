@@ -22,6 +22,7 @@
 #pragma once
 
 #include <neap/base.h>
+#include <neap/loader_state.h>
 #include <neap/pictures.h>
 
 #include <ATen/core/Tensor.h>
@@ -219,14 +220,6 @@ struct LoaderOptions {
   bool pin_memory = false;
   // Random changes of pictures, a function of (seed, epoch, sample).
   Augmentation augmentation = {};
-};
-
-// The position of a loader. Restored into a loader with the same set and options, it continues with
-// the same batches.
-struct LoaderState {
-  std::uint64_t seed = 0;
-  std::int64_t epoch = 0;
-  std::int64_t position = 0;  // samples of the epoch already handed out
 };
 
 struct LoaderCounters {

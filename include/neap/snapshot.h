@@ -28,25 +28,18 @@
 
 #include <neap/base.h>
 #include <neap/data.h>
+#include <neap/position.h>
 
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace neap::train {
-
-// How far a training is.
-struct Position {
-  std::int64_t step = 0;                          // optimizer steps done
-  std::optional<data::LoaderState> loader = {};   // of the training's loader
-  std::map<std::string, std::string> notes = {};  // the program's own, such as its options
-};
 
 struct SaveOptions {
   // Snapshots that stay in the folder: the newest. 0: all.

@@ -194,9 +194,13 @@ void PlannedSteps::end(bool completed) {
     tracing_.met_unplanned_step();
   }
   if (!recorder) return;
-  if (recorder->is_full()) {
+  if (recorder->ended() == Recorder::Ended::TooLong) {
     return add_note("the scope ran more than " + std::to_string(kMostCalls) +
                     " operators, so no plan was made: open one scope a step");
+  }
+  if (recorder->ended() == Recorder::Ended::NoMemory) {
+    return add_note(
+        "the system had no memory to write the step down, so no plan was made: end other programs");
   }
   if (!tracing_.is_worth_a_plan(step)) return;
   Recording recording = recorder->finish();

@@ -5,6 +5,7 @@
 #include "memory/allocator.h"
 
 #include <algorithm>
+#include <new>
 #include <type_traits>
 #include <unordered_set>
 #include <utility>
@@ -31,9 +32,22 @@ Recorder::Recorder(std::unordered_map<const void*, graph::StorageKind> kinds, st
 
 void Recorder::watch_reserved() { recording_.reserved.push_back(memory::usage().reserved); }
 
-void Recorder::ran(const engine::OperatorRun& run) {
-  if (full_) return;
-  if (recording_.operators.size() == most_) return stop();
+template <class Note>
+void Recorder::unless_ended(Note note) noexcept {
+  if (ended_ != Ended::No) return;
+  try {
+    note();
+  } catch (const std::bad_alloc&) {
+    stop(Ended::NoMemory);  // a half of it would be another step
+  }
+}
+
+void Recorder::ran(const engine::OperatorRun& run) noexcept {
+  if (recording_.operators.size() == most_) return stop(Ended::TooLong);
+  unless_ended([&] { add(run); });
+}
+
+void Recorder::add(const engine::OperatorRun& run) {
   backward_seen_ = backward_seen_ || run.backward;
   graph::Operator op;
   op.name = run.traits.op.schema().name();
@@ -57,8 +71,8 @@ void Recorder::ran(const engine::OperatorRun& run) {
 }
 
 // A program may hold one scope open for a whole training.
-void Recorder::stop() {
-  full_ = true;
+void Recorder::stop(Ended why) noexcept {
+  ended_ = why;
   const auto release = [](auto& some) { some = std::remove_reference_t<decltype(some)>(); };
   release(recording_);
   release(storages_);
@@ -103,21 +117,24 @@ void Recorder::add_makes(graph::Operator& op, const engine::OperatorRun& run) {
   op.workspace = std::max<std::int64_t>(0, op.workspace);  // another thread may have freed memory
 }
 
-void Recorder::replayed(const engine::Node& node) {
-  if (full_) return;
+void Recorder::replayed(const engine::Node& node) noexcept {
   // An operator without a node has the sequence number of the next operator with one.
   const auto after = std::ranges::upper_bound(sequences_, node.operator_sequence);
   if (after == sequences_.begin()) return;  // an operator from before the recording
-  recording_.reruns.push_back({after - sequences_.begin() - 1, position()});
+  unless_ended([&] { recording_.reruns.push_back({after - sequences_.begin() - 1, position()}); });
 }
 
-void Recorder::not_replayable(const engine::Block& block) {
+void Recorder::not_replayable(const engine::Block& block) noexcept {
   const Storage* const storage = storage_of(block);
   if (storage == nullptr || storage->maker < 0) return;
   recording_.operators[static_cast<std::size_t>(storage->maker)].replayable = false;
 }
 
-void Recorder::released(const engine::Block& block) {
+void Recorder::released(const engine::Block& block) noexcept {
+  unless_ended([&] { release(block); });
+}
+
+void Recorder::release(const engine::Block& block) {
   const auto found = storages_.find(&block);
   if (found == storages_.end()) return;
   recording_.releases.push_back({found->second.id, position()});

@@ -22,21 +22,23 @@ class Recorder final : public engine::Observer {
  public:
   // Records from now on. `kinds`: the known kinds of storages, by the address of their data.
   // REQUIRES: these storages live as long as the recorder.
-  // When more than `most` operators have run, it forgets them and records no longer.
+  // When more than `most` operators have run, or the system has no memory for them, it forgets them
+  // and records no longer.
   explicit Recorder(std::unordered_map<const void*, graph::StorageKind> kinds = {},
                     std::size_t most = std::numeric_limits<std::size_t>::max());
 
   // From now on also Recording::reserved. REQUIRES: no operator has run yet.
   void watch_reserved();
 
-  void ran(const engine::OperatorRun& run) override;
-  void replayed(const engine::Node& node) override;
-  void not_replayable(const engine::Block& block) override;
-  void released(const engine::Block& block) override;
+  void ran(const engine::OperatorRun& run) noexcept override;
+  void replayed(const engine::Node& node) noexcept override;
+  void not_replayable(const engine::Block& block) noexcept override;
+  void released(const engine::Block& block) noexcept override;
 
-  // More operators have run than it records.
-  [[nodiscard]] bool is_full() const { return full_; }
-  // Ends the recording. REQUIRES: !is_full().
+  // Why it records no longer.
+  enum class Ended : std::uint8_t { No, TooLong, NoMemory };
+  [[nodiscard]] Ended ended() const { return ended_; }
+  // Ends the recording. REQUIRES: ended() is No.
   Recording finish();
 
  private:
@@ -56,7 +58,11 @@ class Recorder final : public engine::Observer {
   void write_once(graph::Operator& op, const engine::Block& block);
   void write_whole(const engine::OperatorRun& run);
   void name_what_is_trained();
-  void stop();
+  template <class Note>
+  void unless_ended(Note note) noexcept;
+  void stop(Ended why) noexcept;
+  void add(const engine::OperatorRun& run);
+  void release(const engine::Block& block);
   void take_decision(const engine::Block& block, const Storage& storage);
   [[nodiscard]] std::int64_t position() const {
     return static_cast<std::int64_t>(recording_.operators.size());
@@ -64,7 +70,7 @@ class Recorder final : public engine::Observer {
 
   Recording recording_;
   std::size_t most_;
-  bool full_ = false;
+  Ended ended_ = Ended::No;
   std::unordered_map<const void*, graph::StorageKind> kinds_;
   std::unordered_map<const engine::Block*, Storage> storages_;
   // Empty storages that nothing has used yet, with their makers.

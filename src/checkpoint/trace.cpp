@@ -62,6 +62,9 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
     const Observing observing(recorder);
     step();
   }
+  if (recorder.ended() != Recorder::Ended::No) {
+    throw OutOfMemory("the system has no memory for the trace of a step; end other programs");
+  }
   Recording recording = recorder.finish();
   take_calls(recording);
   scope.end();

@@ -286,14 +286,14 @@ void CallRecorder::record_write(Call& call, Block& block) {
   const Recipes::NewWrite write{&block, block.version, 0, call.whole};
   try {
     create_node(call, {&write, 1})->mutation = true;
+    block.pinned = PinReason::None;
+    if (call.whole) written_whole(call, block);
+    if (!call.grad_mode) store_.mark_blank(block);
   } catch (...) {  // the system has no memory for records, and the kernel has written
     block.opaque = block.opaque || block.chain != nullptr;
     store_.update_lists(block);
     throw;
   }
-  block.pinned = PinReason::None;
-  if (call.whole) written_whole(call, block);
-  if (!call.grad_mode) store_.mark_blank(block);
   block.cost_ns += call.cost_ns;
   if (block.chain_length > kLongestChain) block.opaque = true;
   if (block.storage == nullptr) {

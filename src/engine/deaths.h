@@ -19,7 +19,7 @@ class Deaths {
   // Called by the thread that may touch the records: the owner, or one that is about to own them.
   struct Handler {
     virtual ~Handler() = default;
-    virtual void on_death(Block& block) = 0;
+    virtual void on_death(Block& block) noexcept = 0;  // deleters call it
   };
   explicit Deaths(const Session& session);
   Deaths(const Deaths&) = delete;

@@ -74,8 +74,7 @@ void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHan
   recorder_.encode(call);
   time.kernel_begins(call);
   run_kernel(call, op, keys);
-  time.kernel_ended(call);
-  recorder_.record(call);
+  record(call, time);
   tracker_.operator_ended(call.grad_mode);
   locks.release();
   deaths_.process();
@@ -123,6 +122,19 @@ void Engine::restore_operands(const Call& call, Locks& locks) {
 void Engine::protect_overwritten(const Call& call) {
   for (Block* const block : call.writes) retention_.before_write(*block);
   for (Block* const block : call.once_writes) retention_.before_write(*block);
+}
+
+// What the kernel has written is known to be written, even where the system has no memory for the
+// record of it.
+void Engine::record(Call& call, OperatorTime& time) {
+  try {
+    time.kernel_ended(call);
+    recorder_.record(call);
+  } catch (...) {
+    session_.stop_director();
+    recorder_.failed(call);
+    throw;
+  }
 }
 
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {

@@ -23,21 +23,14 @@ bool Materialization::is_boundary(const Read& read) const {
   return works_[static_cast<std::size_t>(block.work)].shadow && read.version == block.version;
 }
 
-void Materialization::need(Block& block, std::uint32_t version) {
-  if (at_hand(block, version)) {
-    ++block.locks;
-    if (block.blank == Blank::Watched && block.blank_version == version &&
-        !store_.is_as_hashed(block)) {
-      changed_ = &block;
-    }
-    return;
-  }
+// Finds what makes this version of the block, unless it is at hand.
+void Materialization::find(Block& block, std::uint32_t version) {
+  if (at_hand(block, version)) return;
   if (block.work < 0) {
-    block.work = static_cast<std::int32_t>(works_.size());
     works_.push_back({&block});
     works_.back().shadow = block.has_data();
+    block.work = static_cast<std::int32_t>(works_.size() - 1);
   }
-  ++works_[static_cast<std::size_t>(block.work)].uses;
   bool complete = false;
   bool newest = true;
   for (Write* write = block.chain; write != nullptr && !complete; write = write->previous) {
@@ -47,22 +40,52 @@ void Materialization::need(Block& block, std::uint32_t version) {
     complete = write->whole;
     Node* const node = write->node();
     if (node->marked) continue;
-    node->marked = true;
-    nodes_.push_back(node);
     search_.push_back(node);
+    nodes_.push_back(node);
+    node->marked = true;
   }
   if (!complete) lost_ = &block;
 }
 
-void Materialization::collect(std::span<Block* const> targets) {
+// What may find no memory comes first, and changes nothing that end() would not put back.
+void Materialization::find_all(std::span<Block* const> targets) {
   for (Block* const block : targets) {
-    if (!block->has_data()) need(*block, block->version);
+    if (!block->has_data()) find(*block, block->version);
   }
   while (!search_.empty()) {
     Node& node = *search_.back();
     search_.pop_back();
-    for (Read& read : node.reads()) need(*read.block, read.version);
+    for (Read& read : node.reads()) find(*read.block, read.version);
   }
+  std::size_t most_writes = 0;
+  for (Node* const node : nodes_) {
+    most_writes = std::max<std::size_t>(most_writes, node->write_count);
+  }
+  published_.reserve(works_.size() + most_writes);
+}
+
+void Materialization::need(Read& read) noexcept {
+  Block& block = *read.block;
+  if (!is_boundary(read)) {
+    ++works_[static_cast<std::size_t>(block.work)].uses;
+    return;
+  }
+  ++block.locks;
+  if (block.blank == Blank::Watched && block.blank_version == read.version &&
+      !store_.is_as_hashed(block)) {
+    changed_ = &block;
+  }
+}
+
+void Materialization::collect(std::span<Block* const> targets) {
+  find_all(targets);
+  for (Block* const block : targets) {
+    if (!block->has_data()) ++works_[static_cast<std::size_t>(block->work)].uses;
+  }
+  for (Node* const node : nodes_) {
+    for (Read& read : node->reads()) need(read);
+  }
+  is_locked_ = true;
   if (lost_ != nullptr) {
     throw ReplayError("neap lost the recipe of " + describe(*lost_) +
                       "; this is a bug in neap: please report the model and the operator");
@@ -110,6 +133,7 @@ void Materialization::end() {
   for (std::size_t i = done_; i < nodes_.size(); ++i) {
     Node& node = *nodes_[i];
     node.marked = false;
+    if (!is_locked_) continue;
     for (Read& read : node.reads()) {
       if (is_boundary(read)) --read.block->locks;
     }
@@ -123,6 +147,7 @@ void Materialization::end() {
   search_.clear();
   stack_.clear();
   done_ = 0;
+  is_locked_ = false;
   running_ = nullptr;
   lost_ = nullptr;
   changed_ = nullptr;
@@ -297,7 +322,7 @@ void Materialization::discard(Block& block) {
 
 // The lock is released later, because finish() may destroy the node that is running, and other
 // blocks of the list.
-void Materialization::publish_later(Block& block) {
+void Materialization::publish_later(Block& block) noexcept {
   ++block.locks;
   published_.push_back(&block);
 }

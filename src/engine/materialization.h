@@ -55,7 +55,9 @@ class Materialization final : private StorageSource {
   // True when the block is resident or retained, with this version.
   static bool at_hand(const Block& block, std::uint32_t version);
   bool is_boundary(const Read& read) const;
-  void need(Block& block, std::uint32_t version);
+  void find(Block& block, std::uint32_t version);
+  void find_all(std::span<Block* const> targets);
+  void need(Read& read) noexcept;
   void collect(std::span<Block* const> targets);
   void replay_all();
   void replay(Node& node);
@@ -68,7 +70,7 @@ class Materialization final : private StorageSource {
   // content than this version had.
   void require_same(const Write& write, const void* data) const;
   void discard(Block& block);
-  void publish_later(Block& block);
+  void publish_later(Block& block) noexcept;
   void account(Node& node);
   void retire(Work& work);
   void leave(Block& block);
@@ -84,11 +86,12 @@ class Materialization final : private StorageSource {
   Store& store_;
   const device::ExecutionStates& states_;
   std::vector<Work> works_;
-  std::vector<Node*> nodes_;   // to replay; in original order after collect()
-  std::vector<Node*> search_;  // nodes whose reads have not been visited
-  std::vector<Block*> published_;
-  torch::jit::Stack stack_;  // arguments, then results, of the node that runs now
+  std::vector<Node*> nodes_;       // to replay; in original order after collect()
+  std::vector<Node*> search_;      // nodes whose reads have not been visited
+  std::vector<Block*> published_;  // with room for all that one node or the end adds
+  torch::jit::Stack stack_;        // arguments, then results, of the node that runs now
   std::size_t done_ = 0;
+  bool is_locked_ = false;  // what the nodes read is
   Node* running_ = nullptr;
   Block* lost_ = nullptr;
   Block* changed_ = nullptr;  // a watched block that was written by hand

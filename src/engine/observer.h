@@ -32,17 +32,18 @@ struct OperatorRun {
   bool grad_mode;
 };
 
+// It is told by deleters, too, so nothing that it does throws.
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void ran(const OperatorRun& run) = 0;
+  virtual void ran(const OperatorRun& run) noexcept = 0;
   // An operator has been replayed, before the next operator of the program.
-  virtual void replayed(const Node& node) = 0;
+  virtual void replayed(const Node& node) noexcept = 0;
   // The block was reported as replayable, and is not. Either the program has written it by hand,
   // see Note [Blanks], or a tensor that is not dense holds its storage where nobody sees it.
-  virtual void not_replayable(const Block& block) = 0;
+  virtual void not_replayable(const Block& block) noexcept = 0;
   // The program has let go of the storage.
-  virtual void released(const Block& block) = 0;
+  virtual void released(const Block& block) noexcept = 0;
 };
 
 }  // namespace neap::engine

@@ -20,10 +20,10 @@ class EvictionPolicy {
   virtual Block* choose(std::span<Block* const> evictable, double clock) = 0;
   // on_evict(): the block's data is gone, because it was evicted or because the program let go of
   // it. on_restore(): the data is back.
-  virtual void on_evict(Block& block) = 0;
-  virtual void on_restore(Block& block) = 0;
+  virtual void on_evict(Block& block) noexcept = 0;
+  virtual void on_restore(Block& block) noexcept = 0;
   // The engine forgets all blocks.
-  virtual void reset() = 0;
+  virtual void reset() noexcept = 0;
 };
 
 // True when the block may be evicted at this moment.

@@ -41,7 +41,11 @@ void Recipes::give_back(void* record, std::size_t bytes) noexcept {
 }
 
 Block* Recipes::create_block(void* data, std::int64_t bytes) {
-  if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 64);  // may throw
+  if (blocks_.size() == blocks_.capacity()) {  // what may throw comes first
+    const std::size_t most = 2 * blocks_.size() + 64;
+    doomed_blocks_.reserve(most);
+    blocks_.reserve(most);
+  }
   auto* const block = new (take(sizeof(Block))) Block{};
   block->data = data;
   block->bytes = bytes;
@@ -62,6 +66,8 @@ Block* Recipes::create_block(void* data, std::int64_t bytes) {
 Node* Recipes::create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
                            std::span<const NewWrite> writes, std::span<const std::uint8_t> code) {
   const std::size_t size = Node::size(reads.size(), writes.size(), code.size());
+  const auto nodes = static_cast<std::size_t>(node_count_);
+  if (nodes == doomed_nodes_.capacity()) doomed_nodes_.reserve(2 * nodes + 64);
   void* const memory = take(size);
   bytes_ += static_cast<std::int64_t>(size);
   peak_bytes_ = std::max(peak_bytes_, bytes_);
@@ -209,17 +215,20 @@ void Recipes::destroy_block(Block* block) {
 }
 
 void Recipes::clear() {
-  std::unordered_set<Node*> nodes;
-  for (Block* const block : blocks_) {
-    for (Write* write = block->chain; write != nullptr; write = write->previous) {
-      nodes.insert(write->node());
-    }
-    if (owner_ != nullptr) owner_->forget(*block);
+  if (owner_ != nullptr) {
+    for (Block* const block : blocks_) owner_->forget(*block);
   }
-  for (Node* const node : nodes) {
-    const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
-    node->~Node();
-    give_back(node, size);
+  for (Block* const block : blocks_) {
+    for (Write* write = block->chain; write != nullptr;) {
+      Write* const older = write->previous;
+      Node* const node = write->node();
+      if (--node->attached == 0) {
+        const std::size_t size = Node::size(node->read_count, node->write_count, node->code_bytes);
+        node->~Node();
+        give_back(node, size);
+      }
+      write = older;
+    }
   }
   for (Block* const block : blocks_) give_back(block, sizeof(Block));
   blocks_.clear();

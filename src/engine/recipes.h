@@ -42,6 +42,7 @@ class Recipes {
   Node* create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
                     std::span<const NewWrite> writes, std::span<const std::uint8_t> code);
 
+  // What follows takes no memory, so that it can be done where nothing may throw.
   // Drops the block's recipe, so that the block is pinned. Nodes that no block needs are destroyed,
   // and so are dead blocks that only those nodes read.
   void pin_for_good(Block& block, PinReason why);
@@ -100,7 +101,8 @@ class Recipes {
   static constexpr std::size_t kSizes = 64;  // larger records go back to the pool
   std::array<Spare*, kSizes> spares_{};      // index: the size in units of kUnit
   std::vector<Block*> blocks_;
-  std::vector<Node*> doomed_nodes_;  // work lists instead of recursion, because chains are long
+  // Work lists instead of recursion, because chains are long. They have room for all records.
+  std::vector<Node*> doomed_nodes_;
   std::vector<Block*> doomed_blocks_;
   Owner* owner_ = nullptr;
   std::uint64_t sequence_ = 0;

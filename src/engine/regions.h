@@ -54,6 +54,10 @@ class Regions {
   void enter(Block& block);
   // It died, or the engine forgets it.
   void leave(Block& block) noexcept;
+  // Makes room for one more block. After it, enter() takes no memory.
+  void prepare() {
+    if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 64);
+  }
   // Asks the selectors about a storage that an operator has just made.
   void decide(Block& block, const intercept::OperatorTraits& traits, c10::IntArrayRef sizes);
   void set_policy(Block& block, CheckpointPolicy policy);

@@ -11,14 +11,38 @@ namespace neap::engine {
 Retention::Retention(Session& session, Recipes& recipes, Store& store, Restorer& restorer)
     : session_(session), recipes_(recipes), store_(store), restorer_(restorer) {}
 
+// While it lives, what is in the two lists is marked. A mark that stayed would hide its bearer from
+// the next search, so none stays when a list has no memory to grow.
+class Retention::Marks {
+ public:
+  Marks(const std::vector<Node*>& nodes, const std::vector<Block*>& blocks)
+      : nodes_(nodes), blocks_(blocks) {}
+  Marks(const Marks&) = delete;
+  Marks& operator=(const Marks&) = delete;
+  ~Marks() {
+    for (Node* const node : nodes_) node->marked = false;
+    for (Block* const block : blocks_) block->marked = false;
+  }
+
+ private:
+  const std::vector<Node*>& nodes_;
+  const std::vector<Block*>& blocks_;
+};
+
 Retention::Dependents Retention::dependents_of(Block& lost_block) {
   Dependents found;
+  search(lost_block, found);
+  return found;
+}
+
+void Retention::search(Block& lost_block, Dependents& found) {
+  const Marks marks(found.lost, found.affected);
   const auto lose_readers = [&](Block& block, bool all) {
     for (Read* read = block.readers; read != nullptr; read = read->next) {
       Node* const node = read->node();
       if ((all || read->version != block.version) && !node->marked) {
-        node->marked = true;
         found.lost.push_back(node);
+        node->marked = true;
       }
     }
   };
@@ -27,14 +51,11 @@ Retention::Dependents Retention::dependents_of(Block& lost_block) {
     for (const Write& write : found.lost[i]->writes()) {
       Block* const block = write.block;
       if (block == nullptr || block->marked) continue;
-      block->marked = true;
       found.affected.push_back(block);
+      block->marked = true;
       lose_readers(*block, block->residence == Residence::Gone);
     }
   }
-  for (Node* const node : found.lost) node->marked = false;
-  for (Block* const block : found.affected) block->marked = false;
-  return found;
 }
 
 // `overwritten` is about to lose a content that cannot be made again. Everything that depends on
@@ -77,8 +98,9 @@ Retention::Trade Retention::trade_of(Block& held) {
     if (block->evictable >= 0) trade.pins += memory::footprint(block->bytes);
   }
   trade.possible = true;
-  for (Node* const node : found.lost) node->marked = true;
   std::vector<Block*> counted;
+  const Marks marks(found.lost, counted);
+  for (Node* const node : found.lost) node->marked = true;
   for (Node* const node : found.lost) {
     for (const Read& read : node->reads()) {
       Block& block = *read.block;
@@ -88,13 +110,11 @@ Retention::Trade Retention::trade_of(Block& held) {
         alone = other->node()->marked;
       }
       if (!alone) continue;
-      block.marked = true;
       counted.push_back(&block);
+      block.marked = true;
       trade.frees += block.unseen ? 0 : memory::footprint(block.bytes);
     }
   }
-  for (Node* const node : found.lost) node->marked = false;
-  for (Block* const block : counted) block->marked = false;
   return trade;
 }
 
@@ -105,9 +125,14 @@ bool Retention::is_worth_holding(Block& block) {
 
 bool Retention::release_from_readers(Block& block) {
   ++block.locks;  // protect_readers() may destroy the block's last readers
-  const bool unread = protect_readers(block, /*may_restore=*/false);
-  --block.locks;
-  return unread;
+  try {
+    const bool unread = protect_readers(block, /*may_restore=*/false);
+    --block.locks;
+    return unread;
+  } catch (...) {
+    --block.locks;
+    throw;
+  }
 }
 
 std::int64_t Retention::release_held() {

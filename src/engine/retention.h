@@ -63,7 +63,9 @@ class Retention {
     std::int64_t frees = 0;  // bytes that are held for these recipes alone
     std::int64_t pins = 0;   // bytes that could be evicted before, and not afterwards
   };
+  class Marks;
   static Dependents dependents_of(Block& block);
+  static void search(Block& lost_block, Dependents& found);
   static Trade trade_of(Block& held);
   bool protect_readers(Block& overwritten, bool may_restore);
 

@@ -51,6 +51,13 @@ Store::Store(Session& session, Counts& counts, Recipes& recipes, UnseenMemory& u
       own_deleter_(memory::deleter()),
       death_of_evicted_(death_of_evicted) {}
 
+void Store::prepare_lists() {
+  const std::size_t blocks = recipes_.blocks().size();
+  for (std::vector<Block*>* const list : {&evictable_, &held_}) {
+    if (list->capacity() <= blocks) list->reserve(2 * blocks + 64);
+  }
+}
+
 void Store::hold_storage(Block& block, c10::StorageImpl& storage) {
   if (block.storage == &storage) return;
   drop_storage(block);
@@ -91,6 +98,7 @@ std::int64_t Store::evict(Block& block) {
       "other threads do, does not. Keep it in memory with neap::pin(tensor), called "
       "in the thread of the scope, before";
   if (session_.verify) remember_content(block);
+  intercept::prepare_absent(*storage);  // the last that may throw
   void* const data = pointer.release_context();
   const std::int64_t taken = memory::entry_of(data).taken;
   intercept::put_absent(*storage, &block, death_of_evicted_, std::move(message));
@@ -158,6 +166,16 @@ void Store::move(Block& block, Residence to) noexcept {
   count(to, 1);
 }
 
+// The message of a storage whose data is lost.
+std::string Store::why_lost(const Block& block) noexcept {
+  try {
+    return "neap had evicted this storage, and its scope ended before it could be brought back: " +
+           describe(block);
+  } catch (const std::bad_alloc&) {
+    return "neap: data lost";  // so short that it takes no memory
+  }
+}
+
 void Store::forget(Block& block) noexcept {
   switch (block.residence) {
     case Residence::Retained:
@@ -176,10 +194,7 @@ void Store::forget(Block& block) noexcept {
         c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
         if (pointer.get_context() == &block) {
           pointer.release_context();
-          intercept::put_absent(*storage, nullptr, nullptr,
-                                "neap had evicted this storage, and its scope ended before it "
-                                "could be brought back: " +
-                                    describe(block));
+          intercept::put_absent(*storage, nullptr, nullptr, why_lost(block));
         }
       }
       break;
@@ -231,9 +246,9 @@ void Store::mark_blank(Block& block) { hash(block, Blank::Hashed); }
 void Store::watch(Block& block) { hash(block, Blank::Watched); }
 
 void Store::hash(Block& block, Blank why) {
+  hashes_[&block] = session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
   block.blank = why;
   block.blank_version = block.version;
-  hashes_[&block] = session_.device.hash_of(block.data, static_cast<std::size_t>(block.bytes));
 }
 
 bool Store::is_as_hashed(const Block& block) const {

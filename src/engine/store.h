@@ -44,6 +44,8 @@ class Store {
   [[nodiscard]] bool is_own(const c10::DataPtr& pointer) const noexcept {
     return pointer.get_deleter() == own_deleter_;
   }
+  // Makes room in the lists for one more block. After it, they take no memory.
+  void prepare_lists();
   // Ties the block to the storage by a weak reference.
   void hold_storage(Block& block, c10::StorageImpl& storage);
   void drop_storage(Block& block) noexcept;
@@ -71,7 +73,8 @@ class Store {
   // Note [Blanks].
   void mark_blank(Block& block);
   void check_blank(Block& block);
-  // Hashes the current content: see Note [Exposed storages].
+  // Hashes the current content: see Note [Exposed storages]. Throws: std::bad_alloc; nothing has
+  // changed then. So does mark_blank().
   void watch(Block& block);
   // REQUIRES: the block is hashed or watched.
   [[nodiscard]] bool is_as_hashed(const Block& block) const;
@@ -96,6 +99,7 @@ class Store {
 
  private:
   void note_eviction(Block& block, std::int64_t taken);
+  static std::string why_lost(const Block& block) noexcept;
   void hash(Block& block, Blank why);
   void written_by_hand(Block& block);
 

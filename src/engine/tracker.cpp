@@ -4,6 +4,8 @@
 #include "intercept/storage_access.h"
 #include "memory/allocator.h"
 
+#include <new>
+
 namespace neap::engine {
 namespace {
 
@@ -44,11 +46,17 @@ Block* Tracker::create(c10::StorageImpl& storage, PinReason pinned) {
   const c10::DataPtr& pointer = intercept::data_ptr_of(storage);
   void* const data = pointer.get_context();
   const auto bytes = static_cast<std::int64_t>(storage.nbytes());
+  const bool is_own = store_.is_own(pointer);
+  // What may throw comes first: a block is known everywhere, or nowhere.
+  if (!is_own) unseen_.add(data, nullptr, bytes);
+  if (numbered_.size() == numbered_.capacity()) numbered_.reserve(2 * numbered_.size() + 64);
+  regions_.prepare();
+  store_.prepare_lists();
   Block* const block = recipes_.create_block(data, bytes);
   block->pinned = pinned;
   block->last_use = counts_.clock;
   if (!layers_.empty()) block->layer = layers_.layer_of(storage);
-  if (store_.is_own(pointer)) {
+  if (is_own) {
     memory::set_record(data, block);
     if (storage.allocator() != &memory::allocator()) storage.set_allocator(&memory::allocator());
   } else {
@@ -73,7 +81,7 @@ void Tracker::clear() noexcept {
   section_ = 0;
 }
 
-void Tracker::on_death(Block& block) {
+void Tracker::on_death(Block& block) noexcept {
   const Busy busy(session_);
   if (block.reader_count > 0 || session_.observer != nullptr) store_.check_blank(block);
   if (session_.observer != nullptr) session_.observer->released(block);
@@ -82,13 +90,22 @@ void Tracker::on_death(Block& block) {
   regions_.leave(block);
   lose_data(block);
   store_.update_lists(block);
-  if (session_.director_frees(block)) {
-    retention_.release_content(block);
-  } else if (session_.budget && block.held >= 0 && !session_.director &&
-             !retention_.is_worth_holding(block)) {
-    retention_.release_from_readers(block);
-  }
+  release_early(block);
   recipes_.release_if_unused(block);
+}
+
+// Deleters must not throw. Where the search has no memory, the content stays until it must go.
+void Tracker::release_early(Block& block) noexcept {
+  try {
+    if (session_.director_frees(block)) {
+      retention_.release_content(block);
+    } else if (session_.budget && block.held >= 0 && !session_.director &&
+               !retention_.is_worth_holding(block)) {
+      retention_.release_from_readers(block);
+    }
+  } catch (const std::bad_alloc&) {
+    return;
+  }
 }
 
 // The program has let go of the block. Data that cannot be made again is kept for its readers.

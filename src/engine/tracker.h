@@ -45,7 +45,8 @@ class Tracker final : private Deaths::Handler {
   }
 
  private:
-  void on_death(Block& block) override;
+  void on_death(Block& block) noexcept override;
+  void release_early(Block& block) noexcept;
   void lose_data(Block& block);
 
   Session& session_;

@@ -47,6 +47,8 @@ bool is_host_number(const c10::TensorImpl& tensor) {
   return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
 }
 
+void prepare_absent(c10::StorageImpl& storage) { static_cast<void>(storage.get_extra_meta()); }
+
 void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr deleter,
                 std::string message) {
   const c10::Device device = data_ptr_of(storage).device();

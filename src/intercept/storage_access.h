@@ -11,6 +11,8 @@
 
 namespace neap::intercept {
 
+// Afterwards put_absent() takes no memory.
+void prepare_absent(c10::StorageImpl& storage);
 // Replaces the storage's memory by null data with `record` as its context. Accesses then throw
 // `message`. The deleter runs when the storage dies.
 void put_absent(c10::StorageImpl& storage, void* record, c10::DeleterFnPtr deleter,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <new>
 
 namespace neap::memory {
 namespace {
@@ -13,7 +14,21 @@ constexpr std::int64_t kMostTrimmed = std::numeric_limits<std::int64_t>::max() -
 
 }  // namespace
 
+void Arena::prepare(std::int64_t more) {
+  constexpr std::int64_t kNodes = 2;    // of a run
+  constexpr std::int64_t kAtOnce = 16;  // a call adds at most three runs to what comes back later
+  nodes_.reserve(
+      static_cast<std::size_t>(kNodes * std::max<std::int64_t>(0, taken_ + more) + kAtOnce));
+}
+
 Arena::Taken Arena::take(std::int64_t bytes, std::int64_t clean_allowed) {
+  prepare(1);
+  const Taken taken = find(bytes, clean_allowed);
+  if (taken.start != nullptr) ++taken_;
+  return taken;
+}
+
+Arena::Taken Arena::find(std::int64_t bytes, std::int64_t clean_allowed) {
   if (const auto run = cached_.take_best_fit(bytes)) return {run->start, 0};
 
   // A cached run that is followed by a clean one needs fewer new pages than a clean one alone.
@@ -61,6 +76,11 @@ std::int64_t Arena::trim(std::int64_t bytes) noexcept {
   // Whole pages only: the system rounds up, and would clear the start of the next block.
   if (bytes < kMostTrimmed) bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
   std::int64_t returned = 0;
+  try {
+    prepare(0);
+  } catch (const std::bad_alloc&) {
+    return returned;
+  }
   while (returned < bytes) {
     const auto run = cached_.take_from_largest(bytes - returned);
     if (!run) break;

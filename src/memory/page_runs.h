@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory_resource>
 #include <optional>
 #include <set>
 #include <utility>
@@ -25,6 +26,10 @@ struct Run {
 
 class PageRuns {
  public:
+  // `nodes`: where its nodes are, two for each run.
+  explicit PageRuns(std::pmr::memory_resource* nodes = std::pmr::get_default_resource())
+      : by_address_(nodes), by_size_(nodes) {}
+
   // REQUIRES: `run` overlaps no run of the set.
   void insert(Run run);
   // Takes `bytes` from the start of the smallest run that has them (of equal ones, the lowest
@@ -45,13 +50,13 @@ class PageRuns {
   void validate(std::int64_t page_bytes) const;
 
  private:
-  using ByAddress = std::map<char*, std::int64_t, std::less<>>;
+  using ByAddress = std::pmr::map<char*, std::int64_t, std::less<>>;
 
   void add(Run run);
   void remove(Run run);
 
   ByAddress by_address_;
-  std::set<std::pair<std::int64_t, char*>> by_size_;
+  std::pmr::set<std::pair<std::int64_t, char*>> by_size_;
   std::int64_t total_ = 0;
 };
 

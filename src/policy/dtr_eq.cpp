@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <new>
 
 namespace neap::policy {
 
@@ -98,20 +99,26 @@ Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
   return best;
 }
 
-void DtrEq::on_evict(Block& block) {
-  const EvictedSets::Set mine = evicted_.add(static_cast<double>(block.cost_ns));
+void DtrEq::on_evict(Block& block) noexcept {
+  EvictedSets::Set mine = EvictedSets::kNone;
+  try {
+    mine = evicted_.add(static_cast<double>(block.cost_ns));
+  } catch (const std::bad_alloc&) {
+    block.evicted_set = EvictedSets::kNone;  // its neighbours count as cheaper than they are
+    return;
+  }
   for_each_gone_neighbour(block, [&](Block& neighbour) {
     if (&neighbour != &block) evicted_.join(mine, neighbour.evicted_set);
   });
   block.evicted_set = mine;
 }
 
-void DtrEq::on_restore(Block& block) {
+void DtrEq::on_restore(Block& block) noexcept {
   if (block.evicted_set == EvictedSets::kNone) return;
   evicted_.subtract(block.evicted_set, static_cast<double>(block.cost_ns));
   block.evicted_set = EvictedSets::kNone;
 }
 
-void DtrEq::reset() { evicted_.clear(); }
+void DtrEq::reset() noexcept { evicted_.clear(); }
 
 }  // namespace neap::policy

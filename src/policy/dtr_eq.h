@@ -19,9 +19,9 @@ namespace neap::policy {
 class DtrEq final : public engine::EvictionPolicy {
  public:
   engine::Block* choose(std::span<engine::Block* const> evictable, double clock) override;
-  void on_evict(engine::Block& block) override;
-  void on_restore(engine::Block& block) override;
-  void reset() override;
+  void on_evict(engine::Block& block) noexcept override;
+  void on_restore(engine::Block& block) noexcept override;
+  void reset() noexcept override;
 
  private:
   double score(engine::Block& block, double clock);

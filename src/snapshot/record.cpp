@@ -21,6 +21,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t kFormat = 1;
 constexpr std::size_t kMostBytes = std::size_t{1} << 28;
+constexpr int kMostNesting = 32;  // a copy of a deeper value would take all of the stack
 const std::string kSum = ",\n \"xxh3\": \"";  // before the checksum of all that is before it
 
 // 64 bits as text: a number in JSON may lose some in other programs.
@@ -165,7 +166,14 @@ void write(const std::filesystem::path& file, const Record& record) {
 
 Record read(const std::filesystem::path& file) {
   const std::string content = content_of(file);
-  const nlohmann::json json = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const auto check_depth = [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+    if (depth > kMostNesting) {
+      refuse(file, "it is nested deeper than " + std::to_string(kMostNesting));
+    }
+    return true;
+  };
+  const nlohmann::json json =
+      nlohmann::json::parse(content, check_depth, /*allow_exceptions=*/false);
   if (!json.is_object()) refuse(file, "it is no JSON object");
   const auto format = json.find("format");
   if (format == json.end() || !format->is_number_integer()) refuse(file, "it names no format");

@@ -3,7 +3,7 @@
 // snapshot/record.h: snapshot.json, all of a snapshot that is no tensor.
 #pragma once
 
-#include <neap/snapshot.h>
+#include <neap/position.h>
 
 #include <nlohmann/json.hpp>
 

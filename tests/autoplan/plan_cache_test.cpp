@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -214,6 +215,15 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
     expect_ignored("other users can write into it");
     fs::permissions(path, other, fs::perm_options::remove);
   }
+  fs::rename(path, folder_ / "elsewhere");  // a link could lead to what another user wrote
+  fs::create_symlink("elsewhere", path);
+  {
+    const CachedSteps read = this->read();
+    EXPECT_TRUE(read.steps.empty());
+    ASSERT_EQ(read.ignored.size(), 1U);
+    EXPECT_THAT(read.ignored[0], HasSubstr(std::strerror(ELOOP)));
+  }
+  fs::rename(folder_ / "elsewhere", path);
   replace(path, "a shopping list, much longer than any head");
   expect_ignored("it holds no planned step");
   std::string changed = whole;

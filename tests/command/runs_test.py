@@ -166,6 +166,12 @@ class RunsTest(CommandTest):
         self.assert_ended(done, 0, f"left out: {closed}: it cannot be looked into: ")
         self.assertEqual([run["run"] for run in json.loads(done.stdout)["runs"]], ["a"])
 
+    def test_a_line_that_is_nested_deeper_than_the_stack_is_refused(self):
+        run = self.record("a")
+        for deep in ("[" * 1_000_000 + "]" * 1_000_000, '{"a":' * 1_000_000 + "1" + "}" * 1_000_000):
+            (run / "run.jsonl").write_text('{"event":"run"}\n{"event":"step","step":1,"deep":' + deep + "}\n")
+            self.assert_ended(neap("runs", "show", run), 1, "run.jsonl: line 2: no line of a training")
+
     def test_hostile_names_are_names(self):
         evil = "x\x1b[2J'\"; DROP TABLE runs;--\n"
         self.record(evil, settings={evil: evil, "LOSS": "3", "id": "4", "Model": "again"})

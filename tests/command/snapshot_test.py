@@ -120,6 +120,24 @@ class SnapshotTest(CommandTest):
         self.assertEqual(snapshots(self.folder / "run"),
                          ["step-0000000030", "step-0000000035"])
 
+    def test_what_is_kept_is_for_its_user_alone_and_replaces_links(self):
+        out, victim = self.folder / "run", self.folder / "victim"
+        out.mkdir()
+        victim.write_text("of another program")
+        (out / "run.jsonl").symlink_to(victim)
+        old = os.umask(0)
+        try:
+            trained = train("--steps", "2", "--no-test", "--out", out)
+        finally:
+            os.umask(old)
+        self.assertEqual(trained.returncode, 0, trained.stderr)
+        snapshot = out / "step-0000000002"
+        self.assertEqual(snapshot.stat().st_mode & 0o777, 0o700)
+        for file in [out / "run.jsonl", *snapshot.iterdir()]:
+            self.assertFalse(file.is_symlink())
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600, file)
+        self.assertEqual(victim.read_text(), "of another program")
+
     def test_a_damaged_newest_falls_back_and_says_so(self):
         train("--steps", "4", "--no-test", "--out", self.folder / "run", "--save-every", "2")
         newest = self.folder / "run" / "step-0000000004" / "model.safetensors"

@@ -177,6 +177,19 @@ class TrainingOptionsTest(CommandTest):
             self.assertEqual(rest[-1][key], whole[-1][key], key)
         self.assertEqual(tensors_of(first / "best.safetensors"), tensors_of(self.folder / "whole" / "best.safetensors"))
 
+    def test_each_snapshot_of_a_training_that_goes_on_knows_the_best_evaluation(self):
+        out = self.folder / "run"
+        options = ["--eval-every", 4, "--save-every", 1, "--keep", 0, "--out", out]
+        self.train("--steps", 5, *options)
+        shutil.rmtree(out / "step-0000000005")
+        notes = json.loads((out / "step-0000000004" / "snapshot.json").read_text())["notes"]
+        self.assertEqual(notes["best step"], "4")
+        self.train("--steps", 7, *options, "--resume")  # the next evaluation is after step 7
+        for step in (5, 6):
+            later = json.loads((out / f"step-{step:010}" / "snapshot.json").read_text())["notes"]
+            self.assertEqual({name: later.get(name) for name in notes if "best" in name},
+                             {name: note for name, note in notes.items() if "best" in name})
+
     def test_what_does_not_go_together_is_refused(self):
         self.assert_ended(neap("train", *SMALL, "--early-stop", 3), 2, "--early-stop", "--eval-every")
         self.assert_ended(neap("train", *SMALL, "--eval-every", 3, "--no-test"), 2, "--eval-every", "--no-test")

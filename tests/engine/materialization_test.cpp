@@ -24,13 +24,13 @@ const std::int64_t kTensor = memory::footprint(kSide * kSide * 4);
 
 class Replays final : public engine::Observer {
  public:
-  void ran(const engine::OperatorRun& /*run*/) override {}
-  void replayed(const engine::Node& node) override {
+  void ran(const engine::OperatorRun& /*run*/) noexcept override {}
+  void replayed(const engine::Node& node) noexcept override {
     names.push_back(node.traits->op.schema().name());
     sequences.push_back(node.operator_sequence);
   }
-  void not_replayable(const engine::Block& /*block*/) override {}
-  void released(const engine::Block& /*block*/) override {}
+  void not_replayable(const engine::Block& /*block*/) noexcept override {}
+  void released(const engine::Block& /*block*/) noexcept override {}
 
   std::vector<std::string> names;
   std::vector<std::uint64_t> sequences;

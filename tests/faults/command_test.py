@@ -123,6 +123,41 @@ class FaultsTest(unittest.TestCase):
 
         self.check_faults(check, *TRAIN, "--out", lambda folder: folder / "run")
 
+    def test_the_best_weights_are_those_that_are_said_to_be_kept(self):
+        """A write of best.safetensors that fails is told, and the next evaluation that beats what is kept is kept."""
+        best = [*TRAIN[:TRAIN.index("--no-test")], "--eval-every", "1", "--save-every", "1", "--keep", "0", "--json"]
+        best[best.index("--steps") + 1] = "4"
+        counts = self.made / "counts of best"
+        whole = self.made / "whole"
+        done = run(self.made, *best, "--out", whole, counts=counts)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        most = dict(zip(CALLS, (int(line) for line in counts.read_text().split())))
+        weights = {step: (whole / f"step-{step:010}" / "model.safetensors").read_bytes() for step in (1, 2, 3, 4)}
+        reference = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(reference["kept_step"], reference["best_step"])
+        self.assertEqual((whole / "best.safetensors").read_bytes(), weights[reference["best_step"]])
+        lost = kept_later = 0
+        for call in ("link", "rename"):
+            for k in range(1, most[call] + 1):
+                fault = f"{CALLS.index(call)} {k} {errno.EIO} 0"
+                with tempfile.TemporaryDirectory(dir=self.made) as folder, self.subTest(call, k=k):
+                    out = pathlib.Path(folder) / "run"
+                    done = run(folder, *best, "--out", out, fault=fault)
+                    self.assertIn(done.returncode, (0, 1), done.stderr)
+                    if not done.stdout:
+                        continue
+                    summary = json.loads(done.stdout.splitlines()[-1])
+                    kept = summary["kept_step"]
+                    file = out / "best.safetensors"
+                    self.assertEqual(file.read_bytes() if file.exists() else None, weights.get(kept), done.stderr)
+                    if kept != summary["best_step"]:
+                        self.assertRegex(done.stderr, f"the best weights, after step {summary['best_step']}, were not kept: "
+                                                      ".*best.safetensors")
+                        lost += 1
+                        kept_later += kept is not None
+        print(f"  best weights: {lost} were told as lost, and {kept_later} of them replaced by the next best ones")
+        self.assertGreater(lost, 0)
+
 
 if __name__ == "__main__":
     unittest.main()

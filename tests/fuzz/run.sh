@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/run.sh SECONDS [trace|plan|safetensors|formats]: builds all fuzzers, or the named one, with clang and with the sanitizers for addresses
-# and undefined behaviour, and runs each for SECONDS. Needs clang, zlib, libpng, TurboJPEG, nlohmann-json and a configured build folder, which has
-# export.h. Needs no LibTorch.
+# tests/fuzz/run.sh SECONDS [NAME]: builds all fuzzers, or the named one of NAME_fuzzer.cpp, with clang and with the sanitizers for addresses and
+# undefined behaviour, and runs each for SECONDS. Needs clang, what scripts/setup.sh installs for the library and the command, and a configured
+# build folder, which has export.h. Needs no LibTorch.
 #
 # The results are in build/fuzz. NAME.corpus has the inputs that reach new code, from which the next run starts. NAME-crash-* and
 # similar files are the inputs that failed; build/fuzz/NAME_fuzzer FILE repeats one. The script's status is that of the first fuzzer
 # that fails.
 set -euo pipefail
 
-usage='usage: tests/fuzz/run.sh SECONDS [trace|plan|safetensors|formats]'
+all=(trace plan safetensors formats snapshot config values runs)
+usage="usage: tests/fuzz/run.sh SECONDS [$(IFS='|'; echo "${all[*]}")]"
 seconds=${1:?$usage}
-read -ra names <<<"${2:-trace plan safetensors formats}"
-[[ $seconds =~ ^[1-9][0-9]*$ && ${names[0]} =~ ^(trace|plan|safetensors|formats)$ ]] || {
+names=("${all[@]}")
+(($# < 2)) || names=("$2")
+[[ $seconds =~ ^[1-9][0-9]*$ && " ${all[*]} " == *" ${names[0]} "* ]] || {
   echo "$usage" >&2
   exit 2
 }
@@ -36,18 +38,23 @@ mkdir -p "$out"
 
 # The library's files are compiled once, for all fuzzers.
 flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined
-  -Dneap_EXPORTS -I"$root/src" -I"$root/include" -I"$root/tests" -I"$generated"
+  -Dneap_EXPORTS -I"$root/src" -I"$root/include" -I"$root/tests" -I"$generated" -I"$root/apps/neap" -I"${generated%/include}/apps/neap"
   # New inputs need not reach the parser's own branches.
   -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
 objects=()
-for source in "$root"/src/base/*.cpp "$root"/src/machine/*.cpp "$root"/src/graph/*.cpp "$root"/src/safetensors/*.cpp "$root"/src/formats/*.cpp; do
+app=()
+for name in command_line{,_measure,_plan,_runs,_train,_view} config_file data_options manual output page/page page/run_sections run_database \
+  save_interval values; do
+  app+=("$root/apps/neap/$name.cpp")
+done
+for source in "$root"/src/{base,machine,graph,safetensors,formats}/*.cpp "$root/src/snapshot/record.cpp" "${app[@]}"; do
   object=$out/$(basename "$(dirname "$source")")_$(basename "$source" .cpp).o
   "$compiler" "${flags[@]}" -fsanitize=fuzzer-no-link -c "$source" -o "$object"
   objects+=("$object")
 done
 for name in "${names[@]}"; do
   "$compiler" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
-    -lz -lpng -lturbojpeg -o "$out/${name}_fuzzer"
+    -lz -lpng -lturbojpeg -lSQLiteCpp -lsqlite3 -o "$out/${name}_fuzzer"
 done
 for name in "${names[@]}"; do
   mkdir -p "$out/$name.corpus"

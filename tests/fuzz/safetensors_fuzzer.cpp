@@ -2,13 +2,11 @@
 //
 // Any bytes are a safetensors file, or are refused with an Error. The tensors of a file that is
 // read lie side by side in it, from the header to the end.
+#include "fuzz/memory_file.h"
 #include "fuzz/round_trip.h"
 #include "safetensors/safetensors.h"
 
 #include <neap/base.h>
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -36,16 +34,13 @@ void check_entries(const File& file) {
 }
 
 void check(const unsigned char* bytes, std::size_t count) {
-  const int memory = ::memfd_create("safetensors", MFD_CLOEXEC);
-  expect(memory >= 0 && ::write(memory, bytes, count) == static_cast<ssize_t>(count),
-         "there is memory for the input");
+  const fuzz::MemoryFile file(bytes, count);
   try {
-    check_entries(File("/proc/self/fd/" + std::to_string(memory)));
+    check_entries(File(file.path()));
   } catch (const Error& error) {
     expect(std::string(error.what()).find("safetensors file: at byte ") != std::string::npos,
            "a refusal names a place");
   }
-  ::close(memory);
 }
 
 }  // namespace

@@ -20,6 +20,20 @@ Json value_of(const Json& line, const char* key) {
   return found == line.end() ? Json() : *found;
 }
 
+// Discarded where it is no JSON, or so deep that a copy would take all of the stack.
+Json parsed(const std::string& line) {
+  constexpr int kMostNesting = 32;
+  bool is_too_deep = false;
+  Json json = Json::parse(
+      line,
+      [&](int depth, Json::parse_event_t, const Json&) {
+        is_too_deep = is_too_deep || depth > kMostNesting;
+        return !is_too_deep;
+      },
+      /*allow_exceptions=*/false);
+  return is_too_deep ? Json(Json::value_t::discarded) : json;
+}
+
 // One line a run, over the steps that any of them has.
 void add_curve(Page& page, const std::vector<TrainingRun>& runs,
                std::vector<Json> TrainingRun::*lines, const char* title, const char* key,
@@ -135,7 +149,9 @@ std::int64_t step_of(const Json& line) {
 
 RunFigures figures_of(const TrainingRun& run) {
   RunFigures figures;
-  figures.ending = value_of(run.summary, "ending");
+  if (const Json ending = value_of(run.summary, "ending"); ending.is_string()) {
+    figures.ending = ending;
+  }
   figures.loss = mean_of_last(numbers_of(run, "loss"));
   figures.accuracy = number_of(run.summary, "accuracy");
   figures.test_loss = number_of(run.summary, "test_loss");
@@ -167,7 +183,7 @@ TrainingRun read_run(std::istream& file, const std::string& name) {
   TrainingRun run;
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
-    const Json object = Json::parse(line, nullptr, false);
+    const Json object = parsed(line);
     const bool is_cut_short = file.eof() && object.is_discarded();
     if (is_cut_short) break;
     const Json event = object.is_object() ? value_of(object, "event") : Json();
@@ -186,6 +202,11 @@ TrainingRun read_run(std::istream& file, const std::string& name) {
                   ": no line of a training; neap train --out writes run.jsonl, and --json the "
                   "same lines to standard output");
     }
+  }
+  if (file.bad()) {
+    throw Error(path.string() +
+                ": it cannot be read to its end; check the disk, or end programs "
+                "that take much memory");
   }
   if (run.start.is_null() && run.steps.empty() && run.summary.is_null()) {
     throw Error(name + ": it has no line of a training");
