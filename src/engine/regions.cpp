@@ -120,7 +120,12 @@ void Regions::evict_blocks_of(const Region& region) {
 
 void Regions::close() {
   const Region region = regions_.back();
-  if (region.evicts) evict_blocks_of(region);
+  try {
+    if (region.evicts) evict_blocks_of(region);
+  } catch (...) {  // else it would stay open for good
+    abandon();
+    throw;
+  }
   regions_.pop_back();
   if (!regions_.empty()) return;
   session_.in_region = false;

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <system_error>
+#include <utility>
 
 namespace neap::machine {
 namespace {
@@ -144,7 +145,7 @@ void Aside::replace() {
                         std::to_string(tries));
     }
     if (name == target_) return;
-    named_ = name;
+    named_ = std::move(name);  // takes no memory: the file has its name already
   }
   if (::rename(named_.c_str(), target_.c_str()) != 0) refuse(errno);
   named_.clear();
