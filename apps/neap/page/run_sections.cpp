@@ -204,7 +204,7 @@ TrainingRun read_run(std::istream& file, const std::string& name) {
     }
   }
   if (file.bad()) {
-    throw Error(path.string() +
+    throw Error(name +
                 ": it cannot be read to its end; check the disk, or end programs "
                 "that take much memory");
   }
