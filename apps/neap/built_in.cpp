@@ -7,10 +7,10 @@
 
 #include <torch/torch.h>
 
+#include <array>
 #include <functional>
 #include <map>
 #include <numeric>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -63,9 +63,9 @@ train::Model mlp(const ModelSizes& sizes, const Samples& samples, bool use_check
   return by_block(
       nn::MLP(nn::MLPOptions{
           .in = std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()),
-          .width = sizes.width.value_or(512),
+          .width = *sizes.width,
           .out = samples.classes,
-          .layers = sizes.layers.value_or(6),
+          .layers = *sizes.layers,
           .activate_last = false}),
       use_checkpoint);
 }
@@ -81,10 +81,10 @@ std::vector<std::int64_t> ends_of_thirds(std::int64_t blocks) {
 
 train::Model resnet(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint) {
   refuse_all_but_pictures(samples);
-  const std::int64_t blocks = sizes.blocks.value_or(16);
+  const std::int64_t blocks = *sizes.blocks;
   CheckpointedResNet model(
       nn::ResNet(nn::ResNetOptions{.in_channels = samples.shape[0],
-                                   .channels = sizes.width.value_or(16),
+                                   .channels = *sizes.width,
                                    .blocks = blocks,
                                    .classes = samples.classes,
                                    .dropout = 0.1,
@@ -103,9 +103,9 @@ train::Model transformer(const ModelSizes& sizes, const Samples& samples, bool u
   }
   nn::PatchTransformerOptions options{
       .image = height, .channels = samples.shape[0], .patch = kPatch, .classes = samples.classes};
-  options.width = sizes.width.value_or(options.width);
-  options.heads = sizes.heads.value_or(options.heads);
-  options.layers = sizes.layers.value_or(options.layers);
+  options.width = *sizes.width;
+  options.heads = *sizes.heads;
+  options.layers = *sizes.layers;
   return by_block(nn::PatchTransformer(options), use_checkpoint);
 }
 
@@ -117,9 +117,9 @@ train::Model gpt(const ModelSizes& sizes, const Samples& samples, bool use_check
   }
   return by_block(nn::GPT(nn::GPTOptions{.vocabulary = samples.vocabulary,
                                          .context = samples.shape[0],
-                                         .width = sizes.width.value_or(128),
-                                         .heads = sizes.heads.value_or(4),
-                                         .layers = sizes.layers.value_or(4)}),
+                                         .width = *sizes.width,
+                                         .heads = *sizes.heads,
+                                         .layers = *sizes.layers}),
                   use_checkpoint);
 }
 
@@ -137,39 +137,51 @@ train::Criterion of_tokens(train::Criterion of_rows) {
   };
 }
 
-// Throws: UsageError for a size that is given and is none of `known`.
-void check_sizes(const RunOptions& options, const std::set<std::string>& known) {
-  const ModelSizes& sizes = options.sizes;
-  for (const auto& [name, given] : {std::pair("--layers", sizes.layers.has_value()),
-                                    std::pair("--blocks", sizes.blocks.has_value()),
-                                    std::pair("--width", sizes.width.has_value()),
-                                    std::pair("--heads", sizes.heads.has_value())}) {
-    if (!given || known.contains(name)) continue;
-    std::string others;
-    for (const std::string& one : known) others += (others.empty() ? "" : ", ") + one;
-    throw UsageError(std::string(name) + ": --model " + options.model +
-                     " has no such size; it has " + others);
-  }
-}
-
 struct BuiltIn {
-  std::set<std::string> sizes;
+  ModelSizes sizes;  // where they are left out; nullopt: it has no such size
+  // REQUIRES: all sizes that it has.
   train::Model (*make)(const ModelSizes& sizes, const Samples& samples, bool use_checkpoint);
 };
+const std::map<std::string, BuiltIn>& models() {
+  static const std::map<std::string, BuiltIn> models{
+      {"mlp", {{.layers = 6, .blocks = {}, .width = 512, .heads = {}}, mlp}},
+      {"resnet", {{.layers = {}, .blocks = 16, .width = 16, .heads = {}}, resnet}},
+      {"transformer", {{.layers = 4, .blocks = {}, .width = 64, .heads = 4}, transformer}},
+      {"gpt", {{.layers = 4, .blocks = {}, .width = 128, .heads = 4}, gpt}},
+  };
+  return models;
+}
+
+// All sizes. Throws: UsageError for a size that is given and that the model does not have.
+ModelSizes sizes_of(const RunOptions& options, const BuiltIn& model) {
+  constexpr std::array kSizes{
+      std::pair("--heads", &ModelSizes::heads), std::pair("--layers", &ModelSizes::layers),
+      std::pair("--blocks", &ModelSizes::blocks), std::pair("--width", &ModelSizes::width)};
+  ModelSizes sizes = options.sizes;
+  std::string known;
+  for (const auto& [name, size] : kSizes) {
+    if (!(sizes.*size)) sizes.*size = model.sizes.*size;
+    if (model.sizes.*size) known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  for (const auto& [name, size] : kSizes) {
+    if (!(sizes.*size) || model.sizes.*size) continue;
+    throw UsageError(std::string(name) + ": --model " + options.model +
+                     " has no such size; it has " + known);
+  }
+  return sizes;
+}
 
 }  // namespace
 
+ModelSizes default_sizes(const std::string& model) {
+  const auto found = models().find(model);
+  return found == models().end() ? ModelSizes() : found->second.sizes;
+}
+
 Definition built_in_model(const RunOptions& options) {
-  static const std::map<std::string, BuiltIn> models{
-      {"mlp", {{"--layers", "--width"}, mlp}},
-      {"resnet", {{"--blocks", "--width"}, resnet}},
-      {"transformer", {{"--layers", "--width", "--heads"}, transformer}},
-      {"gpt", {{"--layers", "--width", "--heads"}, gpt}},
-  };
-  const BuiltIn& model = models.at(options.model);
-  check_sizes(options, model.sizes);
+  const BuiltIn& model = models().at(options.model);
   Definition definition{
-      .make_model = [make = model.make, sizes = options.sizes](
+      .make_model = [make = model.make, sizes = sizes_of(options, model)](
                         const Samples& samples,
                         bool use_checkpoint) { return make(sizes, samples, use_checkpoint); },
       .loss = cross_entropy(options.label_smoothing),

@@ -13,4 +13,7 @@ namespace neap::app {
 // have.
 plugin::Definition built_in_model(const RunOptions& options);
 
+// Of such a model, where they are left out; nullopt: it has no such size, or is of a library.
+ModelSizes default_sizes(const std::string& model);
+
 }  // namespace neap::app

@@ -93,7 +93,7 @@ struct ConfigFiles {
         .add_option("--write-config", written,
                     "write the options of this line to a file for --config, and end")
         ->type_name("FILE")
-        ->check(not_empty("file"));
+        ->check(written_path("file"));
   }
 };
 
@@ -177,7 +177,7 @@ void add_report_option(CLI::App& command, std::string& report) {
                   "draw what was done as one page of HTML that needs no network, as neap report "
                   "does")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(written_path("file"));
 }
 
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::int64_t>& input) {
@@ -297,8 +297,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       read_config(*named, config, words);  // any other file is refused by parse()
     }
     app.parse(argc, argv);
+    if (named != nullptr) check_config_stays(*named, configs.read);
     if (!configs.written.empty()) {
-      check_files_differ({{"--config", configs.read}, {"--write-config", configs.written}});
       ReportFile file("--write-config", configs.written);
       file.write([&](std::ostream& out) { out << config_text(*named); });
     } else if (*completion) {
@@ -306,7 +306,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (*man) {
       Output().text(man_page(app));
     } else if (*train) {
-      check_train(line.training, configs.read);
+      check_train(line.training);
       line.command = Command::Train;
     } else if (*evaluate) {
       line.command = Command::Evaluate;
@@ -322,17 +322,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       line.command = Command::Verify;
       line.training = verify_options;
     } else if (*analyze) {
-      check_files_differ({{"--config", configs.read},
-                          {"--csv", analyze_options.csv},
-                          {"--svg", analyze_options.svg},
-                          {"--report", analyze_options.report}});
+      check_measuring(analyze_options);
       line.command = Command::Analyze;
       line.measuring = analyze_options;
     } else if (*bench) {
-      check_files_differ({{"--config", configs.read},
-                          {"--csv", bench_options.csv},
-                          {"--svg", bench_options.svg},
-                          {"--report", bench_options.report}});
+      check_measuring(bench_options);
       line.command = Command::Bench;
       line.measuring = bench_options;
     } else if (*max_batch) {

@@ -24,12 +24,12 @@ void add_table_options(CLI::App& command, MeasuringOptions& options) {
           "--csv", options.csv,
           "write the table to this file, as bytes and milliseconds; packed when it ends in .gz")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(written_path("file"));
   command
       .add_option("--svg", options.svg,
                   "write a plot of the peaks by batch to this file; packed when it ends in .gz")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(written_path("file"));
   add_report_option(command, options.report);
 }
 
@@ -67,6 +67,11 @@ CLI::App* add_bench(CLI::App& app, MeasuringOptions& options) {
       "  neap bench --model transformer --input 3,64,64 --json > bench.json\n"
       "Exit code 1: bits differ from the plain step's, and the first difference is printed.");
   return command;
+}
+
+void check_measuring(const MeasuringOptions& options) {
+  check_files_differ(
+      {{"--csv", options.csv}, {"--svg", options.svg}, {"--report", options.report}});
 }
 
 CLI::App* add_max_batch(CLI::App& app, MeasuringOptions& options) {

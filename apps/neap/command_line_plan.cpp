@@ -33,6 +33,7 @@ CLI::App* add_trace(CLI::App& app, TracingOptions& options) {
                    "the file to write, packed when it ends in .gz; - for standard output")
       ->type_name("FILE")
       ->check(not_empty("file"))
+      ->check(written_path())
       ->required();
   command->footer(
       "Examples:\n"
@@ -65,7 +66,8 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
                    "output, and the table goes to "
                    "standard error")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(not_empty("file"))
+      ->check(written_path());
   command
       ->add_option("--time-limit", options.time_limit_seconds,
                    "seconds that each plan's search may take; when left out, a fixed number of "
@@ -78,11 +80,11 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       ->needs(frontier);
   command->add_option("--csv", options.csv, "write the frontier to this file, as bytes and ns")
       ->type_name("FILE")
-      ->check(not_empty("file"))
+      ->check(written_path("file"))
       ->needs(frontier);
   command->add_option("--svg", options.svg, "write a plot of the frontier to this file")
       ->type_name("FILE")
-      ->check(not_empty("file"))
+      ->check(written_path("file"))
       ->needs(frontier);
   add_report_option(*command, options.report);
   command->get_option("--seed")->description("of the searches, and of what --model makes");
@@ -108,7 +110,7 @@ CLI::App* add_advise(CLI::App& app, AdviseOptions& options) {
       ->capture_default_str();
   command->add_option("--csv", options.csv, "write the table to this file, as bytes and ns")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(written_path("file"));
   command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
   command->footer(
       "Examples:\n"
@@ -141,7 +143,7 @@ CLI::App* add_report(CLI::App& app, ReportOptions& options) {
       ->add_option("-o,--out", options.out,
                    "the file to write; the folder, where the format has several files")
       ->type_name("PATH")
-      ->check(not_empty("file"))
+      ->check(written_path("file"))
       ->required();
   command->add_option("--budget", options.budget,
                       "draw the traced steps inside it too: 1.5GiB, or 30% of what the plain step "

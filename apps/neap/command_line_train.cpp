@@ -34,7 +34,7 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
                   "keep plans in this directory, and take those that are there, so that the "
                   "first steps follow them already")
       ->type_name("DIR")
-      ->check(not_empty("folder"));
+      ->check(written_path("folder"));
   command
       .add_option("--accumulate", options.accumulate,
                   "cut each batch into so many parts and add up their gradients")
@@ -91,7 +91,7 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
                   "save the training into this folder when it ends or is interrupted: weights, "
                   "optimizer, generator, position")
       ->type_name("DIR")
-      ->check(not_empty("folder"));
+      ->check(written_path("folder"));
   command
       .add_option("--save-every", options.save_every,
                   "save also after so many steps, or so much time: 200, 30s, 10m, 2h")
@@ -100,18 +100,23 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
   command.add_option("--keep", options.keep, "so many saved states, the newest; 0: all")
       ->check(whole_number(0))
       ->capture_default_str();
-  command
-      .add_option("--resume", options.resume,
-                  "go on from the newest saved state in DIR, from DIR if it is one, or from the "
-                  "newest in the folder of --out, with the same bits; where --out has none yet, "
-                  "begin")
-      ->type_name("DIR")
-      ->expected(0, 1);
+  CLI::Option* const resume =
+      command
+          .add_option(
+              "--resume", options.resume,
+              "go on from the newest saved state in DIR, from DIR if it is one, or from the "
+              "newest in the folder of --out, with the same bits; where --out has none yet, "
+              "begin")
+          ->type_name("DIR")
+          ->expected(0, 1)
+          ->check(written_path());
   const auto add_allowed = [&](const char* name, bool& allowed, const char* what) {
-    command.add_flag(name, allowed,
-                     std::string("let --resume go on with ") + what +
-                         " than the training was saved with; its bits are others then, and the "
-                         "record says so");
+    command
+        .add_flag(name, allowed,
+                  std::string("let --resume go on with ") + what +
+                      " than the training was saved with; its bits are others then, and the "
+                      "record says so")
+        ->needs(resume);
   };
   add_allowed("--allow-other-threads", options.allow_other_threads, "another number of threads");
   add_allowed("--allow-other-torch", options.allow_other_torch, "another LibTorch");
@@ -190,16 +195,17 @@ void add_train_options(CLI::App& command, TrainingOptions& options) {
       "  neap train --config job.toml --seed 7      # an option beats the file");
 }
 
-void check_train(const TrainingOptions& options, const std::string& config) {
+void check_train(const TrainingOptions& options) {
   const std::string folder = options.out.empty() ? options.resume.value_or("") : options.out;
   const std::string record = folder.empty() ? "" : folder + "/run.jsonl";
   const bool is_file = options.policy.find_first_of("./") != std::string::npos;
   const std::string plan = is_file ? options.policy : "";
   const std::size_t colon = options.data.find(':');
   const std::string data = colon == std::string::npos ? "" : options.data.substr(colon + 1);
-  for (const auto& [option, file] : {std::pair("--config", &config), std::pair("--data", &data),
-                                     std::pair("--init", &options.init),
-                                     std::pair("--policy", &plan), std::pair("--out", &record)}) {
+  for (const auto& [option, file] :
+       {std::pair("--data", &data), std::pair("--init", &options.init),
+        std::pair("--policy", &plan), std::pair("--plan-cache", &options.plan_cache),
+        std::pair("--out", &folder), std::pair("--out", &record)}) {
     check_files_differ({{option, *file}, {"--report", options.report}});
   }
 }

@@ -24,7 +24,8 @@ CLI::App* add_predict(CLI::App& app, PredictOptions& options) {
                    "write all predictions into this file as CSV, or with - to standard output; "
                    "when left out, a table of the first ones is printed")
       ->type_name("FILE")
-      ->check(not_empty("file"));
+      ->check(not_empty("file"))
+      ->check(written_path());
   CLI::Option* const top =
       command->add_option("--top", options.top, "so many of the most likely classes")
           ->check(whole_number(1))
@@ -65,7 +66,7 @@ CLI::App* add_export(CLI::App& app, ExportOptions& options) {
                     "not the newest weights, but the best that --eval-every has seen");
   command->add_option("-o,--out", options.out, "the file, as weights.safetensors")
       ->type_name("FILE")
-      ->check(not_empty("file"))
+      ->check(written_path("file"))
       ->required();
   command->footer(
       "Python reads it with safetensors.torch.load_file and model.load_state_dict.\n"
@@ -94,7 +95,7 @@ CLI::App* add_import(CLI::App& app, TrainingOptions& options) {
   add_data_options(*command, options);
   command->add_option("-o,--out", options.out, "a new folder, as that of neap train --out")
       ->type_name("DIR")
-      ->check(not_empty("folder"))
+      ->check(written_path("folder"))
       ->required();
   command->footer(
       "Example:\n"

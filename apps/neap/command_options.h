@@ -53,7 +53,8 @@ CLI::App* add_explain(CLI::App& app, ViewOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
 CLI::App* add_runs(CLI::App& app, RunsOptions& options);
 // Throws: UsageError when the given options do not go together.
-void check_train(const TrainingOptions& options, const std::string& config);
+void check_train(const TrainingOptions& options);
+void check_measuring(const MeasuringOptions& options);
 void check_plan(const CLI::App& command, const PlanOptions& options);
 void check_report(const CLI::App& command, const ReportOptions& options);
 // Whether a format of neap report shows what each budget costs.

@@ -1,8 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "config_file.h"
 
-#include "command_line.h"
-#include "values.h"
+#include "command_options.h"
 
 #include <toml++/toml.h>
 
@@ -12,7 +11,6 @@
 #include <filesystem>
 #include <optional>
 #include <sstream>
-#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -75,10 +73,15 @@ std::optional<std::vector<std::string>> words_of(const toml::node& value) {
   return std::vector{*word};
 }
 
-// Links are followed.
+// Links are followed. One to nothing may lead anywhere: what is written through it is made there.
 bool leads_out_of_here(const std::string& path) {
   if (path.empty() || path == "-") return false;
   std::error_code error;
+  fs::path part;
+  for (const fs::path& name : fs::path(path)) {
+    part /= name;
+    if (fs::is_symlink(part, error) && !fs::exists(part, error)) return true;
+  }
   const fs::path here = fs::current_path(error);
   const fs::path from = error ? here : fs::canonical(here, error);
   const fs::path to = error ? here : fs::weakly_canonical(fs::absolute(path), error);
@@ -87,13 +90,11 @@ bool leads_out_of_here(const std::string& path) {
 
 // Why a file may not say this, and the command line alone may; empty: it may. Whoever gives a file
 // away must not choose what runs here, nor what is overwritten elsewhere.
-std::string why_not_in_file(const std::string& key, const std::vector<std::string>& words) {
-  if (key == "model" && std::ranges::any_of(words, names_library)) {
+std::string why_not_in_file(CLI::Option& option, const std::vector<std::string>& words) {
+  if (key_of(option) == "model" && std::ranges::any_of(words, names_library)) {
     return "names a library, whose code would run";
   }
-  constexpr std::array<std::string_view, 5> kWritten{"out", "resume", "plan-cache", "csv", "svg"};
-  if (std::ranges::find(kWritten, key) != kWritten.end() &&
-      std::ranges::any_of(words, leads_out_of_here)) {
+  if (is_written(option) && std::ranges::any_of(words, leads_out_of_here)) {
     return "leads out of the folder that neap runs in, and is written";
   }
   return {};
@@ -182,7 +183,7 @@ void read_config(CLI::App& command, const std::string& path,
     if (!given) {
       throw UsageError(where + "'" + name + "' must be a text, a number, or a list of them");
     }
-    if (const std::string why = why_not_in_file(name, *given); !why.empty()) {
+    if (const std::string why = why_not_in_file(*option, *given); !why.empty()) {
       throw UsageError(where + "'" + name + "' " + why +
                        ", so no file may say it; do so on the command line: --" + name + ' ' +
                        given->front());
@@ -201,7 +202,17 @@ void read_config(CLI::App& command, const std::string& path,
   }
 }
 
-std::string config_text(const CLI::App& command) {
+void check_config_stays(CLI::App& command, const std::string& config) {
+  for (CLI::Option* const option : command.get_options({})) {
+    if (!is_written(*option)) continue;
+    const std::string name = "--" + option->get_lnames().front();
+    for (const std::string& path : option->results()) {
+      check_files_differ({{"--config", config}, {name.c_str(), path}});
+    }
+  }
+}
+
+std::string config_text(CLI::App& command) {
   std::string text = comment("For neap " + command.get_name() + " --config FILE");
   for (const CLI::Option* const option : command.get_options()) {
     if (option->get_positional() && option->count() > 0) {
@@ -209,11 +220,11 @@ std::string config_text(const CLI::App& command) {
                       CLI::detail::join(option->results(), " "));
     }
   }
-  for (const CLI::Option* const option : command.get_options()) {
+  for (CLI::Option* const option : command.get_options({})) {
     const std::string key = key_of(*option);
     if (key.empty()) continue;
     text += '\n' + comment(option->get_description());
-    if (!why_not_in_file(key, option->results()).empty()) {
+    if (!why_not_in_file(*option, option->results()).empty()) {
       text +=
           comment("Beside it the command line names --" + key + ' ' + option->results().front());
     } else if (option->count() > 0) {

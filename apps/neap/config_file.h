@@ -20,6 +20,9 @@ void read_config(CLI::App& command, const std::string& path, const std::vector<s
 
 // The options that `command` was given, as such a file. The others stand in it as comments, and so
 // does what no file may say.
-std::string config_text(const CLI::App& command);
+std::string config_text(CLI::App& command);
+
+// Throws: UsageError when something that `command` writes would take the place of the file.
+void check_config_stays(CLI::App& command, const std::string& config);
 
 }  // namespace neap::app

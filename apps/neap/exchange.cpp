@@ -11,7 +11,6 @@
 #include <neap/snapshot.h>
 #include <neap/version.h>
 
-#include <array>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -22,13 +21,14 @@ namespace {
 
 // What a program that uses the weights must know. The folder of a library concerns nobody else.
 std::map<std::string, std::string> texts_of(const FoundWeights& weights) {
-  constexpr std::array kNames{"layers", "blocks", "width", "heads", "bf16", "normalize", "classes"};
   // "pt" is what Python's safetensors writes for PyTorch's tensors.
   std::map<std::string, std::string> texts{{"format", "pt"}, {"neap", NEAP_VERSION}};
-  for (const char* const name : kNames) {
+  const auto take = [&](const char* name) {
     const auto note = weights.notes.find(name);
     if (note != weights.notes.end()) texts.insert(*note);
-  }
+  };
+  for (const NamedSize& size : kSizes) take(size.name);
+  for (const char* const name : {"bf16", "normalize", kClasses, kColumns}) take(name);
   const auto model = weights.notes.find("model");
   if (model != weights.notes.end()) {
     texts["model"] = std::filesystem::path(model->second).filename().string();
@@ -50,6 +50,7 @@ int export_weights(const ExportOptions& options, Output& output) {
   const FoundWeights found = find_weights(options.from, options.best);
   for (const std::string& one : found.damaged) say(one);
   check_files_differ({{"WHERE", found.file.string()}, {"-o", options.out}});
+  refuse_run_file(options.out);
   train::export_weights(found.snapshot.value_or(found.file), options.out, texts_of(found));
   output.line("wrote " + options.out + ": the weights of " +
               (found.snapshot ? *found.snapshot : found.file).string());
@@ -64,7 +65,7 @@ int import_weights(const TrainingOptions& options, Output& output) {
   const Job job = source.task().make_job();
   train::import_weights(job.model.module(), found.file);
   const RunFolder folder(prepared, source);
-  const std::filesystem::path snapshot = folder.save_imported(job, found.file);
+  const std::filesystem::path snapshot = folder.save_imported(job, found);
   output.line("wrote " + snapshot.string() + ": neap train --resume begins with these weights");
   return 0;
 }

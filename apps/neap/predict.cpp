@@ -3,6 +3,7 @@
 // neap predict: what a trained model says of each sample, or how it goes on with a text.
 #include "command_options.h"
 #include "commands.h"
+#include "notes.h"
 #include "predictions.h"
 #include "progress.h"
 #include "weights.h"
@@ -12,13 +13,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 namespace neap::app {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::int64_t kBytes = 256;         // tokens of a model that reads bytes
 constexpr std::int64_t kMostOutputs = 1000;  // numbers of a sample
@@ -46,6 +51,10 @@ void put_in(Prediction& to, const at::Tensor& row, std::int64_t top, bool are_sc
   const auto [probabilities, classes] =
       at::topk(row.to(at::kDouble).softmax(0), std::min(top, row.size(0)));
   const std::vector<double> values = numbers_of(probabilities);
+  if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
+    to.top.assign(values.size(), {kNoClass, std::nan("")});
+    return;
+  }
   const auto* const numbers = classes.const_data_ptr<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i) to.top.emplace_back(numbers[i], values[i]);
 }
@@ -105,10 +114,26 @@ Predictions predictions_of(const TrainedModel& trained, const PredictOptions& op
   return made;
 }
 
-// Throws: UsageError when -o names a file that is read.
+// Throws: UsageError when `out` is a file below the folder, of which any may be read.
+void check_not_below(const fs::path& folder, const fs::path& out) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error) || !fs::exists(out, error)) return;
+  const fs::path whole = fs::canonical(folder, error);
+  // A link is replaced as what it leads to.
+  for (const fs::path& file : {fs::canonical(out, error), fs::absolute(out, error)}) {
+    const fs::path from_there = fs::canonical(file.parent_path(), error).lexically_relative(whole);
+    if (from_there.empty() || *from_there.begin() == "..") continue;
+    throw UsageError("-o " + out.string() + " is there, in the folder of --data, " +
+                     folder.string() + ", and would be lost; name another file");
+  }
+}
+
+// Throws: UsageError when -o names a file that is read, or one of a training.
 void check_output_file(const PredictOptions& options, const FoundWeights& weights) {
   if (options.file.empty() || options.file == "-") return;
   check_files_differ({{"--weights", weights.file.string()}, {"-o", options.file}});
+  refuse_run_file(options.file);
+  check_not_below(options.data, options.file);
   // The files of kind:FILE, kind:FILE:COLUMN, kind:FILE:X:Y and kind:FILE,FILE.
   std::string data = options.data.substr(options.data.find(':') + 1);
   for (int colons = 0; colons < 3; ++colons) {
@@ -116,6 +141,7 @@ void check_output_file(const PredictOptions& options, const FoundWeights& weight
     for (const std::string& file : {data, data.substr(0, comma), data.substr(comma)}) {
       const std::string name = file.starts_with(',') ? file.substr(1) : file;
       check_files_differ({{"--data", name}, {"-o", options.file}});
+      check_not_below(name, options.file);
     }
     data.resize(std::min(data.rfind(':'), data.size()));
   }
@@ -163,6 +189,11 @@ std::string go_on(const train::Model& model, const Task& task, const PredictOpti
                   " tokens gave no scores of " + std::to_string(kBytes) + " bytes for each");
     }
     const at::Tensor last = scores[0].select(2 - dim, static_cast<std::int64_t>(count) - 1);
+    if (last.isnan().any().item<bool>()) {
+      throw Error("--weights " + options.weights +
+                  ": the scores of the next byte are no numbers; take a snapshot from before the "
+                  "loss was not finite");
+    }
     text += static_cast<char>(last.argmax().item<std::int64_t>());
     progress.advance(1);
   }
@@ -175,11 +206,16 @@ int go_on_with_text(const PredictOptions& options, Output& output, Destination& 
         "--prompt is a text to go on with, and --data, --all and --top are for samples; leave out "
         "one or the other");
   }
+  if (!options.split.empty() || !options.normalize.empty() || options.batch_size != 0) {
+    throw UsageError(
+        "--split, --normalize and --batch-size are for --data, and do nothing to --prompt; leave "
+        "them out");
+  }
   const std::optional<Bytes> budget = budget_without_steps(options.budget, "predict");
   const FoundWeights weights = find_weights(options.weights);
   check_output_file(options, weights);
-  const TrainingOptions as_before = as_trained(options, weights);
-  const Task task = Task::without_data(as_before, find_model(as_before));
+  const TrainingOptions as_before = as_trained(options, weights, /*reads_text=*/true);
+  const Task task = Task::of_context(as_before, find_model(as_before));
   if (task.samples().vocabulary != kBytes || task.samples().shape.size() != 1) {
     throw UsageError(
         "--prompt is for a model that reads a text as bytes, and --model " + options.model +
@@ -215,6 +251,11 @@ int predict(const PredictOptions& options, Output& output) {
                      "as --prompt \"Once upon\", instead of --data");
   }
   const Predictions made = predictions_of(trained, options);
+  if (const std::int64_t count = without_class(made); count > 0) {
+    say("--weights " + options.weights + ": the scores of " + std::to_string(count) +
+        " samples are not finite, so these have no class; take a snapshot from before the loss "
+        "was not finite");
+  }
   if (options.json) output.json(json_of(made));
   if (to.is_named()) {
     to.write(csv_of(made));

@@ -16,9 +16,20 @@ using Ordered = nlohmann::ordered_json;
 
 Ordered or_null(double value) { return std::isfinite(value) ? Ordered(value) : Ordered(); }
 
-std::string name_of(const Predictions& predictions, std::int64_t one) {
+// Null for kNoClass.
+Ordered name_of(const Predictions& predictions, std::int64_t one) {
+  if (one == kNoClass) return {};
   const auto i = static_cast<std::size_t>(one);
   return i < predictions.class_names.size() ? predictions.class_names[i] : std::to_string(one);
+}
+
+// A longer one would make the table of a terminal wider than it.
+std::string shortened(std::string name) {
+  constexpr std::size_t kMost = 40;  // bytes
+  if (name.size() <= kMost) return name;
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // in a letter
+  return name.substr(0, end) + "...";
 }
 
 // The table of all formats but JSON. `for_people`: with few digits.
@@ -33,6 +44,10 @@ DataTable table(const Predictions& predictions, std::size_t most, bool for_peopl
   const auto shown = [&](double value) {
     if (for_people) return Ordered(format_number("%.4g", value));
     return or_null(value);
+  };
+  const auto name = [&](std::int64_t one) {
+    const Ordered whole = name_of(predictions, one);
+    return for_people && !whole.is_null() ? Ordered(shortened(whole.get<std::string>())) : whole;
   };
   DataTable table{"predictions", {"sample"}, {}};
   if (has_files) table.columns.emplace_back("file");
@@ -50,12 +65,12 @@ DataTable table(const Predictions& predictions, std::size_t most, bool for_peopl
     std::vector<Ordered> cells{one.sample};
     if (has_files) cells.emplace_back(utf8(one.file));
     for (const auto& [label, probability] : one.top) {
-      cells.emplace_back(name_of(predictions, label));
+      cells.push_back(name(label));
       cells.push_back(shown(probability));
     }
     for (const double value : one.outputs) cells.push_back(shown(value));
     if (has_labels) {
-      cells.push_back(one.label ? Ordered(name_of(predictions, *one.label)) : Ordered());
+      cells.push_back(name(one.label.value_or(kNoClass)));
     }
     table.rows.push_back(std::move(cells));
   }
@@ -97,16 +112,21 @@ nlohmann::ordered_json json_of(const Predictions& predictions) {
     }
     Ordered outputs = Ordered::array();
     for (const double value : one.outputs) outputs.push_back(or_null(value));
-    list.push_back(
-        {{"sample", one.sample},
-         {"file", one.file.empty() ? Ordered() : Ordered(one.file)},
-         {"class", one.top.empty() ? Ordered() : top.front().at("class")},
-         {"probability", one.top.empty() ? Ordered() : top.front().at("probability")},
-         {"top", one.top.empty() ? Ordered() : top},
-         {"outputs", one.outputs.empty() ? Ordered() : outputs},
-         {"true_class", one.label ? Ordered(name_of(predictions, *one.label)) : Ordered()}});
+    list.push_back({{"sample", one.sample},
+                    {"file", one.file.empty() ? Ordered() : Ordered(one.file)},
+                    {"class", one.top.empty() ? Ordered() : top.front().at("class")},
+                    {"probability", one.top.empty() ? Ordered() : top.front().at("probability")},
+                    {"top", one.top.empty() ? Ordered() : top},
+                    {"outputs", one.outputs.empty() ? Ordered() : outputs},
+                    {"true_class", name_of(predictions, one.label.value_or(kNoClass))}});
   }
   return {{"predictions", list}};
+}
+
+std::int64_t without_class(const Predictions& predictions) {
+  return std::ranges::count_if(predictions.rows, [](const Prediction& one) {
+    return !one.top.empty() && one.top.front().first == kNoClass;
+  });
 }
 
 std::string summary_of(const Predictions& predictions) {

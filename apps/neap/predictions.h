@@ -14,6 +14,8 @@
 
 namespace neap::app {
 
+inline constexpr std::int64_t kNoClass = -1;  // the scores are not finite
+
 struct Prediction {
   std::int64_t sample = 0;  // its row in the data, from 0
   std::string file = {};    // empty: it has none
@@ -33,6 +35,8 @@ std::string table_of(const Predictions& predictions, std::size_t most);
 // All of them: docs/json.md has the columns.
 std::string csv_of(const Predictions& predictions);
 nlohmann::ordered_json json_of(const Predictions& predictions);
+// Those of kNoClass.
+std::int64_t without_class(const Predictions& predictions);
 // A line for people: how many there are, and how many are right.
 std::string summary_of(const Predictions& predictions);
 

@@ -45,19 +45,27 @@ Named named(const std::string& path) {
     }
     return {Kind::Run, file};
   }
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error)) {
+    throw Error(path +
+                ": it is no regular file, and a report reads its files more than once, so a pipe "
+                "will not do; write what comes out of it into a file first");
+  }
+  if (fs::is_empty(path, error)) {
+    throw Error(path + ": it is empty; was the command that should have written it stopped?");
+  }
+  if (is_table_of_ways(path)) return {Kind::Ways, path};
   constexpr std::int64_t kMostOfFirstLine = 1 << 16;
   std::ifstream file(path);
   std::string line(kMostOfFirstLine, '\0');
   file.get(line.data(), kMostOfFirstLine);
   line.resize(static_cast<std::size_t>(file.gcount()));
-  if (is_table_of_ways(line)) return {Kind::Ways, path};
-  const Json first = Json::parse(line, nullptr, false);
+  const Json first = parsed(line);
   if (first.is_object() && first.contains("event")) return {Kind::Run, path};
   const bool is_trace = first.is_object() && first.contains("neap_trace");
   if (is_trace || !line.starts_with('{')) return {Kind::Trace, path};
   // One object, whose first line may be long, or a brace alone.
   std::ifstream whole(path);
-  const Json object = Json::parse(whole, nullptr, false);
+  const Json object = parsed(whole);
   const bool is_measured = is_of_bench(object) || is_of_analyze(object);
   return {is_measured ? Kind::Measured : Kind::Trace, path};
 }

@@ -2,6 +2,7 @@
 #include "run_folder.h"
 
 #include "budget.h"
+#include "built_in.h"
 #include "data_options.h"
 #include "notes.h"
 #include "output.h"
@@ -26,11 +27,8 @@ constexpr const char* kOtherBits = "other bits";    // where another machine wen
 // What snapshots without these notes began with.
 const std::map<std::string, std::string> kBeforeSettings{
     {"split", kDefaultSplit}, {"normalize", "none"}, {"augment", "none"}};
-// Those that are there only where an option asks for them.
-constexpr std::array kLaterSettings{"layers",  "blocks", "width", "heads",
-                                    "context", "bf16",   "betas", "label smoothing"};
-// What imported weights hang on.
-constexpr std::array kSizes{"model", "layers", "blocks", "width", "heads"};
+// Those that, like sizes, are there only where an option asks for them.
+constexpr std::array kLaterSettings{"bf16", "betas", "label smoothing"};
 
 // Where the snapshots are that --resume names: all of a folder, or one in it.
 fs::path folder_of(const fs::path& resume) {
@@ -77,14 +75,10 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
                {kBatchSize, std::to_string(source.batch_size())},
                {"accumulate", std::to_string(options.accumulate)},
                {"seed", std::to_string(options.seed)}};
-  const auto add_size = [&](const char* name, const std::optional<std::int64_t>& size) {
-    if (size) training_[name] = std::to_string(*size);
-  };
-  add_size("layers", options.sizes.layers);
-  add_size("blocks", options.sizes.blocks);
-  add_size("width", options.sizes.width);
-  add_size("heads", options.sizes.heads);
-  add_size("context", options.context);
+  TrainingOptions given = options;
+  for (const auto& [name, of] : kSizes) {
+    if (of(given)) training_[name] = std::to_string(*of(given));
+  }
   if (options.bf16) training_["bf16"] = "true";
   if (!options.betas.empty()) {
     training_["betas"] = exact(options.betas[0]) + ", " + exact(options.betas[1]);
@@ -92,7 +86,8 @@ RunFolder::RunFolder(const TrainingOptions& options, const TrainingSource& sourc
   if (options.label_smoothing > 0) training_["label smoothing"] = exact(options.label_smoothing);
   training_.merge(source.preparation());
   if (const data::Splits* const splits = source.splits(); splits && splits->vocabulary == 0) {
-    add_names(beside_, splits->class_names, splits->classes);
+    add_classes(beside_, splits->class_names, splits->classes);
+    add_names(beside_, kColumns, splits->columns);
   }
   find(options.resume);
   check_writable();
@@ -165,18 +160,31 @@ void RunFolder::check_writable() const {
 }
 
 void RunFolder::check_same_training() const {
-  const auto text_in = [](const std::map<std::string, std::string>& settings,
-                          const std::string& name) {
-    const auto found = settings.find(name);
-    if (found != settings.end()) return found->second;
-    const auto there_before = kBeforeSettings.find(name);
-    return there_before == kBeforeSettings.end() ? std::string("left out") : there_before->second;
+  TrainingOptions defaults;
+  defaults.sizes = default_sizes(training_.at("model"));
+  defaults.context = kDefaultContext;
+  std::map<std::string, std::string> left_out = kBeforeSettings;
+  std::set<std::string> names;
+  for (const auto& [name, of] : kSizes) {
+    names.insert(name);
+    // A training names its sizes as it was begun; with weights alone it is their value that counts.
+    if (is_imported_ && of(defaults)) left_out[name] = std::to_string(*of(defaults));
+  }
+  const auto text_in = [&](const std::map<std::string, std::string>& settings,
+                           const std::string& name) {
+    for (const auto* const from : {&settings, &std::as_const(left_out)}) {
+      const auto found = from->find(name);
+      if (found != from->end()) return found->second;
+    }
+    return std::string("left out");
   };
   const bool now_is_table = training_.at("data").starts_with("csv:");
-  std::set<std::string> names;
-  for (const auto& [name, now] : training_) names.insert(name);
-  for (const char* const name : kLaterSettings) names.insert(name);
-  if (is_imported_) names = {kSizes.begin(), kSizes.end()};
+  if (is_imported_) {
+    names.insert("model");
+  } else {
+    for (const auto& [name, now] : training_) names.insert(name);
+    names.insert(kLaterSettings.begin(), kLaterSettings.end());
+  }
   for (const std::string& name : names) {
     const std::string then = text_in(position_.notes, name), now = text_in(training_, name);
     if (then == now) continue;
@@ -198,17 +206,18 @@ void RunFolder::load(Job& job) const {
   }
 }
 
-fs::path RunFolder::save_imported(const Job& job, const fs::path& from) const {
+fs::path RunFolder::save_imported(const Job& job, const FoundWeights& from) const {
   train::Position position{.step = 0, .notes = beside_};
-  for (const char* const name : kSizes) {
+  const auto take = [&](const char* name) {
     const auto setting = training_.find(name);
     if (setting != training_.end()) position.notes.insert(*setting);
-  }
-  for (const char* const name : {"bf16", "normalize"}) {
-    const auto setting = training_.find(name);
-    if (setting != training_.end()) position.notes.insert(*setting);
-  }
-  position.notes[kImported] = as_text(from.filename().string());
+  };
+  for (const NamedSize& size : kSizes) take(size.name);
+  for (const char* const name : {"model", "bf16", "normalize"}) take(name);
+  // The weights know their columns, and noise has none.
+  const auto columns = from.notes.find(kColumns);
+  if (columns != from.notes.end()) position.notes[kColumns] = columns->second;
+  position.notes[kImported] = as_text(from.file.filename().string());
   return train::save(folder_, job.model.module(), *job.optimizer, position);
 }
 

@@ -6,6 +6,7 @@
 #include "job.h"
 #include "save_interval.h"
 #include "training_source.h"
+#include "weights.h"
 
 #include <neap/snapshot.h>
 
@@ -45,8 +46,7 @@ class RunFolder {
   // Throws: also Error where another machine goes on, and that is not allowed.
   void load(Job& job) const;
   // Saves weights that are of no training, for each training to begin with. Returns the snapshot.
-  [[nodiscard]] std::filesystem::path save_imported(const Job& job,
-                                                    const std::filesystem::path& from) const;
+  [[nodiscard]] std::filesystem::path save_imported(const Job& job, const FoundWeights& from) const;
   // For people: after which steps another machine went on, with which difference; empty: none.
   [[nodiscard]] std::string other_bits() const;
   // The training has so many steps in all. Returns what people are to know about that; empty:

@@ -28,12 +28,14 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, std::int
   while (std::getline(file, line)) {
     const Json object = Json::parse(line, nullptr, false);
     if (!object.is_object()) continue;
-    const auto event = object.find("event"), step = object.find("step");
-    if (event == object.end()) continue;
-    const bool is_of_step = *event == "step" || *event == "evaluation";
+    const auto named = object.find("event"), step = object.find("step");
+    if (named == object.end() || !named->is_string()) continue;
+    // As a text: where memory runs out, a comparison of Json with a text ends the program.
+    const std::string event = named->get<std::string>();
+    const bool is_of_step = event == "step" || event == "evaluation";
     const bool is_kept = is_of_step && step != object.end() && step->is_number_integer() &&
                          step->get<std::int64_t>() <= done;
-    if (*event == "run" || is_kept) kept.push_back(line);
+    if (event == "run" || is_kept) kept.push_back(line);
   }
   if (file.bad()) refuse();
   return kept;

@@ -9,9 +9,11 @@
 namespace neap::app {
 namespace {
 
+constexpr std::int64_t kMostNumber = 1'000'000;
+
 [[noreturn]] void refuse_interval(const std::string& text) {
-  throw UsageError("--save-every: '" + text +
-                   "' is no number of steps and no time; write 200, 30s, 10m or 2h");
+  throw UsageError("--save-every: '" + text + "' is no number of steps and no time from 1 to " +
+                   std::to_string(kMostNumber) + "; write 200, 30s, 10m or 2h");
 }
 
 }  // namespace
@@ -21,7 +23,6 @@ SaveInterval parse_interval(const std::string& text) {
   std::int64_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
-  constexpr std::int64_t kMostNumber = 1'000'000;
   if (error != std::errc() || number < 1 || number > kMostNumber) refuse_interval(text);
   const std::string unit(stop, end);
   if (unit.empty()) return {.steps = number};

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap train: trains a model inside a budget, on a data set or on batches of the model's library.
+#include "automatic_batch.h"
 #include "budget.h"
 #include "commands.h"
 #include "evaluate.h"
@@ -16,7 +17,6 @@
 #include "values.h"
 #include "weights.h"
 
-#include <neap/analysis.h>
 #include <neap/planner.h>
 #include <neap/version.h>
 
@@ -25,6 +25,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -93,8 +94,11 @@ class Training {
   }
 
   void train() {
-    page_.emplace("--report", options_.report);
-    if (options_.batch_size == kAutomaticBatch) options_.batch_size = find_batch_size();
+    open_page();
+    if (options_.batch_size == kAutomaticBatch) {
+      options_.batch_size =
+          automatic_batch(options_, wanted_, [this](const std::string& text) { tell(text); });
+    }
     TrainingSource source(options_, find_model(options_));
     if (options_.eval_every > 0 && !source.has_test()) {
       throw UsageError("--eval-every looks at a test set, and " + source.task().name_of_step(1) +
@@ -102,6 +106,7 @@ class Training {
     }
     for (const std::string& note : source.notes()) tell(note);
     folder_.emplace(options_, source);
+    if (new_folder_) new_folder_->finish();
     for (const std::string& note : folder_->notes()) tell(note);
     // The best weights of another folder stay there.
     if (folder_->goes_on_here()) history_.evaluations.go_on_from(folder_->notes_of_snapshot());
@@ -130,64 +135,21 @@ class Training {
     }
   }
 
+  // It may lie in the folder of --out, which is made for it.
+  void open_page() {
+    if (options_.report.empty()) return;
+    const std::filesystem::path folder = std::filesystem::absolute(options_.report).parent_path();
+    if (!options_.out.empty() && !std::filesystem::exists(folder)) {
+      new_folder_.emplace("--out", options_.out);
+    }
+    page_.emplace("--report", options_.report);
+  }
+
   void measure_plain(TrainingSource& source) {
     source.begin();
     const PlainNeed need = plain_need(source.task(), source.next(), options_.accumulate);
     history_.plain = need.step;
     tell(need.note);
-  }
-
-  // The largest batch that trains in the budget. A training that goes on has the batch that it had.
-  std::int64_t find_batch_size() {
-    if (const std::optional<std::int64_t> saved = saved_batch_size(options_)) return *saved;
-    if (wants_least_ || wanted_.is_share()) {
-      throw UsageError("--batch-size auto seeks the largest batch for a budget, and --budget " +
-                       options_.budget + " is for a batch; name bytes, as 4GiB, or auto");
-    }
-    const std::optional<Bytes> named = wanted_.bytes({});
-    const Bytes budget = named ? *named : *parse_budget("auto").bytes({});
-    tell("looking for the largest batch in " + budget.text());
-    TrainingOptions smallest = options_;
-    smallest.batch_size = options_.accumulate;
-    const TrainingSource source(smallest, find_model(options_));
-    const Task& task = source.task();
-    const std::int64_t samples = source.samples().value_or(kMost);
-    if (samples < options_.accumulate) {
-      throw UsageError("--accumulate " + std::to_string(options_.accumulate) + ": " +
-                       source.name() + " has " + std::to_string(samples) + " training samples");
-    }
-    constexpr double kMargin = 5;  // percent
-    constexpr double kSeconds = 60;
-    const analysis::MaxBatchResult found = neap::max_batch(
-        [&] {
-          Job job = task.make_job();
-          return analysis::Job{
-              .model = job.model, .optimizer = std::move(job.optimizer), .loss = task.loss()};
-        },
-        [&](std::int64_t rows) {
-          return task.make_batch(rows, static_cast<std::uint64_t>(options_.seed));
-        },
-        budget,
-        {.margin_percent = kMargin,
-         .time_limit_seconds = kSeconds,
-         .stop = [] { return stop_requested.load(); },
-         .smallest = 2});
-    if (found.interrupted) throw Interrupted();
-    const analysis::MaxBatchSide& side = named ? found.neap : found.plain;
-    if (side.batch_size == 0) {
-      throw Error(
-          "--batch-size auto: no batch of 2 or more trains in " + budget.text() + ": " +
-          (side.trials.empty() ? "there was no time for a trial" : side.trials.back().refusal));
-    }
-    // A data set may have fewer samples.
-    const std::int64_t parts = options_.accumulate;
-    const std::int64_t rows = std::min(side.batch_size, samples / parts) * parts;
-    tell("batch size " + std::to_string(rows) + ": its step holds " + side.peak.text() + " of " +
-         budget.text() +
-         (rows < side.batch_size * parts ? "; the data set has no more samples"
-          : side.proved                  ? "; one more does not fit beside the margin of 5 %"
-                                         : "; larger ones were not all tried in a minute"));
-    return rows;
   }
 
   // The smallest budget of a plan for the steps after the first one.
@@ -383,10 +345,11 @@ class Training {
       const std::string why = folder_->save_best(job);
       if (why.empty()) {
         found.keep();
-      } else {
-        say("the best weights, after step " + std::to_string(found.last_step()) +
-            ", were not kept: " + why + "; " + what_is_kept());
+      } else if (why != why_not_kept_) {
+        say("the weights after step " + std::to_string(found.last_step()) +
+            " were not kept: " + why + "; " + what_is_kept());
       }
+      why_not_kept_ = why;
     }
     folder_->set_found_so_far(found.notes());
   }
@@ -403,7 +366,9 @@ class Training {
   train::Budget wanted_;
   std::optional<RunFolder> folder_;
   RunRecord record_;
-  std::optional<ReportFile> page_;  // --report; there from the first line of train() on
+  std::optional<ReportFolder> new_folder_;  // goes again where the training does not begin
+  std::optional<ReportFile> page_;          // --report
+  std::string why_not_kept_;                // of the best weights, as it was said last
   History history_;
 };
 

@@ -14,6 +14,8 @@
 namespace neap::app {
 namespace {
 
+constexpr const char* kWritten = "written";  // a validator's name, which no help shows
+
 template <class Number>
 std::optional<Number> parse(std::string_view text) {
   Number value{};
@@ -98,6 +100,27 @@ CLI::Validator not_empty(const std::string& what) {
                                 : std::string();
           },
           ""};
+}
+
+CLI::Validator written_path() {
+  return {[](std::string&) { return std::string(); }, "", kWritten};
+}
+
+CLI::Validator written_path(const std::string& what) {
+  return {[what, check = not_empty(what)](std::string& text) {
+            return text == "-" ? "- is standard output for other options; write ./- for a " + what +
+                                     " of that name"
+                               : check(text);
+          },
+          "", kWritten};
+}
+
+bool is_written(CLI::Option& option) {
+  try {
+    return option.get_validator(kWritten) != nullptr;
+  } catch (const CLI::OptionNotFound&) {
+    return false;
+  }
 }
 
 CLI::Validator existing_file() {

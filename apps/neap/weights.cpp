@@ -16,6 +16,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kWeights = "model.safetensors";
+constexpr std::int64_t kMostOfASize = 1'000'000;
+
+std::string list_of(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
 
 TrainingOptions with_a_step(TrainingOptions options) {
   options.steps = 1;  // else a model that makes its batches would be asked for a number
@@ -36,6 +43,10 @@ FoundWeights find_weights(const fs::path& from, bool best) {
   } else if (found.file.filename() == kWeights && is_snapshot(found.file.parent_path())) {
     found.snapshot = found.file.parent_path();
   }
+  if (found.file.filename() == "state.safetensors" && is_snapshot(found.file.parent_path())) {
+    throw Error(found.file.string() + " has the optimizer's state, and no weights; name " +
+                found.file.parent_path().string());
+  }
   std::optional<fs::path> told_by = found.snapshot;
   if (found.snapshot) {
     train::check_snapshot(*found.snapshot);
@@ -53,7 +64,7 @@ FoundWeights find_weights(const fs::path& from, bool best) {
     }
   }
   if (found.snapshot) found.file = *found.snapshot / kWeights;
-  if (told_by) found.notes = train::position_of(*told_by).notes;
+  found.notes = told_by ? train::position_of(*told_by).notes : train::texts_in(found.file);
   return found;
 }
 
@@ -61,22 +72,22 @@ void load_weights(train::Model& model, const fs::path& from) {
   train::import_weights(model.module(), find_weights(from).file);
 }
 
-TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights) {
+TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights, bool reads_text) {
   const std::map<std::string, std::string>& notes = weights.notes;
   const auto note = [&](const char* name) {
     const auto found = notes.find(name);
     return found == notes.end() ? std::string() : found->second;
   };
-  if (note("model") == as_text(options.model)) {
-    ModelSizes& sizes = options.sizes;
-    for (const auto& [name, size] :
-         {std::pair("layers", &sizes.layers), std::pair("blocks", &sizes.blocks),
-          std::pair("width", &sizes.width), std::pair("heads", &sizes.heads)}) {
-      if (!*size) *size = number_in<std::int64_t>(notes, name);
+  const std::string file_name = fs::path(options.model).filename().string();
+  // An exported file has the name of a library without its folder.
+  if (note("model") == as_text(options.model) || note("model") == as_text(file_name)) {
+    const std::optional<std::int64_t> context = options.context;
+    for (const auto& [name, of] : kSizes) {
+      const std::optional<std::int64_t> size = number_in<std::int64_t>(notes, name);
+      if (!of(options) && size && *size >= 1 && *size <= kMostOfASize) of(options) = size;
     }
-    if (!options.context && options.data.starts_with("text:")) {
-      options.context = number_in<std::int64_t>(notes, "context");
-    }
+    // Other data have no rows of tokens, and would refuse it.
+    if (!reads_text && !options.data.starts_with("text:")) options.context = context;
     options.bf16 = options.bf16 || !note("bf16").empty();
   }
   const std::string scale = note("normalize"), split = note("split");
@@ -88,7 +99,7 @@ TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights)
       parse_split(split)) {
     options.split = split;
   }
-  options.class_names = names_in(notes);
+  options.class_names = names_in(notes, kClasses);
   return options;
 }
 
@@ -113,6 +124,12 @@ TrainedModel::TrainedModel(const TrainingOptions& options, const std::string& co
   if (!options.quiet) {
     for (const std::string& one : weights_.damaged) say(one);
     for (const std::string& note : source_.notes()) say(note);
+  }
+  const std::vector<std::string> then = names_in(weights_.notes, kColumns);
+  const std::vector<std::string>& now = source_.splits()->columns;
+  if (!then.empty() && !now.empty() && then != now) {
+    throw Error("--data " + source_.name() + ": its columns are " + list_of(now) +
+                ", and the training's are " + list_of(then) + "; give them in that order");
   }
   train::import_weights(model_.module(), weights_.file);
 }

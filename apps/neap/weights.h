@@ -19,7 +19,8 @@ struct FoundWeights {
   std::filesystem::path file = {};  // a safetensors file
   // That the file is in. Its checksums were right.
   std::optional<std::filesystem::path> snapshot = {};
-  // Of that snapshot, or of the newest one beside best.safetensors; empty: nothing is known.
+  // Of that snapshot, or of the newest one beside best.safetensors, or the texts of the file, as
+  // neap export writes them; empty: nothing is known.
   std::map<std::string, std::string> notes = {};
   // For people: a text for each newer snapshot that is damaged.
   std::vector<std::string> damaged = {};
@@ -34,14 +35,16 @@ void load_weights(train::Model& model, const std::filesystem::path& from);
 
 // The options with the scale and the classes of the training that weights are from, with its split
 // where the data are the same, and with its sizes and bf16 where the model is. What was given
-// stays. Weights alone say nothing.
-TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights);
+// stays. `reads_text`: the samples are a text, whatever --data says.
+TrainingOptions as_trained(TrainingOptions options, const FoundWeights& weights,
+                           bool reads_text = false);
 
 // The model of --weights, and the data for it.
 class TrainedModel {
  public:
   // `command`: for messages. Says what is to be known, unless --quiet. Throws: UsageError for
-  // options that do not go together, and for a model without a test set; Error for the weights.
+  // options that do not go together, and for a model without a test set; Error for the weights,
+  // and for a table with other columns than that of the training.
   TrainedModel(const TrainingOptions& options, const std::string& command);
 
   [[nodiscard]] const TrainingSource& source() const { return source_; }

@@ -139,6 +139,8 @@ struct Splits {
   // By class: the names of folders of pictures, or labels of a table that are no numbers; empty:
   // classes have numbers alone.
   std::vector<std::string> class_names = {};
+  // Of a table: the names of its features, in their order; empty: it has none.
+  std::vector<std::string> columns = {};
   // Of each sample of `test`: the file of a picture, and the row in all the data where the test set
   // was taken from them; empty: it has no file; the rows are those of the test set.
   std::vector<std::filesystem::path> test_files = {};
@@ -158,10 +160,12 @@ struct OpenOptions {
   // Any pictures get the scale of their training set. Cost: PNG and JPEG are decoded once more, and
   // other samples loaded twice more.
   bool find_scale = false;
-  // Splits::class_names of other data, in that order, where these have names too; empty: their own.
+  // Splits::class_names of other data, in that order; empty: their own. Where these have numbers
+  // alone, and not more classes, the numbers count these names.
   std::vector<std::string> class_names = {};
   // For predictions: where the data have no test set, `training` and `test` are both all of them.
-  // Then pictures may also lie in the folder itself, if class_names are given: their label is -1.
+  // Then pictures may also lie in the folder itself, if class_names are given, labels of a table may
+  // be empty, and a table of as many columns as `scale` has means has none: their label is -1.
   bool whole = false;
   // Bytes of each sample of a text, 1 to 2^40. nullopt: 256.
   std::optional<std::int64_t> window = {};

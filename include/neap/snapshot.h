@@ -107,5 +107,7 @@ NEAP_EXPORT void import_weights(torch::nn::Module& model, const std::filesystem:
 NEAP_EXPORT void export_weights(const std::filesystem::path& from,
                                 const std::filesystem::path& file,
                                 const std::map<std::string, std::string>& texts = {});
+// The texts beside the tensors of a safetensors file. Throws: Error, as import_weights().
+NEAP_EXPORT std::map<std::string, std::string> texts_in(const std::filesystem::path& file);
 
 }  // namespace neap::train

@@ -101,8 +101,14 @@ def test_neaps_checkpoint_in_a_budget_leaves_the_same_bits():
 
 
 def test_torchs_checkpoint_in_a_budget_leaves_the_same_bits():
-    # Its own second run of a block needs room beside what neap has brought back.
-    expect_equal_bits(lambda: with_checkpoint(torch.utils.checkpoint.checkpoint), (80,))
+    # Its activations are few, so the largest operator is 60 % of them.
+    expect_equal_bits(lambda: with_checkpoint(torch.utils.checkpoint.checkpoint), (80, 65))
+
+
+def test_torchs_reentrant_checkpoint_in_a_budget_leaves_the_same_bits():
+    checkpoint = torch.utils.checkpoint.checkpoint
+    call = lambda block, x: checkpoint(block, x, use_reentrant=True)  # noqa: E731
+    expect_equal_bits(lambda: programs.gpt(call=call), (80, 60))
 
 
 class Identity:
@@ -152,7 +158,7 @@ def test_a_users_function_leaves_the_same_bits():
                 training.model[index] = OfTheUser()
         return training
 
-    expect_equal_bits(make, (60,))
+    expect_equal_bits(make, (60, 25))
 
 
 def gradient_penalty():
@@ -174,7 +180,7 @@ def gradient_penalty():
 
 
 def test_double_backward_leaves_the_same_bits():
-    expect_equal_bits(gradient_penalty, (60,))
+    expect_equal_bits(gradient_penalty, (60, 35))
 
 
 def functional():
@@ -197,7 +203,31 @@ def functional():
 
 
 def test_functional_gradients_leave_the_same_bits():
-    expect_equal_bits(functional, (80,))
+    # The graph of the gradients lives while the optimizer writes the weights that it was made from.
+    expect_equal_bits(functional, (80, 65))
+
+
+def gradients_of_each_sample():
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(8)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    parameters = dict(model.named_parameters())
+
+    def loss_of(values, x):
+        return torch.func.functional_call(model, values, x[None]).square().mean()
+
+    def step(number):
+        x = torch.randn(32, 64, generator=torch.Generator().manual_seed(500 + number))
+        of_each = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, 0))(parameters, x)
+        for name, parameter in parameters.items():
+            parameter.grad = of_each[name].mean(0).detach()
+        optimizer.step()
+        return sum(one.square().sum() for one in of_each.values())
+
+    return Training(model, [optimizer], step)
+
+
+def test_gradients_of_each_sample_leave_the_same_bits():
+    expect_equal_bits(gradients_of_each_sample, (60, 35))
 
 
 def with_accumulation():

@@ -52,8 +52,10 @@ void judge(PerformanceResult& result) {
       [&](const PerformanceRow* row) { return throughput(row) >= kEqual * throughput(best); });
   const PerformanceRow* const largest = fitting.back();
   if (enough != largest) {
-    result.limit = "time: " + throughput_text(*enough) + " is within 5 % of the best, " +
-                   throughput_text(*best) + "; larger batches only take memory";
+    result.limit = "time: " + throughput_text(*enough) +
+                   (enough == best ? " is the best"
+                                   : " is within 5 % of the best, " + throughput_text(*best)) +
+                   "; larger batches only take memory";
   } else if (refused != nullptr && refused->batch_size > largest->batch_size) {
     result.limit = "memory: " + throughput_text(*largest) +
                    " is more than any smaller batch gives, and batch " +

@@ -8,6 +8,7 @@
 #include <neap/scope.h>
 #include <neap/trace.h>
 
+#include <cstdint>
 #include <unordered_map>
 
 namespace neap {
@@ -48,7 +49,10 @@ std::unordered_map<const void*, graph::StorageKind> kinds_of(
   return kinds;
 }
 
-Recording record(const std::function<void()>& step, const TraceOptions& options) {
+enum class Reserved : std::uint8_t { Ignored, Watched };
+
+Recording record(const std::function<void()>& step, const TraceOptions& options,
+                 Reserved reserved) {
   Scope scope({.observe = true});
   if (policy::ready_engine().budget_bytes() > 0) {
     throw ScopeConflict(
@@ -57,7 +61,7 @@ Recording record(const std::function<void()>& step, const TraceOptions& options)
         "it");
   }
   Recorder recorder(kinds_of(options.known));
-  recorder.watch_reserved();
+  if (reserved == Reserved::Watched) recorder.watch_reserved();
   {
     const Observing observing(recorder);
     step();
@@ -78,11 +82,11 @@ void plan_ahead(const std::function<void()>& step) {
     throw ScopeConflict("neap::plan_ahead: a scope is open; watch the step before it");
   }
   const std::int64_t base = memory::usage().live;
-  autoplan::PlannedSteps::instance().add_watched(record(step, {}), base);
+  autoplan::PlannedSteps::instance().add_watched(record(step, {}, Reserved::Ignored), base);
 }
 
 graph::Trace trace_step(const std::function<void()>& step, const TraceOptions& options) {
-  return make_trace(record(step, options), options.label);
+  return make_trace(record(step, options, Reserved::Watched), options.label);
 }
 
 graph::Trace trace_steps(const std::function<void()>& step, const TraceOptions& options,
@@ -93,7 +97,7 @@ graph::Trace trace_steps(const std::function<void()>& step, const TraceOptions& 
   }
   std::vector<Recording> recordings;
   for (std::int64_t i = 0; i < steps; ++i) {
-    recordings.push_back(record(step, options));
+    recordings.push_back(record(step, options, Reserved::Watched));
     const std::string difference = first_difference(recordings.front(), recordings.back());
     if (difference.empty()) continue;
     throw Error("neap::trace_steps: step " + std::to_string(i + 1) +

@@ -7,6 +7,7 @@
 #include "safetensors/safetensors.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -174,10 +175,18 @@ Splits arrays(const Array& x_array, const Array& y_array, const fs::path& file,
     return labeled_pictures({x, y}, std::nullopt, classes, file, options);
   }
   Parts parts = parts_of(labels, file, options);
-  const at::Tensor numbers = x.to(at::kFloat);
+  at::Tensor numbers = x.to(at::kFloat);
   check_finite({x_array.name, numbers});
+  if (options.scale && x.dim() == 2) {  // features, as those of a table
+    expect_scale_of(x.size(1), *options.scale, x_array.name);
+    numbers = x.to(at::kDouble)
+                  .sub(at::tensor(options.scale->mean, at::kDouble))
+                  .div(at::tensor(options.scale->deviation, at::kDouble))
+                  .to(at::kFloat);
+  }
   Splits splits;
   splits.classes = classes;
+  if (x.dim() == 2) splits.scale = options.scale;
   splits.sample_shape = x.sizes().slice(1).vec();
   splits.training = from_tensors(rows_of({numbers, y}, parts.training));
   splits.test = from_tensors(rows_of({numbers, y}, parts.test));

@@ -7,9 +7,7 @@ DataError::DataError(const std::string& text) : Error(text) {}
 DataError::~DataError() = default;
 
 SampleError::SampleError(std::int64_t sample, const std::string& why)
-    : DataError("sample " + std::to_string(sample) + " cannot be loaded: " + why +
-                "; the loader goes on with the batch behind it"),
-      sample(sample) {}
+    : DataError("sample " + std::to_string(sample) + " cannot be loaded: " + why), sample(sample) {}
 SampleError::~SampleError() = default;
 
 }  // namespace neap::data

@@ -199,6 +199,11 @@ Splits of_kind(const std::string& text_of_spec, const OpenOptions& options) {
 // What was read as floats, with the scale that was asked for.
 void scale(Splits& splits, const std::string& spec, const OpenOptions& options) {
   constexpr std::size_t kPicture = 3;
+  if (options.scale && splits.vocabulary == 0 && splits.sample_shape.size() == 1 &&
+      splits.sample_shape[0] == static_cast<std::int64_t>(options.scale->mean.size())) {
+    splits.scale = options.scale;  // of features; noise stays as it is
+    return;
+  }
   if (splits.sample_shape.size() != kPicture) {
     throw InvalidArgument("data \"" + spec + "\": a scale is for pictures, and these samples are " +
                           (splits.vocabulary > 0 ? "texts" : "no (C, H, W)") + "; leave it out");
@@ -262,6 +267,10 @@ Splits open(const std::string& spec, const OpenOptions& options) {
   if (splits.vocabulary == 0) {
     splits.classes =
         std::max(splits.classes, static_cast<std::int64_t>(options.class_names.size()));
+    if (splits.class_names.empty() &&
+        splits.classes == static_cast<std::int64_t>(options.class_names.size())) {
+      splits.class_names = options.class_names;
+    }
   }
   return splits;
 }

@@ -71,10 +71,13 @@ Splits picture_folders(const std::filesystem::path& folder, std::vector<std::int
 // Labels that are whole numbers from 0 to 65,535 are the classes; others are sorted as texts.
 Splits table(const std::filesystem::path& file, const std::string& label,
              const OpenOptions& options);
+// Throws: InvalidArgument unless the scale has one of both for each feature.
+void expect_scale_of(std::int64_t features, const ChannelScale& scale,
+                     const std::filesystem::path& file);
 
 // x and y of two files of numpy.save, or of two tensors of a safetensors file. uint8 of (N, H, W)
-// or (N, C, H, W) are pictures; other numbers of (N, ...) become float. Labels are whole numbers
-// from 0 on.
+// or (N, C, H, W) are pictures; other numbers of (N, ...) become float; (N, F) are scaled as the
+// options say, a feature as a channel. Labels are whole numbers from 0 on.
 Splits numpy_arrays(const std::filesystem::path& x, const std::filesystem::path& y,
                     const OpenOptions& options);
 Splits safetensors_arrays(const std::filesystem::path& file, const std::string& x,

@@ -187,8 +187,13 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
     classes.emplace(name, static_cast<std::int64_t>(classes.size()));
   }
   std::vector<PictureFile> files = pictures_in(root, classes), test_files;
+  std::vector<std::int64_t> test_rows;
   if (options.whole && !test) {
     for (PictureFile& file : unlabeled_in(root)) files.push_back(std::move(file));
+  }
+  if (files.empty() && options.whole && !options.class_names.empty()) {
+    throw DataError(root.string() +
+                    ": has no .png, .jpg or .jpeg, neither in it nor in folders of classes");
   }
   if (files.empty() || classes.size() < 2) {
     throw DataError(root.string() +
@@ -202,7 +207,7 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
   } else {
     std::vector<std::int64_t> labels;
     for (const PictureFile& file : files) labels.push_back(file.label);
-    const Parts parts = parts_of(labels, folder, options);
+    Parts parts = parts_of(labels, folder, options);
     const auto these = [&](const std::vector<std::int64_t>& rows) {
       std::vector<PictureFile> some;
       for (const std::int64_t row : rows) some.push_back(files[static_cast<std::size_t>(row)]);
@@ -210,6 +215,7 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
     };
     test_files = these(parts.test);
     files = these(parts.training);
+    test_rows = std::move(parts.test);
   }
   Shape shape{.extents = std::move(extents), .resizes = false};
   shape.resizes = !shape.extents.empty();
@@ -222,6 +228,7 @@ Splits open_folders(const fs::path& folder, std::vector<std::int64_t> extents,
   splits.classes = static_cast<std::int64_t>(classes.size());
   splits.class_names = names;
   for (const PictureFile& file : test_files) splits.test_files.push_back(file.path);
+  splits.test_rows = std::move(test_rows);
   constexpr double kHalf = 0.5;  // -1 to 1
   splits.scale = options.scale.value_or(ChannelScale{.mean = {kHalf}, .deviation = {kHalf}});
   if (options.find_scale) splits.scale = of_bytes(found_in(files, shape));

@@ -40,15 +40,8 @@ ChannelScale scale_of(const formats::Csv& csv, const std::vector<std::int64_t>& 
   return scale;
 }
 
-// Throws: InvalidArgument when the scale has other numbers than it needs.
-void standardize(formats::Csv& csv, const ChannelScale& scale, const fs::path& file) {
+void standardize(formats::Csv& csv, const ChannelScale& scale) {
   const auto features = static_cast<std::size_t>(csv.features);
-  if (scale.mean.size() != features || scale.deviation.size() != features) {
-    throw InvalidArgument("a scale has " + std::to_string(scale.mean.size()) + " means and " +
-                          std::to_string(scale.deviation.size()) + " deviations, and " +
-                          file.string() + " has " + std::to_string(features) +
-                          " features; give one of both for each, or leave it out");
-  }
   for (std::size_t i = 0; i < csv.values.size(); ++i) {
     csv.values[i] = (csv.values[i] - scale.mean[i % features]) / scale.deviation[i % features];
   }
@@ -122,12 +115,27 @@ Classes classes_of(const fs::path& file, const std::vector<std::string>& labels,
 
 }  // namespace
 
+void expect_scale_of(std::int64_t features, const ChannelScale& scale, const fs::path& file) {
+  const auto count = static_cast<std::size_t>(features);
+  if (scale.mean.size() == count && scale.deviation.size() == count) return;
+  throw InvalidArgument("a scale has " + std::to_string(scale.mean.size()) + " means and " +
+                        std::to_string(scale.deviation.size()) + " deviations, and " +
+                        file.string() + " has " + std::to_string(features) +
+                        " features; give one of both for each, or leave it out");
+}
+
 Splits table(const fs::path& file, const std::string& label, const OpenOptions& options) {
   Source source(file);
   const std::vector<unsigned char> bytes = read_utf8(source, "", "save the table as UTF-8");
   formats::Csv csv;
   try {
-    csv = formats::parse_csv({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, label);
+    // As many columns as the training had features are features all.
+    std::optional<std::int64_t> unlabeled;
+    if (options.whole) {
+      unlabeled = options.scale ? static_cast<std::int64_t>(options.scale->mean.size()) : 0;
+    }
+    csv = formats::parse_csv({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, label,
+                             unlabeled);
   } catch (const formats::FormatError& error) {
     throw DataError(file.string() + ": " + error.what());
   }
@@ -135,12 +143,21 @@ Splits table(const fs::path& file, const std::string& label, const OpenOptions& 
   Parts parts = parts_of(classes.numbers, file, options);
   Splits splits;
   splits.scale = options.scale.value_or(scale_of(csv, parts.training));
-  standardize(csv, *splits.scale, file);
+  if (options.whole && options.scale && label.empty() &&
+      options.scale->mean.size() != static_cast<std::size_t>(csv.features)) {
+    const std::size_t wanted = options.scale->mean.size();
+    throw DataError(file.string() + ": has " + std::to_string(csv.features + 1) +
+                    " columns, and the training had " + std::to_string(wanted) +
+                    " features; give as many columns, or a column of labels beside them");
+  }
+  expect_scale_of(csv.features, *splits.scale, file);
+  standardize(csv, *splits.scale);
   const at::Tensor x = at::tensor(csv.values, at::kDouble)
                            .view({static_cast<std::int64_t>(csv.labels.size()), csv.features})
                            .to(at::kFloat);
   const at::Tensor y = at::tensor(classes.numbers, at::kLong);
   splits.sample_shape = {csv.features};
+  splits.columns = std::move(csv.names);
   splits.classes = classes.count;
   splits.class_names = std::move(classes.names);
   splits.training = from_tensors(rows_of({x, y}, parts.training));

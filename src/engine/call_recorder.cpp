@@ -134,11 +134,21 @@ void CallRecorder::wrote_observed(Block& block) {
 }
 
 void CallRecorder::failed(const Call& call) {
+  session_.stop_director();
   for (Block* const block : call.writes) wrote_unseen(*block);
   for (Block* const block : call.once_writes) wrote_unseen(*block);
 }
 
 void CallRecorder::record(Call& call) {
+  try {
+    record_all(call);
+  } catch (...) {  // what the kernel has written is known to be written in any case
+    failed(call);
+    throw;
+  }
+}
+
+void CallRecorder::record_all(Call& call) {
   counts_.clock += static_cast<double>(call.cost_ns);
   call.operator_sequence = recipes_.next_sequence();
   const NewStorages made = session_.is_tracking() ? new_storages(call) : NewStorages();
@@ -282,18 +292,12 @@ void CallRecorder::wrote_unrecorded(const Call& call, bool makes_blocks) {
 }
 
 void CallRecorder::record_write(Call& call, Block& block) {
+  const Recipes::NewWrite write{&block, block.version + 1, 0, call.whole};
+  create_node(call, {&write, 1})->mutation = true;
   ++block.version;
-  const Recipes::NewWrite write{&block, block.version, 0, call.whole};
-  try {
-    create_node(call, {&write, 1})->mutation = true;
-    block.pinned = PinReason::None;
-    if (call.whole) written_whole(call, block);
-    if (!call.grad_mode) store_.mark_blank(block);
-  } catch (...) {  // the system has no memory for records, and the kernel has written
-    block.opaque = block.opaque || block.chain != nullptr;
-    store_.update_lists(block);
-    throw;
-  }
+  block.pinned = PinReason::None;
+  if (call.whole) written_whole(call, block);
+  if (!call.grad_mode) store_.mark_blank(block);
   block.cost_ns += call.cost_ns;
   if (block.chain_length > kLongestChain) block.opaque = true;
   if (block.storage == nullptr) {

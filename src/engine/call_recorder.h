@@ -34,7 +34,7 @@ class CallRecorder {
   void encode(Call& call);
   // After the kernel.
   void record(Call& call);
-  // The kernel has thrown. It may have written anything.
+  // The kernel or its recording has thrown. It may have written anything.
   void failed(const Call& call);
   void forget_generator() noexcept { last_generator_.reset(); }
 
@@ -53,6 +53,7 @@ class CallRecorder {
   [[nodiscard]] bool may_run_again(Call& call) const;
   void save_generator(Call& call);
 
+  void record_all(Call& call);
   NewStorages new_storages(Call& call) const;
   void pin_operands(const Call& call);
   PinReason pin_reason_of(Call& call, const NewStorages& made) const;

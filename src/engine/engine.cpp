@@ -74,7 +74,8 @@ void Engine::run(const intercept::OperatorTraits& traits, const c10::OperatorHan
   recorder_.encode(call);
   time.kernel_begins(call);
   run_kernel(call, op, keys);
-  record(call, time);
+  time.kernel_ended(call);
+  recorder_.record(call);
   tracker_.operator_ended(call.grad_mode);
   locks.release();
   deaths_.process();
@@ -124,19 +125,6 @@ void Engine::protect_overwritten(const Call& call) {
   for (Block* const block : call.once_writes) retention_.before_write(*block);
 }
 
-// What the kernel has written is known to be written, even where the system has no memory for the
-// record of it.
-void Engine::record(Call& call, OperatorTime& time) {
-  try {
-    time.kernel_ended(call);
-    recorder_.record(call);
-  } catch (...) {
-    session_.stop_director();
-    recorder_.failed(call);
-    throw;
-  }
-}
-
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
   const intercept::OperatorTraits* const outer = session_.running;
   session_.running = &call.traits;
@@ -148,7 +136,6 @@ void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::Dispatch
     intercept::redispatch(op, keys, call.stack);
   } catch (...) {
     session_.running = outer;
-    session_.stop_director();
     recorder_.failed(call);
     memory::rethrow_refusal();
   }

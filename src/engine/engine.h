@@ -29,8 +29,6 @@
 
 namespace neap::engine {
 
-class OperatorTime;
-
 class Engine final : private intercept::Handler, private Recipes::Owner {
  public:
   static Engine& instance();
@@ -109,7 +107,6 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void restore_operands(const Call& call, Locks& locks);
   void protect_overwritten(const Call& call);
   void run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys);
-  void record(Call& call, OperatorTime& time);
 
   // The thread and its blocks: scopes.cpp; in a child of fork(): forks.cpp.
   void prepare_for_forks();

@@ -7,6 +7,18 @@
 
 namespace neap::engine {
 
+// Keeps one block in memory and alive. The caller releases the block afterwards.
+class Lock {
+ public:
+  explicit Lock(Block& block) noexcept : block_(block) { ++block_.locks; }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() { --block_.locks; }
+
+ private:
+  Block& block_;
+};
+
 // Keeps blocks in memory and alive until it is released.
 class Locks {
  public:

@@ -8,6 +8,7 @@
 #include "memory/refusal.h"
 
 #include <algorithm>
+#include <new>
 
 namespace neap::engine {
 
@@ -65,15 +66,23 @@ void Materialization::find_all(std::span<Block* const> targets) {
 }
 
 void Materialization::need(Read& read) noexcept {
-  Block& block = *read.block;
-  if (!is_boundary(read)) {
-    ++works_[static_cast<std::size_t>(block.work)].uses;
-    return;
+  if (is_boundary(read)) {
+    ++read.block->locks;
+  } else {
+    ++works_[static_cast<std::size_t>(read.block->work)].uses;
   }
-  ++block.locks;
-  if (block.blank == Blank::Watched && block.blank_version == read.version &&
-      !store_.is_as_hashed(block)) {
-    changed_ = &block;
+}
+
+// Of what the nodes read and do not make, a watched block may have been written by hand.
+void Materialization::require_unwritten() const {
+  for (Node* const node : nodes_) {
+    for (const Read& read : node->reads()) {
+      const Block& block = *read.block;
+      if (block.blank == Blank::Watched && block.blank_version == read.version &&
+          is_boundary(read) && !store_.is_as_hashed(block)) {
+        throw HandWritten(describe(block));
+      }
+    }
   }
 }
 
@@ -90,7 +99,7 @@ void Materialization::collect(std::span<Block* const> targets) {
     throw ReplayError("neap lost the recipe of " + describe(*lost_) +
                       "; this is a bug in neap: please report the model and the operator");
   }
-  if (changed_ != nullptr) throw HandWritten(describe(*changed_));
+  require_unwritten();
   std::ranges::sort(nodes_, {}, &Node::operator_sequence);
 }
 
@@ -122,14 +131,14 @@ void Materialization::replay_all() {
     state.become(states_[node.state]);
     replay(node);
     node.marked = false;
+    nodes_[done_] = nullptr;
     account(node);
     finish_published();  // may destroy the node
-    nodes_[done_] = nullptr;
   }
 }
 
 // After a complete run nothing is left to do here. After an exception, this releases the rest.
-void Materialization::end() {
+void Materialization::end() noexcept {
   for (std::size_t i = done_; i < nodes_.size(); ++i) {
     Node& node = *nodes_[i];
     node.marked = false;
@@ -150,7 +159,6 @@ void Materialization::end() {
   is_locked_ = false;
   running_ = nullptr;
   lost_ = nullptr;
-  changed_ = nullptr;
 }
 
 void Materialization::replay(Node& node) {
@@ -224,11 +232,7 @@ at::Generator Materialization::generator() const {
 }
 
 void Materialization::publish(Node& node) {
-  if (node.mutation) {
-    Write& write = node.writes()[0];
-    advance(write);
-    return;
-  }
+  if (node.mutation) return advance(node.writes()[0]);
   std::uint16_t number = 0;
   std::size_t next = 0;
   const std::span<Write> writes = node.writes();
@@ -315,7 +319,7 @@ void Materialization::require_same(const Write& write, const void* data) const {
       "neap::expose(tensor) on what is written before operators read it");
 }
 
-void Materialization::discard(Block& block) {
+void Materialization::discard(Block& block) noexcept {
   store_.free_data(block);
   store_.move(block, block.alive ? Residence::Evicted : Residence::Gone);
 }
@@ -328,7 +332,7 @@ void Materialization::publish_later(Block& block) noexcept {
 }
 
 // The node has run. What it read may be freed, unless a later node reads it too.
-void Materialization::account(Node& node) {
+void Materialization::account(Node& node) noexcept {
   for (Read& read : node.reads()) {
     Block& block = *read.block;
     if (is_boundary(read)) {
@@ -338,11 +342,14 @@ void Materialization::account(Node& node) {
       continue;
     }
     Work& work = works_[static_cast<std::size_t>(block.work)];
-    if (--work.uses == 0) retire(work);
+    if (--work.uses > 0) continue;
+    retire(work);
+    if (work.locked) leave(block);
   }
 }
 
-void Materialization::retire(Work& work) {
+// Nothing here may throw: end() calls it after an exception.
+void Materialization::retire(Work& work) noexcept {
   Block& block = *work.block;
   work.block = nullptr;
   work.uses = 0;
@@ -353,7 +360,6 @@ void Materialization::retire(Work& work) {
   }
   if (work.locked) {
     --block.locks;
-    leave(block);
     return;
   }
   if (block.residence != Residence::Working) return;  // no memory was made for it
@@ -371,12 +377,17 @@ void Materialization::retire(Work& work) {
 }
 
 // No node of this run reads the block any more. If the director frees it, it goes before the
-// remaining nodes run.
-void Materialization::leave(Block& block) {
-  if (block.evictable >= 0 && can_go(block) && session_.director_frees(block)) store_.evict(block);
+// remaining nodes run. Where there is no memory to evict it, it stays until it must go.
+void Materialization::leave(Block& block) noexcept {
+  if (block.evictable < 0 || !can_go(block) || !session_.director_frees(block)) return;
+  try {
+    store_.evict(block);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
 }
 
-void Materialization::finish_published() {
+void Materialization::finish_published() noexcept {
   for (Block* const block : published_) {
     --block->locks;
     store_.finish(*block);

@@ -58,10 +58,11 @@ class Materialization final : private StorageSource {
   void find(Block& block, std::uint32_t version);
   void find_all(std::span<Block* const> targets);
   void need(Read& read) noexcept;
+  void require_unwritten() const;
   void collect(std::span<Block* const> targets);
   void replay_all();
   void replay(Node& node);
-  void end();
+  void end() noexcept;
   void allocate_for(Node& node);
   void publish(Node& node);
   void take(Write& write, c10::DataPtr memory, bool has_gaps);
@@ -69,12 +70,12 @@ class Materialization final : private StorageSource {
   // Throws: ReplayError, with Options::verify, when the operator that runs now has written another
   // content than this version had.
   void require_same(const Write& write, const void* data) const;
-  void discard(Block& block);
+  void discard(Block& block) noexcept;
   void publish_later(Block& block) noexcept;
-  void account(Node& node);
-  void retire(Work& work);
-  void leave(Block& block);
-  void finish_published();
+  void account(Node& node) noexcept;
+  void retire(Work& work) noexcept;
+  void leave(Block& block) noexcept;
+  void finish_published() noexcept;
 
   // StorageSource, for the node that runs now.
   c10::Storage storage(Use use, std::uint16_t reference) override;
@@ -94,7 +95,6 @@ class Materialization final : private StorageSource {
   bool is_locked_ = false;  // what the nodes read is
   Node* running_ = nullptr;
   Block* lost_ = nullptr;
-  Block* changed_ = nullptr;  // a watched block that was written by hand
 };
 
 }  // namespace neap::engine

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <new>
 
 namespace neap::engine {
 
@@ -25,13 +26,17 @@ class OperatorCosts {
   };
 
   // Returns the cost to use, ns. REQUIRES: it is not settled.
-  float learn(std::uint64_t signature, float measured_ns) {
+  float learn(std::uint64_t signature, float measured_ns) noexcept {
     // Bounds the table for a program whose shapes never repeat.
     if (costs_.size() >= kMost && costs_.count(signature) == 0) costs_.clear();
-    Cost& cost = costs_[signature];
-    cost.ns = cost.measured == 0 ? measured_ns : std::min(cost.ns, measured_ns);
-    ++cost.measured;
-    return cost.ns;
+    try {
+      Cost& cost = costs_[signature];
+      cost.ns = cost.measured == 0 ? measured_ns : std::min(cost.ns, measured_ns);
+      ++cost.measured;
+      return cost.ns;
+    } catch (const std::bad_alloc&) {
+      return measured_ns;  // it is learnt when it runs again
+    }
   }
 
   // Returns 0 ns when nothing was measured.

@@ -236,7 +236,7 @@ void Recipes::clear() {
   node_count_ = 0;
 }
 
-void Recipes::validate() const {
+void Recipes::validate(bool at_rest) const {
   const auto require = [](bool holds, const char* equation) {
     if (!holds) throw std::logic_error(std::string("recipes: ") + equation);
   };
@@ -244,6 +244,8 @@ void Recipes::validate() const {
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = *blocks_[i];
     require(block.list_index == i, "block.list_index is its place in the list");
+    require(!at_rest || (block.locks == 0 && block.work < 0 && !block.marked),
+            "between operators no block is locked, marked or being made");
     require(block.alive || block.reader_count > 0 || block.dying, "an unused block is gone");
     require(block.residence != Residence::Evicted || block.alive, "Evicted implies alive");
     require(block.has_data() == (block.data != nullptr) || block.bytes == 0,
@@ -276,6 +278,7 @@ void Recipes::validate() const {
   }
   require(static_cast<std::int64_t>(nodes.size()) == node_count_, "each node is reachable");
   for (Node* const node : nodes) {
+    require(!at_rest || !node->marked, "between operators no node is marked");
     std::uint16_t attached = 0;
     for (const Write& write : node->writes()) {
       if (write.block != nullptr) ++attached;

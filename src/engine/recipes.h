@@ -42,7 +42,7 @@ class Recipes {
   Node* create_node(const intercept::OperatorTraits& traits, std::span<Block* const> reads,
                     std::span<const NewWrite> writes, std::span<const std::uint8_t> code);
 
-  // What follows takes no memory, so that it can be done where nothing may throw.
+  // The next four take no memory, so that they can be done where nothing may throw.
   // Drops the block's recipe, so that the block is pinned. Nodes that no block needs are destroyed,
   // and so are dead blocks that only those nodes read.
   void pin_for_good(Block& block, PinReason why);
@@ -62,9 +62,10 @@ class Recipes {
   [[nodiscard]] std::int64_t nodes() const { return node_count_; }
   // The Node::operator_sequence of the next node.
   [[nodiscard]] std::uint64_t next_sequence() const { return sequence_; }
-  // Checks the invariants of engine/records.h. Throws std::logic_error with the first one that does
-  // not hold. For tests and debug builds.
-  void validate() const;
+  // Checks the invariants of engine/records.h; `at_rest`: also that no search or replay has left a
+  // mark or a lock behind. Throws std::logic_error with the first one that does not hold. For tests
+  // and debug builds.
+  void validate(bool at_rest) const;
 
   // The engine is told before a block is destroyed, so that it frees data that only the engine
   // holds. It is also told when a dead block's data is of a version that nobody reads. Set once by

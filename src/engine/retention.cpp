@@ -124,15 +124,8 @@ bool Retention::is_worth_holding(Block& block) {
 }
 
 bool Retention::release_from_readers(Block& block) {
-  ++block.locks;  // protect_readers() may destroy the block's last readers
-  try {
-    const bool unread = protect_readers(block, /*may_restore=*/false);
-    --block.locks;
-    return unread;
-  } catch (...) {
-    --block.locks;
-    throw;
-  }
+  const Lock lock(block);  // protect_readers() may destroy the block's last readers
+  return protect_readers(block, /*may_restore=*/false);
 }
 
 std::int64_t Retention::release_held() {

@@ -25,13 +25,14 @@ bool RunLog::Run::begins_like(const Run& other) const noexcept {
 }
 
 std::int64_t RunLog::Run::limit(std::int64_t too_small) const noexcept {
-  const auto known = std::ranges::upper_bound(budgets, std::max(refused, too_small));
+  const auto known = std::ranges::upper_bound(budgets, too_small);
   const std::int64_t online = known == budgets.end() ? 0 : with_margin(*known);
   if (!plain_peak || *plain_peak <= too_small) return online;
   return online == 0 ? *plain_peak : std::min(online, *plain_peak);
 }
 
 void RunLog::Run::ran_in(std::int64_t budget) {
+  if (budget <= refused) return;
   const auto place = std::ranges::lower_bound(budgets, budget);
   if (place != budgets.end() && *place == budget) return;
   budgets.insert(place, budget);
@@ -53,6 +54,7 @@ void RunLog::parameter(c10::StorageImpl& storage) {
 }
 
 std::optional<std::uint64_t> RunLog::call(std::uint64_t operator_hash) {
+  refused_ = 0;  // a second try fitted, or the program goes on without what was refused
   std::vector<std::uint64_t>& prefix = current_.prefix;
   if (prefix.size() >= kMostCalls) return std::nullopt;
   const std::uint64_t before = (prefix.empty() ? 0 : prefix.back()) ^ std::exchange(decided_, 0);
@@ -77,6 +79,7 @@ void RunLog::note_refusal() noexcept {
   for (Run& run : known_) {
     if (begins_with_current(run) && run.begins_like(current_)) {
       run.refused = std::max(run.refused, budget);
+      run.budgets.erase(run.budgets.begin(), std::ranges::upper_bound(run.budgets, run.refused));
     }
   }
 }
@@ -87,13 +90,17 @@ const RunLog::Run* RunLog::find(std::uint32_t id) const {
 }
 
 void RunLog::fitted_plain(std::int64_t peak) {
+  const std::int64_t base = current_.base;
   Run* const run = finished(true);
-  if (run != nullptr) run->plain_peak = std::min(peak, run->plain_peak.value_or(peak));
+  if (run == nullptr) return;
+  peak += run->beyond(base);
+  run->plain_peak = std::min(peak, run->plain_peak.value_or(peak));
 }
 
 void RunLog::fitted_in(std::int64_t budget) {
+  const std::int64_t base = current_.base;
   Run* const run = finished(true);
-  if (run != nullptr) run->ran_in(budget);
+  if (run != nullptr) run->ran_in(budget + run->beyond(base));
 }
 
 void RunLog::followed_plan() { finished(false); }

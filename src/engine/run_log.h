@@ -43,7 +43,8 @@ class RunLog {
   void fitted_in(std::int64_t budget);
   void followed_plan();
 
-  // An allocation of the run was refused. It counts unless the run ends without an exception.
+  // An allocation of the run was refused. It counts unless another operator follows, or the run ends
+  // without an exception.
   void refused(std::int64_t budget) noexcept { refused_ = std::max(refused_, budget); }
 
   // Returns the bytes, more than `budget`, in which a step that began like this one ran, and the
@@ -55,8 +56,9 @@ class RunLog {
     std::vector<std::uint64_t> prefix;
     std::int64_t base = 0;
     std::optional<std::int64_t> plain_peak;
-    std::vector<std::int64_t> budgets;  // it ran in them online; the smallest ones, in order
-    std::int64_t refused = 0;           // the largest budget that was too small
+    std::int64_t refused = 0;  // the largest budget that was too small
+    // It ran in them online: the smallest ones above `refused`, in order.
+    std::vector<std::int64_t> budgets;
     std::uint32_t id = 0;
     // The ids of runs that came right after it and began with no less memory.
     std::vector<std::uint32_t> next;
@@ -67,6 +69,10 @@ class RunLog {
     // What it ran in and will run in again, where `too_small` bytes were too small. 0: unknown.
     [[nodiscard]] std::int64_t limit(std::int64_t too_small) const noexcept;
     void ran_in(std::int64_t budget);
+    // What a run that began with `other_base` needs more where it begins as this one did.
+    [[nodiscard]] std::int64_t beyond(std::int64_t other_base) const noexcept {
+      return std::max<std::int64_t>(0, base - other_base);
+    }
   };
   // True when the run began with the operators that the current one has run.
   [[nodiscard]] bool begins_with_current(const Run& run) const noexcept;

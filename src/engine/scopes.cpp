@@ -296,7 +296,7 @@ SavedReport Engine::saved_report() {
 }
 
 void Engine::validate() const {
-  recipes_.validate();
+  recipes_.validate(/*at_rest=*/session_.is_idle_here());
   store_.validate();
 }
 

@@ -2,6 +2,7 @@
 #include "engine/store.h"
 
 #include "engine/explain.h"
+#include "engine/locks.h"
 #include "memory/evicted.h"
 
 #include <algorithm>
@@ -237,9 +238,8 @@ void Store::finish(Block& block) {
   for (const Read* read = block.readers; read != nullptr; read = read->next) {
     if (read->version != block.version) return;  // these readers still need the chain
   }
-  ++block.locks;  // pin_for_good() may destroy the last readers of this block
+  const Lock lock(block);  // pin_for_good() may destroy the last readers of this block
   pin_for_good(block, PinReason::Final);
-  --block.locks;
 }
 
 void Store::mark_blank(Block& block) { hash(block, Blank::Hashed); }

@@ -48,7 +48,6 @@ Block* Tracker::create(c10::StorageImpl& storage, PinReason pinned) {
   const auto bytes = static_cast<std::int64_t>(storage.nbytes());
   const bool is_own = store_.is_own(pointer);
   // What may throw comes first: a block is known everywhere, or nowhere.
-  if (!is_own) unseen_.add(data, nullptr, bytes);
   if (numbered_.size() == numbered_.capacity()) numbered_.reserve(2 * numbered_.size() + 64);
   regions_.prepare();
   store_.prepare_lists();
@@ -61,7 +60,7 @@ Block* Tracker::create(c10::StorageImpl& storage, PinReason pinned) {
     if (storage.allocator() != &memory::allocator()) storage.set_allocator(&memory::allocator());
   } else {
     block->unseen = true;
-    unseen_.add(data, block, bytes);
+    unseen_.add(data, block, bytes);  // takes no memory: adopt() has made the entry
   }
   if ((session_.budget || session_.observing) && numbered_.size() < kMostNumbers) {
     block->scope_number = static_cast<std::uint32_t>(numbered_.size());

@@ -7,11 +7,9 @@ namespace neap::engine {
 
 bool UnseenMemory::adopt(c10::DataPtr& pointer, std::int64_t bytes) {
   if (owns(pointer)) return true;
-  if (pointer.get() != pointer.get_context() ||
-      !pointer.compare_exchange_deleter(system_, on_death_)) {
-    return false;
-  }
-  add(pointer.get_context(), nullptr, bytes);
+  if (pointer.get() != pointer.get_context() || pointer.get_deleter() != system_) return false;
+  add(pointer.get_context(), nullptr, bytes);  // what may throw comes first
+  static_cast<void>(pointer.compare_exchange_deleter(system_, on_death_));
   memory::add_unseen(bytes);
   return true;
 }

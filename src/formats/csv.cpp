@@ -5,7 +5,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <optional>
 
 namespace neap::formats {
 namespace {
@@ -35,7 +34,8 @@ std::optional<double> number_of(std::string_view cell) {
 
 class Parser {
  public:
-  Parser(std::string_view text, const std::string& label) : text_(text), label_(label) {
+  Parser(std::string_view text, const std::string& label, std::optional<std::int64_t> unlabeled)
+      : text_(text), label_(label), unlabeled_(unlabeled) {
     if (text_.starts_with(kMark)) at_ = kMark.size();
     refuse_other_encodings();
     separator_ = find_separator();
@@ -121,19 +121,27 @@ class Parser {
   // The first line.
   void begin() {
     columns_ = row_.size();
+    if (label_.empty() && unlabeled_ == static_cast<std::int64_t>(columns_)) {
+      label_column_ = columns_;
+      csv_.features = static_cast<std::int64_t>(columns_);
+      return begin_rows(/*has_names=*/false);
+    }
     if (columns_ < 2) {
       refuse("one column; a row has features and a label, with commas, semicolons or tabs between");
     }
     csv_.features = static_cast<std::int64_t>(columns_ - 1);
     const std::optional<std::size_t> by_number = column_numbered();
     label_column_ = by_number ? *by_number : column_named();
-    bool has_names = !by_number;
+    begin_rows(/*has_names=*/!by_number);
+  }
+
+  void begin_rows(bool has_names) {
     for (std::size_t i = 0; i < columns_; ++i) {
       has_names = has_names || (i != label_column_ && !number_of(row_[i]));
     }
     if (!has_names) return add();
     for (std::size_t i = 0; i < columns_; ++i) {
-      if (i != label_column_) csv_.names.push_back(row_[i]);
+      if (i != label_column_) csv_.names.emplace_back(stripped(row_[i]));
     }
   }
 
@@ -186,8 +194,9 @@ class Parser {
       }
       csv_.values.push_back(*value);
     }
-    std::string label(stripped(row_[label_column_]));
-    if (label.empty()) {
+    std::string label;
+    if (label_column_ < columns_) label = stripped(row_[label_column_]);
+    if (label.empty() && !unlabeled_) {
       refuse("cell " + std::to_string(label_column_ + 1) +
              ", the label, is empty; fill or leave out such rows");
     }
@@ -201,6 +210,7 @@ class Parser {
 
   std::string_view text_;
   const std::string& label_;
+  std::optional<std::int64_t> unlabeled_;
   std::size_t at_ = 0;
   char separator_ = ',';
   std::int64_t line_ = 0;
@@ -213,8 +223,9 @@ class Parser {
 
 }  // namespace
 
-Csv parse_csv(std::string_view text, const std::string& label) {
-  return Parser(text, label).parse();
+Csv parse_csv(std::string_view text, const std::string& label,
+              std::optional<std::int64_t> unlabeled) {
+  return Parser(text, label, unlabeled).parse();
 }
 
 }  // namespace neap::formats

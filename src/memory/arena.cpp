@@ -5,17 +5,18 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <stdexcept>
 
 namespace neap::memory {
 namespace {
 
-constexpr int kMostPieces = 8192;  // of the 65,530 mappings that Linux allows
+constexpr int kMostPieces = 8192;   // of the 65,530 mappings that Linux allows
+constexpr std::int64_t kNodes = 2;  // of a run
 constexpr std::int64_t kMostTrimmed = std::numeric_limits<std::int64_t>::max() - kPageBytes;
 
 }  // namespace
 
 void Arena::prepare(std::int64_t more) {
-  constexpr std::int64_t kNodes = 2;    // of a run
   constexpr std::int64_t kAtOnce = 16;  // a call adds at most three runs to what comes back later
   nodes_.reserve(
       static_cast<std::size_t>(kNodes * std::max<std::int64_t>(0, taken_ + more) + kAtOnce));
@@ -105,6 +106,9 @@ bool Arena::reserve_addresses(std::int64_t bytes) {
 void Arena::validate() const {
   cached_.validate(kPageBytes);
   clean_.validate(kPageBytes);
+  if (static_cast<std::int64_t>(nodes_.free_nodes()) < kNodes * taken_) {
+    throw std::logic_error("arena: there are nodes for each run that may come back");
+  }
 }
 
 }  // namespace neap::memory

@@ -167,13 +167,12 @@ void Pool::give_back(void* data, bool guarded) noexcept {
 }
 
 // The pages go back to the system. The addresses are used again after many others.
-void Pool::forbid(Run run) {
+void Pool::forbid(Run run) noexcept {
   arena_.forbid(run);
   reserved_.fetch_sub(run.bytes, std::memory_order_relaxed);
-  forbidden_.push_back(run);
-  if (forbidden_.size() <= kMostForbidden) return;
-  arena_.allow(forbidden_.front());
-  forbidden_.pop_front();
+  const Run oldest = std::exchange(forbidden_[oldest_], run);
+  oldest_ = (oldest_ + 1) % kMostForbidden;
+  if (oldest.start != nullptr) arena_.allow(oldest);
 }
 
 std::int64_t Pool::trim(std::int64_t bytes) noexcept {

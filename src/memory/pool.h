@@ -22,10 +22,10 @@
 #include "memory/arena.h"
 #include "memory/slabs.h"
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <optional>
 
@@ -75,7 +75,7 @@ class Pool {
     std::int64_t serial = 0;
   };
   void give_back(void* data, bool guarded) noexcept;
-  void forbid(Run run);
+  void forbid(Run run) noexcept;
   Attempt try_take(std::int64_t requested, std::int64_t taken);
   Attempt take_pages(std::int64_t bytes);
   // Counts pages that the arena has given.
@@ -89,7 +89,8 @@ class Pool {
   Arena arena_;
   Slabs slabs_;
   static constexpr std::size_t kMostForbidden = 1024;
-  std::deque<Run> forbidden_;
+  std::array<Run, kMostForbidden> forbidden_{};  // a ring; the oldest is at oldest_ when it is full
+  std::size_t oldest_ = 0;
 
   PeakGauge* gauges_ = nullptr;  // the open ones
 

@@ -25,6 +25,9 @@ class RunNodes final : public std::pmr::memory_resource {
     while (free_nodes_ < nodes) add_chunk();
   }
 
+  // Granted without asking the system.
+  [[nodiscard]] std::size_t free_nodes() const noexcept { return free_nodes_; }
+
  private:
   static constexpr std::size_t kNodeBytes = 64;
   static constexpr std::size_t kChunkNodes = 63;  // beside the chunk's own link

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <functional>
 #include <map>
+#include <new>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -130,8 +131,11 @@ NewSnapshot::NewSnapshot(fs::path folder, std::int64_t step)
 }
 
 NewSnapshot::~NewSnapshot() {
-  std::error_code ignored;
-  fs::remove_all(hidden_, ignored);
+  try {
+    std::error_code ignored;
+    fs::remove_all(hidden_, ignored);
+  } catch (const std::bad_alloc&) {  // the next save removes it
+  }
   ::close(lock_);
 }
 

@@ -344,6 +344,8 @@ void export_weights(const fs::path& from, const fs::path& file,
   copy_weights(whole.model, &whole.record.files.at(snapshot::kModelFile), file, texts);
 }
 
+std::map<std::string, std::string> texts_in(const fs::path& file) { return File(file).metadata(); }
+
 void import_weights(torch::nn::Module& model, const fs::path& path) {
   const File file(path);
   const Named weights = weights_of(model);

@@ -31,6 +31,10 @@ LINES = {
 }
 
 
+# The options that name a file or a folder which is read. Every other one is written, so no file names it elsewhere.
+READ = {"--policy", "--init", "--weights"}
+
+
 class ConfigTest(CommandTest):
     def written(self, command, *arguments):
         file = self.folder / f"{len(list(self.folder.iterdir()))}.toml"
@@ -111,6 +115,49 @@ class ConfigTest(CommandTest):
             with self.subTest(text):
                 config = self.write("odd.toml", text)
                 self.assert_ended(neap("analyze", "--model", "mlp", "--config", config), 2, str(config), told)
+
+    def test_no_file_names_a_path_elsewhere_where_something_is_written(self):
+        outside, inside = self.folder / "outside", self.folder / "inside"
+        outside.mkdir(), inside.mkdir()
+        (inside / "link").symlink_to(outside)
+        (inside / "to-nothing").symlink_to(outside / "new")
+        (inside / "to-itself").symlink_to(inside / "to-itself")
+        seen = set()
+        for command in LINES:
+            options = re.findall(r"^  (?:-\w,)?(--[a-z-]+) (?:\[?)\S*(?:FILE|DIR|PATH)\b", neap(command, "--help").stdout, re.MULTILINE)
+            for option in sorted(set(options) - {"--config", "--write-config"}):
+                seen.add(option)
+                for path in (outside / "x", "../x", "link/x", "to-nothing", "to-nothing/x", "./to-nothing/../x", "to-itself"):
+                    with self.subTest(command, option=option, path=path):
+                        config = self.write("job.toml", f'{option[2:]} = "{path}"\n')
+                        done = neap(command, "--config", config, "--threads", "x", cwd=inside)
+                        self.assert_ended(done, 2)
+                        self.assertEqual("leads out of the folder" in done.stderr, option not in READ, done.stderr)
+        self.assertLessEqual(READ | {"--out", "--report", "--csv", "--svg", "--plan-cache", "--resume"}, seen)
+        self.assertEqual(list(outside.iterdir()), [])
+        text = self.written("analyze", "--report", outside / "x").read_text()
+        self.assertIn("line names --report", text)
+        self.assertNotRegex(text, "(?m)^report = ")
+
+    def test_nothing_that_is_written_takes_the_place_of_the_file(self):
+        step = self.write("step.jsonl", "not read")
+        for command, *line in (["trace", "--out"], ["predict", "--weights", "x", "--out"], ["plan", step, "--min", "--out"],
+                               ["plan", step, "--frontier", "--csv"], ["report", step, "--out"], ["advise", "--csv"],
+                               ["export", "x", "--out"], ["import", "x", "--out"], ["train", "--out"], ["train", "--report"],
+                               ["train", "--plan-cache"], ["analyze", "--csv"], ["bench", "--svg"]):
+            with self.subTest(command, line=line):
+                config = self.write("job.toml", "seed = 7\n" if command not in ("report", "export") else "# nothing\n")
+                before = config.read_text()
+                self.assert_ended(neap(command, "--config", config, *line, config), 2, f"--config and {line[-1]} name the same file")
+                self.assertEqual(config.read_text(), before)
+
+    def test_a_dash_is_no_name_of_a_file(self):
+        for command, *line in (["train", "--report"], ["train", "--out"], ["plan", "--model", "mlp", "--min", "--report"],
+                               ["analyze", "--csv"], ["bench", "--svg"], ["report", "step.jsonl", "--out"], ["export", "x", "--out"],
+                               ["runs", "list", "runs", "--write-config"]):
+            with self.subTest(command, line=line):
+                self.assert_ended(neap(command, *line, "-", cwd=self.folder), 2, line[-1], "write ./-")
+        self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_a_written_file_replaces_none_that_is_read_and_says_why_it_cannot_be(self):
         config = self.write("neap.toml", "steps = 2\n")

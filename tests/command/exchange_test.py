@@ -19,6 +19,13 @@ def read(file):
     return json.loads(content[8:8 + size]), content[8 + size:]
 
 
+def tensors(file):
+    """Type, shape and bytes of each tensor, whatever their order in the file."""
+    header, content = read(file)
+    header.pop("__metadata__", None)
+    return {name: (one["dtype"], one["shape"], content[slice(*one["data_offsets"])]) for name, one in header.items()}
+
+
 def write(file, header, content):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -43,13 +50,11 @@ class ExchangeTest(CommandTest):
     def test_export_copies_the_newest_whole_state_and_says_what_it_is(self):
         self.assert_ended(self.train("--steps", 4, "--save-every", 2), 0)
         self.assert_ended(neap("export", self.run_folder, "-o", self.file), 0)
-        header, content = read(self.file)
-        texts = header.pop("__metadata__")
+        texts = read(self.file)[0]["__metadata__"]
         self.assertEqual({name: texts[name] for name in ("format", "model", "layers", "width", "step")},
                          {"format": "pt", "model": "mlp", "layers": "2", "width": "16", "step": "4"})
-        saved = read(self.run_folder / "step-0000000004" / "model.safetensors")
-        self.assertEqual((header, content), saved)
         newest = self.run_folder / "step-0000000004" / "model.safetensors"
+        self.assertEqual(tensors(self.file), tensors(newest))
         damaged = bytearray(newest.read_bytes())
         damaged[-1] ^= 1
         newest.write_bytes(damaged)
@@ -57,7 +62,7 @@ class ExchangeTest(CommandTest):
         self.assert_ended(done, 0, "is damaged")
         self.assertIn("step-0000000002", done.stdout)
         before = self.file.read_bytes()
-        self.assertEqual(read(self.file)[1], read(self.run_folder / "step-0000000002" / "model.safetensors")[1])
+        self.assertEqual(tensors(self.file), tensors(self.run_folder / "step-0000000002" / "model.safetensors"))
         for where in (newest, newest.parent):
             self.assert_ended(neap("export", where, "-o", self.file), 1, "is damaged")
         self.assertEqual(self.file.read_bytes(), before, "what was there stays")
@@ -65,7 +70,7 @@ class ExchangeTest(CommandTest):
     def test_export_takes_the_best_weights(self):
         self.assert_ended(neap("train", *SMALL, "--batch-size", 32, "--steps", 6, "--eval-every", 1, "--out", self.run_folder), 0)
         self.assert_ended(neap("export", self.run_folder, "--best", "-o", self.file), 0)
-        self.assertEqual(read(self.file)[1], read(self.run_folder / "best.safetensors")[1])
+        self.assertEqual(tensors(self.file), tensors(self.run_folder / "best.safetensors"))
         (self.run_folder / "best.safetensors").unlink()
         self.assert_ended(neap("export", self.run_folder, "--best", "-o", self.file), 1, "has no best.safetensors", "--eval-every")
 
@@ -110,6 +115,69 @@ class ExchangeTest(CommandTest):
         self.assertEqual(len(more.losses), 2)
         self.assert_ended(self.train("--steps", 9, "--resume", out=new), 1, "its learning rate is 0.25")
 
+    def test_sizes_scale_classes_and_columns_go_along(self):
+        rows = "".join(f"{i},{i % 5},{'low' if i < 40 else 'high'}\n" for i in range(80))
+        table = self.write("table.csv", "a,b,kind\n" + rows)
+        data = ["--data", f"csv:{table}"]
+        mlp = ["--model", "mlp", "--threads", 1]
+        self.assert_ended(neap("train", *mlp, "--layers", 2, "--width", 8, *data, "--batch-size", 8, "--epochs", 2, "--out", self.run_folder), 0)
+        self.assert_ended(neap("export", self.run_folder, "-o", self.file), 0)
+        texts = read(self.file)[0]["__metadata__"]
+        self.assertEqual((json.loads(texts["classes"]), json.loads(texts["columns"])), (["high", "low"], ["a", "b"]))
+        new = self.folder / "new"
+        self.assert_ended(neap("import", self.file, *mlp, "--data", "synthetic:2:2", "-o", new), 0)
+        notes = [json.loads((next(one.glob("step-*")) / "snapshot.json").read_text())["notes"] for one in (self.run_folder, new)]
+        for name in ("layers", "width", "normalize", "classes", "columns"):
+            self.assertEqual(notes[0][name], notes[1][name])
+        outputs = [neap("predict", *mlp, *data, "--weights", weights, "--json", "--quiet") for weights in (self.run_folder, self.file, new)]
+        for one in outputs:
+            self.assert_ended(one, 0)
+            self.assertEqual(one.stdout, outputs[0].stdout)
+        self.assertIn('"low"', outputs[0].stdout)
+
+    def test_the_context_goes_along_and_is_compared(self):
+        text = self.write("text.txt", "neap " * 400)
+        gpt = ["--model", "gpt", "--layers", 1, "--width", 16, "--threads", 1, "--data", f"text:{text}"]
+        train = ["train", *gpt, "--batch-size", 2, "--no-test", "--steps", 1]
+        self.assert_ended(neap(*train, "--context", 24, "--out", self.run_folder), 0)
+        self.assert_ended(neap("export", self.run_folder, "-o", self.file), 0)
+        self.assertEqual(read(self.file)[0]["__metadata__"]["context"], "24")
+        new = self.folder / "new"
+        self.assert_ended(neap("import", self.file, "--model", "gpt", "--data", f"text:{text}", "-o", new), 0)
+        evaluated = [neap("evaluate", "--model", "gpt", "--data", f"text:{text}", "--threads", 1, "--weights", weights, "--json", "--quiet")
+                     for weights in (self.run_folder, new)]
+        self.assert_ended(evaluated[1], 0)
+        self.assertEqual(evaluated[0].stdout, evaluated[1].stdout)
+        self.assert_ended(neap(*train, "--out", new, "--resume"), 1, "its context is 24, and this one's 256")
+        self.assert_ended(neap(*train, "--context", 24, "--heads", 2, "--out", new, "--resume"), 1, "its heads is 4, and this one's 2")
+        self.assert_ended(neap(*train, "--context", 24, "--heads", 4, "--out", new, "--resume"), 0)
+
+    def test_a_size_that_is_the_default_may_be_named_or_not(self):
+        data = ["--data", "synthetic:4:3:64", "--threads", 1]
+        mlp = ["--model", "mlp", *data, "--batch-size", 8, "--no-test", "--steps", 1]
+        self.assert_ended(neap("train", *mlp, "--out", self.run_folder), 0)
+        new = self.folder / "new"
+        self.assert_ended(neap("import", self.run_folder, "--model", "mlp", *data, "--layers", 6, "--width", 512, "-o", new), 0)
+        self.assert_ended(neap("train", *mlp, "--width", 32, "--out", new, "--resume"), 1, "its width is 512, and this one's 32")
+        self.assert_ended(neap("train", *mlp, "--out", new, "--resume"), 0, "begins with the weights that were imported")
+
+    def test_export_over_files_of_a_training_and_of_an_optimizer_is_refused(self):
+        self.train("--steps", 1)
+        other = self.folder / "other"
+        self.assert_ended(neap("train", *SMALL, "--batch-size", 32, "--steps", 1, "--eval-every", 1, "--out", other), 0)
+        files = sorted(one for one in self.folder.rglob("*") if one.is_file())
+        before = [one.read_bytes() for one in files]
+        state = other / "step-0000000001"
+        for out, told in [(state / "model.safetensors", "is in the saved state"), (state / "state.safetensors", "is in the saved state"),
+                          (other / "best.safetensors", "is a file of the training in")]:
+            with self.subTest(out.name):
+                self.assert_ended(neap("export", self.run_folder, "-o", out), 2, told)
+        self.assert_ended(neap("export", other, "--best", "-o", state / "model.safetensors"), 2, "is in the saved state")
+        self.assert_ended(neap("export", state / "state.safetensors", "-o", self.file), 1, "has the optimizer's state, and no weights")
+        self.assertEqual([one.read_bytes() for one in files], before)
+        self.assertFalse(self.file.exists())
+        self.assert_ended(neap("export", other, "--best", "-o", self.folder / "best.safetensors"), 0)
+
     def test_an_imported_model_of_another_size_is_not_gone_on_with(self):
         self.train("--steps", 1)
         self.assert_ended(neap("import", self.run_folder, *SMALL, "-o", self.folder / "new"), 0)
@@ -136,7 +204,7 @@ class ExchangeTest(CommandTest):
             self.file.write_bytes(bad)
             self.assert_ended(neap("import", self.file, *SMALL, "-o", self.folder / "new"), 1, told)
         self.assert_ended(neap("import", self.folder / "nowhere", *SMALL, "-o", self.folder / "new"), 1, "nowhere")
-        self.assert_ended(neap("import", self.file, "--model", "mlp", "--heads", 2, "-o", self.folder / "new"), 2, "--heads")
+        self.assert_ended(neap("import", self.run_folder, "--model", "mlp", "--heads", 2, "-o", self.folder / "new"), 2, "--heads")
         self.assertFalse((self.folder / "new").exists())
 
     def test_another_number_of_threads_is_refused_unless_it_is_allowed_and_then_recorded(self):

@@ -60,7 +60,7 @@ class PlanTest(EndingTest):
         self.assertEqual(self.traced.stdout, "")
 
     def test_standard_output_takes_a_trace_and_a_second_one_differs_in_times_only(self):
-        done = neap("trace", *SMALL, "--repetitions", 1, "-o", "-")
+        done = neap("trace", *SMALL, "-o", "-")
         self.assert_ended(done, 0, "neap plan FILE")
         again = [json.loads(line) for line in done.stdout.splitlines()]
         for lines in (again, first := [dict(line) for line in self.lines]):

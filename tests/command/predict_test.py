@@ -34,7 +34,8 @@ class PredictTest(CommandTest):
         file = self.folder / "predictions.csv"
         done = neap("predict", *arguments, "-o", file, "--json")
         self.assert_ended(done, 0)
-        return list(csv.DictReader(file.open(newline=""))), json.loads(done.stdout)["predictions"]
+        with file.open(newline="") as lines:
+            return list(csv.DictReader(lines)), json.loads(done.stdout)["predictions"]
 
     def test_each_sample_of_the_test_set_has_a_row_and_as_many_are_right_as_evaluate_says(self):
         out, summary = self.train(*NOISE, "--steps", 40)
@@ -148,6 +149,127 @@ class PredictTest(CommandTest):
                     done = neap(command, *SMALL[:2], *NOISE, "--weights", weights)
                     self.assert_ended(done, 1, "is damaged")
                     self.assertEqual(done.stdout, "")
+
+    def test_the_context_of_the_training_is_that_of_the_prompt(self):
+        book = self.write("book.txt", "abcdefg" * 300)
+        model = ["--model", "gpt", "--layers", 1, "--width", 16, "--heads", 2, "--threads", 1]
+        out, _ = self.train("--data", f"text:{book}", "--context", 32, "--steps", 1, "--no-test", model=model)
+        weights = self.folder / "weights.safetensors"
+        self.assert_ended(neap("export", out, "-o", weights), 0)
+        said = []
+        for where in (out, weights):  # the exported file has the sizes too
+            done = neap("predict", "--model", "gpt", "--weights", where, "--prompt", "abc" * 20, "--tokens", 3, "--quiet", "--json")
+            self.assert_ended(done, 0)
+            said.append(json.loads(done.stdout)["continuation"])
+        self.assertEqual(said[0], said[1])
+        prompt = ["predict", "--model", "gpt", "--weights", out, "--prompt", "abc"]
+        self.assert_ended(neap(*prompt, "--context", 40), 1, "places.weight: it is F32 [32, 16] in the file")
+        for option, value in (("--split", "20%"), ("--normalize", "training"), ("--batch-size", 2)):
+            self.assert_ended(neap(*prompt, option, value), 2, "do nothing to --prompt")
+
+    def test_columns_in_another_order_are_refused_and_the_column_of_labels_may_be_missing(self):
+        rows = [(i % 9, 100 + i, "low" if i < 30 else "high") for i in range(60)]
+        table = self.write("first.csv", "a,b,kind\n" + "".join(f"{a},{b},{kind}\n" for a, b, kind in rows))
+        out, _ = self.train("--data", f"csv:{table}", "--steps", 60, "--lr", "0.01")
+        predict = [*SMALL[:2], "--weights", out, "--all", "--data"]
+        expected, _ = self.rows(*predict, f"csv:{table}")
+        swapped = self.write("swapped.csv", "b,a,kind\n" + "".join(f"{b},{a},{kind}\n" for a, b, kind in rows))
+        for command in ("predict", "evaluate"):
+            done = neap(command, *SMALL[:2], "--weights", out, "--data", f"csv:{swapped}")
+            self.assert_ended(done, 1, "swapped.csv: its columns are b, a, and the training's are a, b")
+        for name, text in [("none.csv", " a,b\n" + "".join(f"{a},{b}\n" for a, b, _ in rows)),
+                           ("bare.csv", "".join(f"{a},{b}\n" for a, b, _ in rows)),
+                           ("empty.csv", "a,b,kind\n" + "".join(f"{a},{b},\n" for a, b, _ in rows))]:
+            with self.subTest(name):
+                table, objects = self.rows(*predict, f"csv:{self.write(name, text)}")
+                self.assertEqual([(row["class"], row["probability"]) for row in table],
+                                 [(row["class"], row["probability"]) for row in expected])
+                self.assertEqual({one["true_class"] for one in objects}, {None})
+        swapped.write_text("b,a\n1,2\n")
+        self.assert_ended(neap("predict", *predict, f"csv:{swapped}"), 1, "its columns are b, a")
+        swapped.write_text("a,b,c,kind\n1,2,3,low\n")
+        self.assert_ended(neap("predict", *predict, f"csv:{swapped}"), 1,
+                          "has 4 columns, and the training had 2 features; give as many columns, or a column of labels")
+        self.assert_ended(neap("predict", *predict, f"csv:{self.folder / 'none.csv'}:kind"), 1, "no column has the name kind")
+        self.assert_ended(neap("predict", *predict[:-2], "--data", f"csv:{self.folder / 'empty.csv'}"), 1, "the label, is empty")
+        notes = next(out.glob("step-*")) / "snapshot.json"
+        self.assertEqual(json.loads(json.loads(notes.read_text())["notes"]["columns"]), ["a", "b"])
+
+    def test_arrays_are_scaled_as_the_table_of_the_training(self):
+        rows = [(i % 9, 1e6 + i, i % 2) for i in range(60)]
+        table = self.write("first.csv", "".join(f"{a},{b},{kind}\n" for a, b, kind in rows))
+        out, _ = self.train("--data", f"csv:{table}", "--steps", 20)
+        def npy(name, kind, shape, content):
+            header = str({"descr": kind, "fortran_order": False, "shape": shape}).encode()
+            header += b" " * (-(len(header) + 11) % 64) + b"\n"
+            (self.folder / name).write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + content)
+            return self.folder / name
+        x = npy("x.npy", "<f8", (60, 2), b"".join(struct.pack("<dd", a, b) for a, b, _ in rows))
+        y = npy("y.npy", "<i8", (60,), b"".join(struct.pack("<q", kind) for _, _, kind in rows))
+        predict = [*SMALL[:2], "--weights", out, "--all", "--data"]
+        self.assertEqual(self.rows(*predict, f"npy:{x},{y}"), self.rows(*predict, f"csv:{table}"))
+        npy("x.npy", "<f8", (60, 1), bytes(480))
+        self.assert_ended(neap("predict", *predict, f"npy:{x},{y}"), 2, "a scale has 2 means and 2 deviations, and", "x.npy has 1 features")
+
+    def test_weights_that_are_no_numbers_give_no_class(self):
+        out, _ = self.train(*NOISE, "--steps", 1)
+        weights = self.folder / "weights.safetensors"
+        self.assert_ended(neap("export", out, "-o", weights), 0)
+        content = weights.read_bytes()
+        begin = 8 + struct.unpack("<Q", content[:8])[0]
+        weights.write_bytes(content[:begin] + struct.pack("<f", float("nan")) * ((len(content) - begin) // 4))
+        predict = ["predict", *SMALL[:2], *NOISE, "--weights", weights]
+        done = neap(*predict, "-o", self.folder / "new.csv")
+        self.assert_ended(done, 0, "the scores of 64 samples are not finite", "of 64 whose class is known, 0 are right")
+        with (self.folder / "new.csv").open(newline="") as lines:
+            self.assertEqual({(row["class"], row["probability"]) for row in csv.DictReader(lines)}, {("", "")})
+        done = neap(*predict, "--json", "--quiet", "--top", 2)
+        self.assert_ended(done, 0, "the scores of 64 samples are not finite")
+        nothing = {"class": None, "probability": None}
+        for one in json.loads(done.stdout)["predictions"]:
+            self.assertEqual((one["class"], one["probability"], one["top"]), (None, None, [nothing, nothing]))
+
+    def test_pictures_that_are_damaged_or_missing_and_long_names_are_told(self):
+        long = "ä" * 120
+        for i in range(10):
+            for name, value in (("dark", i), (long, 255 - i)):
+                (self.folder / "set" / name).mkdir(parents=True, exist_ok=True)
+                (self.folder / "set" / name / f"{i:02}.png").write_bytes(png(value))
+        out, _ = self.train("--data", f"pictures:{self.folder / 'set'}", "--steps", 1, "--no-test")
+        predict = ["predict", *SMALL[:2], "--weights", out, "--all", "--data"]
+        table = neap(*predict, f"pictures:{self.folder / 'set'}").stdout
+        self.assertEqual({line.split()[-1] for line in table.splitlines()[2:]}, {"dark", "ä" * 20 + "..."})
+        self.assertIn(long, neap(*predict, f"pictures:{self.folder / 'set'}", "-o", "-").stdout)
+        new = self.folder / "new"
+        new.mkdir()
+        self.assert_ended(neap(*predict, f"pictures:{new}:1x8x8"), 1, "has no .png, .jpg or .jpeg, neither in it nor in folders of classes")
+        (new / "a.png").write_bytes(png(1)[:-20])
+        done = neap(*predict, f"pictures:{new}:1x8x8")
+        self.assert_ended(done, 1, "a.png")
+        self.assertNotIn("loader goes on", done.stderr)
+
+    def test_files_of_trainings_and_of_the_data_are_not_overwritten(self):
+        data = self.folder / "set"
+        for i in range(10):
+            for name, value in (("dark", i), ("light", 255 - i)):
+                (data / name).mkdir(parents=True, exist_ok=True)
+                (data / name / f"{i:02}.png").write_bytes(png(value))
+        (data / "flat.png").write_bytes(png(7))
+        pictures = ["--data", f"pictures:{data}:1x8x8"]
+        out, _ = self.train(*pictures, "--steps", 2, "--eval-every", 1)
+        snapshot = next(out.glob("step-*"))
+        (self.folder / "link.csv").symlink_to(data / "dark" / "03.png")
+        files = sorted(one for one in self.folder.rglob("*") if one.is_file())
+        before = [one.read_bytes() for one in files]
+        for file, told in [(data / "flat.png", "in the folder of --data"), (data / "dark" / "03.png", "in the folder of --data"),
+                           (self.folder / "link.csv", "in the folder of --data"), (out / "run.jsonl", "is a file of the training in"),
+                           (out / "best.safetensors", "is a file of the training in"),
+                           (snapshot / "state.safetensors", "is in the saved state"), (snapshot / "new.csv", "is in the saved state")]:
+            with self.subTest(file.name):
+                self.assert_ended(neap("predict", *SMALL[:2], *pictures, "--all", "--weights", out, "-o", file), 2, told)
+        self.assertEqual([one.read_bytes() for one in files], before)
+        self.assertFalse((snapshot / "new.csv").exists())
+        self.assert_ended(neap("predict", *SMALL[:2], *pictures, "--all", "--weights", out, "-o", data / "new.csv"), 0)
 
     def test_a_file_that_is_read_is_not_overwritten(self):
         table = self.write("rows.csv", "".join(f"{i},{i % 2}\n" for i in range(60)))

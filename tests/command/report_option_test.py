@@ -2,6 +2,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """report_option_test.py NEAP [unittest arguments]: --report of train, bench, analyze and plan, and what was measured on a page."""
 import json
+import os
 import re
 import unittest
 
@@ -136,7 +137,7 @@ class ReportOptionTest(ReportTest):
     def test_a_plan_is_drawn_with_its_step_and_a_frontier_with_its_curve(self):
         trace = self.folder / "step.jsonl"
         self.assert_ended(neap("trace", *STEP, "--batch-size", 64, "-o", trace), 0)
-        done = neap("plan", trace, "--budget", "60%", "--json", "--report", self.page)
+        done = neap("plan", trace, "--budget", "80%", "--json", "--report", self.page)
         self.assert_ended(done, 0)
         self.assertIn("Memory of the step inside the budget", self.drawn())
         facts = {name: value for name, value, _ in self.data()["facts"]}
@@ -165,6 +166,14 @@ class ReportOptionTest(ReportTest):
                     self.assertEqual(done.stdout, "")
         self.assertFalse((self.folder / "run").exists())
 
+    def test_a_page_may_lie_in_the_new_folder_of_the_training(self):
+        out = self.folder / "new" / "run"
+        page = out / "page.html"
+        self.assert_ended(neap(*TRAIN[:3], "--data", "text:nowhere", "--out", out, "--report", page), 1, "nowhere")
+        self.assertFalse(out.parent.exists(), "a training that never began leaves no folder")
+        self.assert_ended(neap(*TRAIN, "--steps", 2, "--out", out, "--report", page), 0, f"wrote {page}")
+        self.assertIn("Loss", page.read_text())
+
     def test_a_page_takes_the_place_of_no_other_file(self):
         trace, config = self.write("step.jsonl", step_of(["a"])), self.write("job.toml", "seed = 3\n")
         text, new = self.write("book.txt", "neap " * 500), self.folder / "new"
@@ -179,7 +188,9 @@ class ReportOptionTest(ReportTest):
                 (["train", "--data", f"text:{text}", "--report", text], "--data and --report"),
                 (["train", "--init", text, "--report", text], "--init and --report"),
                 (["train", "--policy", trace, "--report", trace], "--policy and --report"),
-                (["train", "--out", run, "--report", run / "run.jsonl"], "--out and --report")):
+                (["train", "--out", run, "--report", run / "run.jsonl"], "--out and --report"),
+                (["train", "--out", run, "--report", run], "--out and --report"),
+                (["train", "--plan-cache", run, "--report", run], "--plan-cache and --report")):
             with self.subTest(arguments):
                 self.assert_ended(neap(*arguments), 2, told, "one would be lost; name two")
         self.assertEqual((trace.read_text(), config.read_text()), (step_of(["a"]), "seed = 3\n"))
@@ -203,7 +214,51 @@ class ReportOptionTest(ReportTest):
         empty = self.write("empty.csv", "way,share,time\n# nothing\n")
         self.assert_ended(neap("report", trace, empty, "-o", self.page), 1, "no row follows")
         self.assert_ended(neap("report", self.write("cut.json", '{"rows":[{"variant"'), "-o", self.page), 1, "cut.json")
+        self.assert_ended(neap("report", self.write("none.json", ""), "-o", self.page), 1, "none.json: it is empty")
+        read, write = os.pipe()
+        os.write(write, bench.read_bytes())
+        os.close(write)
+        done = neap("report", f"/dev/fd/{read}", "-o", self.page, pass_fds=[read])
+        os.close(read)
+        self.assert_ended(done, 1, "a pipe will not do")
+        deep = "[" * 200_000 + "]" * 200_000
+        for text in ('{"rows":[{"variant":"plain","label":"x","budget_bytes":%s}]}' % deep, deep, '{"event":%s}' % deep):
+            self.assert_ended(neap("report", self.write("deep.json", text), "-o", self.page), 1, "deep.json: ")
         self.assertFalse(self.page.exists())
+
+    def test_a_page_of_several_files_says_what_is_whose(self):
+        def bench(folder, rows):
+            (self.folder / folder).mkdir()
+            return self.write(f"{folder}/bench.json", json.dumps({"rows": rows}))
+        row = {"variant": "plain", "label": "made", "against_plain": {"median": 1}, "peak_live_bytes": 9, "step_ms": {"median": 1}}
+        one, two = bench("one", [row, {**row, "equal_bits": True}]), bench("two", [{**row, "equal_bits": False, "difference": "loss"}])
+        analysis = self.write("analysis.json", json.dumps({"label": "a", "performance": {"rows": []}, "memory": {"layers": []}}))
+        trace, run = self.write("step.jsonl", step_of(["a"])), self.write("run.jsonl", '{"event":"step","step":1,"loss":2.5}\n')
+        self.assert_ended(neap("report", one, two, analysis, analysis, trace, run, "--no-frontier", "-o", self.page), 0)
+        data = self.data()
+        self.assertEqual(data["facts"], [])
+        parts = {one["title"]: one for one in data["sections"] if one["kind"] == "part"}
+        # Trainings, then what was measured, and steps: each by as much of its path as tells it from the others.
+        self.assertEqual([re.sub(r".*?((one|two)/)?([^/]*)$", r"\1\3", title) for title in parts],
+                         ["run.jsonl", "one/bench.json", "two/bench.json", "analysis.json (3)", "analysis.json (4)", "step.jsonl"])
+        for title, part in parts.items():
+            facts = {name for name, _, _ in part["facts"]}
+            self.assertEqual("step" in facts, "analysis" in title or "step.jsonl" in title, title)
+        text = self.drawn()
+        for title in parts:
+            self.assertIn(title, text)
+        bits = [cells[-1] for one in data["sections"] if one["title"] == "Ways to train a step" for cells in one["rows"]]
+        self.assertEqual(bits, ["", "equal", "differ: loss"])
+        # One alone has no heading.
+        self.assertNotIn("part", [one["kind"] for one in self.page_data(analysis)["sections"]])
+
+    def test_a_table_of_ways_may_begin_with_a_line_that_is_left_out(self):
+        trace = self.write("step.jsonl", step_of(["a"]))
+        ways = self.write("ways.csv", "# measured elsewhere\n# twice\nway,share,time\na,50,1.5\n")
+        self.assert_ended(neap("report", trace, ways, "--no-frontier", "-o", self.page), 0)
+        self.assertEqual([one["name"] for one in self.sections()["Time against memory"]["series"]], ["a"])
+        wrong = self.write("wrong.csv", "# measured elsewhere\nway,share,time\n\na\n")
+        self.assert_ended(neap("report", trace, wrong, "-o", self.page), 1, "wrong.csv: line 4: ")
 
     def test_hostile_measurements_stay_texts_and_odd_values_are_left_out(self):
         row = {"variant": EVIL, "label": EVIL, "against_plain": {"median": 2.5}, "peak_live_bytes": 1 << 40, "refusal": [1],

@@ -190,6 +190,26 @@ class TrainingOptionsTest(CommandTest):
             self.assertEqual({name: later.get(name) for name in notes if "best" in name},
                              {name: note for name, note in notes.items() if "best" in name})
 
+    def test_best_weights_that_cannot_be_kept_are_told_once_and_kept_once_they_can(self):
+        out = self.folder / "run"
+        (out / "best.safetensors").mkdir(parents=True)
+        run = ["train", *SMALL, "--quiet", "--steps", 20, "--eval-every", 2, "--out", out]
+        done = neap(*run)
+        self.assert_ended(done, 0)
+        self.assertEqual(re.findall("the weights after step ([0-9]+) were not kept: .*; none are kept yet\n", done.stderr), ["2"])
+        self.assertEqual(done.stderr.count("not kept"), 1)
+        (out / "best.safetensors").rmdir()
+        self.assert_ended(neap(*run, "--resume"), 0)
+
+    def test_a_bits_option_needs_a_training_that_goes_on(self):
+        for option in ("--allow-other-threads", "--allow-other-torch", "--allow-other-kernels"):
+            self.assert_ended(neap("train", *SMALL, option), 2, option, "--resume")
+            self.assert_ended(neap("train", *SMALL, option, "--resume", self.folder / "none"), 1, "has no snapshot")
+
+    def test_an_interval_that_is_too_long_is_told_the_limit(self):
+        for text in ("2000000", "1000001h"):
+            self.assert_ended(neap("train", *SMALL, "--out", self.folder / "run", "--save-every", text), 2, f"'{text}'", "from 1 to 1000000")
+
     def test_what_does_not_go_together_is_refused(self):
         self.assert_ended(neap("train", *SMALL, "--early-stop", 3), 2, "--early-stop", "--eval-every")
         self.assert_ended(neap("train", *SMALL, "--eval-every", 3, "--no-test"), 2, "--eval-every", "--no-test")

@@ -159,6 +159,38 @@ TEST(RunLog, a_refusal_that_the_step_outlived_does_not_count) {
   EXPECT_EQ(log.smallest_feasible(3000), 4500);
 }
 
+TEST(RunLog, a_refusal_that_a_second_try_made_good_does_not_count_where_the_step_fails_otherwise) {
+  RunLog log;
+  const Model model;
+  ran_in(log, model, {1, 2}, 4000);
+  begin(log, model, 1000, {1});
+  log.refused(6000);
+  log.call(2);  // and an exception of the program
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 4500);
+}
+
+TEST(RunLog, budgets_above_a_refused_one_are_remembered_whatever_lies_below_it) {
+  RunLog log;
+  const Model model;
+  for (std::int64_t budget = 2000; budget < 4000; budget += 100) {
+    ran_in(log, model, {1, 2}, budget);
+  }
+  was_refused(log, model, {1}, 4000);
+  ran_in(log, model, {1, 2}, 8000);
+  begin(log, model, 1000, {1});
+  EXPECT_EQ(log.smallest_feasible(3000), 9000);
+}
+
+TEST(RunLog, what_fitted_beside_less_memory_needs_the_difference_more) {
+  RunLog log;
+  const Model model;
+  ran(log, model, 10000, {1, 2}, 15000);
+  ran(log, model, 9900, {1, 2}, 14900);
+  begin(log, model, 10000, {1});
+  EXPECT_EQ(log.smallest_feasible(0), 15000);
+}
+
 TEST(RunLog, a_refusal_of_one_step_says_nothing_of_those_after_it) {
   RunLog log;
   const Model model;

@@ -116,7 +116,7 @@ std::string cached_peak(const fs::path& folder) {
 
 // run.jsonl of a training that went on after step 2.
 void record_run(const fs::path& folder, std::int64_t first, std::int64_t last) {
-  app::RunRecord record(folder, {{"event", "run"}}, first);
+  app::RunRecord record(folder, {{"event", "run"}}, first, false);
   std::string wrong;
   for (std::int64_t step = first + 1; step <= last; ++step) {
     const std::string one = record.add({{"event", "step"}, {"step", step}});

@@ -89,6 +89,8 @@ if [[ $inside == yes ]]; then
       grep -q "scripts/setup.sh --tools" build/tests.log || { cat build/tests.log; exit 1; }
       rm -r build/tests'
     timed 'make configure-tests'
+    # torch.compile, in the tests of the Python package, compiles against it.
+    in_root 'test -e "$(python3 -c "import sysconfig; print(sysconfig.get_path(\"include\"))")/Python.h"'
   fi
   echo 'fresh: passed'
   exit

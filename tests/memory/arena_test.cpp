@@ -219,6 +219,45 @@ TEST(Arena, all_that_it_said_adds_up_to_what_the_system_holds) {
   EXPECT_EQ(held(lowest, highest - lowest), counted / kPageBytes);
 }
 
+// validate() also counts the nodes that wait for the runs that are out.
+TEST(Arena, always_has_nodes_for_what_may_come_back) {
+  Arena arena(device::cpu().pages());
+  std::vector<memory::Run> runs, forbidden;
+  std::uint64_t state = 7;
+  const auto next = [&](std::uint64_t end) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<std::int64_t>((state >> 33) % end);
+  };
+  const auto take_out = [&](std::vector<memory::Run>& from) {
+    const auto index = static_cast<std::ptrdiff_t>(next(from.size()));
+    const memory::Run run = from[static_cast<std::size_t>(index)];
+    from.erase(from.begin() + index);
+    return run;
+  };
+  std::size_t most = 0;
+  for (int step = 0; step < 6000; ++step) {
+    const std::int64_t action = next(20);
+    // It grows first, and all goes back at the end, in any order.
+    if (action < (step < 3000 ? 14 : 3)) {
+      const std::int64_t bytes = (1 + next(6)) * kPageBytes;
+      const Arena::Taken taken = arena.take(bytes, next(2) == 0 ? kMost : 0);
+      if (taken.start != nullptr) runs.push_back({taken.start, bytes});
+    } else if (action < 16 && !runs.empty()) {
+      arena.give_back(take_out(runs));
+    } else if (action == 16 && !runs.empty()) {
+      forbidden.push_back(take_out(runs));
+      arena.forbid(forbidden.back());
+    } else if (action == 17 && !forbidden.empty()) {
+      arena.allow(take_out(forbidden));
+    } else {
+      arena.trim(next(9) * kPageBytes);
+    }
+    most = std::max(most, runs.size() + forbidden.size());
+    ASSERT_NO_THROW(arena.validate()) << step;
+  }
+  EXPECT_GT(most, 200) << "one chunk of nodes would do";
+}
+
 // A process may have 65,530 mappings, and each moved piece adds some.
 TEST(Arena, after_8192_moved_pieces_what_is_cached_goes_back_and_the_answer_subtracts_it) {
   Arena arena(device::cpu().pages());

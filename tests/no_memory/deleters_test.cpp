@@ -41,17 +41,26 @@ TEST(Deleters, give_memory_back_without_taking_some) {
 TEST(Deleters, of_a_scope_let_records_and_recipes_go) {
   constexpr std::int64_t kSide = 64;
   torch::manual_seed(3);
-  const at::Tensor x = torch::randn({kSide, kSide});
+  const at::Tensor x = torch::randn({kSide, kSide}), outside = torch::randn({kSide, kSide});
+  // It cannot be made again, and others are made from it. So the engine asks whether to hold it.
+  at::Tensor given = outside.clone();
   const std::int64_t one = memory::footprint(kSide * kSide * 4);
   Scope scope(Options{.budget = Bytes(memory::usage().live + 20 * one), .policy = Online{}});
-  std::vector<at::Tensor> chain{x * 2};
-  for (int i = 0; i < 60; ++i) chain.push_back(chain.back() + x);  // most of them are evicted
+  std::vector<at::Tensor> chain{given * 2};
+  for (int i = 0; i < 60; ++i) chain.push_back(chain.back() + x);
+  const std::vector<at::Tensor> of_given{given + 1, given + 2};
+  ASSERT_GT(engine::Engine::instance().stats().evictions, 20);
+  fail_new(1, /*for_ever=*/true);
+  given.reset();
+  EXPECT_GT(stop_failing(), 0) << "else no search has failed";
+  engine::Engine::instance().validate();
   fail_new(1, /*for_ever=*/true);
   drop_each_second(chain);
   stop_failing();
   engine::Engine::instance().validate();
   memory::validate();
   scope.end();
+  EXPECT_TRUE(at::equal(of_given[1], outside + 2));
   EXPECT_EQ(engine::Engine::instance().recorder_bytes(), 0);
 }
 

@@ -69,6 +69,9 @@ std::int64_t stop_failing() noexcept {
   return state.calls;
 }
 
+Pause::Pause() noexcept : was_armed_(std::exchange(state.armed, false)) {}
+Pause::~Pause() { state.armed = was_armed_; }
+
 std::int64_t live_allocations() noexcept { return state.live; }
 
 std::span<void* const> failed_call() noexcept {

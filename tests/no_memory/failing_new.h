@@ -16,6 +16,18 @@ void fail_new(std::int64_t k, bool for_ever) noexcept;
 // Returns how many calls there were since fail_new().
 std::int64_t stop_failing() noexcept;
 
+// While it lives, no call fails, and none is counted.
+class Pause {
+ public:
+  Pause() noexcept;
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+  ~Pause();
+
+ private:
+  bool was_armed_;
+};
+
 // What this thread has taken from operator new less what it has given back.
 std::int64_t live_allocations() noexcept;
 

@@ -15,11 +15,17 @@ struct Scenario {
   std::function<void(const std::filesystem::path& folder)> prepare;  // the old state
   // Returns what came of it, in few bytes. The memory fails in here alone.
   std::function<std::string(const std::filesystem::path& folder)> act;
-  // All that a reader finds in the folder afterwards, names of files included.
+  // All that a reader finds in the folder afterwards.
   std::function<std::string(const std::filesystem::path& folder)> found;
+  // All that is there once the next try has done its work.
+  std::function<std::string(const std::filesystem::path& folder)> left = found;
   // It takes memory for itself alone. LibTorch and others keep some for the next time.
   bool gives_all_back = false;
+  // Its act looks at the engine when it has failed, inside of the scope, and calls looked().
+  bool looks = false;
 };
+
+void looked();
 
 // Of files that others wrote.
 std::vector<Scenario> readers();

@@ -1,5 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "base/stable_hash.h"
+#include "engine/engine.h"
+#include "no_memory/failing_new.h"
 #include "no_memory/scenarios.h"
 #include "snapshot/saved_training.h"
 #include "support/small_models.h"
@@ -10,6 +12,9 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <optional>
+#include <set>
+#include <stdexcept>
 
 namespace neap::no_memory {
 namespace {
@@ -47,16 +52,82 @@ std::string resume(const fs::path& folder) {
   return newest.filename().string() + bits_of(other.model->parameters());
 }
 
-// Two steps from the beginning: the second one finds the optimizer's state.
-std::string steps(const SmallModel& model, const Options& options) {
+torch::optim::SGDOptions sgd() { return torch::optim::SGDOptions(0.1).momentum(0.5); }
+
+// What a model computes without neap.
+struct Known {
+  std::set<std::string> parameters;  // each one, before and after each step
+  std::string gradients;             // of a first step
+};
+
+void add(Known& known, const test::SmallModule& module) {
+  for (const at::Tensor& one : module.all) known.parameters.insert(bits_of({one}));
+}
+
+std::string first_gradients(const SmallModel& model, const test::SmallModule& module) {
+  torch::manual_seed(11);
+  {
+    const torch::NoGradGuard guard;
+    const std::vector<at::Tensor> first = model.parameters();
+    for (std::size_t i = 0; i < first.size(); ++i) module.all[i].copy_(first[i]);
+  }
+  for (const at::Tensor& one : module.all) one.mutable_grad().reset();
+  model.loss(module.all).backward();
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor& one : module.all) gradients.push_back(one.grad());
+  return bits_of(gradients);
+}
+
+Known known_of(const SmallModel& model) {
+  Known known;
   torch::manual_seed(11);
   test::SmallModule module(model.parameters());
-  torch::optim::SGD optimizer(module.parameters(), torch::optim::SGDOptions(0.1).momentum(0.5));
+  torch::optim::SGD optimizer(module.parameters(), sgd());
+  add(known, module);
   for (int step = 0; step < 2; ++step) {
-    Scope scope(options);
     optimizer.zero_grad();
     model.loss(module.all).backward();
     optimizer.step();
+    add(known, module);
+  }
+  known.gradients = first_gradients(model, module);
+  return known;
+}
+
+// A step has found no memory, and its scope is still open: no mark and no lock stays, each
+// parameter is as before the step or after it, and the scope goes on with the right bits.
+void look(const Known& known, const SmallModel& model, const test::SmallModule& module,
+          torch::optim::SGD& optimizer) {
+  engine::Engine::instance().validate();
+  for (const at::Tensor& one : module.all) {
+    if (!known.parameters.contains(bits_of({one}))) throw std::logic_error("half a parameter");
+  }
+  optimizer.state().clear();  // it takes room that the budget does not have
+  try {
+    if (first_gradients(model, module) != known.gradients) throw std::logic_error("other bits");
+    engine::Engine::instance().validate();
+    looked();
+  } catch (const BudgetExceeded&) {
+    return;  // LibTorch keeps the graph of a backward that failed until the scope ends
+  }
+}
+
+// Two steps from the beginning: the second one finds the optimizer's state.
+std::string steps(const SmallModel& model, const Options& options, const Known& known) {
+  torch::manual_seed(11);
+  test::SmallModule module(model.parameters());
+  torch::optim::SGD optimizer(module.parameters(), sgd());
+  for (int step = 0; step < 2; ++step) {
+    Scope scope(options);
+    try {
+      optimizer.zero_grad();
+      model.loss(module.all).backward();
+      optimizer.step();
+    } catch (...) {
+      const Pause pause;
+      look(known, model, module, optimizer);
+      throw;
+    }
     scope.end();
   }
   return bits_of(module.all);
@@ -67,24 +138,31 @@ Bytes tight_budget(const SmallModel& model) {
   memory::trim();
   memory::reset_peak();
   const std::int64_t base = memory::usage().live;
-  steps(model, {});
+  steps(model, {}, {});
   return Bytes(base + (memory::usage().peak - base) * 6 / 10 + (64 << 10));
 }
 
 Scenario training(const SmallModel& model, const PlanMode& policy, const std::string& how) {
   const Bytes budget = tight_budget(model);
-  return {
-      .name = model.name + ", " + how,
-      .prepare = [](const fs::path&) {},
-      .act = [&model, budget, policy](
-                 const fs::path&) { return steps(model, {.budget = budget, .policy = policy}); },
-      .found = [](const fs::path&) { return std::string(); }};
+  return {.name = model.name + ", " + how,
+          .prepare = [](const fs::path&) {},
+          .act =
+              [&model, budget, policy, known = known_of(model)](const fs::path&) {
+                return steps(model, {.budget = budget, .policy = policy}, known);
+              },
+          .found = [](const fs::path&) { return std::string(); },
+          .looks = true};
 }
 
 }  // namespace
 
 std::vector<Scenario> trainings() {
   const auto nothing = [](const fs::path&) {};
+  // What is old or half written may stay beside it where there was no memory to remove it.
+  const auto newest = [](const fs::path& folder) {
+    const std::optional<fs::path> path = train::newest_snapshot(folder / "run");
+    return path ? path->filename().string() + files_below(*path) : "none";
+  };
   trained();
   std::vector<Scenario> all;
   all.push_back({.name = "a first snapshot",
@@ -94,7 +172,8 @@ std::vector<Scenario> trainings() {
                        save(folder / "run", 1);
                        return std::string();
                      },
-                 .found = files_below});
+                 .found = newest,
+                 .left = files_below});
   all.push_back({.name = "a snapshot that replaces another one",
                  .prepare = [](const fs::path& folder) { save(folder / "run", 1); },
                  .act =
@@ -102,7 +181,8 @@ std::vector<Scenario> trainings() {
                        save(folder / "run", 2);
                        return std::string();
                      },
-                 .found = files_below});
+                 .found = newest,
+                 .left = files_below});
   all.push_back({.name = "resume",
                  .prepare = [](const fs::path& folder) { save(folder / "run", 2); },
                  .act = [](const fs::path& folder) { return resume(folder / "run"); },

@@ -84,7 +84,7 @@ TEST(Weights, a_scheduler_of_libtorch_goes_on_when_it_is_stepped_before_the_load
   train::load(*found, *model, optimizer);
   for (std::int64_t i = 5; i < 8; ++i) step(rest, scheduler, i);
   expect_equal(whole.state(), rest.state(), "after 8 steps");
-  EXPECT_EQ(whole.optimizer->param_groups()[0].options().get_lr(), 1e-2 / 16);
+  EXPECT_EQ(whole.optimizer->param_groups()[0].options().get_lr(), 1e-2 / 8);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <limits>
+#include <string_view>
 #include <utility>
 
 namespace neap::app {
@@ -88,16 +90,17 @@ void add_bench(Page& page, const Json& content) {
   for (const Json& row : rows) {
     const std::string label = text_of(row, "label");
     if (std::ranges::find(labels, label) == labels.end()) labels.push_back(label);
-    const bool is_equal = value_of(row, "equal_bits") == true;
+    const Json& is_equal = value_of(row, "equal_bits");  // null: not known
     const std::string refusal = text_of(row, "refusal");
     const auto if_fits = [&](const char* key) { return fits(row) ? number_of(row, key) : Json(); };
     cells.push_back(
         Json::array({label, text_of(row, "variant"), number_of(row, "budget_bytes"),
                      ns_of(row, "step_ms"), known(median_of(row, "against_plain")),
                      if_fits("peak_live_bytes"), if_fits("peak_reserved_bytes"), if_fits("replays"),
-                     !refusal.empty() ? "does not fit: " + refusal
-                     : is_equal       ? "equal"
-                                      : "differ: " + text_of(row, "difference")}));
+                     !refusal.empty()    ? "does not fit: " + refusal
+                     : is_equal == true  ? "equal"
+                     : is_equal == false ? "differ: " + text_of(row, "difference")
+                                         : ""}));
   }
   for (const std::string& label : labels) add_bench_points(page, rows, label);
   page.add_section(
@@ -265,7 +268,7 @@ bool is_of_analyze(const Json& content) {
 
 Measured read_measured(const std::filesystem::path& file) {
   std::ifstream in(file);
-  Measured measured{file.string(), Json::parse(in, nullptr, false)};
+  Measured measured{file.string(), parsed(in)};
   if (is_of_bench(measured.content) || is_of_analyze(measured.content)) return measured;
   throw Error(file.string() +
               ": it is no whole object of neap bench --json or neap analyze --json");
@@ -308,18 +311,24 @@ std::vector<OtherWay> ways_of(const Measured& bench, const std::string& label) {
   return ways;
 }
 
-bool is_table_of_ways(const std::string& first_line) {
-  return first_line == "way,share,time" || first_line == "way,share,time\r";
+bool is_table_of_ways(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  while (in.peek() == '#') in.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  std::array<char, 17> line{};
+  in.get(line.data(), line.size());
+  const std::string_view first(line.data());
+  return first == "way,share,time" || first == "way,share,time\r";
 }
 
 std::vector<OtherWay> read_ways(const std::filesystem::path& file) {
   std::ifstream in(file);
   std::vector<OtherWay> ways;
   std::string line;
-  (void)std::getline(in, line);  // the names of the columns
-  for (std::int64_t number = 2; std::getline(in, line); ++number) {
+  bool has_columns = false;
+  for (std::int64_t number = 1; std::getline(in, line); ++number) {
     if (line.ends_with('\r')) line.pop_back();
     if (line.empty() || line.starts_with('#')) continue;
+    if (!std::exchange(has_columns, true)) continue;
     const std::size_t time = line.rfind(',');
     const std::size_t share =
         time == std::string::npos || time == 0 ? std::string::npos : line.rfind(',', time - 1);

@@ -16,7 +16,7 @@ namespace neap::app {
 
 // What a command has measured: the object that its --json writes.
 struct Measured {
-  std::string file;  // for messages
+  std::string file;
   Json content;
 };
 
@@ -40,8 +40,8 @@ std::vector<OtherWay> ways_of(const Measured& bench, const std::string& label);
 // The labels of its rows, each once.
 std::vector<std::string> labels_of(const Measured& bench);
 
-// Whether a file with this first line is a table of other ways: way,share,time.
-bool is_table_of_ways(const std::string& first_line);
+// Whether the file is a table of other ways: way,share,time.
+bool is_table_of_ways(const std::filesystem::path& file);
 // Reads such a table: a name, a share in percent, a time over that of the plain step. Lines that
 // begin with # are left out. Throws: Error, with the path and the line.
 std::vector<OtherWay> read_ways(const std::filesystem::path& file);

@@ -10,9 +10,14 @@ namespace neap::app {
 Page::Page(std::string title, std::string subtitle)
     : title_(std::move(title)), subtitle_(std::move(subtitle)) {}
 
+void Page::begin_part(const std::string& file) {
+  add_section("part", file, "", {{"facts", Json::array()}});
+  part_ = sections_.size();
+}
+
 void Page::add_fact(Fact fact) {
-  facts_.push_back(
-      Json::array({std::move(fact.name), std::move(fact.value), std::move(fact.unit)}));
+  Json& facts = part_ == 0 ? facts_ : sections_[part_ - 1]["facts"];
+  facts.push_back(Json::array({std::move(fact.name), std::move(fact.value), std::move(fact.unit)}));
 }
 
 void Page::add_section(const char* kind, const std::string& title, const std::string& text,

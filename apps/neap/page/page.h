@@ -24,6 +24,8 @@ struct Fact {
 class Page {
  public:
   Page(std::string title, std::string subtitle);
+  // What follows is of this file, where the page has several.
+  void begin_part(const std::string& file);
   void add_fact(Fact fact);
   // A section as page.js reads it; `kind`: area, lines, bars, points or table.
   void add_section(const char* kind, const std::string& title, const std::string& text,
@@ -35,6 +37,7 @@ class Page {
   std::string title_, subtitle_;
   Json facts_ = Json::array();
   Json sections_ = Json::array();
+  std::size_t part_ = 0;  // where the section after its heading is; 0: no part has begun
 };
 
 // A series of bars or of a long chart.

@@ -339,15 +339,25 @@
 
   // ---- The page ----
 
-  const kinds = { area, lines, bars, points, table };
+  function facts(all, parent) {
+    const list = element("dl", parent, undefined, "facts");
+    for (const [name, value, unit] of all) {
+      const box = element("div", list);
+      element("dt", box, name);
+      element("dd", box, text(value, unit));
+    }
+  }
+
+  // The heading of a file, where the page has several.
+  function part(section, parent) {
+    parent.className = "part";
+    facts(section.facts, parent);
+  }
+
+  const kinds = { area, lines, bars, points, table, part };
   element("h1", document.body, data.title);
   element("p", document.body, data.subtitle);
-  const facts = element("dl", document.body, undefined, "facts");
-  for (const [name, value, unit] of data.facts) {
-    const box = element("div", facts);
-    element("dt", box, name);
-    element("dd", box, text(value, unit));
-  }
+  facts(data.facts, document.body);
   for (const section of data.sections) {
     const parent = element("section", document.body);
     element("h2", parent, section.title);

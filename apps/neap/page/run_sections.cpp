@@ -20,12 +20,12 @@ Json value_of(const Json& line, const char* key) {
   return found == line.end() ? Json() : *found;
 }
 
-// Discarded where it is no JSON, or so deep that a copy would take all of the stack.
-Json parsed(const std::string& line) {
+template <class Text>
+Json shallow(Text& text) {
   constexpr int kMostNesting = 32;
   bool is_too_deep = false;
   Json json = Json::parse(
-      line,
+      text,
       [&](int depth, Json::parse_event_t, const Json&) {
         is_too_deep = is_too_deep || depth > kMostNesting;
         return !is_too_deep;
@@ -137,6 +137,9 @@ void add_comparison(Page& page, const std::vector<TrainingRun>& runs) {
 
 }  // namespace
 
+Json parsed(const std::string& text) { return shallow(text); }
+Json parsed(std::istream& text) { return shallow(text); }
+
 Json number_of(const Json& line, const char* key) {
   const Json value = value_of(line, key);
   return value.is_number() ? value : Json();
@@ -186,7 +189,9 @@ TrainingRun read_run(std::istream& file, const std::string& name) {
     const Json object = parsed(line);
     const bool is_cut_short = file.eof() && object.is_discarded();
     if (is_cut_short) break;
-    const Json event = object.is_object() ? value_of(object, "event") : Json();
+    const Json named = object.is_object() ? value_of(object, "event") : Json();
+    // As a text: where memory runs out, a comparison of Json with a text ends the program.
+    const std::string event = named.is_string() ? named.get<std::string>() : std::string();
     if (event == "run") {
       run.start = object;
       const Json began = value_of(object, "began");
@@ -214,7 +219,7 @@ TrainingRun read_run(std::istream& file, const std::string& name) {
   return run;
 }
 
-void name_runs(std::vector<TrainingRun>& runs) {
+std::vector<std::string> names_of(const std::vector<std::filesystem::path>& files) {
   const auto name_of = [](const std::filesystem::path& file, int parts) {
     std::filesystem::path name = file.filename();
     std::filesystem::path rest = file;
@@ -225,15 +230,25 @@ void name_runs(std::vector<TrainingRun>& runs) {
     return name.string();
   };
   constexpr int kMostParts = 8;
-  for (int parts = 1; parts <= kMostParts; ++parts) {
-    std::set<std::string> names;
-    for (TrainingRun& run : runs) {
-      run.name = name_of(run.file, parts);
-      names.insert(run.name);
-    }
-    if (names.size() == runs.size()) return;
+  const std::size_t paths = std::set(files.begin(), files.end()).size();
+  std::vector<std::string> names(files.size());
+  std::set<std::string> different;
+  for (int parts = 1; parts <= kMostParts && different.size() < paths; ++parts) {
+    std::ranges::transform(files, names.begin(), [&](const auto& f) { return name_of(f, parts); });
+    different = {names.begin(), names.end()};
   }
-  for (std::size_t i = 0; i < runs.size(); ++i) runs[i].name += " (" + std::to_string(i + 1) + ")";
+  const std::multiset<std::string> all(names.begin(), names.end());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (all.count(names[i]) > 1) names[i] += " (" + std::to_string(i + 1) + ")";
+  }
+  return names;
+}
+
+void name_runs(std::vector<TrainingRun>& runs) {
+  std::vector<std::filesystem::path> files;
+  for (const TrainingRun& run : runs) files.push_back(run.file);
+  const std::vector<std::string> names = names_of(files);
+  for (std::size_t i = 0; i < runs.size(); ++i) runs[i].name = names[i];
 }
 
 void add_run_sections(Page& page, const std::vector<TrainingRun>& runs) {

@@ -40,6 +40,10 @@ struct RunFigures {
 };
 RunFigures figures_of(const TrainingRun& run);
 
+// Discarded where it is no JSON, or so deep that a copy would take all of the stack.
+Json parsed(const std::string& text);
+Json parsed(std::istream& text);
+
 // Null where the line has no such key, or where it is no number.
 Json number_of(const Json& line, const char* key);
 // The number of a line's step; 0 where it has none.
@@ -50,7 +54,10 @@ std::int64_t step_of(const Json& line);
 TrainingRun read_run(const std::filesystem::path& file);
 // The same of lines that are no file; `name`: for messages.
 TrainingRun read_run(std::istream& lines, const std::string& name);
-// Names them by the last part of each path, and as many before it as make the names differ.
+// The last part of each path, and as many before it as make the names differ. A path that is there
+// twice has a number.
+std::vector<std::string> names_of(const std::vector<std::filesystem::path>& files);
+// Names them so.
 void name_runs(std::vector<TrainingRun>& runs);
 // REQUIRES: they have names.
 void add_run_sections(Page& page, const std::vector<TrainingRun>& runs);
