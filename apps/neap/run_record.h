@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // run.jsonl in the folder of neap train --out: what is in effect, a line for each step and each
-// look at the test set, and the summary. neap report draws it. The lines are those of --json. No LibTorch here.
+// look at the test set, and the summary. neap report draws it. The lines are those of --json. No
+// LibTorch here.
 #pragma once
 
 #include <nlohmann/json.hpp>

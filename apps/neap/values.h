@@ -28,8 +28,9 @@ CLI::Validator seconds();
 // `what`: the name in the help, such as FILE.
 CLI::Validator not_empty(const std::string& what);
 
-// The path of something that is written: is_written() knows it by this check. So no file of --config
-// names one elsewhere, and none takes the place of that file. It may be empty, or - for output.
+// The path of something that is written: is_written() knows it by this check. So no file of
+// --config names one elsewhere, and none takes the place of that file. It may be empty, or - for
+// output.
 CLI::Validator written_path();
 // The same of a path that is neither. `what`: as above.
 CLI::Validator written_path(const std::string& what);

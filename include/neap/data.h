@@ -164,8 +164,8 @@ struct OpenOptions {
   // alone, and not more classes, the numbers count these names.
   std::vector<std::string> class_names = {};
   // For predictions: where the data have no test set, `training` and `test` are both all of them.
-  // Then pictures may also lie in the folder itself, if class_names are given, labels of a table may
-  // be empty, and a table of as many columns as `scale` has means has none: their label is -1.
+  // Then pictures may also lie in the folder itself, if class_names are given; labels of a table
+  // may be empty; and a table of as many columns as `scale` has means has none. Their label is -1.
   bool whole = false;
   // Bytes of each sample of a text, 1 to 2^40. nullopt: 256.
   std::optional<std::int64_t> window = {};

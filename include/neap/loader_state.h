@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/loader_state.h: the position of a loader. A page of neap/data.h. Does not depend on LibTorch.
-// Threads: a value.
+// neap/loader_state.h: the position of a loader. A page of neap/data.h. Does not depend on
+// LibTorch. Threads: a value.
 #pragma once
 
 #include <cstdint>

@@ -183,7 +183,7 @@ def test_double_backward_leaves_the_same_bits():
     expect_equal_bits(gradient_penalty, (60, 35))
 
 
-def functional():
+def functional(lets_go=False):
     model = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(8)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     parameters = dict(model.named_parameters())
@@ -196,6 +196,9 @@ def functional():
         gradients, loss = torch.func.grad_and_value(loss_of)(parameters, x)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name].detach()
+        if lets_go:
+            del gradients
+            loss = loss.detach()
         optimizer.step()
         return loss
 
@@ -205,6 +208,10 @@ def functional():
 def test_functional_gradients_leave_the_same_bits():
     # The graph of the gradients lives while the optimizer writes the weights that it was made from.
     expect_equal_bits(functional, (80, 65))
+
+
+def test_functional_gradients_that_are_let_go_leave_the_same_bits():
+    expect_equal_bits(lambda: functional(lets_go=True), (60, 45))
 
 
 def gradients_of_each_sample():

@@ -22,8 +22,7 @@ std::int64_t freed_by(Work work) {
 }  // namespace
 
 Room::Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
-           Retention& retention, const Regions& regions, const LayerNames& layers,
-           RunLog& run_log)
+           Retention& retention, const Regions& regions, const LayerNames& layers, RunLog& run_log)
     : session_(session),
       counts_(counts),
       recipes_(recipes),

@@ -21,8 +21,7 @@ namespace neap::engine {
 class Room final : private memory::Reclaimer {
  public:
   Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
-       Retention& retention, const Regions& regions, const LayerNames& layers,
-       RunLog& run_log);
+       Retention& retention, const Regions& regions, const LayerNames& layers, RunLog& run_log);
 
   // Evicts for other threads that have asked: see Note [Phases].
   void serve_others() {

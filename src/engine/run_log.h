@@ -43,8 +43,8 @@ class RunLog {
   void fitted_in(std::int64_t budget);
   void followed_plan();
 
-  // An allocation of the run was refused. It counts unless another operator follows, or the run ends
-  // without an exception.
+  // An allocation of the run was refused. It counts unless another operator follows, or the run
+  // ends without an exception.
   void refused(std::int64_t budget) noexcept { refused_ = std::max(refused_, budget); }
 
   // Returns the bytes, more than `budget`, in which a step that began like this one ran, and the

@@ -49,8 +49,8 @@ TEST(StepHistory, knows_a_pattern_after_two_periods) {
   for (const char* const period : {"a", "ab", "eecc", "dddddg", "tttttttttttttte", "aabab"}) {
     EXPECT_EQ(surprises(period), 0) << period;
   }
-  // Of one that is longer than what is compared, its end comes as a surprise, and once it is expected
-  // too early.
+  // Of one that is longer than what is compared, its end comes as a surprise, and once it is
+  // expected too early.
   EXPECT_EQ(surprises(std::string(30, 't') + "e"), 3 * 2);
 }
 

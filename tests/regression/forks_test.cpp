@@ -19,8 +19,8 @@ namespace {
 constexpr std::int64_t kSide = 64;
 constexpr std::int64_t kBytes = kSide * kSide * 4;
 
-// The allocator of GCC 12's address sanitizer does not expect a fork() while another thread allocates:
-// the child can wait for ever for its lock.
+// The allocator of GCC 12's address sanitizer does not expect a fork() while another thread
+// allocates: the child can wait for ever for its lock.
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool kThreadsMayAllocate = false;
 #else
@@ -133,8 +133,8 @@ TEST(Forks, in_another_thread_than_the_scopes_leave_a_child_that_refuses_scopes)
   EXPECT_EQ(first_difference(bytes_of({x * 5}), bytes_of({made[5]})), std::nullopt);
 }
 
-// With addresses that are exposed, other threads evict in the program's time too, and fork() may come
-// then. Not in this process: the tests after it use addresses as they like.
+// With addresses that are exposed, other threads evict in the program's time too, and fork() may
+// come then. Not in this process: the tests after it use addresses as they like.
 TEST(Forks, beside_threads_that_evict_leave_children_that_end) {
   if (!kThreadsMayAllocate) GTEST_SKIP() << "the sanitizer's allocator does not expect it";
   GTEST_FLAG_SET(death_test_style, "threadsafe");

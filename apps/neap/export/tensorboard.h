@@ -16,7 +16,8 @@ struct ScalarFile {
 
 // A scalar for each number of each step and of each evaluation. The time of a step is when its part
 // of the training began plus what the steps since then took, so pauses between steps are left out;
-// that of an evaluation is the time of the step before it. Lines that do not say when they began are counted from 1970 on.
+// that of an evaluation is the time of the step before it. Lines that do not say when they began
+// are counted from 1970 on.
 ScalarFile scalars_of(const TrainingRun& run);
 
 }  // namespace neap::app
