@@ -5,14 +5,21 @@
 The options are read from each command's --help. An option without a row here fails the test.
 """
 import re
+import struct
+import tempfile
 import unittest
 
 from running import CommandTest, neap
 
-COMMANDS = {"train": [], "evaluate": ["--weights", "x"], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
+# A file of weights without tensors: it can be opened, so what is said is about the options.
+WEIGHTS = tempfile.NamedTemporaryFile(suffix=".safetensors")
+WEIGHTS.write(struct.pack("<Q", 2) + b"{}")
+WEIGHTS.flush()
+
+COMMANDS = {"train": [], "evaluate": ["--weights", WEIGHTS.name], "verify": [], "analyze": [], "bench": [], "max-batch": ["--budget", "1GiB"],
             "trace": ["-o", "-"], "plan": ["--model", "mlp", "--min"], "report": ["missing.jsonl", "-o", "page.html"], "advise": [],
             "profile": ["--model", "mlp"], "summary": [], "explain": ["--model", "mlp", "--budget", "30%"], "doctor": [],
-            "predict": ["--weights", "x"], "export": ["x", "-o", "y.safetensors"], "import": ["x", "-o", "y"], "runs": ["list", "missing"],
+            "predict": ["--weights", WEIGHTS.name], "export": ["x", "-o", "y.safetensors"], "import": [WEIGHTS.name, "-o", "y"], "runs": ["list", "missing"],
             "completion": ["bash"], "man": []}
 FLAGS = {"--help", "--bf16", "--json", "--quiet", "--no-test", "--format-rules", "--frontier", "--no-frontier", "--min", "--verify",
          "--all", "--best", "--allow-other-threads", "--allow-other-torch", "--allow-other-kernels"}

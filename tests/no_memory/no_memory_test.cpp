@@ -96,6 +96,7 @@ constexpr std::array kKnownEnds{
     KnownEnd{"_Dir::advance", false, "libstdc++ says that reading a folder throws nothing"},
     KnownEnd{"filesystem::__cxx11::path::", true, "libstdc++ frees parts that a path never had"},
     KnownEnd{"torch::autograd::Node::~Node", false, "LibTorch takes memory to destroy a graph"},
+    KnownEnd{"toml::v3::", false, "toml++ says that parts of its parser throw nothing"},
     KnownEnd{"CLI::App::get_option_no_throw", false, "CLI11 copies texts where nothing may throw"}};
 
 // `names`: innermost first, one a line.
