@@ -32,7 +32,7 @@ LINES = {
 
 
 # The options that name a file or a folder which is read. Every other one is written, so no file names it elsewhere.
-READ = {"--policy", "--init", "--weights"}
+READ = {"--init", "--weights"}
 
 
 class ConfigTest(CommandTest):

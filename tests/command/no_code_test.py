@@ -104,7 +104,7 @@ class NoCodeTest(CommandTest):
         inside = self.folder / "inside"
         inside.mkdir()
         (inside / "link").symlink_to(self.folder)
-        small = 'steps = 1\nmodel = "mlp"\ndata = "synthetic:1x8x8:10:64"\nno-test = true\n'
+        small = 'steps = 1\nmodel = "mlp"\ndata = "synthetic:1x8x8:10:256"\nno-test = true\n'
         for path in (self.folder / "run", "../run", "link/run", "a/../../run"):
             for key in ("out", "plan-cache"):
                 with self.subTest(path, key=key):

@@ -137,7 +137,7 @@ class ReportOptionTest(ReportTest):
     def test_a_plan_is_drawn_with_its_step_and_a_frontier_with_its_curve(self):
         trace = self.folder / "step.jsonl"
         self.assert_ended(neap("trace", *STEP, "--batch-size", 64, "-o", trace), 0)
-        done = neap("plan", trace, "--budget", "80%", "--json", "--report", self.page)
+        done = neap("plan", trace, "--budget", "100%", "--json", "--report", self.page)
         self.assert_ended(done, 0)
         self.assertIn("Memory of the step inside the budget", self.drawn())
         facts = {name: value for name, value, _ in self.data()["facts"]}
@@ -240,7 +240,7 @@ class ReportOptionTest(ReportTest):
         parts = {one["title"]: one for one in data["sections"] if one["kind"] == "part"}
         # Trainings, then what was measured, and steps: each by as much of its path as tells it from the others.
         self.assertEqual([re.sub(r".*?((one|two)/)?([^/]*)$", r"\1\3", title) for title in parts],
-                         ["run.jsonl", "one/bench.json", "two/bench.json", "analysis.json (3)", "analysis.json (4)", "step.jsonl"])
+                         [self.folder.name, "one/bench.json", "two/bench.json", "analysis.json (3)", "analysis.json (4)", "step.jsonl"])
         for title, part in parts.items():
             facts = {name for name, _, _ in part["facts"]}
             self.assertEqual("step" in facts, "analysis" in title or "step.jsonl" in title, title)
