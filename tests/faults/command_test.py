@@ -151,7 +151,7 @@ class FaultsTest(unittest.TestCase):
                     file = out / "best.safetensors"
                     self.assertEqual(file.read_bytes() if file.exists() else None, weights.get(kept), done.stderr)
                     if kept != summary["best_step"]:
-                        self.assertRegex(done.stderr, f"the best weights, after step {summary['best_step']}, were not kept: "
+                        self.assertRegex(done.stderr, f"the weights after step {summary['best_step']} were not kept: "
                                                       ".*best.safetensors")
                         lost += 1
                         kept_later += kept is not None
