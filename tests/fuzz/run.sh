@@ -43,7 +43,7 @@ flags=(-std=c++20 -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-r
   -fsanitize-coverage-ignorelist="$here/ignorelist.txt")
 objects=()
 app=()
-for name in command_line{,_measure,_plan,_runs,_train,_view} config_file data_options manual output page/page page/run_sections run_database \
+for name in command_line{,_measure,_plan,_runs,_train,_view,_weights} config_file data_options manual output page/page page/run_sections run_database \
   save_interval values; do
   app+=("$root/apps/neap/$name.cpp")
 done
@@ -54,7 +54,7 @@ for source in "$root"/src/{base,machine,graph,safetensors,formats}/*.cpp "$root/
 done
 for name in "${names[@]}"; do
   "$compiler" "${flags[@]}" -fsanitize=fuzzer "$here/${name}_fuzzer.cpp" "${objects[@]}" \
-    -lz -lpng -lturbojpeg -lSQLiteCpp -lsqlite3 -o "$out/${name}_fuzzer"
+    -lz -lpng -lturbojpeg -lSQLiteCpp -lsqlite3 -ltomlplusplus -o "$out/${name}_fuzzer"
 done
 for name in "${names[@]}"; do
   mkdir -p "$out/$name.corpus"
