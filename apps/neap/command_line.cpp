@@ -22,7 +22,6 @@ namespace {
 
 const std::set<std::string> kModels{"gpt", "mlp", "resnet", "transformer"};
 const std::set<std::string> kOptimizers{"sgd", "adam", "adamw"};
-constexpr std::int64_t kMostOfASize = 1'000'000;
 
 // A CLI11 check: returns an empty text for a model, or else what is wrong.
 std::string check_model(std::string& name) {

@@ -30,6 +30,7 @@ inline constexpr std::int64_t kAutomaticBatch = -1;
 struct ModelSizes {
   std::optional<std::int64_t> layers, blocks, width, heads;
 };
+inline constexpr std::int64_t kMostOfASize = 1'000'000;
 
 // Options of all commands that train.
 struct RunOptions {

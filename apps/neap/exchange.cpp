@@ -1,12 +1,11 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap export and neap import: weights for other programs, and from them.
+#include "command_options.h"
 #include "commands.h"
 #include "notes.h"
 #include "run_folder.h"
 #include "weights.h"
-
-#include "command_options.h"
 
 #include <neap/snapshot.h>
 #include <neap/version.h>
@@ -14,7 +13,6 @@
 #include <filesystem>
 #include <map>
 #include <string>
-#include <system_error>
 
 namespace neap::app {
 namespace {

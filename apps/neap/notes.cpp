@@ -24,9 +24,9 @@ bool is_run(const fs::path& folder) {
 
 }  // namespace
 
-bool is_snapshot(const std::filesystem::path& path) {
+bool is_snapshot(const fs::path& path) {
   std::error_code error;
-  return std::filesystem::exists(path / "snapshot.json", error);
+  return fs::exists(path / "snapshot.json", error);
 }
 
 void refuse_run_file(const std::string& out) {

@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kWeights = "model.safetensors";
-constexpr std::int64_t kMostOfASize = 1'000'000;
 
 std::string list_of(const std::vector<std::string>& names) {
   std::string list;
