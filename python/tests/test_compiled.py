@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 
 import programs
 import pytest
@@ -157,6 +158,32 @@ def test_numbers_among_the_inputs_of_a_graph_are_those_of_its_first_call():
             assert torch.equal(ours, theirs)
         del made, ours
     assert step.stats.replays > 0
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_graphs_of_symbolic_sizes_may_be_compiled_inside_a_scope(backend):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Dropout(0.1)
+    )
+
+    def gradients(compiled, scope):
+        torch.manual_seed(1)
+        found = []
+        for size in (12, 13, 17):
+            x = torch.randn(size, 3, size + 8, size, requires_grad=True)
+            with scope():
+                compiled(x).square().sum().backward()
+            found.append(x.grad)
+        return found
+
+    plain = gradients(torch.compile(model, backend=backend, dynamic=True), nullcontext)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend=backend, dynamic=True)
+    ours = gradients(compiled, lambda: neap.budget("1GiB"))
+    for one, other in zip(plain, ours, strict=True):
+        assert torch.equal(one, other)
 
 
 class Graph:

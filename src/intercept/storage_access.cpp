@@ -38,7 +38,9 @@ c10::StorageImpl* tracked_storage_of(const at::Tensor& tensor) {
 
 bool is_plain(const c10::TensorImpl& tensor) {
   static const std::uint64_t allowed = device::tracked().plain_keys().raw_repr();
-  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage();
+  static const c10::DeviceType tracked = device::tracked().where().type();
+  return (tensor.key_set().raw_repr() & ~allowed) == 0 && tensor.has_storage() &&
+         tensor.unsafe_storage().device_type() == tracked;
 }
 
 bool is_host_number(const c10::TensorImpl& tensor) {

@@ -37,7 +37,8 @@ c10::StorageImpl* tracked_storage_of(const at::Tensor& tensor);
 
 // True for dense tensors on the tracked device, with no other dispatch keys than those of autograd,
 // autocast and lazy conjugation or negation. neap ignores everything else (sparse, quantized,
-// nested, opaque, meta, subclasses, functorch's wrappers).
+// nested, opaque, meta, subclasses, functorch's wrappers). While torch.compile traces, a tensor may
+// have the keys of the device and a storage of the meta device, whose size can be a symbol.
 bool is_plain(const c10::TensorImpl& tensor);
 
 // True for a tensor that LibTorch made of a number, as of the 2 in `x * 2`. It is on the host,
