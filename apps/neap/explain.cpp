@@ -11,6 +11,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ Json json_of(const Explained& step) {
                         {"operator", text_or_null(one.maker)},
                         {"remake_ns", one.remake_ns ? Json(*one.remake_ns) : Json()},
                         {"times", one.times},
+                        {"loads", one.loads},
                         {"why", one.why}});
   }
   return {{"label", step.trace.label},
@@ -58,10 +60,19 @@ constexpr const char* kFates =
     "since nothing reads it afterwards. To make again: the time of the operators that make it and "
     "write into it, without what they read.";
 
+constexpr const char* kOffloaded =
+    " offloaded: copied to the tier, freed, and loaded before it is read.";
+
+std::string fates_of(const Explained& step) {
+  const bool offloads = std::ranges::count(step.storages, Fate::Offloaded, &Explanation::fate) > 0;
+  return std::string(kFates) + (offloads ? kOffloaded : "");
+}
+
 // By fate, what is there at each of the two peaks.
 std::string sums_of(const Explained& step, const Terminal& terminal) {
   Rows rows;
-  for (const Fate fate : {Fate::Pinned, Fate::Kept, Fate::Recomputed, Fate::Evicted}) {
+  for (const Fate fate :
+       {Fate::Pinned, Fate::Kept, Fate::Recomputed, Fate::Evicted, Fate::Offloaded}) {
     std::int64_t count = 0, plain = 0, planned = 0;
     for (const Explanation& one : step.storages) {
       if (one.fate != fate) continue;
@@ -69,6 +80,7 @@ std::string sums_of(const Explained& step, const Terminal& terminal) {
       if (one.at_plain_peak) plain += one.bytes;
       if (one.at_peak) planned += one.bytes;
     }
+    if (fate == Fate::Offloaded && count == 0) continue;  // most steps have no tier
     rows.push_back(
         {graph::name_of(fate), std::to_string(count), Bytes(plain).text(), Bytes(planned).text()});
   }
@@ -108,8 +120,8 @@ void tell(const Explained& step, Output& output, const Terminal& terminal) {
                                      {"extra time", milliseconds(step.solution.rerun_ns)}}),
                           terminal.style) +
               "\n\n" + sums_of(step, terminal) + '\n' +
-              (terminal.is_bounded ? wrapped(kFates, 0, terminal.style.columns - 1)
-                                   : std::string(kFates) + '\n') +
+              (terminal.is_bounded ? wrapped(fates_of(step), 0, terminal.style.columns - 1)
+                                   : fates_of(step) + '\n') +
               '\n' + storages_of(step, terminal));
 }
 

@@ -24,7 +24,8 @@ enum class Fate : std::uint8_t {
   Pinned,      // it cannot be made again
   Kept,        // it could be, and the plan leaves it where it is
   Recomputed,  // the plan frees it, and makes it again for a later operator
-  Evicted      // the plan frees it before the program drops it, and no operator reads it afterwards
+  Evicted,     // the plan frees it before the program drops it, and no operator reads it afterwards
+  Offloaded    // the plan copies it to the tier, frees it, and loads it for a later operator
 };
 // "pinned", as the names above.
 NEAP_EXPORT const char* name_of(Fate fate);
@@ -42,6 +43,7 @@ struct Explanation {
   // have to be made again too.
   std::optional<std::int64_t> remake_ns = {};
   std::int64_t times = 0;  // that the plan makes it again
+  std::int64_t loads = 0;  // that the plan loads it from the tier
   std::string why = {};    // "freed after aten::gelu in the forward; made again for ..."
 };
 

@@ -15,6 +15,13 @@
 // that writes into it. An operator needs exactly the versions that it read in the trace. To restore
 // a storage that was written into, its maker runs again, and then each writer, in order. An
 // operator that writes into a given storage never runs again.
+//
+// Note [Copies]
+// A storage may also come back by a copy, from a *tier*: a place outside of the budget, such as a
+// file. Copies of each direction are made one after the other, beside the operators: an operator
+// waits only for what it reads, and the memory of a storage that is copied out goes when the copy
+// has ended. A copy is of the storage's current version, and good until the storage is written
+// into. So the peak of a plan depends on its steps alone, and only its time on the two bandwidths.
 #pragma once
 
 #include <neap/base.h>
@@ -92,17 +99,21 @@ struct Trace {
   std::string device = "cpu";
   std::string torch = {};     // LibTorch's version
   std::int64_t reserved = 0;  // as Operator::reserved, before the first one
+  // How fast copies go to the tier and come back; both 0: there is no tier.
+  std::int64_t out_bytes_per_s = 0;
+  std::int64_t in_bytes_per_s = 0;
 
   bool operator==(const Trace&) const = default;
 };
 
 // A plan is a list of steps. Run: runs an operator for the first time; every operator runs, in the
 // order of the trace. Rerun: runs it again, to restore those of its results that were freed. Free:
-// frees the bytes of a storage.
+// frees the bytes of a storage. Offload: begins to copy a storage to the tier; it stays resident.
+// Load: takes memory for a storage that has a copy, and begins to copy it back.
 struct Step {
-  enum class Action : std::uint8_t { Run, Rerun, Free };
+  enum class Action : std::uint8_t { Run, Rerun, Free, Offload, Load };
   Action action = Action::Run;
-  std::int64_t target = 0;  // an operator, counted from 0; for Free, a storage
+  std::int64_t target = 0;  // for Run and Rerun, an operator, counted from 0; else a storage
 
   bool operator==(const Step&) const = default;
 };
@@ -125,11 +136,12 @@ struct Plan {
   std::vector<Step> steps = {};
   std::vector<Foreseen> operators = {};  // of the step, in order; empty: unknown
   std::string label = {};                // of the trace, for people
+  std::int64_t predicted_offloaded = 0;  // the most bytes in the tier
 
   bool operator==(const Plan&) const = default;
 };
 
-// A file that is not a trace or a plan of version 1. Says what is wrong, and in which line.
+// A file that is not a trace or a plan of a known version. Says what is wrong, and in which line.
 class NEAP_EXPORT FormatError : public InvalidArgument {
  public:
   FormatError(const std::string& text, std::int64_t line);
@@ -146,8 +158,9 @@ class NEAP_EXPORT BrokenPlan : public InvalidArgument {
   std::int64_t line;
 };
 
-// JSON Lines, version 1. A path may name a file compressed by gzip. Memory: that of the result,
-// plus one parsed line of at most 1 MiB (50 MiB). Unknown keys are ignored. `name` is for messages.
+// JSON Lines: a trace of version 1, a plan of version 1, or 2 when it uses the tier. A path may
+// name a file compressed by gzip. Memory: that of the result, plus one parsed line of at most 1 MiB
+// (50 MiB). Unknown keys are ignored. `name` is for messages.
 // Throws: FormatError, with the line, for an unknown version, a missing key, a wrong type, an id
 // that was never defined or is defined twice, a use after its release, a line after the end or
 // longer than 1 MiB, a file that is cut short;
@@ -170,16 +183,18 @@ struct Outcome {
   std::int64_t peak = 0;
   // The plan's step that reaches it, counted from 0; -1: before the first.
   std::int64_t peak_step = -1;
-  std::int64_t ns = 0;  // of all runs and reruns
+  std::int64_t ns = 0;         // of all runs and reruns, and of all waits for copies
+  std::int64_t waited_ns = 0;  // of these waits
   std::int64_t reruns = 0;
+  std::int64_t offloaded_peak = 0;  // the most bytes in the tier
 };
 
 // Defines the peak and the time of a plan. Cost: linear; 100,000 operators in less than 0.1 s:
 // bench/plans.md.
 // Throws: BrokenPlan for the first rule that is broken; FormatError when the trace is invalid.
 NEAP_EXPORT Outcome simulate(const Trace& trace, const Plan& plan);
-// As simulate(), and checks the claims of the plan: `predicted_peak`, `predicted_ns`, and a peak
-// inside `budget`.
+// As simulate(), and checks the claims of the plan: `predicted_peak`, `predicted_ns`,
+// `predicted_offloaded`, and a peak inside `budget`.
 // Throws: also BrokenPlan of line 1 for a false claim.
 NEAP_EXPORT Outcome verify(const Trace& trace, const Plan& plan);
 

@@ -43,7 +43,7 @@ NEAP_EXPORT std::vector<const Operator*> operators_of(const Trace& trace);
 // What each storage of the step is for. Throws: as run_plainly().
 NEAP_EXPORT std::map<StorageId, Category> categories_of(const Trace& trace);
 
-// While a step of the plan runs, when it holds most.
+// While a step of the plan runs, or before the next run or rerun, when it holds most.
 struct Moment {
   std::int64_t step = -1;  // of the plan, counted from 0; -1: before the first; its size: the end
   std::int64_t ns = 0;     // when the step of the plan begins, from the start

@@ -57,7 +57,9 @@ class Explainer {
     bool is_there = false;
     Index freed_early = kNever;  // the operator after which it went first, before its release
     Index remade_for = kNever;   // the operator before which it was first made again
+    Index loaded_for = kNever;   // the operator before which it was first loaded
     std::int64_t times = 0;
+    std::int64_t loads = 0;
   };
 
   Moves& moves_of(Index storage) { return moves_[static_cast<std::size_t>(storage)]; }
@@ -72,6 +74,13 @@ class Explainer {
         if (last < program_.storage(storage).released && moves.freed_early == kNever) {
           moves.freed_early = last;
         }
+        continue;
+      }
+      if (step.action == Step::Action::Offload) continue;
+      if (step.action == Step::Action::Load) {
+        Moves& moves = moves_of(program_.index_of(step.target));
+        moves.is_there = true;
+        if (moves.loads++ == 0) moves.loaded_for = last + 1;
         continue;
       }
       const auto op = static_cast<Index>(step.target);
@@ -102,7 +111,8 @@ class Explainer {
                     .category = holder.category,
                     .layer = holder.layer,
                     .maker = holder.maker,
-                    .times = moves.times};
+                    .times = moves.times,
+                    .loads = moves.loads};
     const std::string obstacle = why_pinned(storage);
     if (obstacle.empty()) one.remake_ns = remake_ns(storage);
     const std::string freed = moves.freed_early == kNone ? "freed before the first operator"
@@ -111,11 +121,16 @@ class Explainer {
                                   : "freed after " + text_of(of(moves.freed_early));
     if (moves.times > 0) {
       one.fate = Fate::Recomputed;
-      one.why = (freed.empty() ? "freed" : freed) + "; made again " +
-                (moves.remade_for < program_.operators()
-                     ? "for " + text_of(of(moves.remade_for))
-                     : std::string("at the end, since the program holds it"));
+      one.why = (freed.empty() ? "freed" : freed) + "; made again " + reader_at(moves.remade_for);
       if (moves.times > 1) one.why += ", " + std::to_string(moves.times) + " times in all";
+      if (moves.loads > 0) {
+        one.why += "; also copied to the tier, and loaded " + reader_at(moves.loaded_for);
+      }
+    } else if (moves.loads > 0) {
+      one.fate = Fate::Offloaded;
+      one.why = "copied to the tier, " + (freed.empty() ? "freed" : freed) + "; loaded " +
+                reader_at(moves.loaded_for);
+      if (moves.loads > 1) one.why += ", " + std::to_string(moves.loads) + " times in all";
     } else if (!freed.empty()) {
       one.fate = Fate::Evicted;
       one.why = freed + "; no operator reads it afterwards";
@@ -126,6 +141,11 @@ class Explainer {
       one.why = reader_of(holder);
     }
     return one;
+  }
+
+  [[nodiscard]] std::string reader_at(Index op) const {
+    return op < program_.operators() ? "for " + text_of(of(op))
+                                     : "at the end, since the program holds it";
   }
 
   // Why the storage cannot be made again; empty: it can be.
@@ -180,7 +200,8 @@ class Explainer {
 }  // namespace
 
 const char* name_of(Fate fate) {
-  constexpr std::array<const char*, 4> kNames = {"pinned", "kept", "recomputed", "evicted"};
+  constexpr std::array<const char*, 5> kNames = {"pinned", "kept", "recomputed", "evicted",
+                                                 "offloaded"};
   return kNames.at(static_cast<std::size_t>(fate));
 }
 

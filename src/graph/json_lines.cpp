@@ -87,16 +87,17 @@ std::optional<JsonObject> JsonLines::next() {
   return JsonObject(*object_, *this);
 }
 
-JsonObject JsonLines::head(std::span<const std::string_view> keys) {
+JsonObject JsonLines::head(std::span<const std::string_view> keys, std::int64_t newest) {
   const std::optional<JsonObject> first = next();
   const std::string expected = "the head, {" + quoted(keys[0]) + ":1, ...}";
   if (!first) refuse_end(expected);
   if (!first->has(keys[0])) refuse("expected " + expected + "; is this another kind of file?");
   static_cast<void>(first->kind(keys));
   const std::int64_t version = first->number(keys[0]);
-  if (version != 1) {
-    refuse("version " + std::to_string(version) +
-           " is not known, expected 1; read it with the neap that wrote it");
+  if (version < 1 || version > newest) {
+    refuse("version " + std::to_string(version) + " is not known, expected 1" +
+           (newest > 1 ? " to " + std::to_string(newest) : "") +
+           "; read it with the neap that wrote it");
   }
   return *first;
 }

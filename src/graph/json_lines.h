@@ -77,8 +77,8 @@ class JsonLines {
   // The next line; nullopt after the last one.
   [[nodiscard]] std::optional<JsonObject> next();
   // Reads the first line, which has the kind of file as `keys[0]`, with the version as its value.
-  // Throws for a version other than 1.
-  [[nodiscard]] JsonObject head(std::span<const std::string_view> keys);
+  // Throws for a version outside of 1 to `newest`.
+  [[nodiscard]] JsonObject head(std::span<const std::string_view> keys, std::int64_t newest = 1);
 
   // The number of the last line that was read.
   [[nodiscard]] std::int64_t line() const { return line_; }

@@ -17,6 +17,13 @@ class Program::Reader {
                             " events; at most 2147483646 can be read",
                         1);
     }
+    if (trace.out_bytes_per_s < 0 || trace.in_bytes_per_s < 0 ||
+        (trace.out_bytes_per_s > 0) != (trace.in_bytes_per_s > 0)) {
+      fail("copies take " + std::to_string(trace.out_bytes_per_s) + " bytes a second out and " +
+           std::to_string(trace.in_bytes_per_s) + " in; expected both above 0, or neither");
+    }
+    program.out_bytes_per_s_ = trace.out_bytes_per_s;
+    program.in_bytes_per_s_ = trace.in_bytes_per_s;
     numbers_.reserve(trace.events.size());
     for (const Event& event : trace.events) {
       ++line_;
@@ -176,6 +183,15 @@ class Program::Reader {
   std::int64_t ns_ = 0;
   std::int64_t line_ = 1;  // of the current event; the head is line 1
 };
+
+std::optional<std::int64_t> copy_ns(std::int64_t bytes, std::int64_t bytes_per_s) {
+  __extension__ using Wide = unsigned __int128;  // the product passes 64 bits
+  constexpr Wide kNsOfASecond = 1'000'000'000;
+  const auto rate = static_cast<Wide>(bytes_per_s);
+  const Wide ns = (static_cast<Wide>(bytes) * kNsOfASecond + rate - 1) / rate;
+  if (ns > static_cast<Wide>(std::numeric_limits<std::int64_t>::max())) return {};
+  return static_cast<std::int64_t>(ns);
+}
 
 Program::Program(const Trace& trace) { const Reader reader(*this, trace); }
 

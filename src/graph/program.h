@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,9 @@ namespace neap::graph {
 using Index = std::int32_t;
 inline constexpr Index kNone = -1;
 inline constexpr Index kNever = std::numeric_limits<Index>::max();
+
+// The time of a copy, rounded up; nullopt: it passes 2^63 - 1 ns. REQUIRES: bytes_per_s > 0.
+std::optional<std::int64_t> copy_ns(std::int64_t bytes, std::int64_t bytes_per_s);
 
 // A storage at one version.
 struct Content {
@@ -48,7 +52,8 @@ class Program {
   };
 
   // Throws: FormatError, with the event's line, when a storage is never defined, defined twice or
-  // used after its release, or when the lists of an operator contradict each other.
+  // used after its release, or when the lists of an operator contradict each other; of line 1 for
+  // bandwidths that are none.
   explicit Program(const Trace& trace);
 
   [[nodiscard]] Index operators() const { return static_cast<Index>(ops_.size()); }
@@ -66,6 +71,10 @@ class Program {
   [[nodiscard]] std::span<const Index> makes(Index op) const { return makes_.of(op); }
   // Given storages that arrive after the operator; for kNone, those that exist from the start.
   [[nodiscard]] std::span<const Index> arrivals(Index op) const { return arrivals_.of(op + 1); }
+  // As in the trace; both 0: there is no tier.
+  [[nodiscard]] std::int64_t out_bytes_per_s() const { return out_bytes_per_s_; }
+  [[nodiscard]] std::int64_t in_bytes_per_s() const { return in_bytes_per_s_; }
+  [[nodiscard]] bool has_tier() const { return out_bytes_per_s_ > 0; }
   // Bytes of the given storages that exist from the start.
   [[nodiscard]] std::int64_t head_bytes() const;
   // Operators that write into it, in order, including those that write it once.
@@ -94,6 +103,7 @@ class Program {
   Lists<Content> needs_, mutates_;
   Lists<Index> once_, makes_, arrivals_, writers_, users_;
   std::vector<std::pair<StorageId, Index>> by_id_;  // sorted
+  std::int64_t out_bytes_per_s_ = 0, in_bytes_per_s_ = 0;
 };
 
 }  // namespace neap::graph

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "graph/simulator.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace neap::graph {
@@ -11,40 +12,76 @@ Simulator::Simulator(const Program& program)
   ++line_;
 }
 
+void Simulator::take(const Step& step) {
+  switch (step.action) {
+    case Step::Action::Run:
+      run(operator_of(step));
+      break;
+    case Step::Action::Rerun:
+      rerun(operator_of(step));
+      break;
+    case Step::Action::Free:
+      free(storage_of(step));
+      break;
+    case Step::Action::Offload:
+      offload(storage_of(step));
+      break;
+    case Step::Action::Load:
+      load(storage_of(step));
+      break;
+  }
+  ++line_;
+}
+
+Index Simulator::operator_of(const Step& step) const {
+  if (step.target < 0 || step.target >= program_.operators()) {
+    fail("operator " + std::to_string(step.target) + " is none of the trace's " +
+         std::to_string(program_.operators()));
+  }
+  return static_cast<Index>(step.target);
+}
+
+Index Simulator::storage_of(const Step& step) const {
+  const Index storage = program_.index_of(step.target);
+  if (storage == kNone) fail("storage " + std::to_string(step.target) + " is none of the trace's");
+  return storage;
+}
+
 void Simulator::run(Index op) {
   if (op != next_) {
     fail("run of operator " + std::to_string(op) + ", but the next one that has not run is " +
          (next_ < program_.operators() ? std::to_string(next_) : "none"));
   }
   check_needs(op, "run");
+  for (const Index storage : program_.mutates_once(op)) {
+    if (state(storage).version != kNone) continue;
+    fail("run of operator " + std::to_string(op) + ": " + name(storage) + " is not resident");
+  }
+  wait_for(op, true);
   const Program::Op& flat = program_.op(op);
   count(resident_ + flat.makes_bytes + flat.workspace);
   for (const Content& one : program_.mutates(op)) {
+    write(one.storage);
     State& at = state(one.storage);
     at.version = ++at.current;
   }
   for (const Index storage : program_.mutates_once(op)) {
+    write(storage);
     State& at = state(storage);
     at.version = ++at.current;
   }
   for (const Index storage : program_.makes(op)) state(storage).version = 0;
   resident_ += flat.makes_bytes;
-  outcome_.ns += flat.ns;
+  pass(flat.ns, "run of operator " + std::to_string(op));
   ++next_;
   arrive(op);
-  ++line_;
 }
 
 void Simulator::rerun(Index op) {
-  if (op < 0 || op >= next_) {
-    fail("rerun of operator " + std::to_string(op) + ", which has not run");
-  }
+  if (op >= next_) fail("rerun of operator " + std::to_string(op) + ", which has not run");
   const Program::Op& flat = program_.op(op);
   if (!flat.replayable) {
     fail("rerun of operator " + std::to_string(op) + ", which must not run again");
-  }
-  if (flat.ns > std::numeric_limits<std::int64_t>::max() - outcome_.ns) {
-    fail("rerun of operator " + std::to_string(op) + " makes the time pass 2^63 - 1 ns");
   }
   check_needs(op, "rerun");
   std::int64_t back = 0;
@@ -58,31 +95,69 @@ void Simulator::rerun(Index op) {
     fail("rerun of operator " + std::to_string(op) +
          " brings nothing back: all that it makes is resident");
   }
+  wait_for(op, false);
+  pass(flat.ns, "rerun of operator " + std::to_string(op));
   count(resident_ + flat.makes_bytes + flat.workspace);
-  for (const Content& one : program_.mutates(op)) ++state(one.storage).version;
+  for (const Content& one : program_.mutates(op)) {
+    write(one.storage);
+    ++state(one.storage).version;
+  }
   for (const Index storage : program_.makes(op)) {
     if (state(storage).version == kNone) state(storage).version = 0;
   }
   resident_ += back;
-  outcome_.ns += flat.ns;
   ++outcome_.reruns;
-  ++line_;
 }
 
 void Simulator::free(Index storage) {
-  const State& at = state(storage);
+  State& at = state(storage);
   if (at.version == kNone) fail("free of " + name(storage) + ", which is not resident");
   const Program::Storage& one = program_.storage(storage);
-  if (one.given && one.released >= next_) {
-    fail("free of " + name(storage) + ", which is given and not released yet");
+  if (one.given && one.released >= next_ && at.copy == kNone) {
+    fail("free of " + name(storage) + ", which is given and not released yet" +
+         (program_.has_tier() ? ", and has no copy" : ""));
   }
   if (half_restored(storage)) {
     fail("free of " + name(storage) + " at version " + std::to_string(at.version) + " of " +
          std::to_string(at.current) + ": its other writers must run again first");
   }
-  state(storage).version = kNone;
+  now_ = std::max({now_, at.copied, at.ready});
+  at.version = kNone;
   resident_ -= one.bytes;
-  ++line_;
+}
+
+void Simulator::offload(Index storage) {
+  if (!program_.has_tier()) {
+    fail("offload of " + name(storage) + ", but the trace's head has no out_bytes_per_s");
+  }
+  State& at = state(storage);
+  if (at.version == kNone) fail("offload of " + name(storage) + ", which is not resident");
+  if (at.version != at.current) {
+    fail("offload of " + name(storage) + " at version " + std::to_string(at.version) + " of " +
+         std::to_string(at.current) + "; a copy is of the last version");
+  }
+  if (at.copy != kNone) {
+    fail("offload of " + name(storage) + ", which has a copy already, from line " +
+         std::to_string(copies_[static_cast<std::size_t>(at.copy)].begun));
+  }
+  at.copied = copied_by(std::max({now_, out_free_, at.ready}), storage, program_.out_bytes_per_s(),
+                        "offload of ");
+  out_free_ = at.copied;
+  at.copy = static_cast<Index>(copies_.size());
+  copies_.push_back({storage, line_});
+}
+
+void Simulator::load(Index storage) {
+  State& at = state(storage);
+  if (at.version != kNone) fail("load of " + name(storage) + ", which is resident");
+  if (at.copy == kNone) fail("load of " + name(storage) + ", which has no copy");
+  at.ready = copied_by(std::max({now_, in_free_, at.copied}), storage, program_.in_bytes_per_s(),
+                       "load of ");
+  in_free_ = at.ready;
+  at.version = at.current;
+  resident_ += program_.storage(storage).bytes;
+  copies_[static_cast<std::size_t>(at.copy)].last = line_;
+  count(resident_);
 }
 
 void Simulator::end() {
@@ -95,10 +170,20 @@ void Simulator::end() {
       fail("the plan ends with " + name(storage) + " at version " + std::to_string(at.version) +
            " of " + std::to_string(at.current) + ": its other writers must run again");
     }
-    if (program_.storage(storage).keep && at.version != at.current) {
+    const Program::Storage& one = program_.storage(storage);
+    if (one.keep && at.version != at.current) {
       fail("the plan ends without " + name(storage) + ", which is to be kept");
     }
+    if (one.given && one.released == kNever && at.version == kNone) {
+      fail("the plan ends without " + name(storage) + ", which is given and not released");
+    }
+    if (at.copy != kNone) write(storage);
+    // What is loaded at the end must have arrived.
+    if (at.version != kNone) now_ = std::max(now_, at.ready);
   }
+  count_copies();
+  outcome_.waited_ns = now_ - outcome_.ns;
+  outcome_.ns = now_;
 }
 
 void Simulator::check_needs(Index op, const char* what) const {
@@ -109,6 +194,60 @@ void Simulator::check_needs(Index op, const char* what) const {
     if (version == kNone) fail(who + name(one.storage) + " is not resident");
     fail(who + name(one.storage) + " is resident at version " + std::to_string(version) +
          ", needed at " + std::to_string(one.version));
+  }
+}
+
+void Simulator::wait_for(Index op, bool first) {
+  for (const Content& one : program_.needs(op)) now_ = std::max(now_, state(one.storage).ready);
+  for (const Content& one : program_.mutates(op)) now_ = std::max(now_, state(one.storage).copied);
+  if (!first) return;
+  for (const Index storage : program_.mutates_once(op)) {
+    now_ = std::max({now_, state(storage).ready, state(storage).copied});
+  }
+}
+
+// The storage's content changes, or the plan ends: its copy is of no more use.
+void Simulator::write(Index storage) {
+  State& at = state(storage);
+  if (at.copy == kNone) return;
+  const Copy& copy = copies_[static_cast<std::size_t>(at.copy)];
+  if (copy.last == 0) {
+    fail("the copy of " + name(storage) + " from line " + std::to_string(copy.begun) +
+         " is never loaded");
+  }
+  at.copy = kNone;
+}
+
+void Simulator::pass(std::int64_t ns, const std::string& what) {
+  if (ns > std::numeric_limits<std::int64_t>::max() - now_) {
+    fail(what + " makes the time pass 2^63 - 1 ns");
+  }
+  now_ += ns;
+  outcome_.ns += ns;
+}
+
+// When a copy that begins at `start` ends.
+std::int64_t Simulator::copied_by(std::int64_t start, Index storage, std::int64_t bytes_per_s,
+                                  const char* what) const {
+  const std::optional<std::int64_t> ns = copy_ns(program_.storage(storage).bytes, bytes_per_s);
+  if (!ns || *ns > std::numeric_limits<std::int64_t>::max() - start) {
+    fail(what + name(storage) + " makes the time pass 2^63 - 1 ns");
+  }
+  return start + *ns;
+}
+
+// A copy counts from its offload to its last load, both included.
+void Simulator::count_copies() {
+  std::vector<std::int64_t> change(copies_.empty() ? 0 : static_cast<std::size_t>(line_) + 1, 0);
+  for (const Copy& copy : copies_) {
+    const std::int64_t bytes = program_.storage(copy.storage).bytes;
+    change[static_cast<std::size_t>(copy.begun)] += bytes;
+    change[static_cast<std::size_t>(copy.last) + 1] -= bytes;
+  }
+  std::int64_t bytes = 0;
+  for (const std::int64_t one : change) {
+    bytes += one;
+    outcome_.offloaded_peak = std::max(outcome_.offloaded_peak, bytes);
   }
 }
 
@@ -140,31 +279,7 @@ namespace {
 
 Outcome simulate(const Program& program, const Plan& plan) {
   Simulator simulator(program);
-  const auto operator_of = [&](const Step& step) {
-    if (step.target < 0 || step.target >= program.operators()) {
-      simulator.fail("operator " + std::to_string(step.target) + " is none of the trace's " +
-                     std::to_string(program.operators()));
-    }
-    return static_cast<Index>(step.target);
-  };
-  for (const Step& step : plan.steps) {
-    switch (step.action) {
-      case Step::Action::Run:
-        simulator.run(operator_of(step));
-        break;
-      case Step::Action::Rerun:
-        simulator.rerun(operator_of(step));
-        break;
-      case Step::Action::Free: {
-        const Index storage = program.index_of(step.target);
-        if (storage == kNone) {
-          simulator.fail("storage " + std::to_string(step.target) + " is none of the trace's");
-        }
-        simulator.free(storage);
-        break;
-      }
-    }
-  }
+  for (const Step& step : plan.steps) simulator.take(step);
   simulator.end();
   return simulator.outcome();
 }
@@ -184,6 +299,7 @@ Outcome verify(const Trace& trace, const Plan& plan) {
   const Outcome outcome = simulate(trace, plan);
   expect(plan.predicted_peak, outcome.peak, "predicted_peak");
   expect(plan.predicted_ns, outcome.ns, "predicted_ns");
+  expect(plan.predicted_offloaded, outcome.offloaded_peak, "predicted_offloaded");
   if (outcome.peak > plan.budget) {
     throw BrokenPlan("plan: line 1: its peak of " + std::to_string(outcome.peak) +
                          " bytes passes its budget of " + std::to_string(plan.budget),

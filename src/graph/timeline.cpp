@@ -2,6 +2,7 @@
 #include <neap/timeline.h>
 
 #include "graph/categories.h"
+#include "graph/simulator.h"
 
 #include <algorithm>
 #include <numeric>
@@ -20,6 +21,7 @@ class Follower {
       : program_(program),
         operators_(operators_of(trace)),
         categories_(categories_of(trace, program)),
+        clock_(program),
         is_there_(static_cast<std::size_t>(program.storages())) {}
 
   // `collect`: the moment whose holders are wanted; -1: none.
@@ -30,12 +32,25 @@ class Follower {
     const auto steps = static_cast<std::int64_t>(plan.steps.size());
     for (std::int64_t i = 0; i < steps; ++i) {
       const Step& step = plan.steps[static_cast<std::size_t>(i)];
-      if (step.action == Step::Action::Free) {
-        remove(program_.index_of(step.target));
-      } else {
-        run(i, static_cast<Index>(step.target), step.action == Step::Action::Rerun);
+      clock_.take(step);
+      switch (step.action) {
+        case Step::Action::Run:
+        case Step::Action::Rerun:
+          run(i, static_cast<Index>(step.target), step.action == Step::Action::Rerun);
+          break;
+        case Step::Action::Free:
+          remove(program_.index_of(step.target));
+          break;
+        case Step::Action::Offload:
+          break;
+        case Step::Action::Load:
+          add(program_.index_of(step.target));
+          note_if_more(line_.moments.back().step);
+          break;
       }
     }
+    clock_.end();
+    ns_ = clock_.now();
     note(steps, false);
     std::ranges::stable_sort(line_.at_the_peak, std::ranges::greater{}, &Holder::bytes);
     return std::move(line_);
@@ -53,12 +68,13 @@ class Follower {
     }
     for (const Index storage : copies_) bytes_of(storage) += program_.storage(storage).bytes;
     workspace() = flat.workspace;
+    ns_ = clock_.now() - flat.ns;  // it may have waited for a copy
     note(step, rerun);
     workspace() = 0;
     for (const Index storage : copies_) bytes_of(storage) -= program_.storage(storage).bytes;
     copies_.clear();
     running_ = kNone;
-    ns_ += flat.ns;
+    ns_ = clock_.now();
     if (!rerun && !program_.arrivals(op).empty()) {
       arrive(op);
       note_if_more(step);
@@ -86,7 +102,8 @@ class Follower {
     line_.moments.push_back({step, ns_, rerun, now_});
     note_peak(line_.moments.size() - 1);
   }
-  // What is given after an operator counts as soon as it has run.
+  // What is given after an operator counts as soon as it has run, and what is loaded after it at
+  // once.
   void note_if_more(std::int64_t step) {
     const Moment after = {step, line_.moments.back().ns, line_.moments.back().rerun, now_};
     if (after.total() <= line_.moments.back().total()) return;
@@ -158,6 +175,7 @@ class Follower {
   const Program& program_;
   std::vector<const Operator*> operators_;
   std::vector<Category> categories_;
+  Simulator clock_;
   std::vector<bool> is_there_;
   std::array<std::int64_t, kCategories> now_ = {};
   std::int64_t ns_ = 0;

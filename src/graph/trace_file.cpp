@@ -76,6 +76,13 @@ class TraceReader {
     trace_.device = head.text("device");
     trace_.torch = head.text("torch");
     if (head.has("reserved")) trace_.reserved = head.number("reserved", kMostBytesInAll);
+    for (const auto& [key, to] : {std::pair{"out_bytes_per_s", &trace_.out_bytes_per_s},
+                                  std::pair{"in_bytes_per_s", &trace_.in_bytes_per_s}}) {
+      if (head.has(key)) *to = head.number(key);
+      if (head.has(key) && *to == 0) {
+        head.refuse("\"" + std::string(key) + "\": expected a whole number above 0, found 0");
+      }
+    }
     while (read_event()) {
     }
     if (lines_.next()) lines_.refuse("stands after the end; expected nothing more");
@@ -183,6 +190,10 @@ class TraceWriter {
     head.text("device", trace.device);
     head.text("torch", trace.torch);
     if (trace.reserved != 0) head.number("reserved", trace.reserved, kMostBytesInAll);
+    if (trace.out_bytes_per_s != 0) {
+      head.number("out_bytes_per_s", trace.out_bytes_per_s);
+      head.number("in_bytes_per_s", trace.in_bytes_per_s);
+    }
     head.finish(out_);
     for (const Event& event : trace.events) {
       LineWriter line("trace", ++line_);

@@ -18,8 +18,8 @@ namespace {
 using fuzz::expect;
 
 // A step with one of each thing that has a rule: storages of the head and later ones, kept,
-// released, several outputs of one operator, written into, written once, and an operator that must
-// not run again. The corpus has plans for it.
+// released, several outputs of one operator, written into, written once, an operator that must
+// not run again, and a tier. The corpus has plans for it.
 Trace small_step() {
   return {
       .events = {Given{.storage = 0, .bytes = 100, .kind = StorageKind::Parameter},
@@ -37,7 +37,9 @@ Trace small_step() {
                      .name = "c", .reads = {5}, .makes = {{6, 20}}, .ns = 3, .replayable = false},
                  Release{5}, Operator{.name = "d", .reads = {2, 3, 6}, .mutates = {0}, .ns = 2},
                  Release{2}, Release{3}, Release{6}},
-      .keep = {0, 1}};
+      .keep = {0, 1},
+      .out_bytes_per_s = 3'000'000'000,
+      .in_bytes_per_s = 7'000'000'000};
 }
 
 void check(const std::string& input) {
@@ -49,8 +51,16 @@ void check(const std::string& input) {
     const Outcome outcome = simulate(trace, *plan);
     // Each storage exists at most twice at a time.
     expect(outcome.peak >= 118 && outcome.peak <= 2 * 212 + 60, "the peak is one of this trace");
-    expect(outcome.ns >= 17, "every operator takes its time");
-    expect(verify(trace, {outcome.peak, outcome.peak, outcome.ns, plan->steps}).ns == outcome.ns,
+    expect(outcome.ns - outcome.waited_ns >= 17 && outcome.waited_ns >= 0,
+           "every operator takes its time");
+    // Each storage has at most one copy at a time.
+    expect(outcome.offloaded_peak >= 0 && outcome.offloaded_peak <= 212, "the tier has its copies");
+    const Plan claims{.budget = outcome.peak,
+                      .predicted_peak = outcome.peak,
+                      .predicted_ns = outcome.ns,
+                      .steps = plan->steps,
+                      .predicted_offloaded = outcome.offloaded_peak};
+    expect(verify(trace, claims).ns == outcome.ns,
            "what simulate() says is what verify() asks for");
   } catch (const BrokenPlan& error) {
     expect(error.line >= 1 && error.line <= static_cast<std::int64_t>(plan->steps.size()) + 2,

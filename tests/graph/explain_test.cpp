@@ -144,8 +144,10 @@ TEST(Explain, counts_the_writers_and_what_they_pin) {
 
 TEST(Explain, has_the_storages_of_both_peaks_once_for_random_plans) {
   std::mt19937_64 engine(5);
+  int offloaded = 0;
   for (int i = 0; i < 300; ++i) {
-    const Trace trace = random_trace(engine);
+    Trace trace = random_trace(engine);
+    if (i % 2 == 0) trace.out_bytes_per_s = trace.in_bytes_per_s = 2'000'000'000;
     const Plan plan = random_plan(engine, trace);
     std::set<StorageId> at_plain_peak, at_peak, told_plain, told;
     const auto collect = [](const Timeline& line, std::set<StorageId>& to) {
@@ -164,6 +166,8 @@ TEST(Explain, has_the_storages_of_both_peaks_once_for_random_plans) {
       }
       ASSERT_TRUE(one.at_plain_peak || one.at_peak);
       ASSERT_EQ(one.fate == Fate::Recomputed, one.times > 0);
+      ASSERT_EQ(one.fate == Fate::Offloaded, one.times == 0 && one.loads > 0);
+      offloaded += one.fate == Fate::Offloaded ? 1 : 0;
       ASSERT_FALSE(one.why.empty());
       if (one.fate == Fate::Pinned) {
         ASSERT_FALSE(one.remake_ns);
@@ -172,6 +176,7 @@ TEST(Explain, has_the_storages_of_both_peaks_once_for_random_plans) {
     ASSERT_EQ(told_plain, at_plain_peak) << i;
     ASSERT_EQ(told, at_peak) << i;
   }
+  EXPECT_GE(offloaded, 100);
 }
 
 }  // namespace

@@ -92,8 +92,9 @@ TEST(PlanFile, any_plan_comes_back_equal_and_is_written_the_same_again) {
                        rc::gen::just(std::numeric_limits<std::int64_t>::max()));
     Plan plan{.budget = *number, .predicted_peak = *number, .predicted_ns = *number};
     for (int left = *rc::gen::inRange(0, 50); left > 0; --left) {
-      plan.steps.push_back({static_cast<Action>(*rc::gen::inRange(0, 3)), *number});
+      plan.steps.push_back({static_cast<Action>(*rc::gen::inRange(0, 5)), *number});
     }
+    if (*rc::gen::arbitrary<bool>()) plan.predicted_offloaded = *number;
     if (*rc::gen::arbitrary<bool>()) {
       plan.label = "any";
       for (const Step& step : plan.steps) {
@@ -126,8 +127,8 @@ TEST(PlanFile, heads_that_are_none_are_refused) {
   expect_refused("", 1, "cut short: expected the head, {\"neap_plan\":1, ...}, found nothing more");
   expect_refused("{\"run\":0}\n", 1, "expected the head");
   expect_refused("{\"neap_trace\":1}\n", 1, "is this another kind of file?");
-  expect_refused(with("\"neap_plan\":1", "\"neap_plan\":2"), 1,
-                 "version 2 is not known, expected 1");
+  expect_refused(with("\"neap_plan\":1", "\"neap_plan\":3"), 1,
+                 "version 3 is not known, expected 1 to 2");
   expect_refused(with("\"neap_plan\":1", "\"neap_plan\":1.0"), 1,
                  "\"neap_plan\": expected a whole number");
   expect_refused(with("\"neap_plan\":1", "\"neap_plan\":1,\"run\":0"), 1,
@@ -145,6 +146,34 @@ TEST(PlanFile, heads_that_are_none_are_refused) {
   expect_refused(kHead + kExample, 2, "is a second head");
 }
 
+TEST(PlanFile, a_plan_with_copies_has_version_2_and_another_one_version_1) {
+  const std::string text =
+      R"({"neap_plan":2,"budget":9,"predicted_peak":8,"predicted_ns":7,"predicted_offloaded":6})"
+      "\n{\"run\":0}\n{\"offload\":7}\n{\"free\":7}\n{\"load\":7}\n";
+  const Plan plan = plan_of(text);
+  EXPECT_EQ(plan.predicted_offloaded, 6);
+  EXPECT_EQ(plan.steps,
+            (std::vector<Step>{
+                {Action::Run, 0}, {Action::Offload, 7}, {Action::Free, 7}, {Action::Load, 7}}));
+  EXPECT_EQ(text_of(plan), text);
+  expect_refused(exchanged(text, ",\"predicted_offloaded\":6", ""), 1,
+                 "the key \"predicted_offloaded\" is missing");
+  for (const char* key : {"offload", "load"}) {
+    const std::string line = "{\"" + std::string(key) + "\":7}\n";
+    expect_refused(kExample + line, 5,
+                   '"' + std::string(key) + "\": a plan with this step has version 2");
+    EXPECT_THAT(text_of(plan_of(exchanged(text, line, ""))), HasSubstr("\"neap_plan\":2"));
+  }
+  Plan without = plan;
+  without.steps.resize(1);
+  without.predicted_offloaded = 0;
+  EXPECT_EQ(text_of(without), R"({"neap_plan":1,"budget":9,"predicted_peak":8,"predicted_ns":7})"
+                              "\n{\"run\":0}\n");
+  // In a file of version 1 the key says nothing.
+  EXPECT_EQ(plan_of(exchanged(kExample, "\"budget\"", "\"predicted_offloaded\":-1,\"budget\"")),
+            plan_of(kExample));
+}
+
 TEST(PlanFile, steps_that_are_none_are_refused) {
   const auto with = [&](const std::string& line) { return kHead + "{\"run\":0}\n" + line + "\n"; };
   expect_refused(with(""), 3, "is blank");
@@ -154,10 +183,12 @@ TEST(PlanFile, steps_that_are_none_are_refused) {
   expect_refused(with("{\"run\":1,\"run\":1}"), 3, "has the key \"run\" twice");
   expect_refused(with("[\"run\",1]"), 3, "expected an object, found a list");
   expect_refused(with("{\"run\":1"), 3, "is not JSON: at position 9: ");
-  for (const char* key : {"run", "rerun", "free"}) {
+  const std::string with_tier =
+      exchanged(kHead, "\"neap_plan\":1", "\"neap_plan\":2,\"predicted_offloaded\":0");
+  for (const char* key : {"run", "rerun", "free", "offload", "load"}) {
     for (const char* wrong : {"-1", "1.0", "1e0", "\"1\"", "null", "true", "[1]"}) {
-      expect_refused(with("{\"" + std::string(key) + "\":" + wrong + "}"), 3,
-                     '"' + std::string(key) + "\": expected a whole number");
+      const std::string line = "{\"" + std::string(key) + "\":" + wrong + "}\n";
+      expect_refused(with_tier + line, 2, '"' + std::string(key) + "\": expected a whole number");
     }
   }
 }

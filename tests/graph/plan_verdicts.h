@@ -22,6 +22,8 @@ using Steps = std::vector<Step>;
 inline Step run(std::int64_t op) { return {Step::Action::Run, op}; }
 inline Step rerun(std::int64_t op) { return {Step::Action::Rerun, op}; }
 inline Step drop(StorageId storage) { return {Step::Action::Free, storage}; }
+inline Step offload(StorageId storage) { return {Step::Action::Offload, storage}; }
+inline Step load(StorageId storage) { return {Step::Action::Load, storage}; }
 
 inline Steps operator+(Steps steps, const Steps& more) {
   steps.insert(steps.end(), more.begin(), more.end());
@@ -32,24 +34,32 @@ inline Steps operator+(Steps steps, const Steps& more) {
 struct Verdict {
   std::optional<std::int64_t> broken_line = std::nullopt;
   std::int64_t peak = 0, ns = 0, reruns = 0;
+  std::int64_t waited_ns = 0, offloaded_peak = 0;
 
   bool operator==(const Verdict&) const = default;
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Verdict& verdict) {
   if (verdict.broken_line) return out << "broken in line " << *verdict.broken_line;
-  return out << verdict.peak << " bytes, " << verdict.ns << " ns, " << verdict.reruns << " reruns";
+  return out << verdict.peak << " bytes, " << verdict.ns << " ns, " << verdict.waited_ns
+             << " of them waits, " << verdict.reruns << " reruns, " << verdict.offloaded_peak
+             << " bytes in the tier";
 }
 
 inline Verdict fine(std::int64_t peak, std::int64_t ns, std::int64_t reruns) {
   return {std::nullopt, peak, ns, reruns};
+}
+inline Verdict fine(std::int64_t peak, std::int64_t ns, std::int64_t reruns, std::int64_t waited_ns,
+                    std::int64_t offloaded_peak) {
+  return {std::nullopt, peak, ns, reruns, waited_ns, offloaded_peak};
 }
 inline Verdict broken(std::int64_t line) { return {line}; }
 
 inline Verdict simulated(const Trace& trace, const Plan& plan) {
   try {
     const Outcome outcome = simulate(trace, plan);
-    return fine(outcome.peak, outcome.ns, outcome.reruns);
+    return fine(outcome.peak, outcome.ns, outcome.reruns, outcome.waited_ns,
+                outcome.offloaded_peak);
   } catch (const BrokenPlan& error) {
     return broken(error.line);
   }
@@ -58,7 +68,7 @@ inline Verdict simulated(const Trace& trace, const Plan& plan) {
 inline Verdict naive(const Trace& trace, const Plan& plan) {
   const NaiveOutcome outcome = naive_simulate(trace, plan);
   if (outcome.broken_line) return broken(*outcome.broken_line);
-  return fine(outcome.peak, outcome.ns, outcome.reruns);
+  return fine(outcome.peak, outcome.ns, outcome.reruns, outcome.waited_ns, outcome.offloaded_peak);
 }
 
 inline void expect(const Trace& trace, const Steps& steps, const Verdict& verdict) {

@@ -25,9 +25,10 @@ namespace neap::graph {
 
 // Shares are in percent.
 struct PlanOptions {
-  std::int64_t frees = 40;   // of the resident storages, before each run
-  std::int64_t reruns = 10;  // of the places before a run: one that nothing asks for
-  std::int64_t slack = 20;   // of the budget, at most
+  std::int64_t frees = 40;     // of the resident storages, before each run
+  std::int64_t reruns = 10;    // of the places before a run: one that nothing asks for
+  std::int64_t slack = 20;     // of the budget, at most
+  std::int64_t offloads = 15;  // of the resident storages, before each run; only with a tier
 };
 
 // One attempt at a plan. It frees at random, and brings back what the next operator needs.
@@ -40,11 +41,20 @@ class PlanWalk {
         options_(options),
         pinned_(std::move(pinned)),
         keep_(trace.keep.begin(), trace.keep.end()),
-        state_(rules.start()) {}
+        has_tier_(trace.out_bytes_per_s > 0),
+        state_(rules.start()) {
+    for (const Event& event : trace.events) {
+      if (const auto* const given = std::get_if<Given>(&event)) held_.insert(given->storage);
+    }
+    for (const Event& event : trace.events) {
+      if (const auto* const release = std::get_if<Release>(&event)) held_.erase(release->storage);
+    }
+  }
 
   // Returns whether it reached the end of the trace.
   bool walk() {
     for (std::int64_t i = 0; i < rules_.count(); ++i) {
+      offload_some();
       free_some();
       rerun_one();
       work_ = 0;
@@ -54,6 +64,14 @@ class PlanWalk {
     free_some();
     for (int attempt = 0; attempt < 3 && !rules_.broken_by_end(state_).empty(); ++attempt) {
       work_ = 0;
+      for (const auto& [storage, loaded] : std::map(state_.copies)) {
+        if (!loaded && !load_once(storage)) return false;
+      }
+      if (has_tier_) {
+        for (const StorageId storage : held_) {
+          if (state_.runs == rules_.count() && !restore(storage, newest(storage), 0)) return false;
+        }
+      }
       for (const auto& [storage, version] : std::map(state_.resident)) {
         if (version > 0 && !restore(storage, newest(storage), 0)) return false;
       }
@@ -82,6 +100,27 @@ class PlanWalk {
     steps_.push_back(step);
   }
 
+  void offload_some() {
+    if (!has_tier_) return;
+    for (const auto& [storage, version] : std::map(state_.resident)) {
+      if (!chance(engine_, options_.offloads) || pinned_.contains(storage)) continue;
+      if (may({Step::Action::Offload, storage})) take({Step::Action::Offload, storage});
+    }
+  }
+
+  // The copy is loaded once at least.
+  bool load_once(StorageId storage) {
+    if (state_.resident.contains(storage) && may({Step::Action::Free, storage})) {
+      take({Step::Action::Free, storage});
+    }
+    if (may({Step::Action::Load, storage})) {
+      take({Step::Action::Load, storage});
+      return true;
+    }
+    lost_.insert(storage);
+    return false;
+  }
+
   void free_some() {
     for (const auto& [storage, version] : std::map(state_.resident)) {
       if (!chance(engine_, options_.frees) || pinned_.contains(storage)) continue;
@@ -92,11 +131,12 @@ class PlanWalk {
 
   // A given storage may be kept although it is released; it cannot come back.
   [[nodiscard]] bool in_use_of_a_kept_given(StorageId storage) const {
+    if (state_.copies.contains(storage)) return false;
     return keep_.contains(storage) && !rules_.maker(storage).has_value();
   }
 
   [[nodiscard]] bool needed_later(StorageId storage) const {
-    if (keep_.contains(storage)) return true;
+    if (keep_.contains(storage) || held_.contains(storage)) return true;
     for (std::int64_t i = state_.runs; i < rules_.count(); ++i) {
       if (rules_.needs({Step::Action::Run, i}).contains(storage)) return true;
     }
@@ -122,6 +162,10 @@ class PlanWalk {
       for (const auto& [storage, version] : rules_.needs(step)) {
         if (!restore(storage, version, depth)) return false;
       }
+      for (const StorageId storage : rules_.written_by(step)) {
+        const auto copy = state_.copies.find(storage);
+        if (copy != state_.copies.end() && !copy->second && !load_once(storage)) return false;
+      }
       if (may(step)) return true;
     }
     return false;
@@ -131,6 +175,11 @@ class PlanWalk {
     while (++work_ <= kWork && depth <= kDepth) {
       const auto at = state_.resident.find(storage);
       if (at != state_.resident.end() && at->second == version) return true;
+      if (at == state_.resident.end() && state_.copies.contains(storage) &&
+          version == newest(storage) && (!rules_.maker(storage) || chance(engine_, 70))) {
+        take({Step::Action::Load, storage});
+        continue;
+      }
       std::int64_t again = -1;
       if (at == state_.resident.end()) {
         again = rules_.maker(storage).value_or(-1);
@@ -153,6 +202,8 @@ class PlanWalk {
   PlanOptions options_;
   std::set<StorageId> pinned_;
   std::set<StorageId> keep_;
+  std::set<StorageId> held_;  // given, and never released
+  bool has_tier_;
   NaiveState state_;
   std::vector<Step> steps_;
   std::set<StorageId> lost_;
@@ -168,7 +219,7 @@ inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
   std::set<StorageId> pinned;
   for (int attempt = 0;; ++attempt) {
     PlanOptions now = options;
-    if (attempt >= 8) now.frees = now.reruns = 0;
+    if (attempt >= 8) now.frees = now.reruns = now.offloads = 0;
     PlanWalk walk(engine, rules, trace, now, pinned);
     if (walk.walk()) {
       plan.steps = walk.steps();
@@ -179,6 +230,7 @@ inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
   const NaiveOutcome outcome = naive_simulate(trace, plan);
   plan.predicted_peak = outcome.peak;
   plan.predicted_ns = outcome.ns;
+  plan.predicted_offloaded = outcome.offloaded_peak;
   plan.budget = outcome.peak + outcome.peak * below(engine, options.slack + 1) / 100;
   return plan;
 }
@@ -188,7 +240,10 @@ inline Plan random_plan(std::mt19937_64& engine, const Trace& trace,
 class Damage {
  public:
   Damage(std::mt19937_64& engine, const Trace& trace, Plan plan)
-      : engine_(engine), rules_(trace), plan_(std::move(plan)) {
+      : engine_(engine),
+        rules_(trace),
+        plan_(std::move(plan)),
+        actions_(trace.out_bytes_per_s > 0 ? 5 : 3) {
     for (const Event& event : trace.events) {
       if (const auto* const given = std::get_if<Given>(&event)) known_.push_back(given->storage);
       if (const auto* const op = std::get_if<Operator>(&event)) {
@@ -212,12 +267,15 @@ class Damage {
   Place place() { return plan_.steps.begin() + below(engine_, std::ssize(plan_.steps)); }
 
   std::int64_t any_target(Step::Action action) {
-    if (action != Step::Action::Free) return below(engine_, rules_.count() + 2) - 1;
+    if (action == Step::Action::Run || action == Step::Action::Rerun) {
+      return below(engine_, rules_.count() + 2) - 1;
+    }
     return known_.empty() || chance(engine_, 10) ? -1 : any_of(engine_, known_);
   }
 
   Step any_step() {
-    const auto action = static_cast<Step::Action>(chance(engine_, 10) ? 0 : 1 + below(engine_, 2));
+    const auto action =
+        static_cast<Step::Action>(chance(engine_, 10) ? 0 : 1 + below(engine_, actions_ - 1));
     return {action, any_target(action)};
   }
 
@@ -243,7 +301,7 @@ class Damage {
         at->target = any_target(at->action);
         break;
       case 6:
-        at->action = static_cast<Step::Action>(below(engine_, 3));
+        at->action = static_cast<Step::Action>(below(engine_, actions_));
         break;
       case 7:
         steps.insert(at, any_step());
@@ -286,11 +344,15 @@ class Damage {
     for (std::int64_t i = 0; i < part; ++i) {
       plan_.steps.push_back({Step::Action::Rerun, writers[static_cast<std::size_t>(i)]});
     }
+    if (actions_ > 3 && chance(engine_, 50)) {
+      plan_.steps.push_back({Step::Action::Offload, storage});
+    }
   }
 
   std::mt19937_64& engine_;
   NaiveRules rules_;
   Plan plan_;
+  std::int64_t actions_;  // the number of those to choose from
   std::vector<StorageId> known_;
 };
 

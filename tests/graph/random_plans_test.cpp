@@ -31,6 +31,10 @@ bool restores_a_chain(const Trace& trace, const Plan& plan) {
   });
 }
 
+bool loads(const Plan& plan) {
+  return std::ranges::count(plan.steps, Step::Action::Load, &Step::action) > 0;
+}
+
 bool agree(const Trace& trace, const Plan& plan) {
   const Verdict verdict = simulated(trace, plan);
   if (verdict != naive(trace, plan)) return false;
@@ -65,6 +69,7 @@ std::string smallest_disagreement(const Trace& trace, Plan plan) {
 
 struct Tally {
   std::int64_t cases = 0, valid = 0, with_reruns = 0, with_chains = 0;
+  std::int64_t with_copies = 0, with_waits = 0, with_both = 0;
   std::map<std::string, std::int64_t> broken;  // by rule: how often it was broken first
 };
 
@@ -79,6 +84,9 @@ void compare(const Trace& trace, const Plan& plan, Tally& tally) {
   ++tally.valid;
   tally.with_reruns += outcome.reruns > 0 ? 1 : 0;
   tally.with_chains += restores_a_chain(trace, plan) ? 1 : 0;
+  tally.with_copies += loads(plan) ? 1 : 0;
+  tally.with_waits += outcome.waited_ns > 0 ? 1 : 0;
+  tally.with_both += loads(plan) && outcome.reruns > 0 ? 1 : 0;
 }
 
 std::mt19937_64 any_engine() {
@@ -87,11 +95,17 @@ std::mt19937_64 any_engine() {
 }
 
 Trace any_trace(std::mt19937_64& engine) {
-  return random_trace(engine, {.operators = below(engine, 15),
-                               .head_givens = below(engine, 5),
-                               .mutates_made = below(engine, 80),
-                               .released = 30 + below(engine, 60),
-                               .kept = below(engine, 100)});
+  Trace trace = random_trace(engine, {.operators = below(engine, 15),
+                                      .head_givens = below(engine, 5),
+                                      .mutates_made = below(engine, 80),
+                                      .released = 30 + below(engine, 60),
+                                      .kept = below(engine, 100)});
+  // About as fast as the operators, so that some copies end in time and some are waited for.
+  if (chance(engine, 60)) {
+    trace.out_bytes_per_s = 1 + below(engine, 10'000'000'000);
+    trace.in_bytes_per_s = 1 + below(engine, 10'000'000'000);
+  }
+  return trace;
 }
 
 TEST(Simulate, agrees_with_a_naive_writing_on_random_plans_and_on_damaged_ones) {
@@ -109,6 +123,13 @@ TEST(Simulate, agrees_with_a_naive_writing_on_random_plans_and_on_damaged_ones) 
         if (chance(engine, 30)) other = damaged(engine, trace, other);
         compare(trace, other, tally);
       }
+      if (loads(plan) && chance(engine, 10)) {
+        Trace slower = trace;
+        slower.out_bytes_per_s = 1 + below(engine, 1000);
+        compare(slower, plan, tally);
+        slower.out_bytes_per_s = slower.in_bytes_per_s = 0;
+        compare(slower, plan, tally);
+      }
     }
   }));
   // The cases cover enough: many are valid, many of these rerun an operator, and each rule is
@@ -117,18 +138,38 @@ TEST(Simulate, agrees_with_a_naive_writing_on_random_plans_and_on_damaged_ones) 
   EXPECT_GE(tally.valid, tally.cases * 2 / 5);
   EXPECT_GE(tally.with_reruns, tally.cases / 4);
   EXPECT_GE(tally.with_chains, tally.cases / 20);
-  for (const char* const rule :
-       {"runs an unknown operator", "runs out of order", "reruns an unknown operator",
-        "reruns before the first run", "reruns what is not replayable",
-        "reruns what writes a given storage", "needs what is not resident", "needs another version",
-        "brings nothing back", "frees what is not resident",
-        "frees a given storage without a release", "frees a given storage before its release",
-        "frees in the middle of a chain", "ends before the last run",
-        "ends in the middle of a chain", "ends without a kept storage",
-        "ends with a kept storage at an old version"}) {
+  EXPECT_GE(tally.with_copies, tally.cases / 6);
+  EXPECT_GE(tally.with_waits, tally.cases / 8);
+  EXPECT_GE(tally.with_both, tally.cases / 10);
+  for (const char* const rule : {"runs an unknown operator",
+                                 "runs out of order",
+                                 "reruns an unknown operator",
+                                 "reruns before the first run",
+                                 "reruns what is not replayable",
+                                 "reruns what writes a given storage",
+                                 "needs what is not resident",
+                                 "needs another version",
+                                 "brings nothing back",
+                                 "frees what is not resident",
+                                 "frees a given storage without a release",
+                                 "frees a given storage before its release",
+                                 "frees in the middle of a chain",
+                                 "ends before the last run",
+                                 "ends in the middle of a chain",
+                                 "ends without a kept storage",
+                                 "ends with a kept storage at an old version",
+                                 "offloads without a tier",
+                                 "offloads what is not resident",
+                                 "offloads an old version",
+                                 "offloads what has a copy",
+                                 "loads what is resident",
+                                 "loads what has no copy",
+                                 "drops a copy before any load",
+                                 "never loads a copy",
+                                 "ends without a given storage"}) {
     EXPECT_GE(tally.broken[rule], 5) << rule;
   }
-  EXPECT_EQ(tally.broken.size(), 17U) << "a rule that is not in the list";
+  EXPECT_EQ(tally.broken.size(), 26U) << "a rule that is not in the list";
 }
 
 // The plain plan by the page of the formats: it frees each storage at its release, except for what

@@ -53,6 +53,21 @@ TEST(TraceFileErrors, heads_that_are_none_are_refused) {
   expect_refused(kTraceHead + kTraceExample, 2, "is a second head");
 }
 
+TEST(TraceFileErrors, bandwidths_are_above_0_and_both_there_or_none) {
+  const auto with = [](const std::string& keys) {
+    return exchanged(kTraceExample, "\"2.15.0\"", "\"2.15.0\"" + keys);
+  };
+  for (const std::string key : {"out_bytes_per_s", "in_bytes_per_s"}) {
+    expect_refused(with(",\"" + key + "\":1"), 1, "expected both above 0, or neither");
+    expect_refused(with(",\"" + key + "\":0"), 1,
+                   '"' + key + "\": expected a whole number above 0, found 0");
+    for (const char* wrong : {"-1", "1.0", "1e9", "\"3GB/s\"", "null", "9223372036854775808"}) {
+      expect_refused(with(",\"" + key + "\":" + wrong), 1,
+                     '"' + key + "\": expected a whole number");
+    }
+  }
+}
+
 TEST(TraceFileErrors, lines_of_no_kind_and_of_two_are_refused) {
   const auto with = [&](const std::string& line) { return kTraceHead + line + "\n"; };
   expect_refused(with("{}"), 2, "expected exactly one of the keys");

@@ -52,6 +52,18 @@ TEST(TraceFile, every_key_is_read_up_to_its_limit) {
   EXPECT_EQ(trace_of(text_of(trace)), trace);
 }
 
+TEST(TraceFile, the_bandwidths_of_a_tier_are_in_the_head_or_not_there) {
+  const std::string with =
+      exchanged(kTraceExample, "\"torch\":\"2.15.0\"",
+                "\"torch\":\"2.15.0\",\"out_bytes_per_s\":3000000000,\"in_bytes_per_s\":"
+                "9223372036854775807");
+  const Trace trace = trace_of(with);
+  EXPECT_EQ(trace.out_bytes_per_s, 3'000'000'000);
+  EXPECT_EQ(trace.in_bytes_per_s, std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(text_of(trace), with);
+  EXPECT_EQ(trace_of(kTraceExample).out_bytes_per_s, 0);
+}
+
 TEST(TraceFile, every_kind_and_every_phase_comes_back) {
   Trace trace;
   for (int i = 0; i < 6; ++i) {

@@ -105,7 +105,8 @@ class Nesting {
   std::vector<std::string> open_;
 };
 
-// The steps of the plan that free what a later rerun makes again. Each other one frees for good.
+// The steps of the plan that free what a later rerun makes again or what is loaded later. Each
+// other one frees for good.
 std::set<std::size_t> evictions_of(const graph::Plan& plan,
                                    const std::vector<const Operator*>& operators) {
   std::set<std::size_t> evictions;
@@ -116,6 +117,8 @@ std::set<std::size_t> evictions_of(const graph::Plan& plan,
       for (const graph::Made& made : operators[static_cast<std::size_t>(step.target)]->makes) {
         made_later.insert(made.storage);
       }
+    } else if (step.action == graph::Step::Action::Load) {
+      made_later.insert(step.target);
     } else if (step.action == graph::Step::Action::Free && made_later.erase(step.target) > 0) {
       evictions.insert(i);
     }
@@ -131,10 +134,12 @@ class Process {
         nesting_(events, number),
         categories_(categories_of(trace)),
         operators_(graph::operators_of(trace)) {
-    for (std::size_t i = 0; i < operators_.size(); ++i) {
-      for (const graph::Made& made : operators_[i]->makes) {
-        storages_[made.storage] = {made.bytes, i};
-      }
+    for (const Operator* const op : operators_) {
+      for (const graph::Made& made : op->makes) storages_[made.storage] = {made.bytes, op};
+    }
+    for (const graph::Event& event : trace.events) {
+      const auto* const given = std::get_if<graph::Given>(&event);
+      if (given != nullptr) storages_[given->storage] = {given->bytes, nullptr};
     }
     events_.name(number, 0, name);
     events_.name(number, kOperators, "operators");
@@ -156,6 +161,9 @@ class Process {
         if (evictions.contains(i)) evict(step.target);
         continue;
       }
+      if (step.action == graph::Step::Action::Offload || step.action == graph::Step::Action::Load) {
+        continue;
+      }
       const graph::Moment& now = line.moments[moment++];
       count(now, budget);
       run(static_cast<std::size_t>(step.target), now, line.moments[moment].ns);
@@ -167,7 +175,7 @@ class Process {
  private:
   struct Storage {
     std::int64_t bytes = 0;
-    std::size_t maker = 0;
+    const Operator* maker = nullptr;  // of a given one: none
   };
 
   void count(const graph::Moment& moment, std::optional<std::int64_t> budget) {
@@ -182,13 +190,13 @@ class Process {
 
   void evict(graph::StorageId id) {
     const Storage& storage = storages_.at(id);
-    const Operator& maker = *operators_[storage.maker];
+    const char* const what = graph::name_of(categories_.at(id));
     evicted_bytes_ += storage.bytes;
     evicted_.push_back({{"storage", id},
                         {"bytes", storage.bytes},
-                        {"what", graph::name_of(categories_.at(id))},
-                        {"made_by", maker.name},
-                        {"layer", maker.layer}});
+                        {"what", what},
+                        {"made_by", storage.maker != nullptr ? storage.maker->name : what},
+                        {"layer", storage.maker != nullptr ? storage.maker->layer : ""}});
   }
 
   void run(std::size_t number, const graph::Moment& now, std::int64_t end) {

@@ -93,6 +93,11 @@ class Snapshot {
         live_.erase(live);
         continue;
       }
+      if (step.action == graph::Step::Action::Offload) continue;
+      if (step.action == graph::Step::Action::Load) {
+        for (const std::size_t stay : by_step_[static_cast<std::int64_t>(i)]) begin_stay(stay);
+        continue;
+      }
       ns_ = line_.moments[++moment].ns;
       run(static_cast<std::int64_t>(i), step.target);
     }
