@@ -1,7 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// neap/planner.h: which storages of a step to free and recompute, so that it fits a budget in the
-// least time. Does not depend on LibTorch.
+// neap/planner.h: which storages of a step to free, and to recompute or to copy to a tier and back,
+// so that it fits a budget in the least time. Does not depend on LibTorch.
 //
 //   const neap::graph::Trace trace = neap::graph::read_trace("step.jsonl");
 //   const neap::planner::Solution solution =
@@ -12,7 +12,8 @@
 // Guarantees: graph::verify() accepts every returned plan. Equal arguments give equal plans for any
 // number of threads, except with a time limit. Units: bytes, nanoseconds. Threads: any.
 // Method: a portfolio of starts, each valid by itself, then local search on the lifetimes of
-// storages: docs/design/solver.md.
+// storages: docs/design/solver.md. Storages go to a tier only where the trace says how fast that
+// is.
 #pragma once
 
 #include <neap/graph.h>
@@ -55,6 +56,9 @@ struct Options {
   // operator can remake is freed at its release only, and a storage without further use stays until
   // its release where the peak leaves room. False: all that docs/formats.md allows.
   bool followable = false;
+  // In a step with a tier (graph::Trace::out_bytes_per_s), the most bytes that it may hold; absent:
+  // no limit.
+  std::optional<Bytes> offload_limit = {};
   int threads = 0;  // 0: the number of cores
   // Once stopped, solve() soon returns what it has. With nothing found, it throws Infeasible.
   std::stop_token stop = {};
@@ -67,16 +71,18 @@ struct Options {
 struct Start {
   // dtr_eq, next_use, next_use_eq, the same "returning" (where parameters are overwritten between
   // forwards), peaks, chen, knapsack, rotor, "from N % above" (2, 4, 8, 16), anneal; known; plain
-  // alone.
+  // alone. With a tier also "idle longest, N % room" (0, 2, 6, 12), "idle longest after N % reruns"
+  // (20, 50, 80, 95), "peaks, copies at N %" (10, 40, 100).
   std::string name;
   std::optional<std::int64_t> rerun_ns;  // absent: no plan
 };
 
 struct Solution {
   graph::Plan plan;
-  std::int64_t plain_ns = 0;  // time of each operator once
-  std::int64_t rerun_ns = 0;  // added by reruns
-  std::int64_t bound_ns = 0;  // a lower bound of rerun_ns for every plan inside the budget
+  std::int64_t plain_ns = 0;   // time of each operator once
+  std::int64_t rerun_ns = 0;   // added by reruns, and by waits for copies
+  std::int64_t waited_ns = 0;  // of it, waits
+  std::int64_t bound_ns = 0;   // a lower bound of rerun_ns for every plan inside the budget
   std::vector<Start> starts = {};
   std::string winner = {};  // the start that led to the plan; plain: nothing runs twice
 };

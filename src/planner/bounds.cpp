@@ -45,10 +45,12 @@ class Flow {
       const Program::Storage& one = program_.storage(storage);
       if (one.maker >= moment) break;
       made_ = storage + 1;
+      needed_[at(storage)] = there_[at(storage)] = false;
+      if (one.given && one.arrival >= moment) continue;
       there_[at(storage)] = certain_.pinned(storage, moment) ||
                             std::ranges::binary_search(program_.users(storage), moment);
-      needed_[at(storage)] = !one.given && !there_[at(storage)] && one.bytes > 0 &&
-                             certain_.next_use(storage, moment) <= last;
+      needed_[at(storage)] = (!one.given || program_.has_tier()) && !there_[at(storage)] &&
+                             one.bytes > 0 && certain_.next_use(storage, moment) <= last;
       if (!needed_[at(storage)]) continue;
       sources_.push_back(storage);
       demanded_ += one.bytes;
@@ -171,7 +173,51 @@ class Windows {
     return best[0];
   }
 
+  // With a tier: the largest of the moments, of the ns of reruns and waits.
+  std::int64_t copy_bound(const std::vector<Index>& moments) {
+    std::int64_t best = 0;
+    for (const Index moment : moments) best = std::max(best, copy_bound(moment));
+    return best;
+  }
+
  private:
+  // Note [Copies around a moment]
+  // Of what is needed after the moment, some bytes are resident, some are made again after it, and
+  // the rest is loaded after it. That rest was copied out before the moment and comes back after
+  // it, in one queue each: when it is L bytes, the step takes as long as L bytes out before the
+  // moment, and as long as L bytes in after it, and no less than the operators on each side, with
+  // the reruns after it for a room that is larger by L. The least over L is a bound. Between two
+  // values of L, the copies count for the smaller one, and the reruns for the larger one.
+  std::int64_t copy_bound(Index moment) {
+    flow_.set(moment, certain_.end());
+    const std::int64_t room = budget_ - certain_.bytes(moment);
+    const std::int64_t most = flow_.demanded() - room;
+    if (most <= 0) return 0;
+    const Program& program = certain_.program();
+    std::int64_t before = 0;
+    for (Index op = 0; op < moment; ++op) before += program.op(op).ns;
+    const std::int64_t after = ns_ - before - (moment < certain_.end() ? program.op(moment).ns : 0);
+    const auto past = [](std::int64_t bytes, std::int64_t bandwidth, std::int64_t ns) {
+      // Less than a ns too much, by rounding.
+      return std::max<std::int64_t>(0, graph::copy_ns(bytes, bandwidth).value_or(kMost) - 1 - ns);
+    };
+    constexpr std::int64_t kParts = 16;
+    std::int64_t least = kMost;
+    for (std::int64_t i = kParts; i-- > 0;) {
+      const auto part = [&](std::int64_t of) { return of == kParts ? most : most / kParts * of; };
+      const std::int64_t out = past(part(i), program.out_bytes_per_s(), before);
+      const std::int64_t in = past(part(i), program.in_bytes_per_s(), after);
+      room_ = room + part(i + 1);
+      std::int64_t reruns = i + 1 == kParts ? 0 : window();
+      if (reruns > ns_) reruns = kMost;  // it counts each operator once at most
+      const std::int64_t longer = std::max(reruns, in);
+      least = std::min(least, longer > kMost - out ? kMost : out + longer);
+      // With less in the tier, reruns only take longer.
+      if (reruns >= least) break;
+    }
+    return least;
+  }
+
   // The bound of the window that flow_ is set to.
   std::int64_t window() {
     if (flow_.demanded() <= room_) return 0;
@@ -252,6 +298,7 @@ Floor floor_of(const Certain& certain) {
   for (Index moment = kNone; moment <= certain.end(); ++moment) take(moment, certain.bytes(moment));
   // What reruns read can only add to the floor, and only where it is lost, which is rare. So some
   // moments are enough.
+  if (certain.program().has_tier()) return best;  // what reruns read may be loaded
   Flow flow(certain);
   std::vector<Index> looks = heaviest(certain);
   if (best.op != kNone && best.op != certain.end()) looks.push_back(best.op);
@@ -269,6 +316,7 @@ Floor memory_floor(const Replays& replays) { return floor_of(Certain(replays)); 
 std::int64_t recompute_bound(const Replays& replays, std::int64_t budget) {
   const Certain certain(replays);
   if (budget < floor_of(certain).bytes) return kMost;
+  if (replays.program().has_tier()) return Windows(certain, budget).copy_bound(heaviest(certain));
   return Windows(certain, budget).bound(heaviest(certain));
 }
 

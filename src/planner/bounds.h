@@ -1,8 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // planner/bounds.h: lower bounds for every plan of a trace: the bytes of its peak, and the time of
-// its reruns. They hold for all that graph::simulate() accepts, not only for what a Schedule
-// expresses.
+// its reruns and of its waits for copies. They hold for all that graph::simulate() accepts, not
+// only for what a Schedule expresses.
 #pragma once
 
 #include "planner/replays.h"
@@ -21,9 +21,9 @@ struct Floor {
 // 0.05 s for 100,000 operators.
 Floor memory_floor(const Replays& replays);
 
-// No plan inside the budget spends fewer ns in reruns. Returns the largest number when it finds
-// that there is no such plan: always below memory_floor(), and seldom above. A bound of one budget
-// holds for any smaller one, but may not be found there.
+// No plan inside the budget spends fewer ns in reruns, and with a tier, in waits for copies.
+// Returns the largest number when it finds that there is no such plan: always below memory_floor(),
+// and seldom above. A bound of one budget holds for any smaller one, but may not be found there.
 // Cost: 0.1 s for 1,000 operators, below 1 s for 100,000: in a long trace it looks at fewer
 // moments, which only weakens the bound.
 // REQUIRES: the bytes of all storages, and the ns of all operators, are below 2^56 each.

@@ -25,4 +25,23 @@ Bytes budget_of_share(const graph::Trace& trace, double share) {
   return Bytes(head + static_cast<std::int64_t>(std::floor(share * static_cast<double>(above))));
 }
 
+Infeasible::Infeasible(const std::string& text, Bytes asked, Bytes smallest, Bytes floor_bytes,
+                       std::int64_t op)
+    : Error(text),
+      budget(asked),
+      smallest_known(smallest),
+      floor(floor_bytes),
+      floor_operator(op) {}
+Infeasible::~Infeasible() = default;
+
+std::vector<Rerun> reruns_of(const graph::Plan& plan) {
+  std::vector<Rerun> reruns;
+  std::int64_t ran = 0;
+  for (const graph::Step& step : plan.steps) {
+    if (step.action == graph::Step::Action::Run) ++ran;
+    if (step.action == graph::Step::Action::Rerun) reruns.push_back({step.target, ran});
+  }
+  return reruns;
+}
+
 }  // namespace neap::planner

@@ -23,7 +23,9 @@ Certain::Certain(const Replays& replays) : replays_(replays), program_(replays.p
     lost_at_oldest_.push_back(first_of(writers.first(at(oldest_.back()))));
     const auto users = program_.users(storage);
     const Index last = one.given ? one.released : users.empty() ? kNone : users.back();
-    pinned_.emplace_back(one.given ? one.arrival + 1 : lost_.back(),
+    pinned_.emplace_back(program_.has_tier() ? end() + 1
+                         : one.given         ? one.arrival + 1
+                                             : lost_.back(),
                          one.keep ? end() : std::min(last, end()));
   }
   sum();
@@ -58,7 +60,12 @@ Index Certain::next_use(Index storage, Index moment) const {
   const auto users = program_.users(storage);
   const auto next = std::ranges::upper_bound(users, moment);
   if (next != users.end()) return *next;
-  return program_.storage(storage).keep ? end() : graph::kNever;
+  return is_held_at_end(storage) ? end() : graph::kNever;
+}
+
+bool Certain::is_held_at_end(Index storage) const {
+  const Program::Storage& one = program_.storage(storage);
+  return one.keep || (program_.has_tier() && one.given && one.released == graph::kNever);
 }
 
 void Certain::sum() {
@@ -72,11 +79,12 @@ void Certain::sum() {
       pinned_bytes[at(first)] += one.bytes;
       pinned_bytes[at(last) + 1] -= one.bytes;
     }
-    if (!one.given && one.maker < last) {
-      needed_[at(one.maker) + 1] += one.bytes;
+    const Index from = one.given ? one.arrival : one.maker;
+    if ((!one.given || program_.has_tier()) && from < last) {
+      needed_[at(from + 1)] += one.bytes;
       needed_[at(last)] -= one.bytes;
     }
-    if (one.keep && !pinned(storage, end())) kept += one.bytes;
+    if (is_held_at_end(storage) && !pinned(storage, end())) kept += one.bytes;
   }
   std::partial_sum(pinned_bytes.begin(), pinned_bytes.end(), pinned_bytes.begin());
   std::partial_sum(needed_.begin(), needed_.end(), needed_.begin());

@@ -17,6 +17,10 @@
 // runs again after t. A given storage that was freed cannot be restored, so it is resident. Nothing
 // is assumed about the order or the place of reruns, nor about the version of a resident storage:
 // any version counts as usable.
+//
+// With a tier, any storage may be away while no operator needs it: nothing of the first kind and
+// the third is resident then, but what is held before the first operator and at the end. What the
+// program needs later is resident, or made again after t, or loaded after t.
 #pragma once
 
 #include "planner/replays.h"
@@ -43,7 +47,8 @@ class Certain {
   [[nodiscard]] bool pinned(Index storage, Index moment) const {
     return pinned_[at(storage)].first <= moment && moment <= pinned_[at(storage)].second;
   }
-  // The first operator after the moment that needs it; end(): it is kept; kNever: none does.
+  // The first operator after the moment that needs it; end(): it is kept, or with a tier, held at
+  // the end; kNever: none does.
   [[nodiscard]] Index next_use(Index storage, Index moment) const;
   // The writers that must run again, after its maker, when the storage is not resident. `needed`:
   // the program needs it later, and so at the version of the moment. Otherwise only reruns read it,
@@ -64,6 +69,7 @@ class Certain {
   static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
   [[nodiscard]] Index last_moment(Index op) const;
   [[nodiscard]] Index oldest(Index storage) const;
+  [[nodiscard]] bool is_held_at_end(Index storage) const;
   void sum();
 
   const Replays& replays_;

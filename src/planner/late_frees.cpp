@@ -76,6 +76,14 @@ class LateFrees {
       now_ -= program_.storage(storage).bytes;
       return;
     }
+    if (step.action == Step::Action::Offload) return;
+    if (step.action == Step::Action::Load) {
+      const Index storage = program_.index_of(step.target);
+      last_free_[static_cast<std::size_t>(storage)] = kNoStep;
+      enter(storage);
+      bytes_.add(at, at + 1, now_);
+      return;
+    }
     const auto op = static_cast<Index>(step.target);
     std::int64_t most = now_ + program_.op(op).makes_bytes + program_.op(op).workspace;
     for (const Index storage : program_.makes(op)) {
@@ -136,7 +144,11 @@ class LateFrees {
 }  // namespace
 
 graph::Plan free_late(const graph::Trace& trace, graph::Plan plan, std::int64_t limit) {
-  return LateFrees(trace, std::move(plan)).plan(limit);
+  const bool copies = std::ranges::count(plan.steps, Step::Action::Offload, &Step::action) > 0;
+  plan = LateFrees(trace, std::move(plan)).plan(limit);
+  // A later free waits for no copy any more.
+  if (copies) plan.predicted_ns = graph::simulate(trace, plan).ns;
+  return plan;
 }
 
 }  // namespace neap::planner

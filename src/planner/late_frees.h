@@ -14,8 +14,8 @@
 namespace neap::planner {
 
 // Returns the plan in which the last free of each storage moves to its release (and disappears when
-// it has none), as far as no moment then takes more than `limit` bytes. Reruns and time stay the
-// same; the peak is updated.
+// it has none), as far as no moment then takes more than `limit` bytes. Reruns, copies
+// and time stay the same, but for waits that are no more; the peak and the time are updated.
 // REQUIRES: graph::simulate() accepts the plan with a peak of at most `limit`. Cost: O(n log n) for
 // n steps.
 graph::Plan free_late(const graph::Trace& trace, graph::Plan plan, std::int64_t limit);

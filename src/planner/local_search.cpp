@@ -12,35 +12,61 @@
 namespace neap::planner {
 
 LocalSearch::LocalSearch(Schedule& schedule, std::int64_t budget, std::uint64_t seed,
-                         Deadline deadline)
+                         Deadline deadline, std::optional<Tier> tier)
     : schedule_(schedule),
       replays_(schedule.replays()),
       program_(schedule.program()),
       budget_(budget),
       random_(seed),
-      deadline_(std::move(deadline)) {
+      deadline_(std::move(deadline)),
+      tier_(tier) {
   for (Index storage = 0; storage < program_.storages(); ++storage) {
     const Program::Storage& one = program_.storage(storage);
     if (one.given || one.bytes == 0 || !program_.op(one.maker).replayable) continue;
     droppable_.push_back(storage);
   }
+  if (!tier_) return;
+  transfers_.emplace(program_, tier_->limit);
+  for (Index storage = 0; storage < program_.storages(); ++storage) {
+    if (program_.storage(storage).bytes > 0) loadable_.push_back(storage);
+  }
+  begins_.push_back(0);
+  for (Index op = 0; op < program_.operators(); ++op) {
+    begins_.push_back(begins_.back() + program_.op(op).ns);
+  }
 }
 
 void LocalSearch::add(GroupRerun rerun) {
   schedule_.add(rerun);
-  journal_.push_back({rerun, true});
+  journal_.push_back({rerun, {kNone, 0}, true});
 }
 
 void LocalSearch::remove(GroupRerun rerun) {
   schedule_.remove(rerun);
-  journal_.push_back({rerun, false});
+  journal_.push_back({rerun, {kNone, 0}, false});
+}
+
+void LocalSearch::add(Load load) {
+  schedule_.add(load);
+  journal_.push_back({{}, load, true});
+}
+
+void LocalSearch::remove(Load load) {
+  schedule_.remove(load);
+  journal_.push_back({{}, load, false});
 }
 
 void LocalSearch::roll_back(std::size_t mark) {
   while (journal_.size() > mark) {
     const Change change = journal_.back();
     journal_.pop_back();
-    if (change.added) {
+    if (change.load.storage != kNone) {
+      if (change.added) {
+        schedule_.remove(change.load);
+      } else {
+        schedule_.add(change.load);
+      }
+    } else if (change.added) {
       schedule_.remove(change.rerun);
     } else {
       schedule_.add(change.rerun);
@@ -59,6 +85,9 @@ bool LocalSearch::drop(Index storage, Index stage, Moment moment, std::int64_t m
     const Index next = pending.back();
     pending.pop_back();
     const Index maker = program_.storage(next).maker;
+    if (tier_ && next != storage && is_cheaper_by_load(next, stage) && bring_by_load(next, stage)) {
+      continue;
+    }
     if (maker == kNone) continue;  // given: it stays
     const GroupRerun rerun{replays_.group_of(maker), stage};
     if (schedule_.has(rerun)) continue;
@@ -96,9 +125,16 @@ bool LocalSearch::relieve(std::int64_t most_cost) {
   if (stage == kNone) return false;
   const Moment moment = schedule_.peak_moment(stage);
   const std::int64_t peak = schedule_.peak();
-  find_drops(moment, peak);
-  const std::optional<Drop> best = best_drop({stage, moment, peak}, most_cost);
-  return best && drop(best->storage, best->stage, moment, most_cost);
+  for (;;) {
+    find_drops(moment, peak);
+    const std::optional<Drop> best = best_drop({stage, moment, peak}, most_cost);
+    if (!best) return false;
+    if (!best->load) return drop(best->storage, best->stage, moment, most_cost);
+    const std::size_t mark = journal_.size();
+    if (drop_by_load(best->storage, moment) && tier_has_room()) return true;
+    roll_back(mark);
+    loadable_.erase(std::ranges::find(loadable_, best->storage));
+  }
 }
 
 // All storages that can be freed at the moment of the peak, with the price of each by itself.
@@ -120,11 +156,12 @@ void LocalSearch::find_drops(Moment moment, std::int64_t peak) {
     const std::array<Index, 2> stages{next, before};
     for (const Index at : std::span(stages).first(before < next ? 2 : 1)) {
       if (!replays_.may_rerun(group, at) || schedule_.moment(at, maker) <= moment) continue;
-      if (schedule_.has({group, at})) continue;
+      if (schedule_.has(GroupRerun{group, at})) continue;
       drops_.push_back(
           {storage, at, static_cast<double>(replays_.ns(group, at) + 100) / bytes * jitter});
     }
   }
+  if (tier_) find_loads(moment, over);
 }
 
 // Of the cheapest drops, the one that lowers the peak most for what it costs. When none
@@ -151,10 +188,11 @@ std::optional<LocalSearch::Drop> LocalSearch::best_drop(const Peak& peak, std::i
 double LocalSearch::gain_of(const Drop& one, const Peak& peak, std::int64_t most_cost) {
   const std::int64_t cost = schedule_.cost();
   const std::size_t mark = journal_.size();
-  const bool dropped = drop(one.storage, one.stage, peak.moment, most_cost);
+  const bool dropped = one.load ? drop_by_load(one.storage, peak.moment)
+                                : drop(one.storage, one.stage, peak.moment, most_cost);
   const std::int64_t freed =
       std::min(peak.bytes - budget_, peak.bytes - schedule_.stage_peak(peak.stage));
-  const double paid = static_cast<double>(schedule_.cost() - cost) + 100;
+  const double paid = static_cast<double>(schedule_.cost() - cost + one.unhidden) + 100;
   const std::int64_t now = schedule_.peak();  // it may be higher in another stage
   roll_back(mark);
   return dropped && freed > 0 && now <= peak.bytes ? static_cast<double>(freed) / paid : 0;
@@ -232,6 +270,8 @@ void LocalSearch::tidy() {
   // this share to gain.
   constexpr std::int64_t kWorthAnother = 200;
   std::int64_t before = 0;
+  std::int64_t now = std::numeric_limits<std::int64_t>::max();
+  if (tier_) (void)keeps_time(now);
   do {
     before = schedule_.cost();
     std::vector<GroupRerun> all = schedule_.reruns();
@@ -243,9 +283,10 @@ void LocalSearch::tidy() {
       const std::size_t mark = journal_.size();
       remove(one);
       prune(one);
-      if (schedule_.peak() > budget_) roll_back(mark);
+      if (schedule_.peak() > budget_ || (tier_ && !keeps_time(now))) roll_back(mark);
     }
   } while (before - schedule_.cost() > before / kWorthAnother && !deadline_.has_passed());
+  if (tier_) tidy_loads();
   journal_.clear();
 }
 
@@ -271,6 +312,7 @@ bool LocalSearch::change(GroupRerun rerun, std::int64_t most_cost) {
 
 // Simulated annealing: slightly worse plans are accepted, ever fewer of them.
 void LocalSearch::improve(std::int64_t changes) {
+  if (tier_) return improve_both(changes);
   std::vector<GroupRerun> all = schedule_.reruns();
   std::vector<GroupRerun> best = all;
   std::int64_t best_cost = schedule_.cost();

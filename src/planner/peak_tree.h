@@ -48,6 +48,13 @@ class PeakTree {
     for (std::size_t node = i + leaves_; node > 0; node /= 2) sum += extra_[node];
     return sum;
   }
+  // All positions, with some zeros behind them. Cost: linear.
+  void all(std::vector<std::int64_t>& out) const {
+    out.resize(2 * leaves_);
+    out[1] = extra_[1];
+    for (std::size_t node = 2; node < 2 * leaves_; ++node) out[node] = out[node / 2] + extra_[node];
+    out.erase(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(leaves_));
+  }
   // The maximum of [first, last); 0 for an empty range.
   [[nodiscard]] std::int64_t most(std::size_t first, std::size_t last) const {
     return first < last ? most(1, 0, leaves_, first, last) : 0;

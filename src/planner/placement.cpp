@@ -45,10 +45,19 @@ class Reading {
       : program_(trace), open_(static_cast<std::size_t>(program_.storages()), kNone) {
     arrive(kNone, -1, -1);
     for (const graph::Step& step : plan.steps) {
-      if (step.action == graph::Step::Action::Free) {
-        close(program_.index_of(step.target));
-      } else {
-        run(static_cast<Index>(step.target), step.action == graph::Step::Action::Run);
+      switch (step.action) {
+        case graph::Step::Action::Run:
+        case graph::Step::Action::Rerun:
+          run(static_cast<Index>(step.target), step.action == graph::Step::Action::Run);
+          break;
+        case graph::Step::Action::Free:
+          close(program_.index_of(step.target));
+          break;
+        case graph::Step::Action::Offload:
+          break;
+        case graph::Step::Action::Load:
+          open(program_.index_of(step.target), step_, 2 * step_);
+          break;
       }
       ++step_;
     }

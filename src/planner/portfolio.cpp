@@ -91,16 +91,16 @@ constexpr Index kMostFromAbove = 6000;
 
 std::span<const Method> portfolio() {
   static constexpr std::array<Method, 15> kMethods{{
-      {"dtr_eq", graph::kNever, dtr_eq},
-      {"next_use", graph::kNever, next_use},
-      {"next_use_eq", graph::kNever, next_use_eq},
+      {"dtr_eq", graph::kNever, dtr_eq, false, true},
+      {"next_use", graph::kNever, next_use, false, true},
+      {"next_use_eq", graph::kNever, next_use_eq, false, true},
       {"dtr_eq returning", graph::kNever, returning<Rule::DtrEq>, true},
       {"next_use returning", graph::kNever, returning<Rule::NextUse>, true},
       {"next_use_eq returning", graph::kNever, returning<Rule::NextUseEq>, true},
       {"peaks", 3000, peaks},
-      {"chen", graph::kNever, of_chen},
-      {"knapsack", graph::kNever, of_knapsack},
-      {"rotor", graph::kNever, of_rotor},
+      {"chen", graph::kNever, of_chen, false, true},
+      {"knapsack", graph::kNever, of_knapsack, false, true},
+      {"rotor", graph::kNever, of_rotor, false, true},
       {"from 2 % above", kMostFromAbove, from_above<2>},
       {"from 4 % above", kMostFromAbove, from_above<4>},
       {"from 8 % above", kMostFromAbove, from_above<8>},

@@ -31,6 +31,7 @@ struct Method {
   // Methods that search end at the deadline, and return a plan if they have one by then.
   std::optional<std::vector<GroupRerun>> (*find)(const Problem& problem);
   bool for_outlived = false;  // useful only if Replays::outlived()
+  bool is_quick = false;      // goes through the step once, or a few times
 };
 
 std::span<const Method> portfolio();

@@ -49,6 +49,12 @@ class Replays {
   }
   // How often the storage has been written into when the stage begins.
   [[nodiscard]] Index version_at(Index storage, Index stage) const;
+  // Limits which storages may be loaded from the tier: see copies.h. By storage: the first operator
+  // before which it may be; kNever: none. Empty: any.
+  void limit_copies(std::vector<Index> from) { loads_from_ = std::move(from); }
+  [[nodiscard]] bool may_load(Index storage, Index stage) const {
+    return loads_from_.empty() || loads_from_[static_cast<std::size_t>(storage)] <= stage;
+  }
   // Appends the groups that make contents that this group needs and that were overwritten before
   // this stage. They must run again in the same stage.
   void overwritten_needs(Index group, Index stage, std::vector<Index>& groups) const;
@@ -58,8 +64,9 @@ class Replays {
   std::vector<Index> group_of_;
   std::vector<std::size_t> begin_;
   std::vector<Index> members_;
-  std::vector<Index> deadlines_;  // by group: last_stage()
-  std::vector<Index> intact_;     // by group: intact_until(), never later than that
+  std::vector<Index> deadlines_;   // by group: last_stage()
+  std::vector<Index> intact_;      // by group: intact_until(), never later than that
+  std::vector<Index> loads_from_;  // by storage, see limit_copies()
   bool outlived_ = false;
 };
 

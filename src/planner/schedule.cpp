@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::int64_t made_at(Moment moment) { return moment * 2 + 1; }
 constexpr std::int64_t used_at(Moment moment) { return moment * 2; }
-constexpr bool is_make(std::int64_t event) { return (event & 1) != 0; }
-constexpr Moment moment_of(std::int64_t event) { return event >> 1; }
 constexpr Moment kHead = -1;
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
@@ -20,7 +18,7 @@ std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 Schedule::Schedule(const Replays& replays)
     : replays_(replays),
       program_(replays.program()),
-      width_(program_.operators() + 1),
+      width_(program_.operators() + 2),
       events_(at(program_.storages())),
       reruns_(at(stages())),
       freed_(at(stages())),
@@ -41,7 +39,11 @@ Schedule::Schedule(const Replays& replays)
     } else {
       events.push_back(made_at(moment(one.arrival, program_.operators())));
     }
-    for (const Index op : program_.users(storage)) events.push_back(used_at(moment(op, op)));
+    // What is written once must be there too. Without a tier it is in any case.
+    const auto users = one.given && has_tier() ? users_and_writers(storage) : std::vector<Index>{};
+    for (const Index op : users.empty() ? program_.users(storage) : users) {
+      events.push_back(used_at(moment(op, op)));
+    }
     if (one.keep || (one.given && one.released == graph::kNever)) {
       events.push_back(used_at(moment(program_.operators(), program_.operators())));
     } else if (one.given && one.released != kNone) {
@@ -59,6 +61,10 @@ Schedule::Schedule(const Replays& replays)
   }
   for (Index stage = 0; stage < stages(); ++stage) touch(moment(stage, 0));
   settle();
+  if (!has_tier()) return;
+  loads_.resize(at(stages()));
+  prices_.resize(at(program_.storages()), 0);
+  rerun_ns_.resize(at(stages()), 0);
 }
 
 bool Schedule::has(GroupRerun rerun) const {
@@ -106,6 +112,7 @@ void Schedule::add(GroupRerun rerun) {
     const auto place = stage.insert(std::ranges::lower_bound(stage, op), op);
     freed.insert(freed.begin() + (place - stage.begin()), 0);
     cost_ += program_.op(op).ns;
+    if (!rerun_ns_.empty()) rerun_ns_[at(rerun.stage)] += program_.op(op).ns;
     for (const graph::Content& need : program_.needs(op)) add_use(need.storage, now);
     for (const Index storage : program_.makes(op)) add_make(storage, now);
     touch(now);
@@ -121,6 +128,7 @@ void Schedule::remove(GroupRerun rerun) {
     const auto place = stage.erase(std::ranges::lower_bound(stage, op));
     freed.erase(freed.begin() + (place - stage.begin()));
     cost_ -= program_.op(op).ns;
+    if (!rerun_ns_.empty()) rerun_ns_[at(rerun.stage)] -= program_.op(op).ns;
     for (const graph::Content& need : program_.needs(op)) remove_use(need.storage, now);
     for (const Index storage : program_.makes(op)) remove_make(storage, now);
     touch(now);
@@ -296,6 +304,13 @@ std::int64_t Schedule::peak_between(Index first, Index last) {
   return tree_.most(at(first + 1), at(last + 1));
 }
 
+void Schedule::stage_peaks(std::vector<std::int64_t>& peaks) {
+  settle();
+  tree_.all(peaks);
+  peaks.erase(peaks.begin());  // the head
+  peaks.resize(at(stages()));
+}
+
 std::vector<GroupRerun> Schedule::reruns() const {
   std::vector<GroupRerun> all;
   all.reserve(pairs_);
@@ -327,8 +342,11 @@ void Schedule::validate() {
   }
   Schedule fresh(replays_);
   for (const GroupRerun rerun : reruns()) fresh.add(rerun);
+  fresh.prices_ = prices_;
+  for (const Load load : loads()) fresh.add(load);
   fresh.settle();
-  if (fresh.cost() != cost_ || fresh.pairs_ != pairs_) {
+  if (fresh.cost() != cost() || fresh.pairs_ != pairs_ || fresh.rerun_ns_ != rerun_ns_ ||
+      fresh.load_count_ != load_count_) {
     throw std::logic_error("planner: a schedule's cost does not follow from its reruns");
   }
   for (Index stage = kNone; stage < stages(); ++stage) {

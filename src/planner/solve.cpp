@@ -1,11 +1,15 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "planner/anneal.h"
 #include "planner/bounds.h"
+#include "planner/candidates.h"
+#include "planner/copies.h"
 #include "planner/emit.h"
 #include "planner/held.h"
 #include "planner/late_frees.h"
 #include "planner/local_search.h"
 #include "planner/lp_bound.h"
+#include "planner/offload.h"
+#include "planner/parallel.h"
 #include "planner/portfolio.h"
 
 #include <neap/planner.h>
@@ -13,55 +17,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <limits>
-#include <string>
 #include <thread>
 
 namespace neap::planner {
-
-Infeasible::Infeasible(const std::string& text, Bytes asked, Bytes smallest, Bytes floor_bytes,
-                       std::int64_t op)
-    : Error(text),
-      budget(asked),
-      smallest_known(smallest),
-      floor(floor_bytes),
-      floor_operator(op) {}
-Infeasible::~Infeasible() = default;
-
 namespace {
-
-// Runs task(0) ... task(count - 1). Rethrows the first exception, by index.
-void for_each_in_parallel(std::size_t count, std::size_t threads,
-                          const std::function<void(std::size_t)>& task) {
-  std::atomic<std::size_t> next{0};
-  std::vector<std::exception_ptr> failed(count);
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      try {
-        task(i);
-      } catch (...) {
-        failed[i] = std::current_exception();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (std::size_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(work);
-    work();
-  }
-  for (const std::exception_ptr& one : failed) {
-    if (one) std::rethrow_exception(one);
-  }
-}
-
-// A plan during the search.
-struct Candidate {
-  std::string name;
-  std::optional<std::vector<GroupRerun>> reruns;
-  std::int64_t found_ns = 0;  // by the method, before local search
-  std::int64_t ns = 0;
-};
 
 class Solver {
  public:
@@ -75,6 +35,9 @@ class Solver {
         program_(trace_),
         replays_(program_),
         floor_(memory_floor(replays_)) {
+    if (options.followable && program_.has_tier()) {
+      replays_.limit_copies(first_loads(program_, asked_));
+    }
     for (Index op = 0; op < program_.operators(); ++op) plain_ns_ += program_.op(op).ns;
     plain_peak_ = graph::plain_plan(trace).predicted_peak;
     for (const std::vector<Rerun>& known : options.known) known_.push_back(judge(known));
@@ -109,23 +72,33 @@ class Solver {
     std::erase_if(candidates, [](const Candidate& one) { return !one.reruns; });
     if (candidates.empty()) return {};
     Candidate best = search(budget, candidates, deadline);
+    if (best.ns >= Transfers::kTooMuch) return {};
+    std::int64_t placed = budget;
+    for (const Known& one : known_) {
+      // More room never makes the places worse that copies have with less of it.
+      if (one.loads.empty() || one.budget > budget || one.ns >= best.ns) continue;
+      best = {.name = "known", .reruns = one.reruns, .ns = one.ns, .loads = one.loads};
+      placed = one.budget;
+    }
     Schedule schedule = schedule_of(best);
-    solution.plan = emit(schedule, budget);
-    solution.rerun_ns = schedule.cost();
+    solution.plan = emit(schedule, placed, limit());
+    solution.plan.budget = budget;
+    solution.rerun_ns = solution.plan.predicted_ns - plain_ns_;
     solution.bound_ns = recompute_bound(replays_, budget);
     if (options_.bound_time.count() > 0 && solution.rerun_ns > solution.bound_ns &&
-        !options_.stop.stop_requested()) {
+        !program_.has_tier() && !options_.stop.stop_requested()) {
       const auto tighter = lp_bound(replays_, budget, options_.bound_time);
       solution.bound_ns = std::max(solution.bound_ns, tighter.value_or(0));
     }
-    solution.winner = best.ns == 0 ? "plain" : best.name;
-    known_.push_back({schedule.peak(), schedule.cost(), *best.reruns});
+    solution.winner = best.ns == 0 && best.loads.empty() ? "plain" : best.name;
+    known_.push_back({schedule.peak(), solution.rerun_ns, *best.reruns, best.loads, placed});
     complete(solution.plan);
+    solution.rerun_ns = solution.plan.predicted_ns - plain_ns_;  // a late free waits for nothing
+    solution.waited_ns = solution.rerun_ns - schedule.rerun_ns();
     return solution;
   }
 
-  // A budget that has a plan, the smallest that bisection finds. Cost: about eight times all
-  // starts, once.
+  // The smallest budget with a plan that bisection finds. Cost: about eight times all starts, once.
   std::int64_t smallest() {
     if (!smallest_) smallest_ = find_smallest();
     return *smallest_;
@@ -155,7 +128,7 @@ class Solver {
     if (!options_.followable) return;
     // Without reruns nothing is freed early. Otherwise the remaining room belongs to the allocator,
     // whose slabs may need it.
-    const bool fits = reruns_of(plan).empty();
+    const bool fits = reruns_of(plan).empty() && plan.predicted_offloaded == 0;
     const std::int64_t limit =
         fits ? std::max(plan.predicted_peak, plan.budget) : plan.predicted_peak;
     plan = free_late(asked_, std::move(plan), limit);
@@ -175,6 +148,8 @@ class Solver {
   // REQUIRES: the budget is below the plain peak and the known peaks. Stops after the first
   // success.
   [[nodiscard]] bool some_method_fits(std::int64_t budget) const {
+    Schedule schedule(replays_);
+    if (program_.has_tier() && offload_idle(schedule, budget, limit())) return true;
     const std::vector<const Method*> asked = methods();
     std::atomic<bool> fits{false};
     for_each_in_parallel(asked.size(), threads_, [&](std::size_t i) {
@@ -193,12 +168,6 @@ class Solver {
     return in_time;
   }
 
-  // Reruns that fit without a search: the caller's, and earlier results.
-  struct Known {
-    std::int64_t peak;
-    std::int64_t ns;
-    std::vector<GroupRerun> reruns;
-  };
   [[nodiscard]] Known judge(const std::vector<Rerun>& known) const {
     Schedule schedule(replays_);
     for (const Rerun one : known) {
@@ -214,7 +183,7 @@ class Solver {
       if (schedule.has(rerun)) continue;
       for (const GroupRerun one : schedule.closure(rerun)) schedule.add(one);
     }
-    return {schedule.peak(), schedule.cost(), schedule.reruns()};
+    return {schedule.peak(), schedule.cost(), schedule.reruns(), {}, schedule.peak()};
   }
 
   [[nodiscard]] const std::string& name(Index op) const {
@@ -241,8 +210,43 @@ class Solver {
     for (const Known& one : known_) {
       if (one.peak <= budget && (best == nullptr || one.ns < best->ns)) best = &one;
     }
-    if (best != nullptr) found.push_back({"known", best->reruns, best->ns, 0});
+    if (best != nullptr) found.push_back({"known", best->reruns, best->ns, 0, best->loads});
+    if (program_.has_tier()) add_both_ways(budget, deadline, found);
     return found;
+  }
+
+  [[nodiscard]] std::int64_t limit() const {
+    return options_.offload_limit ? options_.offload_limit->count() : Transfers::kNoLimit;
+  }
+
+  // Starts that copy storages to the tier.
+  void add_both_ways(std::int64_t budget, const Deadline& deadline, std::vector<Candidate>& to) {
+    const Problem problem{trace_, replays_, budget, options_.seed, deadline};
+    std::vector<BothWays> all = both_ways(problem, plain_peak_, floor_.bytes);
+    for_each_in_parallel(all.size(), threads_,
+                         [&](std::size_t i) { find(all[i], problem, limit()); });
+    for (BothWays& one : all) {
+      Candidate& start = to.emplace_back(Candidate{one.name, {}, one.ns});
+      if (!one.found) continue;
+      start.reruns = std::move(one.reruns);
+      start.loads = std::move(one.loads);
+      start.room = budget - one.target;
+      start.price = one.price;
+    }
+    // Plans of reruns alone may take copies in their search.
+    for (Candidate& one : to) {
+      if (one.price == 0) one.price = 0.4;
+    }
+  }
+
+  [[nodiscard]] LocalSearch search_of(Schedule& schedule, const Candidate& candidate,
+                                      std::int64_t budget, std::uint64_t seed,
+                                      const Deadline& deadline) const {
+    if (!program_.has_tier()) return LocalSearch(schedule, budget, seed, deadline);
+    schedule.set_copy_price(candidate.price);
+    // A plan that is known, or of reruns alone, may need the whole budget.
+    const auto target = std::min(budget, std::max(schedule.peak(), budget - candidate.room));
+    return LocalSearch(schedule, target, seed, deadline, Tier{budget, limit()});
   }
 
   static bool any(const std::vector<Candidate>& candidates) {
@@ -263,8 +267,9 @@ class Solver {
     constexpr std::size_t kSearched = 4;
     if (candidates.size() > kSearched) candidates.resize(kSearched);
     // About half a second on one core; a change costs more on a long trace.
-    const std::int64_t changes =
+    std::int64_t changes =
         std::clamp<std::int64_t>(8'000'000 / std::max(1, program_.operators()), 100, 8000);
+    if (program_.has_tier()) changes /= 2;  // each looks at the time of the whole step
     for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
       change(candidates[i], budget, changes, options_.seed + 1, deadline);
     });
@@ -273,6 +278,7 @@ class Solver {
     if (candidates.size() > kFinal) candidates.resize(kFinal);
     if (program_.operators() <= kMostAnnealed) {
       for_each_in_parallel(candidates.size(), threads_, [&](std::size_t i) {
+        if (!candidates[i].loads.empty()) return;
         Schedule schedule = schedule_of(candidates[i]);
         anneal(schedule, budget, options_.seed, deadline);
         take(schedule, candidates[i]);
@@ -297,18 +303,23 @@ class Solver {
   void change(Candidate& candidate, std::int64_t budget, std::int64_t changes, std::uint64_t seed,
               const Deadline& deadline) const {
     Schedule schedule = schedule_of(candidate);
-    LocalSearch search(schedule, budget, seed, deadline);
+    LocalSearch search = search_of(schedule, candidate, budget, seed, deadline);
     if (changes == 0) {
       search.tidy();
     } else {
       search.improve(changes);
     }
     take(schedule, candidate);
+    if (program_.has_tier()) {
+      candidate.loads = schedule.loads();
+      candidate.ns = search.total();
+    }
   }
 
   [[nodiscard]] Schedule schedule_of(const Candidate& candidate) const {
     Schedule schedule(replays_);
     for (const GroupRerun one : *candidate.reruns) schedule.add(one);
+    for (const Load one : candidate.loads) schedule.add(one);
     return schedule;
   }
   static void take(const Schedule& schedule, Candidate& candidate) {
@@ -331,16 +342,6 @@ class Solver {
 };
 
 }  // namespace
-
-std::vector<Rerun> reruns_of(const graph::Plan& plan) {
-  std::vector<Rerun> reruns;
-  std::int64_t ran = 0;
-  for (const graph::Step& step : plan.steps) {
-    if (step.action == graph::Step::Action::Run) ++ran;
-    if (step.action == graph::Step::Action::Rerun) reruns.push_back({step.target, ran});
-  }
-  return reruns;
-}
 
 Solution solve(const graph::Trace& trace, const Options& options) {
   if (options.budget < Bytes(0)) {

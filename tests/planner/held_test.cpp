@@ -37,6 +37,29 @@ TEST(WithWhatIsHeld, what_an_operator_makes_that_never_runs_again_arrives_behind
   EXPECT_EQ(held.keep, trace.keep);
 }
 
+// A loss (2) that the program holds while the optimizer overwrites a parameter (0).
+TEST(WithWhatIsHeld, what_cannot_be_made_again_from_some_operator_on_is_needed_there) {
+  Trace trace;
+  trace.events = {
+      Given{0, 8},
+      Operator{.name = "forward", .reads = {0}, .makes = {{1, 8}}},
+      Operator{.name = "loss", .reads = {1}, .makes = {{2, 8}}},
+      Operator{.name = "backward", .reads = {1}, .makes = {{3, 8}}, .replayable = false},
+      Release{1},
+      Operator{.name = "step", .reads = {0, 3}, .mutates = {0}},
+      Operator{.name = "again", .reads = {3}, .mutates = {0}},
+      Operator{.name = "report", .reads = {3}, .makes = {{4, 8}}},
+      Release{2}};
+  const Trace held = with_what_is_held(trace);
+  std::vector<std::vector<graph::StorageId>> reads;
+  for (const graph::Event& event : held.events) {
+    if (const auto* const op = std::get_if<Operator>(&event)) reads.push_back(op->reads);
+  }
+  // "report" may run again, which must not need the loss.
+  EXPECT_EQ(reads,
+            (std::vector<std::vector<graph::StorageId>>{{0}, {1}, {1}, {0, 3, 2}, {3, 2}, {3}}));
+}
+
 TEST(WithWhatIsHeld, the_peak_of_the_plain_step_stays) {
   std::mt19937_64 random(1);
   int with_held = 0;
