@@ -1,17 +1,21 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap doctor: reports what neap found on this machine, and tests that its bits are equal here.
+// Of a directory for offloading it says how fast it is.
 #include "bits.h"
 #include "commands.h"
 
 #include <neap/machine.h>
 #include <neap/neap.h>
+#include <neap/offload.h>
 #include <neap/train.h>
 #include <neap/version.h>
 
 #include <dlfcn.h>
 #include <torch/torch.h>
+#include <nlohmann/json.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,14 +27,14 @@ class Report {
   void row(const std::string& name, const std::string& value) { rows_.emplace_back(name, value); }
   void problem(const std::string& name, const std::string& what) {
     rows_.emplace_back(name, what);
-    ++problems_;
+    problems_.push_back(name + ": " + what);
   }
-  [[nodiscard]] int problems() const { return problems_; }
+  [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }
   [[nodiscard]] std::string text() const { return table(rows_); }
 
  private:
   std::vector<Row> rows_;
-  int problems_ = 0;
+  std::vector<std::string> problems_;
 };
 
 std::string library_path() {
@@ -83,9 +87,51 @@ std::string self_test() {
          std::to_string(replays) + " operators replayed";
 }
 
+std::string text_of(const offload::Rates& rates) {
+  if (rates.out == 0 || rates.in == 0) return "not measured; is the disk full?";
+  const auto one = [](double rate) {
+    return Bytes(static_cast<std::int64_t>(rate)).text() + " a second";
+  };
+  return one(rates.out) + " there, " + one(rates.in) + " back";
+}
+
+void add_survey(Report& report, const std::string& directory, const offload::Survey& found) {
+  report.row("offload to", directory);
+  const std::string kind = found.file_system.empty() ? "unknown" : found.file_system;
+  report.row("its file system",
+             kind + (found.in_memory ? ": that is memory, so nothing is won there" : "") +
+                 (found.unnamed ? "" : "; a kill in the wrong moment leaves an empty file"));
+  report.row("of it free", Bytes(found.free).text());
+  report.row(found.in_cache ? "through the cache of files" : "buffered, with the disk",
+             text_of(found.buffered));
+  report.row("direct", found.direct ? text_of(*found.direct) : "the file system cannot");
+  report.row("taken", found.uses_direct ? "direct" : "buffered");
+}
+
+nlohmann::ordered_json json_of(const std::string& directory, const offload::Survey& found) {
+  const auto rate = [](double bytes_per_s) {
+    return bytes_per_s > 0 ? nlohmann::ordered_json(bytes_per_s) : nlohmann::ordered_json();
+  };
+  const offload::Rates direct = found.direct.value_or(offload::Rates{});
+  return {{"directory", directory},
+          {"file_system", text_or_null(found.file_system)},
+          {"free_bytes", found.free},
+          {"unnamed_files", found.unnamed},
+          {"in_memory", found.in_memory},
+          {"in_cache", found.in_cache},
+          {"buffered_out_bytes_per_s", rate(found.buffered.out)},
+          {"buffered_in_bytes_per_s", rate(found.buffered.in)},
+          {"direct_out_bytes_per_s", rate(direct.out)},
+          {"direct_in_bytes_per_s", rate(direct.in)},
+          {"uses_direct", found.uses_direct}};
+}
+
 }  // namespace
 
-int doctor(Output& output) {
+int doctor(const DoctorOptions& options, Output& output) {
+  // First, since it may be refused.
+  std::optional<offload::Survey> survey;
+  if (!options.offload.empty()) survey = offload::survey(options.offload);
   Report report;
   report.row("neap", NEAP_VERSION);
   report.row("LibTorch", TORCH_VERSION);
@@ -120,9 +166,18 @@ int doctor(Output& output) {
   } catch (const std::exception& error) {
     report.problem("self-test", error.what());
   }
+  if (options.json) {
+    output.json(nlohmann::ordered_json{
+        {"neap", NEAP_VERSION},
+        {"libtorch", TORCH_VERSION},
+        {"problems", report.problems()},
+        {"offload", survey ? json_of(options.offload, *survey) : nlohmann::ordered_json()}});
+    return report.problems().empty() ? 0 : 1;
+  }
+  if (survey) add_survey(report, options.offload, *survey);
   output.line(report.text());
-  if (report.problems() == 0) return 0;
-  output.line(std::to_string(report.problems()) +
+  if (report.problems().empty()) return 0;
+  output.line(std::to_string(report.problems().size()) +
               " of these break neap's promise: correct them, or train without it");
   return 1;
 }

@@ -19,4 +19,15 @@ struct ContentHash {
   friend bool operator==(const ContentHash&, const ContentHash&) = default;
 };
 
+// The same hash of bytes that come in parts. Takes no memory.
+class RunningContentHash {
+ public:
+  RunningContentHash() noexcept;
+  void update(const void* data, std::size_t bytes) noexcept;
+  [[nodiscard]] ContentHash value() const noexcept;  // of all bytes so far
+
+ private:
+  alignas(64) std::byte state_[640];  // XXH3_state_t, whose header only content_hash.cpp sees
+};
+
 }  // namespace neap::device

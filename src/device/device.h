@@ -51,6 +51,12 @@ class Device {
   // LibTorch allocates by `allocator` from now on. It must live as long as the process.
   virtual void register_allocator(c10::Allocator& allocator) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) const = 0;
+  // Whether the host reads and writes the device's memory at the same addresses.
+  [[nodiscard]] virtual bool is_host_memory() const noexcept = 0;
+  // Between the device's memory and the host's, after the work that may still use these bytes of
+  // the device. The bytes are there when they return.
+  virtual void to_host(void* host, const void* from, std::size_t bytes) const = 0;
+  virtual void from_host(void* to, const void* host, std::size_t bytes) const = 0;
 
   // ---- Streams ----
   // Work that any stream is given from now on runs after all work that any stream was given before.

@@ -62,6 +62,15 @@ class Accelerator final : public device::Device {
     Streams::instance().wait_for_all();
     std::memcpy(inside(to), inside(from), bytes);
   }
+  [[nodiscard]] bool is_host_memory() const noexcept override { return false; }
+  void to_host(void* host, const void* from, std::size_t bytes) const override {
+    Streams::instance().wait_for_all();
+    std::memcpy(host, inside(from), bytes);
+  }
+  void from_host(void* to, const void* host, std::size_t bytes) const override {
+    Streams::instance().wait_for_all();
+    std::memcpy(inside(to), host, bytes);
+  }
   [[nodiscard]] bool is_zero(const void* data, std::size_t bytes) const override {
     Streams::instance().wait_for_all();
     return device::cpu().is_zero(inside(data), bytes);

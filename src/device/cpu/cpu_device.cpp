@@ -40,6 +40,13 @@ class CpuDevice final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) const override {
     std::memcpy(to, from, bytes);
   }
+  [[nodiscard]] bool is_host_memory() const noexcept override { return true; }
+  void to_host(void* host, const void* from, std::size_t bytes) const override {
+    std::memcpy(host, from, bytes);
+  }
+  void from_host(void* to, const void* host, std::size_t bytes) const override {
+    std::memcpy(to, host, bytes);
+  }
 
   [[nodiscard]] bool is_zero(const void* data, std::size_t bytes) const override {
     const auto* const first = static_cast<const char*>(data);
