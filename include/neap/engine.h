@@ -13,10 +13,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace neap {
+
+// Where a scope may copy storages to that do not fit, beside making them again: see
+// Options::offload.
+struct Offload {
+  // The file there has no name, mode 0600, and is gone when the process ends, however it ends.
+  // Empty for a device whose memory is not the host's: then copies are in memory of the host.
+  std::filesystem::path directory;
+  // The most bytes of the file. Absent: what the file system gives.
+  std::optional<Bytes> limit = {};
+};
 
 // What happens to a result that is alive when the region that made it closes. A region is the
 // inside of checkpoint(), custom_checkpoint() or keep_results().
@@ -44,6 +56,13 @@ struct Stats {
   std::int64_t replay_ns = 0;       // time inside replayed operators
   std::int64_t operator_ns = 0;     // time inside the program's operators
   std::int64_t bookkeeping_ns = 0;  // time in neap: choosing, evicting, preparing replays
+  // About copies, see Options::offload.
+  std::int64_t offloads = 0;            // contents that were copied out
+  std::int64_t offloaded_bytes = 0;     // their bytes
+  std::int64_t loads = 0;               // copies that came back
+  std::int64_t loaded_bytes = 0;        // their bytes
+  std::int64_t offload_wait_ns = 0;     // time in which the step waited for copies
+  std::int64_t offload_peak_bytes = 0;  // largest number of bytes in the tier
   // About plans, see Options::policy.
   std::int64_t plan_hits = 0;          // 1 when all operators ran by a plan
   std::int64_t plan_misses = 0;        // 1 when the step left its plan
@@ -87,6 +106,15 @@ class NEAP_EXPORT HandWritten : public Error {
  public:
   explicit HandWritten(const std::string& storage);  // as people know it
   ~HandWritten() override;
+};
+
+// Thrown when a content that a scope has copied to a file cannot be read back, or is not what was
+// written, and no recipe can make it again: see Options::offload. The message names the storage,
+// the directory and the system's error. The step is not complete; what was lost stays lost.
+class NEAP_EXPORT OffloadError : public Error {
+ public:
+  OffloadError(const std::string& storage, const std::string& why);  // as people know it
+  ~OffloadError() override;
 };
 
 // Restores the storage of `tensor` if it is evicted, and keeps it in memory until unpin() or its

@@ -87,6 +87,21 @@ struct Options {
   // nothing is evicted but the insides of checkpoint() regions.
   std::optional<Bytes> budget = {};
   PlanMode policy = Planned{};  // of no effect without a budget
+  // Storages may also go to a file in this directory, and come back by a copy: whatever costs the
+  // step less. Then also what nothing can make again may go: parameters, gradients, the optimizer's
+  // state, results of operators that must not run twice. So a step runs in budgets that hold
+  // neither of them. Absent: nothing is copied. Of no effect without a budget.
+  //
+  // A storage that has been away has another address. So a program that keeps an address of
+  // parameters or of what operators write must pin it (neap::pin). What was there before the scope
+  // and is only read, such as a batch, stays where it is. When the scope ends, everything comes
+  // back but parameters and optimizer's state that are away then: operators bring them back at any
+  // time, and raw access throws.
+  //
+  // No bit of the step hangs on the file: each content is compared with its hash (XXH3) when it is
+  // back. What cannot be read is made again; where nothing can make it, OffloadError is thrown. A
+  // file that cannot be written or is full counts as no room.
+  std::optional<Offload> offload = {};
   // Track each storage also without a budget, for saved_report(). Costs what a budget costs, and
   // evicts nothing.
   bool observe = false;
@@ -105,7 +120,8 @@ class NEAP_EXPORT Scope {
  public:
   // Throws: ScopeConflict when another thread has a scope, or an outer scope another budget;
   // BudgetExceeded when more is in use already than the budget allows; InvalidArgument for a budget
-  // of 0 bytes or less; Error when install() was not called.
+  // of 0 bytes or less, and for a directory of Options::offload that cannot hold a file; Error when
+  // install() was not called.
   explicit Scope(const Options& options = {});
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;

@@ -96,8 +96,9 @@ struct TrainerOptions {
   bool plain = false;  // no scope: LibTorch as it is
   Clip clip = {};
   Schedule schedule = {};
-  PlanMode policy = Planned{};  // of each step's scope
-  bool verify = false;          // as Options::verify, of each step's scope
+  PlanMode policy = Planned{};          // of each step's scope
+  std::optional<Offload> offload = {};  // as Options::offload, of each step's scope
+  bool verify = false;                  // as Options::verify, of each step's scope
   // Of a training that goes on: see neap/snapshot.h. Steps and the schedule count from here.
   std::int64_t steps_done = 0;
 };

@@ -114,7 +114,7 @@ PlanDirector::Steps Catalogue::candidates(const StepId& scope,
   std::vector<const CatalogueEntry*> usable;
   for (const CatalogueEntry& entry : entries_) {
     if (entry.fits(live) && entry.id.budget == scope.budget &&
-        entry.id.plan_file == scope.plan_file) {
+        entry.id.plan_file == scope.plan_file && entry.id.offloads == scope.offloads) {
       usable.push_back(&entry);
     }
   }

@@ -43,11 +43,17 @@ class Compilation {
         case graph::Step::Action::Free:
           free(step.target);
           break;
+        case graph::Step::Action::Offload:
+          copies_.push_back(step.target);
+          break;
+        case graph::Step::Action::Load:
+          (reruns_ ? loads_ : loads_after_).push_back(step.target);
+          break;
       }
     }
     close();
     const auto end = static_cast<std::uint32_t>(step_.blocks.size());
-    step_.operators.push_back({end, end, end, end});
+    step_.operators.push_back({end, end, end, end, end, end, end});
     return std::move(step_);
   }
 
@@ -71,6 +77,7 @@ class Compilation {
     PlannedStep::At at{};
     at.brings = write([](bool there) { return there; });
     at.leaves = write([](bool there) { return !there; });
+    at.loads = write(loads_);
     step_.operators.push_back(at);
     order_.clear();
     touched_.clear();
@@ -82,12 +89,15 @@ class Compilation {
   void close() {
     // Frees before the first operator: of storages that no operator uses.
     if (step_.operators.empty()) {
-      evicts_.clear();
-      ends_.clear();
+      for (std::vector<StorageId>* const some : {&copies_, &evicts_, &loads_after_, &ends_}) {
+        some->clear();
+      }
       return;
     }
     PlannedStep::At& at = step_.operators.back();
+    at.copies = write(copies_);
     at.evicts = write(evicts_);
+    at.loads_after = write(loads_after_);
     at.ends = write(ends_);
   }
 
@@ -125,7 +135,8 @@ class Compilation {
   // Since then; the values are indices in order_.
   std::unordered_map<StorageId, std::size_t> touched_;
   std::vector<std::pair<StorageId, bool>> order_;
-  std::vector<StorageId> evicts_, ends_;
+  std::vector<StorageId> evicts_, ends_, copies_, loads_after_;
+  std::vector<StorageId> loads_;  // after a rerun
   PlannedStep step_;
 };
 

@@ -34,7 +34,7 @@ namespace fs = std::filesystem;
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic = "neapstep";
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kVersion = 4;
 constexpr std::size_t kHead = kMagic.size() + 8;
 constexpr const char* kEnding = ".neapstep";
 constexpr std::int64_t kMostFileBytes = std::int64_t{1} << 28;
@@ -91,8 +91,8 @@ std::string content_of(const CachedStep& cached) {
   put(content, std::string_view(NEAP_VERSION));
   put(content, std::string_view(TORCH_VERSION));
   put(content, static_cast<std::uint64_t>(step.calls.size()));
-  for (const std::int64_t number :
-       {cached.budget, cached.base, cached.margin, step.predicted_peak, step.predicted_ns}) {
+  for (const std::int64_t number : {cached.budget, cached.base, cached.margin, step.predicted_peak,
+                                    step.predicted_ns, std::int64_t{cached.offloads}}) {
     put(content, number);
   }
   put(content, step.calls);
@@ -103,16 +103,22 @@ std::string content_of(const CachedStep& cached) {
   return content;
 }
 
-std::string name_of(std::uint64_t calls, std::size_t count, std::int64_t budget) {
-  std::array<char, 96> name{};
-  std::snprintf(name.data(), name.size(), "%016llx-%zu-%lld%s",
-                static_cast<unsigned long long>(calls), count, static_cast<long long>(budget),
-                kEnding);
-  return name.data();
+std::string ending_of(std::int64_t budget, bool offloads) {
+  return "-" + std::to_string(budget) + (offloads ? "-offload" : "") + kEnding;
+}
+
+std::string name_of(const StepId& step) {
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "%016llx-%zu",
+                static_cast<unsigned long long>(step.calls), step.count);
+  return name.data() + ending_of(step.budget, step.offloads);
 }
 
 std::string name_of(const CachedStep& cached) {
-  return name_of(cached.step.calls.back(), cached.step.calls.size(), cached.budget);
+  return name_of(StepId{.calls = cached.step.calls.back(),
+                        .count = cached.step.calls.size(),
+                        .budget = cached.budget,
+                        .offloads = cached.offloads});
 }
 
 // ---------------------------------------------------------------- reading
@@ -158,7 +164,10 @@ void check(PlannedStep& step) {
     at = next;
   };
   for (const PlannedStep::At& one : step.operators) {
-    for (const std::uint32_t next : {one.brings, one.leaves, one.evicts, one.ends}) goes_on(next);
+    for (const std::uint32_t next :
+         {one.brings, one.leaves, one.loads, one.copies, one.evicts, one.loads_after, one.ends}) {
+      goes_on(next);
+    }
   }
   if (at != step.blocks.size()) wrong();
   for (const std::uint32_t block : step.blocks) {
@@ -186,12 +195,15 @@ CachedStep parse(std::string_view file) {
   same("neap", NEAP_VERSION);
   same("LibTorch", TORCH_VERSION);
   CachedStep cached;
+  std::int64_t offloads = 0;
   const auto calls = content.number<std::uint64_t>();
-  for (std::int64_t* const number : {&cached.budget, &cached.base, &cached.margin,
-                                     &cached.step.predicted_peak, &cached.step.predicted_ns}) {
+  for (std::int64_t* const number :
+       {&cached.budget, &cached.base, &cached.margin, &cached.step.predicted_peak,
+        &cached.step.predicted_ns, &offloads}) {
     *number = content.number<std::int64_t>();
     if (*number < 0) throw Refused("its step contradicts itself");
   }
+  cached.offloads = offloads != 0;
   cached.step.calls = content.items<std::uint64_t>(calls);
   cached.step.operators = content.items<PlannedStep::At>(content.number<std::uint64_t>());
   cached.step.blocks = content.items<std::uint32_t>(content.number<std::uint64_t>());
@@ -251,17 +263,16 @@ void write_cached(const fs::path& directory, const CachedStep& cached) {
   }
 }
 
-void remove_cached(const fs::path& directory, std::uint64_t calls, std::size_t count,
-                   std::int64_t budget) {
+void remove_cached(const fs::path& directory, const StepId& step) {
   std::error_code none;
-  fs::remove(directory / name_of(calls, count, budget), none);
+  fs::remove(directory / name_of(step), none);
 }
 
-CachedSteps read_cached(const fs::path& directory, std::int64_t budget, std::size_t most) {
+CachedSteps read_cached(const fs::path& directory, std::int64_t budget, bool offloads,
+                        std::size_t most) {
   CachedSteps found;
   std::error_code error;
-  std::string ending("-");
-  ending += std::to_string(budget) + kEnding;
+  const std::string ending = ending_of(budget, offloads);
   std::vector<std::pair<fs::file_time_type, fs::path>> files;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     if (!it->path().filename().string().ends_with(ending)) continue;

@@ -76,18 +76,24 @@ std::optional<engine::Director::Before> PlanDirector::before_operator() {
     return std::nullopt;
   }
   const PlannedStep::At& at = step_->operators[operators_];
-  const Before now{range(at.brings, at.leaves), range(at.leaves, at.evicts)};
+  const Before now{range(at.brings, at.leaves), range(at.leaves, at.loads),
+                   range(at.loads, at.copies)};
   for (const std::uint32_t number : now.restores) gone_[number] = 0;
   for (const std::uint32_t number : now.evicts) gone_[number] = 1;
+  for (const std::uint32_t number : now.loads) gone_[number] = 0;
   return now;
 }
 
-std::span<const std::uint32_t> PlanDirector::after_operator() {
+engine::Director::After PlanDirector::after_operator() {
   const PlannedStep::At& at = step_->operators[operators_];
   ++operators_;
   const std::uint32_t end = step_->operators[operators_].brings;
-  for (const std::uint32_t number : range(at.evicts, end)) gone_[number] = 1;
-  return range(at.evicts, at.ends);
+  const After now{range(at.copies, at.evicts), range(at.evicts, at.loads_after),
+                  range(at.loads_after, at.ends)};
+  for (const std::uint32_t number : now.evicts) gone_[number] = 1;
+  for (const std::uint32_t number : now.loads) gone_[number] = 0;
+  for (const std::uint32_t number : range(at.ends, end)) gone_[number] = 1;
+  return now;
 }
 
 void PlanDirector::fell_short(std::int64_t bytes, std::int64_t freed) noexcept {

@@ -47,7 +47,7 @@ class PlanDirector final : public engine::Director {
   // engine::Director
   bool foresees(std::uint64_t so_far, const intercept::OperatorTraits* op) override;
   std::optional<Before> before_operator() override;
-  std::span<const std::uint32_t> after_operator() override;
+  After after_operator() override;
   [[nodiscard]] bool keeps(const engine::Block& block) const noexcept override {
     return knows(block) && gone_[block.scope_number] == 0;
   }

@@ -37,6 +37,8 @@ class PlanFile {
   [[nodiscard]] const std::shared_ptr<const graph::Plan>& plan() const { return plan_; }
   // The file names the operators of its step, so no step has to be traced for it.
   [[nodiscard]] bool names_operators() const { return !plan_->operators.empty(); }
+  // The plan copies storages to a tier.
+  [[nodiscard]] bool offloads() const { return plan_->predicted_offloaded > 0; }
   // The step that the file's plan is for. REQUIRES: names_operators().
   [[nodiscard]] StepId step_of(StepId scope) const;
   // The plan, compiled. Where it does not fit the budget the entry has no step, and its note says

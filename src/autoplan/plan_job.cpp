@@ -36,6 +36,7 @@ graph::Plan solve(const PlanJob& job, const graph::Trace& trace,
       .budget = Bytes(job.step.budget - job.margin),
       .time_limit = effort == Effort::Quick ? std::optional(kNoSearch) : std::nullopt,
       .followable = true,
+      .offload_limit = job.offload_limit,
       .threads = 1,
       .stop = stop,
       .known = known};
@@ -99,7 +100,11 @@ CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, Effort effor
                 job->numbers, job->calls));
     if (!job->cache.empty() && effort == Effort::Thorough && !stop.stop_requested()) {
       try {
-        write_cached(job->cache, {job->step.budget, job->base, job->margin, *entry.step});
+        write_cached(job->cache, {.budget = job->step.budget,
+                                  .base = job->base,
+                                  .margin = job->margin,
+                                  .step = *entry.step,
+                                  .offloads = job->step.offloads});
       } catch (const Error& error) {
         entry.note = error.what();
       }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct PlanJob {
   std::string cache;                         // the directory in which the plan is kept; empty: none
   // Recomputations that are known to fit, from plans of smaller budgets and from the traced step.
   std::vector<std::vector<planner::Rerun>> known;
+  std::optional<Bytes> offload_limit;  // of the tier; absent: none
   // Operators, in rising order, whose results stay where that leaves a plan.
   std::vector<std::int64_t> preferred;
 };

@@ -16,8 +16,11 @@ struct PlannedStep {
   struct At {
     std::uint32_t brings;  // restored before it runs, and stay
     std::uint32_t leaves;  // evicted before it runs; a replay that comes before may still read them
-    std::uint32_t evicts;  // evicted when it has run
-    std::uint32_t ends;    // the program is about to let go of them, and then they are freed
+    std::uint32_t loads;   // begin to come back from the tier then
+    std::uint32_t copies;  // begin to be copied to the tier when it has run
+    std::uint32_t evicts;  // evicted then
+    std::uint32_t loads_after;  // begin to come back then
+    std::uint32_t ends;         // the program is about to let go of them, and then they are freed
 
     bool operator==(const At&) const = default;
   };

@@ -82,7 +82,9 @@ void PlannedSteps::begin(const std::optional<PlanSource>& source) {
 
 void PlannedSteps::open_scope(const PlanSource& source) {
   engine::Engine& engine = ready_engine();
-  scope_ = {0, 0, engine.budget_bytes(), source.plan_file};
+  scope_ = {.budget = engine.budget_bytes(),
+            .plan_file = source.plan_file,
+            .offloads = engine.copies().is_open()};
   cache_ = source.cache;
   if (!scope_.plan_file.empty()) read_plan_file();
   active_ = true;
@@ -118,6 +120,11 @@ void PlannedSteps::read_plan_file() {
     finish();
     catalogue_.remove_plans_of_file(scope_.plan_file);
   }
+  if (file_.offloads() && !scope_.offloads) {
+    throw InvalidArgument(scope_.plan_file +
+                          " copies storages to a tier; name its directory, by Options::offload or "
+                          "--offload DIR");
+  }
   if (!file_.names_operators()) return;
   const StepId step = file_.step_of(scope_);
   if (catalogue_.find(step) == nullptr) catalogue_.add(file_.entry_for(step));
@@ -125,13 +132,17 @@ void PlannedSteps::read_plan_file() {
 
 // Once for each directory and budget.
 void PlannedSteps::read_cache() {
-  if (cache_.empty() || cache_read_ == std::pair(cache_, scope_.budget)) return;
-  cache_read_ = {cache_, scope_.budget};
-  CachedSteps read = read_cached(cache_, scope_.budget, Catalogue::kMost);
+  const std::tuple wanted(cache_, scope_.budget, scope_.offloads);
+  if (cache_.empty() || cache_read_ == wanted) return;
+  cache_read_ = wanted;
+  CachedSteps read = read_cached(cache_, scope_.budget, scope_.offloads, Catalogue::kMost);
   for (const std::string& ignored : read.ignored) add_note(ignored);
   for (CachedStep& cached : std::views::reverse(read.steps)) {  // the last written is the last used
     CatalogueEntry entry;
-    entry.id = {cached.step.calls.back(), cached.step.calls.size(), cached.budget};
+    entry.id = {.calls = cached.step.calls.back(),
+                .count = cached.step.calls.size(),
+                .budget = cached.budget,
+                .offloads = cached.offloads};
     if (catalogue_.find(entry.id) != nullptr) continue;
     entry.base = cached.base;
     entry.margin = cached.margin;
@@ -273,6 +284,12 @@ std::shared_ptr<const PlanJob> PlannedSteps::job_of(Recording recording, const S
   // is written to a file needs them there.
   job->calls = std::exchange(recording.calls, {});
   job->trace = make_trace(recording, "");
+  if (step.offloads) {
+    const engine::BlockCopies::Speed speed = ready_engine().copies().speed();
+    job->trace.out_bytes_per_s = speed.out_bytes_per_s;
+    job->trace.in_bytes_per_s = speed.in_bytes_per_s;
+    job->offload_limit = ready_engine().copies().limit();
+  }
   // What the step itself has rerun comes first, then the plans of smaller budgets.
   job->known = catalogue_.reruns_that_fit(step);
   if (!recording.reruns.empty()) job->known.insert(job->known.begin(), std::move(recording.reruns));
@@ -315,7 +332,7 @@ void PlannedSteps::plan_again(CatalogueEntry& entry, std::int64_t shortage) {
 
 // Else the next process would follow it too.
 void PlannedSteps::remove_cached_file(const StepId& step) const {
-  if (!cache_.empty()) remove_cached(cache_, step.calls, step.count, step.budget);
+  if (!cache_.empty()) remove_cached(cache_, step);
 }
 
 void PlannedSteps::add_note(const std::string& text) {

@@ -24,7 +24,7 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
+#include <tuple>
 
 namespace neap::autoplan {
 
@@ -112,7 +112,8 @@ class PlannedSteps {
   std::string cache_;      // its directory
   std::unique_ptr<Recorder> recorder_;
   StepHistory history_;
-  std::pair<std::string, std::int64_t> cache_read_;  // the directory and the budget, the last time
+  // The directory, the budget, and whether there was a tier, the last time.
+  std::tuple<std::string, std::int64_t, bool> cache_read_;
   std::int64_t planning_ns_ = 0;
   std::string note_;
 };

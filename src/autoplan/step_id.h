@@ -16,12 +16,13 @@ struct StepId {
   std::size_t count = 0;       // of the operators
   std::int64_t budget = 0;     // bytes
   std::string plan_file = {};  // the plan comes from this file; empty: the planner makes it
+  bool offloads = false;       // storages may be copied to a tier
 
   bool operator==(const StepId&) const = default;
   // The same operators, and both plans are the planner's. The budgets may differ.
   [[nodiscard]] bool same_operators(const StepId& other) const {
-    return calls == other.calls && count == other.count && plan_file.empty() &&
-           other.plan_file.empty();
+    return calls == other.calls && count == other.count && offloads == other.offloads &&
+           plan_file.empty() && other.plan_file.empty();
   }
 };
 

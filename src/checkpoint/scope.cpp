@@ -17,9 +17,12 @@ namespace {
 
 // Counts that only grow while the process runs. A scope's share of each is a difference.
 constexpr std::array kCounters{
-    &Stats::operators,   &Stats::replays,           &Stats::evictions,      &Stats::evicted_bytes,
-    &Stats::replay_ns,   &Stats::operator_ns,       &Stats::bookkeeping_ns, &Stats::plan_hits,
-    &Stats::plan_misses, &Stats::planned_operators, &Stats::unplanned_bytes};
+    &Stats::operators,         &Stats::replays,         &Stats::evictions,
+    &Stats::evicted_bytes,     &Stats::replay_ns,       &Stats::operator_ns,
+    &Stats::bookkeeping_ns,    &Stats::plan_hits,       &Stats::plan_misses,
+    &Stats::planned_operators, &Stats::unplanned_bytes, &Stats::offloads,
+    &Stats::offloaded_bytes,   &Stats::loads,           &Stats::loaded_bytes,
+    &Stats::offload_wait_ns};
 
 Stats stats_so_far() {
   Stats stats = engine::Engine::instance().stats();
@@ -35,8 +38,11 @@ Scope::Scope(const Options& options) : exceptions_(std::uncaught_exceptions()) {
     throw InvalidArgument("a budget of " + std::to_string(options.budget->count()) +
                           " bytes: expected more than 0; leave it out for no limit");
   }
-  engine.open_scope(options.budget ? std::optional(options.budget->count()) : std::nullopt,
-                    options.observe, options.verify);
+  engine.open_scope(
+      {.budget = options.budget ? std::optional(options.budget->count()) : std::nullopt,
+       .offload = options.offload,
+       .observe = options.observe,
+       .verify = options.verify});
   open_ = true;
   try {
     begin(options);
@@ -84,6 +90,7 @@ void Scope::close(bool completed) {
   last_ = stats();
   last_.budget_bytes = before.budget_bytes;
   last_.pinned_bytes = before.pinned_bytes;
+  last_.offload_peak_bytes = before.offload_peak_bytes;
   last_.predicted_peak_bytes = before.predicted_peak_bytes;
   last_.predicted_ns = before.predicted_ns;
   open_ = false;

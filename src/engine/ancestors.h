@@ -18,7 +18,8 @@ void for_each_gone_ancestor(Block& block, Visit visit) {
     search.pop_back();
     for (Write* write = next.chain; write != nullptr; write = write->previous) {
       for (const Read& read : write->node()->reads()) {
-        if (read.block->has_data() || !known.insert(read.block).second) continue;
+        const bool at_hand = read.block->has_data() || read.block->copy != nullptr;
+        if (at_hand || !known.insert(read.block).second) continue;
         visit(*read.block);
         search.push_back(read.block);
       }

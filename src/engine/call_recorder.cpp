@@ -14,6 +14,18 @@ namespace {
 // A block with more writes in place than this is pinned.
 constexpr std::uint16_t kLongestChain = 64;
 
+// An operator of an extension may go on with the addresses of its arguments and results after it
+// has returned, as a collective that runs in another thread does.
+bool may_keep_addresses(const intercept::OperatorTraits& traits) {
+  return !traits.replayable && !traits.op.schema().name().starts_with("aten::");
+}
+
+void stays_in_place(Block& block, Store& store) {
+  block.uncopied = true;
+  store.drop_copy(block);
+  store.update_lists(block);
+}
+
 }  // namespace
 
 CallRecorder::CallRecorder(Session& session, Counts& counts, Recipes& recipes, Store& store,
@@ -153,6 +165,11 @@ void CallRecorder::record_all(Call& call) {
   call.operator_sequence = recipes_.next_sequence();
   const NewStorages made = session_.is_tracking() ? new_storages(call) : NewStorages();
   if (call.keeps_operands) pin_operands(call);
+  if (may_keep_addresses(call.traits) && store_.makes_copies()) {
+    for (const Operand& operand : call.operands) {
+      if (operand.block != nullptr) stays_in_place(*operand.block, store_);
+    }
+  }
   for (Block* const block : call.once_writes) wrote_unseen(*block);
   if (!call.writes.empty() && !call.traits.view) record_writes(call, !made.empty());
   if (made.empty()) return tell(call, {});
@@ -188,9 +205,12 @@ CallRecorder::NewStorages CallRecorder::new_storages(Call& call) const {
 // A tensor that is not plain may hold them now. Nobody sees who reads them there.
 void CallRecorder::pin_operands(const Call& call) {
   for (const Operand& operand : call.operands) {
-    if (operand.block == nullptr || !operand.block->observed_replayable()) continue;
-    operand.block->opaque = true;
-    if (session_.observer != nullptr) session_.observer->not_replayable(*operand.block);
+    if (operand.block == nullptr) continue;
+    stays_in_place(*operand.block, store_);
+    if (operand.block->observed_replayable()) {
+      operand.block->opaque = true;
+      if (session_.observer != nullptr) session_.observer->not_replayable(*operand.block);
+    }
     store_.update_lists(*operand.block);
   }
 }
@@ -245,6 +265,7 @@ CallRecorder::NewBlocks CallRecorder::create_blocks(const Call& call, const NewS
     block->maker = &call.traits;
     block->layer = layer;
     block->temporary = temporary;
+    if (may_keep_addresses(call.traits) && store_.makes_copies()) stays_in_place(*block, store_);
     if (blank && call.traits.zeros) {
       block->blank = Blank::Zeros;  // needs no hash
     } else if (blank) {

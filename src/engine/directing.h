@@ -17,8 +17,8 @@ namespace neap::engine {
 // Hot: called once per operator under a plan. bench/models.cpp measures it.
 class Directing {
  public:
-  Directing(Session& session, Recipes& recipes, Tracker& tracker, Retention& retention,
-            Restorer& restorer);
+  Directing(Session& session, Recipes& recipes, BlockCopies& copies, Store& store, Tracker& tracker,
+            Retention& retention, Restorer& restorer);
 
   // Before an operator. `absent`: its operands without data, which the caller has locked. They are
   // restored. Throws: as Restorer::restore().
@@ -27,16 +27,21 @@ class Directing {
     if (!absent.empty()) restorer_.restore(absent);
   }
   void after_operator() {
-    if (session_.director) evict_all_of(session_.director->after_operator());
+    if (session_.director) follow_after();
   }
 
  private:
   void follow(std::span<Block* const> absent);
+  void follow_after();
   bool restore_with(std::span<const std::uint32_t> numbers, std::span<Block* const> absent);
   void evict_all_of(std::span<const std::uint32_t> numbers);
+  void begin_copies(std::span<const std::uint32_t> numbers);
+  void begin_loads(std::span<const std::uint32_t> numbers);
 
   Session& session_;
   Recipes& recipes_;
+  BlockCopies& copies_;
+  Store& store_;
   Tracker& tracker_;
   Retention& retention_;
   Restorer& restorer_;

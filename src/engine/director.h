@@ -32,15 +32,20 @@ class Director {
   // then it is not asked again in this scope.
   virtual bool foresees(std::uint64_t so_far, const intercept::OperatorTraits* op) = 0;
 
-  // Numbers of blocks, for the operator that foresees() was last asked about.
+  // Numbers of blocks, around the operator that foresees() was last asked about.
   struct Before {
     std::span<const std::uint32_t> restores;  // before it runs, beside its operands; they stay
     std::span<const std::uint32_t> evicts;    // before it runs, when all that it needs is there
+    std::span<const std::uint32_t> loads;     // then these begin to come back from their copies
+  };
+  struct After {
+    std::span<const std::uint32_t> copies;  // first these begin to be copied to the tier
+    std::span<const std::uint32_t> evicts;
+    std::span<const std::uint32_t> loads;  // then these begin to come back
   };
   // Returns nullopt when the director has nothing more to say. It is not asked again in this scope.
   virtual std::optional<Before> before_operator() = 0;
-  // Blocks to evict after the operator has run.
-  virtual std::span<const std::uint32_t> after_operator() = 0;
+  virtual After after_operator() = 0;
 
   // True for a block whose content is still needed although the program has let go of it.
   [[nodiscard]] virtual bool keeps(const Block& block) const noexcept = 0;

@@ -13,6 +13,8 @@
 
 namespace neap::engine {
 
+static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler interrupts
+
 Engine& Engine::instance() {
   static auto* const engine = new Engine;  // leaked, because deleters run after static destruction
   return *engine;
@@ -20,23 +22,24 @@ Engine& Engine::instance() {
 
 Engine::Engine()
     : deaths_(session_),
-      store_(session_, counts_, recipes_, deaths_.unseen(), &Deaths::of_evicted),
+      copies_(counts_),
+      store_(session_, counts_, recipes_, deaths_.unseen(), copies_, &Deaths::of_evicted),
       replayer_(session_, counts_, recipes_, store_, states_),
       retention_(session_, recipes_, store_, replayer_),
       regions_(session_, store_, replayer_, layers_, run_log_),
       tracker_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_,
                run_log_),
+      known_state_(recipes_, store_, tracker_),
       pins_(session_, recipes_, store_, tracker_, replayer_),
       exposures_(session_, recipes_, store_, deaths_, tracker_, retention_, replayer_),
       scanner_(session_, store_, tracker_),
       recorder_(session_, counts_, recipes_, store_, tracker_, regions_, layers_, states_),
-      directing_(session_, recipes_, tracker_, retention_, replayer_),
-      room_(session_, counts_, recipes_, store_, deaths_, retention_, regions_, layers_, run_log_) {
+      directing_(session_, recipes_, copies_, store_, tracker_, retention_, replayer_),
+      room_(session_, counts_, recipes_, copies_, store_, deaths_, retention_, regions_, layers_,
+            run_log_) {
   recipes_.set_owner(this);
   prepare_for_forks();
 }
-
-Engine::~Engine() = default;
 
 void Engine::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
                   torch::jit::Stack* stack) {
@@ -121,8 +124,12 @@ void Engine::restore_operands(const Call& call, Locks& locks) {
 }
 
 void Engine::protect_overwritten(const Call& call) {
-  for (Block* const block : call.writes) retention_.before_write(*block);
-  for (Block* const block : call.once_writes) retention_.before_write(*block);
+  for (const auto& written : {std::span(call.writes), std::span(call.once_writes)}) {
+    for (Block* const block : written) {
+      retention_.before_write(*block);
+      store_.drop_copy(*block);
+    }
+  }
 }
 
 void Engine::run_kernel(Call& call, const c10::OperatorHandle& op, c10::DispatchKeySet keys) {

@@ -13,6 +13,7 @@
 #include "engine/deaths.h"
 #include "engine/directing.h"
 #include "engine/exposures.h"
+#include "engine/known_state.h"
 #include "engine/locks.h"
 #include "engine/pins.h"
 #include "engine/regions.h"
@@ -44,7 +45,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void set_director(std::shared_ptr<Director> director);
 
   // Scopes. They throw as documented at neap::Scope.
-  void open_scope(std::optional<std::int64_t> budget, bool observe, bool verify);
+  void open_scope(const Opening& opening);
   void close_scope(bool completed);  // may throw BudgetExceeded; then the scope stays open
   void abandon_scope() noexcept;     // restores nothing: evicted storages are lost
   [[nodiscard]] int scopes() const { return session_.scopes; }
@@ -64,6 +65,7 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void share_program_time();  // neap::declare_addresses_exposed
   Pins& pins() { return pins_; }
   Exposures& exposures() { return exposures_; }
+  [[nodiscard]] const BlockCopies& copies() const { return copies_; }
 
   // Counts are since the process started. Peaks are since the outermost scope was opened. The
   // budget and the pinned bytes are those of now.
@@ -89,15 +91,12 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   // True when interrupt() was called and no operator has thrown Interrupted since.
   [[nodiscard]] static bool interrupt_pending() noexcept { return interrupted_.load(); }
 
-  // For tests. Throws std::logic_error when an invariant does not hold.
-  void validate() const;
+  void validate() const;  // for tests: throws std::logic_error when an invariant does not hold
   [[nodiscard]] std::int64_t recorder_bytes() const { return recipes_.bytes(); }
 
  private:
   friend class AtWork;  // engine/at_work.h
   Engine();
-  ~Engine() override;
-
   // One operator: engine.cpp.
   void call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
             torch::jit::Stack* stack) override;
@@ -127,11 +126,13 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   LayerNames layers_;
   device::ExecutionStates states_;
   Deaths deaths_;
+  BlockCopies copies_;
   Store store_;
   Replayer replayer_;
   Retention retention_;
   Regions regions_;
   Tracker tracker_;
+  KnownState known_state_;
   Pins pins_;
   Exposures exposures_;
   Scanner scanner_;
@@ -143,7 +144,6 @@ class Engine final : private intercept::Handler, private Recipes::Owner {
   void (*translate_error_)() = [] { throw; };
   bool torn_by_fork_ = false;
   static inline std::atomic<bool> interrupted_{false};
-  static_assert(std::atomic<bool>::is_always_lock_free);
 };
 
 }  // namespace neap::engine

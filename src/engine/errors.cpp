@@ -23,4 +23,10 @@ HandWritten::HandWritten(const std::string& storage)
             "memory") {}
 HandWritten::~HandWritten() = default;
 
+OffloadError::OffloadError(const std::string& storage, const std::string& why)
+    : Error(storage + ", was moved out of memory and cannot be brought back: " + why +
+            ". Nothing can make it again, so this step is lost: go on from the last snapshot, with "
+            "another directory for Options::offload (--offload DIR) or without one") {}
+OffloadError::~OffloadError() = default;
+
 }  // namespace neap

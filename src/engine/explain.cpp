@@ -92,6 +92,7 @@ std::string text_of(const Refusal& refusal, std::span<Block* const> blocks) {
   text += " needs " + Bytes(refusal.need).text() + ", " + Bytes(refusal.in_use).text() +
           " are in use and nothing else can go";
   text += largest_pinned(blocks);
+  if (!refusal.no_copies.empty()) text += "\n  nothing more can be offloaded: " + refusal.no_copies;
   if (refusal.feasible == 0) {
     return text +
            "\n  no budget is known to work for this step yet, but what plain LibTorch needs always "

@@ -28,6 +28,7 @@ struct Refusal {
   std::int64_t budget;
   std::int64_t feasible;                     // 0: no such budget is known
   const intercept::OperatorTraits* running;  // null: none
+  std::string no_copies;                     // why no more can be copied out; empty: unknown
 };
 // The error's text: the operator, the bytes, what is pinned, and what to do.
 std::string text_of(const Refusal& refusal, std::span<Block* const> blocks);

@@ -69,9 +69,16 @@ void Exposures::watch(const at::Tensor& tensor) {
   }
   any_watched_ = true;
   if (block->blank == Blank::Watched) return;
-  if (block->reader_count > 0) return store_.watch(*block);
-  block->blank = Blank::Watched;  // the first operator that reads it hashes it
-  block->blank_version = kNeverHashed;
+  Locks locks(recipes_);
+  locks.add(*block);
+  bring_back(*block);
+  if (block->reader_count > 0) {
+    store_.watch(*block);
+  } else {
+    block->blank = Blank::Watched;  // the first operator that reads it hashes it
+    block->blank_version = kNeverHashed;
+  }
+  store_.update_lists(*block);
 }
 
 void Exposures::expose(Block& block) {

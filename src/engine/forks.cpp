@@ -46,9 +46,14 @@ void Engine::prepare_for_forks() {
 }
 
 void Engine::forked() noexcept {
+  copies_.abandon_in_child();
   if (!session_.gate.has_owner()) return;
   session_.observer = nullptr;
   if (owner_here() && !session_.busy) {
+    for (Block* const block : recipes_.blocks()) {  // copies and their threads are the parent's
+      block->copy = nullptr;
+      block->arriving = nullptr;
+    }
     while (!regions_.empty()) regions_.abandon();
     session_.scopes = 1;
     abandon_scope();

@@ -21,7 +21,7 @@ bool Materialization::at_hand(const Block& block, std::uint32_t version) {
 bool Materialization::is_boundary(const Read& read) const {
   const Block& block = *read.block;
   if (block.work < 0) return true;
-  return works_[static_cast<std::size_t>(block.work)].shadow && read.version == block.version;
+  return work_of(block).shadow && read.version == block.version;
 }
 
 // Finds what makes this version of the block, unless it is at hand.
@@ -30,8 +30,10 @@ void Materialization::find(Block& block, std::uint32_t version) {
   if (block.work < 0) {
     works_.push_back({&block});
     works_.back().shadow = block.has_data();
+    works_.back().copied = block.copy != nullptr && version == block.version && !block.has_data();
     block.work = static_cast<std::int32_t>(works_.size() - 1);
   }
+  if (is_loaded(block, version)) return;
   bool complete = false;
   bool newest = true;
   for (Write* write = block.chain; write != nullptr && !complete; write = write->previous) {
@@ -69,7 +71,7 @@ void Materialization::need(Read& read) noexcept {
   if (is_boundary(read)) {
     ++read.block->locks;
   } else {
-    ++works_[static_cast<std::size_t>(read.block->work)].uses;
+    ++work_of(*read.block).uses;
   }
 }
 
@@ -89,16 +91,13 @@ void Materialization::require_unwritten() const {
 void Materialization::collect(std::span<Block* const> targets) {
   find_all(targets);
   for (Block* const block : targets) {
-    if (!block->has_data()) ++works_[static_cast<std::size_t>(block->work)].uses;
+    if (!block->has_data()) ++work_of(*block).uses;
   }
   for (Node* const node : nodes_) {
     for (Read& read : node->reads()) need(read);
   }
   is_locked_ = true;
-  if (lost_ != nullptr) {
-    throw ReplayError("neap lost the recipe of " + describe(*lost_) +
-                      "; this is a bug in neap: please report the model and the operator");
-  }
+  if (lost_ != nullptr) throw_lost();
   require_unwritten();
   std::ranges::sort(nodes_, {}, &Node::operator_sequence);
 }
@@ -117,7 +116,9 @@ class Materialization::End {
 void Materialization::run(std::span<Block* const> targets) {
   const End end(*this);
   collect(targets);
+  begin_loads(targets);
   replay_all();
+  finish_loads(targets);
   for (Work& work : works_) {
     if (work.uses > 0) retire(work);
   }
@@ -170,6 +171,7 @@ void Materialization::replay(Node& node) {
     const Gate::Kernel kernel(session_.gate);
     const device::GeneratorStateGuard generator(node.generator.get());
     try {
+      load_reads(node);
       if (node.mutation) allocate_for(node);
       decode(node.code(), node.traits->arguments, *this, stack_);
       node.traits->op.callBoxed(&stack_);
@@ -191,7 +193,7 @@ void Materialization::replay(Node& node) {
 void Materialization::allocate_for(Node& node) {
   Write& write = node.writes()[0];
   Block& block = *write.block;
-  Work& work = works_[static_cast<std::size_t>(block.work)];
+  Work& work = work_of(block);
   if (work.reached != kNothing) return;
   c10::DataPtr memory = memory::allocator().allocate(static_cast<std::size_t>(block.bytes));
   void* const data = memory.release_context();
@@ -217,7 +219,7 @@ c10::Storage Materialization::storage(Use use, std::uint16_t reference) {
       block = running_->writes()[reference].block;
       shadow = true;
     }
-    const Work* const work = shadow ? &works_[static_cast<std::size_t>(block->work)] : nullptr;
+    const Work* const work = shadow ? &work_of(*block) : nullptr;
     data = work != nullptr && work->shadow ? work->shadow_data : block->data;
     bytes = block->bytes;
   }
@@ -264,8 +266,8 @@ void Materialization::take(Write& write, c10::DataPtr memory, bool has_gaps) {
   // Nobody asked for it, and it is in memory already or of no use.
   if (block.work < 0 && !bonus) return;
   void* const data = memory.release_context();
-  if (!bonus && works_[static_cast<std::size_t>(block.work)].shadow) {
-    works_[static_cast<std::size_t>(block.work)].shadow_data = data;
+  if (!bonus && work_of(block).shadow) {
+    work_of(block).shadow_data = data;
   } else {
     block.data = data;
     store_.move(block, Residence::Working);
@@ -286,7 +288,7 @@ void Materialization::take(Write& write, c10::DataPtr memory, bool has_gaps) {
       discard(block);
     }
   } else {
-    works_[static_cast<std::size_t>(block.work)].has_gaps = has_gaps;
+    work_of(block).has_gaps = has_gaps;
     advance(write);
   }
 }
@@ -294,7 +296,7 @@ void Materialization::take(Write& write, c10::DataPtr memory, bool has_gaps) {
 void Materialization::advance(const Write& write) {
   Block& block = *write.block;
   const std::uint32_t version = write.version;
-  Work& work = works_[static_cast<std::size_t>(block.work)];
+  Work& work = work_of(block);
   if (session_.verify && !work.has_gaps) {  // first: what is wrong must not count as reached
     require_same(write, work.shadow ? work.shadow_data : block.data);
   }
@@ -341,7 +343,7 @@ void Materialization::account(Node& node) noexcept {
       recipes_.release_if_unused(block);
       continue;
     }
-    Work& work = works_[static_cast<std::size_t>(block.work)];
+    Work& work = work_of(block);
     if (--work.uses > 0) continue;
     retire(work);
     if (work.locked) leave(block);

@@ -1,7 +1,8 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // engine/materialization.h: restores storages by replaying the operators that are needed, in their
-// original order.
+// original order. Where a content that is needed has a copy in the tier, it is loaded instead, when
+// the first operator needs it.
 //
 // A run replays each operator at most once, so it ends: there are at most as many replays as living
 // nodes. What later operators of the run read stays locked until the last of them has run, and is
@@ -24,6 +25,17 @@
 
 namespace neap::engine {
 
+// The block's copy could not be read, and is dropped. Where the block has a recipe, another run
+// does without the copy.
+struct CopyLost {
+  Block* block;
+};
+// The run needs an older content of the block beside the one that has a copy. The copy is to be
+// loaded before another run.
+struct CopyNeededFirst {
+  Block* block;
+};
+
 class Materialization final : private StorageSource {
  public:
   Materialization(Session& session, Counts& counts, Recipes& recipes, Store& store,
@@ -34,7 +46,7 @@ class Materialization final : private StorageSource {
   ~Materialization() override = default;
 
   // REQUIRES: the caller has locked the targets; each target without data has a recipe; no run is
-  // under way in this object.
+  // under way in this object. Throws: also CopyLost and CopyNeededFirst.
   void run(std::span<Block* const> targets);
 
  private:
@@ -48,6 +60,7 @@ class Materialization final : private StorageSource {
     bool shadow = false;
     bool has_gaps = false;  // its maker leaves bytes unwritten, so its contents are not compared
     bool locked = false;    // it is back in its storage, and this run holds a lock on it
+    bool copied = false;    // it is loaded from its copy
   };
   static constexpr std::uint32_t kNothing = std::numeric_limits<std::uint32_t>::max();
   class End;
@@ -55,11 +68,21 @@ class Materialization final : private StorageSource {
   // True when the block is resident or retained, with this version.
   static bool at_hand(const Block& block, std::uint32_t version);
   bool is_boundary(const Read& read) const;
+  bool is_loaded(const Block& block, std::uint32_t version);
+  [[noreturn]] void throw_lost() const;
   void find(Block& block, std::uint32_t version);
   void find_all(std::span<Block* const> targets);
   void need(Read& read) noexcept;
   void require_unwritten() const;
   void collect(std::span<Block* const> targets);
+  void begin_loads(std::span<Block* const> targets);
+  void finish_loads(std::span<Block* const> targets);
+  void load_reads(Node& node);
+  void arrive(Work& work);
+  Work& work_of(const Block& block) { return works_[static_cast<std::size_t>(block.work)]; }
+  const Work& work_of(const Block& block) const {
+    return works_[static_cast<std::size_t>(block.work)];
+  }
   void replay_all();
   void replay(Node& node);
   void end() noexcept;

@@ -214,9 +214,12 @@ void Recipes::destroy_block(Block* block) {
   bytes_ -= static_cast<std::int64_t>(sizeof(Block));
 }
 
-void Recipes::clear() {
+void Recipes::clear(bool (*stays)(const Block&)) {
+  const auto goes = [&](const Block* block) { return stays == nullptr || !stays(*block); };
   if (owner_ != nullptr) {
-    for (Block* const block : blocks_) owner_->forget(*block);
+    for (Block* const block : blocks_) {
+      if (goes(block)) owner_->forget(*block);
+    }
   }
   for (Block* const block : blocks_) {
     for (Write* write = block->chain; write != nullptr;) {
@@ -230,9 +233,21 @@ void Recipes::clear() {
       write = older;
     }
   }
-  for (Block* const block : blocks_) give_back(block, sizeof(Block));
-  blocks_.clear();
-  bytes_ = 0;
+  std::size_t kept = 0;
+  for (Block* const block : blocks_) {
+    if (goes(block)) {
+      give_back(block, sizeof(Block));
+      continue;
+    }
+    block->chain = nullptr;
+    block->readers = nullptr;
+    block->reader_count = 0;
+    block->chain_length = 0;
+    block->list_index = static_cast<std::uint32_t>(kept);
+    blocks_[kept++] = block;
+  }
+  blocks_.resize(kept);
+  bytes_ = static_cast<std::int64_t>(kept * sizeof(Block));
   node_count_ = 0;
 }
 

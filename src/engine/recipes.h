@@ -52,8 +52,9 @@ class Recipes {
   // Call it after the program or a lock has let go of the block. Frees the record when nobody reads
   // it.
   void release_if_unused(Block& block);
-  // Forgets all records. Storages keep their data.
-  void clear();
+  // Forgets all records, but those of blocks for which `stays` is true; null: for none. Storages
+  // keep their data. What stays has no recipe and no readers any more.
+  void clear(bool (*stays)(const Block&) = nullptr);
 
   [[nodiscard]] std::span<Block* const> blocks() const { return blocks_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }

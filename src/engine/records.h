@@ -43,6 +43,10 @@
 #include <optional>
 #include <span>
 
+namespace neap::offload {
+struct Copy;
+}
+
 namespace neap::engine {
 
 struct Block;
@@ -185,11 +189,17 @@ struct Block {
   bool chosen;     // its region chose to keep it when it closed; no rule says so
   bool temporary;  // see Note [Writes with grad mode off]
   Block* next_death;
+  // See Note [Copies] in engine/block_copies.h.
+  offload::Copy* copy;  // of the current version, in the tier; null: none
+  void* arriving;       // memory that a load fills; null: none is under way
+  bool uncopied;        // it could not be copied, and is not tried again
+  bool copy_lost;       // its copy could not be read
 
   [[nodiscard]] bool has_data() const {
     return residence != Residence::Evicted && residence != Residence::Gone;
   }
   [[nodiscard]] bool replayable() const { return chain != nullptr && !opaque; }
+  [[nodiscard]] bool can_come_back() const { return replayable() || copy != nullptr; }
   // The same in a scope that only observes. There, only blocks of regions have recipes.
   [[nodiscard]] bool observed_replayable() const {
     return (chain != nullptr || pinned == PinReason::Observed) && !opaque;

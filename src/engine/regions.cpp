@@ -87,7 +87,10 @@ void Regions::choose_saved(const Region& region) {
   std::vector<Candidate> candidates;
   for (std::size_t i = region.start; i < blocks_.size(); ++i) {
     Block* const block = blocks_[i];
-    if (block == nullptr || block->kept || block->saved() || block->evictable < 0) continue;
+    if (block == nullptr || block->kept || block->saved() || block->evictable < 0 ||
+        !block->replayable()) {
+      continue;
+    }
     if (block->decision == CheckpointPolicy::MustRecompute) continue;
     // Oldest first, so that a storage that stays for an older one also serves the younger ones.
     if (region.saves && needs_saved(*block)) {

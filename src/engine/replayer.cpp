@@ -2,6 +2,8 @@
 #include "engine/replayer.h"
 
 #include "engine/ancestors.h"
+#include "engine/explain.h"
+#include "engine/locks.h"
 
 #include <neap/memory.h>
 
@@ -28,12 +30,12 @@ void Replayer::restore(std::span<Block* const> targets, bool again) {
   }
   try {
     try {
-      one->run(targets);
+      run(*one, targets);
     } catch (const BudgetExceeded&) {
       // Some storages were in memory and locked for operators that run late. If they are evicted,
       // and made again when their turn comes, everything may fit.
       if (outer || !again || store_.evict_all() == 0) throw;
-      one->run(targets);
+      run(*one, targets);
     }
   } catch (...) {
     session_.restoring = outer;
@@ -41,6 +43,33 @@ void Replayer::restore(std::span<Block* const> targets, bool again) {
   }
   session_.restoring = outer;
   spare_ = std::move(one);
+}
+
+// Each further run has a copy less to count on, or one more content at hand.
+void Replayer::run(Materialization& one, std::span<Block* const> targets) {
+  Locks loaded(recipes_);
+  while (true) {
+    try {
+      return one.run(targets);
+    } catch (const CopyLost& lost) {
+      if (!lost.block->replayable())
+        throw OffloadError(describe(*lost.block), store_.why_copy_lost());
+    } catch (const CopyNeededFirst& needed) {
+      loaded.add(*needed.block);
+      load(*needed.block);
+    }
+  }
+}
+
+void Replayer::load(Block& block) {
+  if (block.arriving == nullptr) store_.begin_load(block);
+  if (!store_.finish_load(block)) {
+    if (!block.replayable()) throw OffloadError(describe(block), store_.why_copy_lost());
+    return;
+  }
+  if (block.alive && store_.put_into_storage(block)) return;
+  store_.move(block, Residence::Retained);
+  store_.update_lists(block);
 }
 
 }  // namespace neap::engine

@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
-// engine/replayer.h: brings data back by replaying the operators that made it.
+// engine/replayer.h: brings data back, by replaying the operators that made it and by loading
+// copies.
 #pragma once
 
 #include "device/execution_state.h"
@@ -24,6 +25,9 @@ class Replayer final : public Restorer {
   void restore(std::span<Block* const> targets, bool again = true) override;
 
  private:
+  void run(Materialization& one, std::span<Block* const> targets);
+  void load(Block& block);
+
   Session& session_;
   Counts& counts_;
   Recipes& recipes_;

@@ -148,7 +148,7 @@ std::int64_t Retention::release_held() {
 
 void Retention::release_content(Block& block) {
   if (block.locks > 0) return;
-  if (block.evictable >= 0) {
+  if (block.evictable >= 0 && block.can_come_back()) {
     if (can_go(block)) store_.evict(block);
   } else if (block.residence == Residence::Retained && !block.replayable() && !session_.restoring) {
     release_from_readers(block);

@@ -21,10 +21,12 @@ std::int64_t freed_by(Work work) {
 
 }  // namespace
 
-Room::Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
-           Retention& retention, const Regions& regions, const LayerNames& layers, RunLog& run_log)
+Room::Room(Session& session, Counts& counts, Recipes& recipes, const BlockCopies& copies,
+           Store& store, Deaths& deaths, Retention& retention, const Regions& regions,
+           const LayerNames& layers, RunLog& run_log)
     : session_(session),
       counts_(counts),
+      copies_(copies),
       recipes_(recipes),
       store_(store),
       deaths_(deaths),
@@ -46,15 +48,13 @@ std::int64_t Room::make(std::int64_t bytes) {
       freed += released;
       if (released > 0) continue;
     }
-    Block* const victim = session_.policy->choose(store_.evictable(), counts_.clock);
-    if (victim == nullptr) break;
-    const std::int64_t got = store_.evict(*victim);
-    if (got == 0 && victim->replayable()) {  // it cannot be taken, now or later
-      victim->opaque = true;
-      store_.update_lists(*victim);
-    }
+    const Victim victim = session_.policy->choose(store_.evictable(), counts_.clock, copies_);
+    if (victim.block == nullptr) break;
+    const std::int64_t got = store_.evict(*victim.block, victim.copies);
+    if (got == 0) store_.cannot_go(*victim.block);
     freed += got;
   }
+  if (freed == 0) freed = store_.cancel_loads();
   if (session_.director) session_.director->fell_short(bytes, freed);
   return freed;
 }
@@ -102,8 +102,12 @@ void Room::end_wait() noexcept { session_.gate.end_wait(); }
 void Room::refuse(std::int64_t need, std::int64_t in_use, std::int64_t budget) {
   const bool here = session_.gate.owner_here();
   if (here && !session_.was_directed) run_log_.refused(budget);
-  const Refusal refusal{need, in_use, budget, here ? run_log_.smallest_feasible(budget) : 0,
-                        here ? session_.running : nullptr};
+  const Refusal refusal{need,
+                        in_use,
+                        budget,
+                        here ? run_log_.smallest_feasible(budget) : 0,
+                        here ? session_.running : nullptr,
+                        here ? copies_.why_not() : std::string()};
   BudgetExceeded error(
       here ? text_of(refusal, recipes_.blocks()) : text_for_another_thread(refusal), Bytes(need),
       Bytes(in_use), Bytes(budget), Bytes(refusal.feasible));

@@ -3,6 +3,7 @@
 // engine/room.h: finds bytes when the budget is full, or refuses the allocation.
 #pragma once
 
+#include "engine/block_copies.h"
 #include "engine/counts.h"
 #include "engine/deaths.h"
 #include "engine/layer_names.h"
@@ -20,8 +21,9 @@ namespace neap::engine {
 
 class Room final : private memory::Reclaimer {
  public:
-  Room(Session& session, Counts& counts, Recipes& recipes, Store& store, Deaths& deaths,
-       Retention& retention, const Regions& regions, const LayerNames& layers, RunLog& run_log);
+  Room(Session& session, Counts& counts, Recipes& recipes, const BlockCopies& copies, Store& store,
+       Deaths& deaths, Retention& retention, const Regions& regions, const LayerNames& layers,
+       RunLog& run_log);
 
   // Evicts for other threads that have asked: see Note [Phases].
   void serve_others() {
@@ -44,6 +46,7 @@ class Room final : private memory::Reclaimer {
 
   Session& session_;
   Counts& counts_;
+  const BlockCopies& copies_;
   Recipes& recipes_;
   Store& store_;
   Deaths& deaths_;

@@ -113,7 +113,9 @@ Block* Scanner::block_of(Call& call, const at::Tensor& tensor, c10::StorageImpl&
     block = tracker_.track(tensor, storage);
     if (block == nullptr) call.foreign = true;
   }
-  if (block != nullptr && block->storage != nullptr && block->storage != &storage) {
+  if (block == nullptr) return nullptr;
+  if (block->scope_number == kNoNumber) tracker_.meet_first(*block, storage);
+  if (block->storage != nullptr && block->storage != &storage) {
     store_.hold_storage(*block, storage);  // the program has moved the memory to another storage
   }
   return block;

@@ -13,6 +13,27 @@
 #include <utility>
 
 namespace neap::engine {
+namespace {
+
+// State stays in the tier where it is: the next scope would only have to move it out again. Of the
+// rest, what does not fit stays there, too.
+void load_what_fits(Recipes& recipes, Restorer& restorer, std::span<Block* const> evicted) {
+  if (evicted.empty()) return;
+  Locks locks(recipes);
+  for (Block* const block : recipes.blocks()) {
+    if (block->alive) locks.add(*block);
+  }
+  for (Block* const block : evicted) {
+    if (block->residence != Residence::Evicted || KnownState::is_state(*block)) continue;
+    try {
+      restorer.restore({&block, 1}, /*again=*/false);
+    } catch (const BudgetExceeded&) {
+      if (block->copy == nullptr) throw;
+    }
+  }
+}
+
+}  // namespace
 
 void Engine::set_eviction_policy(std::unique_ptr<EvictionPolicy> policy) {
   session_.policy = std::move(policy);
@@ -37,7 +58,8 @@ void Engine::set_observer(Observer* observer) {
 
 // ---- Scopes ----
 
-void Engine::open_scope(std::optional<std::int64_t> budget, bool observe, bool verify) {
+void Engine::open_scope(const Opening& opening) {
+  const std::optional<std::int64_t> budget = opening.budget;
   memory::require_installed();
   attach();
   if (session_.scopes > 0) {
@@ -48,8 +70,8 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe, bool v
                           " asked for; the budget is the process's: end the outer scope first, or "
                           "name none in the inner one");
     }
-    session_.observing = session_.observing || observe;
-    session_.verify = session_.verify || verify;
+    session_.observing = session_.observing || opening.observe;
+    session_.verify = session_.verify || opening.verify;
     ++session_.scopes;
     return;
   }
@@ -58,16 +80,22 @@ void Engine::open_scope(std::optional<std::int64_t> budget, bool observe, bool v
   }
   if (budget) {
     try {
+      if (opening.offload) {
+        const Busy busy(session_);
+        copies_.open(*opening.offload);
+        known_state_.make_room(*budget);
+      }
       memory::set_budget(budget);
     } catch (...) {
+      copies_.close();
       detach_if_idle();
       throw;
     }
   }
   const Busy busy(session_);
   session_.budget = budget;
-  session_.observing = observe;
-  session_.verify = verify;
+  session_.observing = opening.observe;
+  session_.verify = opening.verify;
   memory::reset_watermark();
   recipes_.reset_peak();
   run_log_.start(memory::usage().live);
@@ -94,7 +122,9 @@ void Engine::close_scope(bool completed) {
   detach_if_idle();
 }
 
+// A budget that copies have made large enough is not known to work without them.
 void Engine::remember_run() {
+  if (copies_.is_open()) return;
   if (session_.was_directed) return run_log_.followed_plan();
   if (session_.budget) return run_log_.fitted_in(*session_.budget);
   run_log_.fitted_plain(memory::watermark());
@@ -118,6 +148,8 @@ void Engine::end_scope() noexcept {
   session_.verify = false;
   room_.scope_ended();
   if (session_.failed) room_.drop_failed_backward();
+  if (copies_.is_open()) known_state_.remember();
+  copies_.close();
   forget_all();
   if (std::exchange(session_.budget, std::nullopt)) memory::set_budget(std::nullopt);
   memory::set_target(std::nullopt);
@@ -126,17 +158,22 @@ void Engine::end_scope() noexcept {
 void Engine::bring_all_back() {
   const Busy busy(session_);
   std::vector<Block*> evicted;
-  Locks locks(recipes_);  // also of resident blocks: nothing may be evicted to make room
+  Locks locks(recipes_);  // also of resident blocks: nothing may be made again twice
   for (Block* const block : recipes_.blocks()) {
-    if (block->alive) locks.add(*block);
+    const bool can_be_copied = !block->replayable() && copies_.can_copy(*block);
+    if (block->alive && !can_be_copied) locks.add(*block);
     if (block->residence == Residence::Evicted) evicted.push_back(block);
   }
   // Oldest first, because later blocks are made from earlier ones.
-  std::ranges::sort(evicted, {},
-                    [](const Block* block) { return block->chain->node()->operator_sequence; });
+  const auto age = [](const Block* block) {
+    return block->chain != nullptr ? block->chain->node()->operator_sequence : 0;
+  };
+  std::ranges::sort(evicted, {}, age);
   for (Block* const block : evicted) {
-    if (block->residence == Residence::Evicted) replayer_.restore({&block, 1});
+    if (block->residence != Residence::Evicted || block->copy != nullptr) continue;
+    if (block->replayable()) replayer_.restore({&block, 1});
   }
+  load_what_fits(recipes_, replayer_, evicted);
 }
 
 // ---- The thread ----
@@ -187,13 +224,18 @@ void Engine::detach_if_idle() {
   intercept::include(false);
 }
 
+// What is in the tier stays known. Nothing can make it again any more.
 void Engine::forget_all() noexcept {
   const auto lock = deaths_.lock();
   deaths_.process_locked();
   pins_.forget_all();
   exposures_.forget_all();
-  recipes_.clear();
+  for (Block* const block : recipes_.blocks()) store_.cancel_load(*block);
+  recipes_.clear([](const Block& block) {
+    return block.alive && block.copy != nullptr && block.residence == Residence::Evicted;
+  });
   store_.clear();
+  for (Block* const block : recipes_.blocks()) store_.stays_copied(*block);
   regions_.forget_blocks();
   states_.clear();
   recorder_.forget_generator();

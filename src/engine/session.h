@@ -26,6 +26,14 @@ namespace neap::engine {
 
 class PeakWatch;
 
+// What a scope opens with: see neap::Options.
+struct Opening {
+  std::optional<std::int64_t> budget = {};  // bytes
+  std::optional<Offload> offload = {};
+  bool observe = false;
+  bool verify = false;
+};
+
 struct Session {
   neap::device::Device& device = neap::device::tracked();  // of all blocks
   Gate gate;

@@ -44,11 +44,12 @@ c10::intrusive_ptr<c10::StorageImpl> storage_of(const Block& block) {
 }  // namespace
 
 Store::Store(Session& session, Counts& counts, Recipes& recipes, UnseenMemory& unseen,
-             c10::DeleterFnPtr death_of_evicted)
+             BlockCopies& copies, c10::DeleterFnPtr death_of_evicted)
     : session_(session),
       counts_(counts),
       recipes_(recipes),
       unseen_(unseen),
+      copies_(copies),
       own_deleter_(memory::deleter()),
       death_of_evicted_(death_of_evicted) {}
 
@@ -74,48 +75,56 @@ void Store::drop_storage(Block& block) noexcept {
 
 // ---- Moves ----
 
-std::int64_t Store::evict(Block& block) {
+// The program may have moved the memory, or shared it copy on write. Then it cannot be taken.
+bool Store::can_take(Block& block, c10::StorageImpl& storage) const {
+  const c10::DataPtr& pointer = intercept::data_ptr_of(storage);
+  return is_own(pointer) && pointer.get_context() == block.data &&
+         !intercept::has_materializer(storage);
+}
+
+std::int64_t Store::evict(Block& block, bool copies) {
   check_blank(block);
-  if (!block.replayable()) return 0;
-  if (block.residence == Residence::Retained) {
-    if (session_.verify) remember_content(block);
-    const std::int64_t taken = memory::entry_of(block.data).taken;
+  const bool retained = block.residence == Residence::Retained;
+  const auto storage = retained ? c10::intrusive_ptr<c10::StorageImpl>() : storage_of(block);
+  if (!retained && (!storage || !can_take(block, *storage))) return 0;
+  const bool copied = has_good_copy(block, copies);
+  if (!copied && !block.replayable()) return 0;
+  if (session_.verify && !copied) remember_content(block);
+  const std::int64_t taken = memory::entry_of(block.data).taken;
+  if (retained) {
     free_data(block);
     move(block, Residence::Gone);
-    note_eviction(block, taken);
+    note_eviction(block, taken, copied);
     return taken;
-  }
-  const auto storage = storage_of(block);
-  if (!storage) return 0;
-  c10::DataPtr& pointer = intercept::data_ptr_of(*storage);
-  // The program may have moved the memory, or shared it copy on write. Then it cannot be taken.
-  if (!is_own(pointer) || pointer.get_context() != block.data ||
-      intercept::has_materializer(*storage)) {
-    return 0;
   }
   std::string message =
       "neap has evicted this storage: " + describe(block) +
       ". An operator in the thread of the scope brings it back; raw access, and what "
       "other threads do, does not. Keep it in memory with neap::pin(tensor), called "
       "in the thread of the scope, before";
-  if (session_.verify) remember_content(block);
   intercept::prepare_absent(*storage);  // the last that may throw
-  void* const data = pointer.release_context();
-  const std::int64_t taken = memory::entry_of(data).taken;
+  void* const data = intercept::data_ptr_of(*storage).release_context();
   intercept::put_absent(*storage, &block, death_of_evicted_, std::move(message));
   memory::set_record(data, nullptr);
   memory::release_evicted(data);
   block.data = nullptr;
   move(block, Residence::Evicted);
-  note_eviction(block, taken);
+  note_eviction(block, taken, copied);
   return taken;
 }
 
-void Store::note_eviction(Block& block, std::int64_t taken) {
+// What has a copy is at hand: nothing has to be made again for it.
+void Store::note_eviction(Block& block, std::int64_t taken, bool copied) {
   update_lists(block);
-  session_.policy->on_evict(block);
+  if (!copied) session_.policy->on_evict(block);
   ++counts_.stats.evictions;
   counts_.stats.evicted_bytes += taken;
+}
+
+void Store::cannot_go(Block& block) {
+  block.uncopied = true;
+  if (block.replayable()) block.opaque = true;
+  update_lists(block);
 }
 
 std::int64_t Store::evict_all() {
@@ -123,9 +132,11 @@ std::int64_t Store::evict_all() {
   // Backwards, because the last block takes the place of an evicted one. What is found to have been
   // written by hand can take other blocks out of the list.
   for (std::size_t i = evictable_.size(); i-- > 0;) {
-    if (i < evictable_.size() && can_go(*evictable_[i])) freed += evict(*evictable_[i]);
+    if (i < evictable_.size() && can_go(*evictable_[i])) {
+      freed += evict(*evictable_[i], /*copies=*/!evictable_[i]->replayable());
+    }
   }
-  return freed;
+  return freed + cancel_loads();
 }
 
 bool Store::put_into_storage(Block& block) {
@@ -145,6 +156,7 @@ bool Store::put_into_storage(Block& block) {
 }
 
 void Store::free_data(Block& block) noexcept {
+  copies_.release_memory(block);
   void* const data = std::exchange(block.data, nullptr);
   if (data == nullptr) return;
   if (block.unseen) return unseen_.free(data, block.bytes);
@@ -178,6 +190,7 @@ std::string Store::why_lost(const Block& block) noexcept {
 }
 
 void Store::forget(Block& block) noexcept {
+  drop_copy(block);
   switch (block.residence) {
     case Residence::Retained:
     case Residence::Working:
@@ -213,6 +226,7 @@ void Store::forget(Block& block) noexcept {
 void Store::clear() noexcept {
   evictable_.clear();
   held_.clear();
+  arriving_.clear();
   hashes_.clear();
   contents_.clear();
   evicted_ = away_ = retained_ = 0;
@@ -224,7 +238,8 @@ void Store::update_lists(Block& block) {
   const bool retained = block.residence == Residence::Retained;
   const bool in_storage = block.residence == Residence::Resident && block.alive &&
                           block.storage != nullptr && block.bytes >= kSmallest;
-  enlist(evictable_, block, &Block::evictable, (retained || in_storage) && block.replayable());
+  enlist(evictable_, block, &Block::evictable,
+         (retained || in_storage) && (block.replayable() || copies_.can_copy(block)));
   enlist(held_, block, &Block::held, retained && !block.replayable());
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "device/content_hash.h"
+#include "engine/block_copies.h"
 #include "engine/counts.h"
 #include "engine/recipes.h"
 #include "engine/session.h"
@@ -26,7 +27,7 @@ class Store {
  public:
   // `death_of_evicted`: what an evicted storage calls when it dies, with its block.
   Store(Session& session, Counts& counts, Recipes& recipes, UnseenMemory& unseen,
-        c10::DeleterFnPtr death_of_evicted);
+        BlockCopies& copies, c10::DeleterFnPtr death_of_evicted);
 
   // The block of the storage. Null: it is not tracked.
   [[nodiscard]] Block* find(c10::StorageImpl& storage) {
@@ -50,12 +51,29 @@ class Store {
   void hold_storage(Block& block, c10::StorageImpl& storage);
   void drop_storage(Block& block) noexcept;
 
-  // Frees the data. Returns the bytes given to the cache; 0: the block could not be evicted.
-  std::int64_t evict(Block& block);
+  // Frees the data. `copies`: a block without a copy gets one before; else only what has one or can
+  // be made again goes. Returns the bytes given to the cache; 0: the block could not be evicted.
+  std::int64_t evict(Block& block, bool copies = false);
+  // evict() was in vain, and would be again.
+  void cannot_go(Block& block);
   // Evicts all that can go. Returns the bytes given to the cache.
   std::int64_t evict_all();
   // Puts the data back. False: the program has let go of the storage.
   bool put_into_storage(Block& block);
+  // Takes memory for the block's content and begins to bring the copy back. Throws:
+  // BudgetExceeded. REQUIRES: the block has a copy and no data.
+  void begin_load(Block& block);
+  // Waits until it is there. Then the block is Residence::Working. False: the copy is lost.
+  // REQUIRES: begin_load().
+  bool finish_load(Block& block);
+  // The copy is not needed or not right any more.
+  void drop_copy(Block& block) noexcept;
+  [[nodiscard]] bool makes_copies() const noexcept { return copies_.is_open(); }
+  [[nodiscard]] bool can_copy(const Block& block) const noexcept { return copies_.can_copy(block); }
+  [[nodiscard]] std::string why_copy_lost() const { return copies_.why_lost(); }
+  // Gives back the memory of loads that nobody waits for. Returns its bytes.
+  std::int64_t cancel_loads() noexcept;
+  void cancel_load(Block& block) noexcept;
   // Frees data that the engine holds. The caller says by move() where the block is then.
   void free_data(Block& block) noexcept;
   // Every change of a residence, except a block's first.
@@ -64,6 +82,8 @@ class Store {
   // An evicted storage is lost: later accesses throw.
   void forget(Block& block) noexcept;
   void clear() noexcept;
+  // After clear(): the block stays known, evicted with a copy, as one from before the next scope.
+  void stays_copied(Block& block) noexcept;
 
   // Puts the block into the lists in which it belongs now, and takes it out of the others.
   void update_lists(Block& block);
@@ -86,8 +106,8 @@ class Store {
   [[nodiscard]] bool is_as_remembered(const Block& block, std::uint32_t version,
                                       const void* data) const;
 
-  // Blocks with data that can be made again, if they are retained, or if they are resident and not
-  // small: programs read small storages through raw pointers.
+  // Blocks with data that can be made again or copied, if they are retained, or if they are
+  // resident and not small: programs read small storages through raw pointers.
   [[nodiscard]] std::span<Block* const> evictable() const noexcept { return evictable_; }
   // Retained blocks that cannot be made again.
   [[nodiscard]] std::span<Block* const> held() const noexcept { return held_; }
@@ -98,7 +118,9 @@ class Store {
   void validate() const;
 
  private:
-  void note_eviction(Block& block, std::int64_t taken);
+  bool has_good_copy(Block& block, bool copies);
+  [[nodiscard]] bool can_take(Block& block, c10::StorageImpl& storage) const;
+  void note_eviction(Block& block, std::int64_t taken, bool copied);
   static std::string why_lost(const Block& block) noexcept;
   void hash(Block& block, Blank why);
   void written_by_hand(Block& block);
@@ -107,10 +129,12 @@ class Store {
   Counts& counts_;
   Recipes& recipes_;
   UnseenMemory& unseen_;
+  BlockCopies& copies_;
   c10::DeleterFnPtr own_deleter_;
   c10::DeleterFnPtr death_of_evicted_;
   std::vector<Block*> evictable_;
   std::vector<Block*> held_;
+  std::vector<Block*> arriving_;                                  // with a load under way
   std::unordered_map<const Block*, device::ContentHash> hashes_;  // of blanks that are not zeros
   struct Content {
     std::uint32_t version;

@@ -38,8 +38,28 @@ Block* Tracker::track(const at::Tensor& tensor, c10::StorageImpl& storage) {
   // no leaf, but a name of its storage tells that it is a parameter.
   const bool parameter =
       (tensor.requires_grad() && tensor.is_leaf()) || layers_.layer_of(storage) != 0;
-  if (parameter && !run_log_.has_parameter()) run_log_.parameter(storage);
-  return create(storage, parameter ? PinReason::Parameter : PinReason::Outside);
+  Block* const block = create(storage, parameter ? PinReason::Parameter : PinReason::Outside);
+  note_parameter(*block, storage);
+  return block;
+}
+
+void Tracker::note_parameter(const Block& block, c10::StorageImpl& storage) {
+  if (block.pinned == PinReason::Parameter && !run_log_.has_parameter()) {
+    run_log_.parameter(storage);
+  }
+}
+
+// No scope is open yet, so it has no number: the first operator of the scope that meets it gives
+// one.
+void Tracker::meet_again(c10::StorageImpl& storage, PinReason pinned) {
+  Block* const block = create(storage, pinned);
+  block->version = 1;  // an operator has written it, in another scope
+  store_.update_lists(*block);
+}
+
+void Tracker::meet_first(Block& block, c10::StorageImpl& storage) {
+  number(block);
+  note_parameter(block, storage);
 }
 
 Block* Tracker::create(c10::StorageImpl& storage, PinReason pinned) {
@@ -62,13 +82,19 @@ Block* Tracker::create(c10::StorageImpl& storage, PinReason pinned) {
     block->unseen = true;
     unseen_.add(data, block, bytes);  // takes no memory: adopt() has made the entry
   }
-  if ((session_.budget || session_.observing) && numbered_.size() < kMostNumbers) {
-    block->scope_number = static_cast<std::uint32_t>(numbered_.size());
-    numbered_.push_back(block);
-  }
-  if (pinned == PinReason::None) store_.hold_storage(*block, storage);
+  number(*block);
+  const bool may_be_copied = store_.makes_copies() && is_own;
+  if (pinned == PinReason::None || may_be_copied) store_.hold_storage(*block, storage);
+  if (may_be_copied) store_.update_lists(*block);
   regions_.enter(*block);
   return block;
+}
+
+void Tracker::number(Block& block) {
+  if ((!session_.budget && !session_.observing) || numbered_.size() >= kMostNumbers) return;
+  if (numbered_.size() == numbered_.capacity()) numbered_.reserve(2 * numbered_.size() + 64);
+  block.scope_number = static_cast<std::uint32_t>(numbered_.size());
+  numbered_.push_back(&block);
 }
 
 void Tracker::forget(const Block& block) noexcept {
@@ -111,6 +137,7 @@ void Tracker::release_early(Block& block) noexcept {
 // Without a budget and outside of regions, all data is kept, so that no operator is replayed twice.
 // A director can keep it too.
 void Tracker::lose_data(Block& block) {
+  if (block.reader_count == 0) store_.drop_copy(block);
   if (block.residence == Residence::Evicted) return store_.move(block, Residence::Gone);
   if (block.residence != Residence::Resident) return;
   if (!block.unseen) memory::set_record(block.data, nullptr);

@@ -30,6 +30,10 @@ class Tracker final : private Deaths::Handler {
   // Makes a pinned block for a storage that the engine has not met. Null: foreign memory.
   Block* track(const at::Tensor& tensor, c10::StorageImpl& storage);
   Block* create(c10::StorageImpl& storage, PinReason pinned);
+  // The scope begins with a record of the storage, which an operator of an earlier one has met.
+  void meet_again(c10::StorageImpl& storage, PinReason pinned);
+  // An operator of the scope meets such a block for the first time.
+  void meet_first(Block& block, c10::StorageImpl& storage);
   // The engine forgets the block.
   void forget(const Block& block) noexcept;
   void clear() noexcept;
@@ -45,6 +49,8 @@ class Tracker final : private Deaths::Handler {
   }
 
  private:
+  void number(Block& block);
+  void note_parameter(const Block& block, c10::StorageImpl& storage);
   void on_death(Block& block) noexcept override;
   void release_early(Block& block) noexcept;
   void lose_data(Block& block);

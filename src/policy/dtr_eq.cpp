@@ -9,8 +9,10 @@
 namespace neap::policy {
 
 using engine::Block;
+using engine::BlockCopies;
 using engine::Read;
 using engine::Residence;
+using engine::Victim;
 using engine::Write;
 using planner::EvictedSets;
 
@@ -22,6 +24,10 @@ constexpr std::size_t kSample = 128;
 bool is_gone(const Block& block) {
   return block.residence == Residence::Evicted || block.residence == Residence::Gone;
 }
+
+// Each return makes the block more expensive, so that one block is not evicted again and again
+// while others stay.
+double penalty(const Block& block) { return 1.0 + block.replays; }
 
 }  // namespace
 
@@ -45,14 +51,12 @@ void DtrEq::for_each_gone_neighbour(Block& block, Visit visit) {
   }
 }
 
-double DtrEq::score(Block& block, double clock) {
-  // Each replay makes the block more expensive, so that one block is not evicted again and again
-  // while others stay.
-  const double own = static_cast<double>(block.cost_ns) * (1.0 + block.replays);
+double DtrEq::replay_ns(Block& block) {
+  if (!block.replayable()) return std::numeric_limits<double>::infinity();
   const double around = evicted_.sum_of([&](const auto& visit) {
     for_each_gone_neighbour(block, [&](Block& neighbour) { visit(neighbour.evicted_set); });
   });
-  return planner::h_dtr_eq(own, around, block.bytes, clock - block.last_use);
+  return static_cast<double>(block.cost_ns) * penalty(block) + around;
 }
 
 std::uint32_t DtrEq::next_random() {
@@ -62,15 +66,19 @@ std::uint32_t DtrEq::next_random() {
   return random_;
 }
 
-Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
-  Block* best = nullptr;
+Victim DtrEq::choose(std::span<Block* const> evictable, double clock, const BlockCopies& copies) {
+  Victim best;
   double lowest = std::numeric_limits<double>::infinity();
   const auto look = [&](Block* block) {
     if (!engine::can_go(*block)) return;
-    const double value = score(*block, clock);
+    const double replay = replay_ns(*block);
+    const double copy = copies.is_open() ? copies.price_ns(*block) * penalty(*block)
+                                         : std::numeric_limits<double>::infinity();
+    const double value =
+        planner::h_dtr_eq(std::min(replay, copy), 0, block->bytes, clock - block->last_use);
     if (value < lowest) {
       lowest = value;
-      best = block;
+      best = {block, copy < replay};
     }
   };
   if (evictable.size() <= kSample) {
@@ -94,7 +102,7 @@ Block* DtrEq::choose(std::span<Block* const> evictable, double clock) {
     if (block->readers != nullptr) __builtin_prefetch(block->readers->node());
   }
   for (Block* const block : sample) look(block);
-  if (best != nullptr) return best;
+  if (best.block != nullptr) return best;
   for (Block* const block : evictable) look(block);  // the whole sample is locked
   return best;
 }

@@ -18,13 +18,14 @@ namespace neap::policy {
 
 class DtrEq final : public engine::EvictionPolicy {
  public:
-  engine::Block* choose(std::span<engine::Block* const> evictable, double clock) override;
+  engine::Victim choose(std::span<engine::Block* const> evictable, double clock,
+                        const engine::BlockCopies& copies) override;
   void on_evict(engine::Block& block) noexcept override;
   void on_restore(engine::Block& block) noexcept override;
   void reset() noexcept override;
 
  private:
-  double score(engine::Block& block, double clock);
+  double replay_ns(engine::Block& block);
   template <class Visit>
   void for_each_gone_neighbour(engine::Block& block, Visit visit);
   std::uint32_t next_random();

@@ -47,6 +47,12 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
 
 }  // namespace
 
+void bring_back(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.has_storage() || tensor.nbytes() == 0) return;
+  if (tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks().get()) return;
+  (void)tensor.detach().clone();
+}
+
 safetensors::Written write(const std::filesystem::path& file, const Named& tensors,
                            OutputFile::Access access) {
   std::vector<at::Tensor> held;
@@ -58,6 +64,7 @@ safetensors::Written write(const std::filesystem::path& file, const Named& tenso
                             ", which safetensors does not have; only dense tensors of usual types "
                             "can be saved");
     }
+    bring_back(tensor);
     const at::Tensor& dense = held.emplace_back(tensor.detach().cpu().contiguous());
     written.push_back(
         {.name = name,
@@ -85,6 +92,7 @@ std::string why_not(const safetensors::File::Entry& entry, const at::Tensor& ten
 void read_into(const safetensors::File& file, const safetensors::File::Entry& entry,
                const at::Tensor& tensor) {
   const at::NoGradGuard no_grad;
+  bring_back(tensor);
   if (tensor.device().is_cpu() && tensor.is_contiguous()) {
     file.read(entry, bytes_of(tensor));
     // As an operator that writes it would do.

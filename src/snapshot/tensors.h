@@ -18,6 +18,10 @@ namespace neap::snapshot {
 // Tensors by name, in their order.
 using Named = std::vector<std::pair<std::string, at::Tensor>>;
 
+// Raw access to a tensor that a scope with Options::offload has left in its file throws. An
+// operator that reads it brings it back.
+void bring_back(const at::Tensor& tensor);
+
 // Writes them as safetensors::write() does. Throws: also InvalidArgument for a tensor that is not
 // dense, or whose type the format does not have.
 safetensors::Written write(const std::filesystem::path& file, const Named& tensors,

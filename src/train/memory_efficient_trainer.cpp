@@ -53,6 +53,12 @@ void add(Stats& sum, const Stats& step) {
   sum.recorder_bytes = std::max(sum.recorder_bytes, step.recorder_bytes);
   sum.replay_ns += step.replay_ns;
   sum.operator_ns += step.operator_ns;
+  sum.offloads += step.offloads;
+  sum.offloaded_bytes += step.offloaded_bytes;
+  sum.loads += step.loads;
+  sum.loaded_bytes += step.loaded_bytes;
+  sum.offload_wait_ns += step.offload_wait_ns;
+  sum.offload_peak_bytes = std::max(sum.offload_peak_bytes, step.offload_peak_bytes);
   sum.plan_hits += step.plan_hits;
   sum.plan_misses += step.plan_misses;
   sum.planned_operators += step.planned_operators;
@@ -218,7 +224,10 @@ train::PassResult MemoryEfficientTrainer::evaluate_pass(train::Pass pass,
       continue;
     }
     // One scope for each micro-batch, because the records of a scope grow with its operators.
-    Scope scope({.budget = options_.budget, .policy = options_.policy, .verify = options_.verify});
+    Scope scope({.budget = options_.budget,
+                 .policy = options_.policy,
+                 .offload = options_.offload,
+                 .verify = options_.verify});
     more = measure_next();
     scope.end();
     train::add(result.stats, scope.stats());

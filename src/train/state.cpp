@@ -1,5 +1,6 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 #include "snapshot/optimizer_fields.h"
+#include "snapshot/tensors.h"
 
 #include <neap/train.h>
 #include <torch/torch.h>
@@ -16,6 +17,7 @@ namespace {
 State::Part part_of(std::string name, const at::Tensor& tensor) {
   State::Part part{std::move(name), 1, {}};
   if (!tensor.defined()) return part;
+  snapshot::bring_back(tensor);
   const at::Tensor dense = tensor.detach().cpu().contiguous();
   part.item_bytes = static_cast<std::int64_t>(dense.itemsize());
   part.bytes.resize(dense.nbytes());

@@ -126,7 +126,10 @@ std::optional<StepResult> Trainer::step(Pass& pass, std::int64_t most, std::int6
     result = run(pass, most, samples);
     if (result) result->peak = Bytes(memory::usage().peak);
   } else {
-    Scope scope({.budget = options_.budget, .policy = options_.policy, .verify = options_.verify});
+    Scope scope({.budget = options_.budget,
+                 .policy = options_.policy,
+                 .offload = options_.offload,
+                 .verify = options_.verify});
     result = run(pass, most, samples);
     scope.end();
     if (result) {

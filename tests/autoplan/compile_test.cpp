@@ -29,6 +29,8 @@ using Numbers = std::vector<std::uint32_t>;
 
 graph::Step run(std::int64_t op) { return {graph::Step::Action::Run, op}; }
 graph::Step rerun(std::int64_t op) { return {graph::Step::Action::Rerun, op}; }
+graph::Step offload(graph::StorageId storage) { return {graph::Step::Action::Offload, storage}; }
+graph::Step load(graph::StorageId storage) { return {graph::Step::Action::Load, storage}; }
 graph::Step let_go(graph::StorageId storage) { return {graph::Step::Action::Free, storage}; }
 
 // The engine's numbers of storages 0 to 9.
@@ -58,11 +60,13 @@ PlannedStep compiled(const Trace& trace, std::vector<graph::Step> steps,
 
 // What the compiled plan tells the engine around one operator.
 struct Told {
-  Numbers brings = {}, leaves = {}, evicts = {}, ends = {};
+  Numbers brings = {}, leaves = {}, loads = {}, copies = {}, evicts = {}, loads_after = {},
+          ends = {};
   bool operator==(const Told&) const = default;
 };
 void PrintTo(const Told& told, std::ostream* out) {
-  for (const Numbers* list : {&told.brings, &told.leaves, &told.evicts, &told.ends}) {
+  for (const Numbers* list : {&told.brings, &told.leaves, &told.loads, &told.copies, &told.evicts,
+                              &told.loads_after, &told.ends}) {
     *out << '[';
     for (const std::uint32_t number : *list) *out << ' ' << number;
     *out << " ]";
@@ -75,8 +79,10 @@ std::vector<Told> told(const PlannedStep& step) {
   };
   for (std::size_t i = 0; i + 1 < step.operators.size(); ++i) {
     const PlannedStep::At& at = step.operators[i];
-    all.push_back({range(at.brings, at.leaves), range(at.leaves, at.evicts),
-                   range(at.evicts, at.ends), range(at.ends, step.operators[i + 1].brings)});
+    all.push_back({range(at.brings, at.leaves), range(at.leaves, at.loads),
+                   range(at.loads, at.copies), range(at.copies, at.evicts),
+                   range(at.evicts, at.loads_after), range(at.loads_after, at.ends),
+                   range(at.ends, step.operators[i + 1].brings)});
   }
   return all;
 }
@@ -88,6 +94,21 @@ TEST(Compile, what_runs_again_comes_back_and_what_is_freed_goes_behind_the_opera
             (std::vector<Told>{{}, {.evicts = {11}}, {}, {.brings = {11}, .ends = {11}}}))
       << "the program lets go of it behind the last one, and then it ends";
   EXPECT_EQ(step.numbers, 12U) << "one more than the highest that is spoken of";
+}
+
+TEST(Compile, copies_begin_behind_an_operator_before_it_frees_and_loads) {
+  const PlannedStep step = compiled(
+      chain_of_four(), {run(0), offload(1), run(1), let_go(1), run(2), load(1), run(3), let_go(1)});
+  EXPECT_EQ(told(step),
+            (std::vector<Told>{
+                {.copies = {11}}, {.evicts = {11}}, {.loads_after = {11}}, {.ends = {11}}}));
+}
+
+TEST(Compile, what_is_loaded_after_an_operator_has_run_again_waits_for_that) {
+  const PlannedStep step =
+      compiled(chain_of_four(), {run(0), offload(1), run(1), let_go(1), run(2), let_go(2), rerun(0),
+                                 let_go(1), load(1), rerun(1), run(3)});
+  EXPECT_EQ(told(step)[3], (Told{.brings = {12}, .leaves = {11}, .loads = {11}}));
 }
 
 TEST(Compile, between_two_operators_the_last_word_counts) {

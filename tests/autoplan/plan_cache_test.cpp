@@ -32,6 +32,7 @@ using autoplan::CachedStep;
 using autoplan::CachedSteps;
 using autoplan::read_cached;
 using autoplan::remove_cached;
+using autoplan::StepId;
 using autoplan::write_cached;
 using testing::HasSubstr;
 
@@ -45,7 +46,7 @@ CachedStep example(std::uint64_t last_call = 33) {
   cached.base = 1000;
   cached.margin = 16;
   cached.step.calls = {11, 22, last_call};
-  cached.step.operators = {{0, 0, 0, 1}, {1, 2, 3, 4}, {4, 4, 4, 4}};
+  cached.step.operators = {{0, 0, 0, 0, 0, 0, 1}, {1, 2, 2, 3, 3, 4, 4}, {4, 4, 4, 4, 4, 4, 4}};
   cached.step.blocks = {5, 6, 7, 2};
   cached.step.numbers = 8;
   cached.step.predicted_peak = 4000;
@@ -61,7 +62,7 @@ class PlanCache : public testing::Test {
   PlanCache& operator=(const PlanCache&) = delete;
 
  protected:
-  [[nodiscard]] CachedSteps read() const { return read_cached(folder_, kBudget, kMost); }
+  [[nodiscard]] CachedSteps read() const { return read_cached(folder_, kBudget, false, kMost); }
   [[nodiscard]] fs::path only_file() const {
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(folder_)) files.push_back(entry.path());
@@ -98,7 +99,7 @@ TEST_F(PlanCache, gives_back_what_was_written_to_its_user_alone) {
   const CachedStep written = example();
   write_cached(folder_ / "inner", written);
   EXPECT_EQ(fs::status(folder_ / "inner").permissions(), fs::perms::owner_all);
-  const CachedSteps read = read_cached(folder_ / "inner", kBudget, kMost);
+  const CachedSteps read = read_cached(folder_ / "inner", kBudget, false, kMost);
   EXPECT_TRUE(read.ignored.empty());
   ASSERT_EQ(read.steps.size(), 1U);
   const CachedStep& found = read.steps[0];
@@ -132,12 +133,28 @@ TEST_F(PlanCache, holds_one_plan_a_step_and_budget_and_reads_those_of_a_budget_n
   const CachedSteps read = this->read();
   ASSERT_EQ(read.steps.size(), 2U);
   EXPECT_EQ(read.steps[0].step.calls.back(), 44U);
-  EXPECT_EQ(read_cached(folder_, kBudget, 1).steps.size(), 1U);
+  EXPECT_EQ(read_cached(folder_, kBudget, false, 1).steps.size(), 1U);
 
-  remove_cached(folder_, 44, 3, kBudget);
-  remove_cached(folder_, 44, 3, kBudget);  // already removed
+  const StepId removed{.calls = 44, .count = 3, .budget = kBudget};
+  remove_cached(folder_, removed);
+  remove_cached(folder_, removed);  // already removed
   ASSERT_EQ(this->read().steps.size(), 1U);
   EXPECT_EQ(this->read().steps[0].step.calls.back(), 33U);
+}
+
+TEST_F(PlanCache, plans_with_a_tier_and_without_do_not_mix) {
+  CachedStep with_tier = example();
+  with_tier.offloads = true;
+  with_tier.margin = 5;
+  write_cached(folder_, with_tier);
+  EXPECT_TRUE(read().steps.empty());
+  write_cached(folder_, example());
+  ASSERT_EQ(read().steps.size(), 1U);
+  EXPECT_EQ(read().steps[0].margin, 16);
+  const CachedSteps found = read_cached(folder_, kBudget, true, kMost);
+  ASSERT_EQ(found.steps.size(), 1U);
+  EXPECT_TRUE(found.steps[0].offloads);
+  EXPECT_EQ(found.steps[0].margin, 5);
 }
 
 TEST_F(PlanCache, is_empty_where_there_is_no_directory_and_says_so_where_none_can_be) {
@@ -192,8 +209,9 @@ TEST_F(PlanCache, ignores_what_contradicts_itself_although_its_sum_is_right) {
         ASSERT_EQ(step.calls.size(), 3U);
         std::uint32_t last = 0;
         for (const auto& one : step.operators) {
-          ASSERT_TRUE(last <= one.brings && one.brings <= one.leaves && one.leaves <= one.evicts &&
-                      one.evicts <= one.ends);
+          ASSERT_TRUE(last <= one.brings && one.brings <= one.leaves && one.leaves <= one.loads &&
+                      one.loads <= one.copies && one.copies <= one.evicts &&
+                      one.evicts <= one.loads_after && one.loads_after <= one.ends);
           last = one.ends;
         }
         ASSERT_EQ(last, step.blocks.size());
@@ -229,7 +247,7 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
   std::string changed = whole;
   changed[8] = 9;
   replace(path, changed);
-  expect_ignored("it has version 9, expected 3");
+  expect_ignored("it has version 9, expected 4");
   changed = whole;
   changed[kHead + 8] = '9';  // the first digit of neap's version
   replace(path, signed_again(changed));
@@ -261,7 +279,7 @@ TEST_F(PlanCache, ignores_what_others_own_could_have_written_or_named) {
 TEST(PlanDirector, ends_where_a_step_has_fewer_operators_than_the_program) {
   auto step = std::make_shared<autoplan::PlannedStep>();
   step->calls = {11, 22};
-  step->operators = {{0, 0, 0, 0}, {0, 0, 0, 0}};  // one operator, and the end
+  step->operators = {{}, {}};  // one operator, and the end
   autoplan::PlanDirector director;
   director.start({step});
   ASSERT_TRUE(director.foresees(11, nullptr));

@@ -288,6 +288,8 @@ TEST_F(FixedPlan, that_contradicts_itself_is_refused_before_anything_follows_it)
             "it contradicts itself in line 5: 3 operators run, and something is foreseen of 2");
   EXPECT_EQ(with({{Rerun, 0}, {Run, 0}, {Run, 1}}),
             "it contradicts itself in line 2: operator 0 has not run yet");
+  EXPECT_EQ(with({{Run, 0}, {Load, -1}, {Run, 1}}),
+            "it contradicts itself in line 3: there is no storage -1");
   EXPECT_EQ(with({{Run, 0}, {Rerun, -1}, {Run, 1}}),
             "it contradicts itself in line 3: operator -1 has not run yet");
   EXPECT_EQ(with({{Run, 0}, {Free, 1 << 24}, {Run, 1}}),

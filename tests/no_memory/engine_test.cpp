@@ -30,7 +30,7 @@ class Freeing final : public engine::Director {
     return true;
   }
   std::optional<Before> before_operator() override { return Before{}; }
-  std::span<const std::uint32_t> after_operator() override { return {}; }
+  After after_operator() override { return {}; }
   [[nodiscard]] bool keeps(const engine::Block& /*block*/) const noexcept override { return false; }
   [[nodiscard]] bool frees(const engine::Block& /*block*/) const noexcept override { return true; }
   void fell_short(std::int64_t /*bytes*/, std::int64_t /*freed*/) noexcept override {}

@@ -53,7 +53,7 @@ Scenario text_file(const std::string& name, std::function<void(std::ostream&)> w
 autoplan::CachedStep cached_step(std::int64_t peak) {
   autoplan::CachedStep cached{.budget = 4096, .base = 1000, .margin = 16, .step = {}};
   cached.step.calls = {11, 22, 33};
-  cached.step.operators = {{0, 0, 0, 1}, {1, 2, 3, 4}, {4, 4, 4, 4}};
+  cached.step.operators = {{0, 0, 0, 0, 0, 0, 1}, {1, 2, 2, 3, 3, 4, 4}, {4, 4, 4, 4, 4, 4, 4}};
   cached.step.blocks = {5, 6, 7, 2};
   cached.step.predicted_peak = peak;
   return cached;
@@ -87,7 +87,7 @@ std::vector<Scenario> planners_and_writers() {
                      [](const fs::path& folder) {
                        autoplan::write_cached(folder / "plans", cached_step(4000));
                        return std::to_string(
-                           autoplan::read_cached(folder / "plans", 4096, 4).steps.size());
+                           autoplan::read_cached(folder / "plans", 4096, false, 4).steps.size());
                      },
                  .found = files_below,
                  .gives_all_back = true});

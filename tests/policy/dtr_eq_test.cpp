@@ -46,10 +46,12 @@ class DtrEqTest : public testing::Test {
     policy_.on_restore(block);
   }
   Block* choose(const std::vector<Block*>& blocks, double clock = 1000) {
-    return policy_.choose(blocks, clock);
+    return policy_.choose(blocks, clock, copies_).block;
   }
 
   Recipes recipes_;
+  engine::Counts counts_;
+  const engine::BlockCopies copies_{counts_};  // without a tier
   DtrEq policy_;
 };
 
@@ -95,6 +97,8 @@ TEST_F(DtrEqTest, agrees_with_a_search_of_the_graph_in_random_graphs) {
   std::mt19937 random(5);
   for (int graph = 0; graph < 60; ++graph) {
     Recipes recipes;
+    engine::Counts counts;
+    const engine::BlockCopies copies(counts);
     DtrEq policy;
     std::vector<Block*> blocks;
     std::map<Block*, std::set<Block*>> neighbours;
@@ -133,7 +137,7 @@ TEST_F(DtrEqTest, agrees_with_a_search_of_the_graph_in_random_graphs) {
         return cost / (static_cast<double>(block->bytes) * (1000 - block->last_use + 1));
       };
       Block* const best = *std::ranges::min_element(left, {}, score);
-      Block* const chosen = policy.choose(left, 1000);
+      Block* const chosen = policy.choose(left, 1000, copies).block;
       ASSERT_EQ(score(chosen), score(best)) << "graph " << graph << ", " << left.size() << " left";
       chosen->residence = Residence::Evicted;
       policy.on_evict(*chosen);

@@ -49,7 +49,7 @@ TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed) {
 }
 
 TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
-                         const PlanMode& policy) {
+                         const PlanMode& policy, const std::optional<Offload>& offload) {
   torch::manual_seed(seed);
   const Job job = family.make();
   TrainingRun run;
@@ -60,6 +60,7 @@ TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, st
     // The first step makes the optimizer's state, so no later step is like it. A plan of it would
     // be of no use.
     options.policy = step == 0 ? PlanMode(Online{}) : policy;
+    options.offload = offload;
     Scope scope(options);
     const double loss = job.step();
     scope.end();

@@ -10,6 +10,7 @@
 #include <neap/train.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ TrainingRun run_plain(const Family& family, int steps, std::uint64_t seed);
 // whole process; 0: no budget.
 // Throws: BudgetExceeded.
 TrainingRun run_in_scope(const Family& family, int steps, std::uint64_t seed, std::int64_t budget,
-                         const PlanMode& policy = Online{});
+                         const PlanMode& policy = Online{},
+                         const std::optional<Offload>& offload = {});
 // `base` and this percentage of what a plain step needs above it.
 std::int64_t budget_at(const TrainingRun& plain, double percent);
 
