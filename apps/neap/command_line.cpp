@@ -270,9 +270,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* const report = add_report(app, line.reporting);
   CLI::App* const runs = add_runs(app, line.listing);
 
-  CLI::App* const doctor =
-      app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
-  doctor->footer("Example:\n  neap doctor && neap train --budget 30%");
+  CLI::App* const doctor = add_doctor(app, line.examining);
 
   ConfigFiles configs;
   for (CLI::App* const command : app.get_subcommands({})) {

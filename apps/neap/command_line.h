@@ -58,6 +58,8 @@ struct TrainingOptions : RunOptions {
   std::int64_t accumulate = 1;
   std::string policy = "planned";  // or online, or a plan's file
   std::string plan_cache;          // a directory; empty: none
+  std::string offload;             // a directory; empty: nothing is copied out
+  std::string offload_limit;       // bytes; empty: what the file system gives
   std::string report;              // a page of HTML; empty: none
   std::string out;                 // the folder of the snapshots; empty: none
   std::string save_every;          // steps, or a time; empty: at the end only
@@ -120,6 +122,7 @@ struct PlanOptions : TracingOptions {
   bool frontier = false;
   bool smallest = false;
   bool format_rules = false;  // count by the rules of the format, not by the engine's
+  std::string bandwidth;      // of copies to a tier; empty: as in the trace
   std::int64_t points = 20;
   std::optional<double> time_limit_seconds;
   std::string csv, svg;  // files; empty: none
@@ -149,6 +152,11 @@ struct RunsOptions {
   std::string action;                // list, show or compare
   std::vector<std::string> folders;  // of neap train --out, or above such ones
   std::string where, sort;           // parts of a SELECT; empty: all; as they are found
+  bool json = false;
+};
+
+struct DoctorOptions {
+  std::string offload;  // a directory; empty: none
   bool json = false;
 };
 
@@ -186,6 +194,7 @@ struct CommandLine {
   ViewOptions viewing;
   ReportOptions reporting;
   RunsOptions listing;
+  DoctorOptions examining;
   int exit_code = 0;  // used when there is no command, because help was shown or the use was wrong
 
   [[nodiscard]] std::int64_t threads() const {

@@ -73,6 +73,11 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
                    "seconds that each plan's search may take; when left out, a fixed number of "
                    "changes is tried, about a second's worth")
       ->check(seconds());
+  command
+      ->add_option("--bandwidth", options.bandwidth,
+                   "count with copies to a tier, as a file: how fast they go out and come back, "
+                   "3GB/s, or each for itself, OUT,IN; when left out, as the trace says")
+      ->check(not_empty("bandwidth"));
   command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
   command->add_option("--points", options.points, "budgets of the frontier")
       ->check(whole_number(2, 10000))
@@ -94,6 +99,8 @@ CLI::App* add_plan(CLI::App& app, PlanOptions& options) {
       "./plan.jsonl\n"
       "  neap plan step.jsonl --budget 1.5GiB --time-limit 30 --json\n"
       "  neap plan step.jsonl --frontier --points 20 --csv frontier.csv --svg frontier.svg\n"
+      "  neap plan step.jsonl --frontier --bandwidth 3GB/s --svg both.svg  # with copies and "
+      "without\n"
       "  neap plan --model resnet --batch-size 16 --min        # traces a step first\n"
       "Exit code 1: no plan was found for the budget; the smallest that works is named.");
   return command;

@@ -45,4 +45,22 @@ CLI::App* add_runs(CLI::App& app, RunsOptions& options) {
   return command;
 }
 
+CLI::App* add_doctor(CLI::App& app, DoctorOptions& options) {
+  CLI::App* const command =
+      app.add_subcommand("doctor", "say what neap found here, and whether its promise holds");
+  command
+      ->add_option("--offload", options.offload,
+                   "also say what this directory is like for storages that are offloaded: how much "
+                   "it holds, how fast it is each way, and which way is taken")
+      ->type_name("DIR")
+      ->check(not_empty("directory"));
+  command->add_flag("--json", options.json, "one JSON object on standard output, and no table");
+  command->footer(
+      "Examples:\n"
+      "  neap doctor && neap train --budget 30%\n"
+      "  neap doctor --offload /var/tmp\n"
+      "Exit code 1: something breaks neap's promise here, or the directory is of no use.");
+  return command;
+}
+
 }  // namespace neap::app

@@ -35,6 +35,18 @@ void add_shared_options(CLI::App& command, TrainingOptions& options) {
                   "first steps follow them already")
       ->type_name("DIR")
       ->check(written_path("folder"));
+  CLI::Option* const offload =
+      command
+          .add_option("--offload", options.offload,
+                      "also copy what does not fit to a file in this directory, and back, where "
+                      "that costs less than to compute it again or nothing else is left")
+          ->type_name("DIR")
+          ->check(written_path("folder"));
+  command
+      .add_option("--offload-limit", options.offload_limit,
+                  "the most that the file may hold, as 4GiB; when left out, what the disk gives")
+      ->check(not_empty("limit"))
+      ->needs(offload);
   command
       .add_option("--accumulate", options.accumulate,
                   "cut each batch into so many parts and add up their gradients")

@@ -52,6 +52,7 @@ CLI::App* add_summary(CLI::App& app, ViewOptions& options);
 CLI::App* add_explain(CLI::App& app, ViewOptions& options);
 CLI::App* add_report(CLI::App& app, ReportOptions& options);
 CLI::App* add_runs(CLI::App& app, RunsOptions& options);
+CLI::App* add_doctor(CLI::App& app, DoctorOptions& options);
 // Throws: UsageError when the given options do not go together.
 void check_train(const TrainingOptions& options);
 void check_measuring(const MeasuringOptions& options);

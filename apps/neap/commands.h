@@ -49,6 +49,6 @@ int summary(const ViewOptions& options, Output& output);
 int explain(const ViewOptions& options, Output& output);
 int report(const ReportOptions& options, Output& output);
 int runs(const RunsOptions& options, Output& output);
-int doctor(Output& output);
+int doctor(const DoctorOptions& options, Output& output);
 
 }  // namespace neap::app

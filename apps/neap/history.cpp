@@ -73,6 +73,9 @@ void History::add(const train::StepResult& step) {
   ++steps;
   replays += step.stats.replays;
   evictions += step.stats.evictions;
+  offloads += step.stats.offloads;
+  loads += step.stats.loads;
+  offload_peak_bytes = std::max(offload_peak_bytes, step.stats.offload_peak_bytes);
   planned_steps += step.stats.plan_hits;
   if (step.stats.plan_hits > 0) planning_ns = step.stats.planning_ns;
   plan_note = step.stats.plan_note;
@@ -148,6 +151,9 @@ nlohmann::json History::summary() const {
       {"max_rss_bytes", max_rss_bytes()},
       {"replays", replays},
       {"evictions", evictions},
+      {"offloads", offloads},
+      {"loads", loads},
+      {"offload_peak_bytes", offload_peak_bytes},
       {"planned_steps", planned_steps},
       {"planning_ms", static_cast<double>(planning_ns) / 1e6},
       {"step_ms_median", milliseconds.empty() ? nlohmann::json(nullptr) : number(median_ms())},
@@ -195,6 +201,10 @@ std::string History::table() const {
   if (steps > 0) {
     rows.emplace_back("replays a step", format_number("%.1f", static_cast<double>(replays) /
                                                                   static_cast<double>(steps)));
+    if (offloads > 0) {
+      rows.emplace_back("copied out a step", format_number("%.1f", static_cast<double>(offloads) /
+                                                                       static_cast<double>(steps)));
+    }
     if (planned_steps > 0) {
       const double seconds = static_cast<double>(planning_ns) / 1e9;
       rows.emplace_back("steps by a plan",

@@ -33,6 +33,8 @@ struct History {
   std::int64_t steps = 0;
   std::int64_t replays = 0;
   std::int64_t evictions = 0;
+  std::int64_t offloads = 0, loads = 0;  // copies to the directory of --offload and back
+  std::int64_t offload_peak_bytes = 0;
   std::int64_t planned_steps = 0;
   std::int64_t planning_ns = 0;
   std::string plan_note = {};  // of the last step

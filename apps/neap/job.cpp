@@ -92,6 +92,23 @@ PlanMode parse_policy(const TrainingOptions& options) {
                    "'; expected planned, online, or the file of a plan, as ./plan.jsonl");
 }
 
+std::optional<Offload> parse_offload(const TrainingOptions& options) {
+  if (options.offload.empty()) return std::nullopt;
+  if (options.budget == "none") {
+    throw UsageError("--offload " + options.offload +
+                     " copies what does not fit a budget, and there is none; name a --budget");
+  }
+  Offload offload{.directory = options.offload};
+  if (!options.offload_limit.empty()) {
+    try {
+      offload.limit = Bytes::parse(options.offload_limit);
+    } catch (const InvalidArgument& error) {
+      throw UsageError(std::string("--offload-limit: ") + error.what());
+    }
+  }
+  return offload;
+}
+
 void check_parts(std::int64_t accumulate, std::int64_t batch_size) {
   if (accumulate <= batch_size) return;
   throw UsageError("--accumulate " + std::to_string(accumulate) + " parts of a batch of " +

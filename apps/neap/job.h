@@ -23,6 +23,8 @@ plugin::Definition find_model(const RunOptions& options);
 
 // Parses --policy and --plan-cache. Throws: UsageError.
 PlanMode parse_policy(const TrainingOptions& options);
+// Parses --offload and --offload-limit. Throws: UsageError.
+std::optional<Offload> parse_offload(const TrainingOptions& options);
 // Throws: UsageError when the batch cannot be split into `accumulate` parts.
 void check_parts(std::int64_t accumulate, std::int64_t batch_size);
 

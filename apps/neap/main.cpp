@@ -83,7 +83,7 @@ int run(const CommandLine& line) {
       case Command::Runs:
         return runs(line.listing, output);
       case Command::Doctor:
-        return doctor(output);
+        return doctor(line.examining, output);
       case Command::None:
         break;
     }

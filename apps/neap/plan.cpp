@@ -1,6 +1,7 @@
 // Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 //
 // neap plan: shows what a traced step frees and reruns inside a budget, and what each budget costs.
+#include "bandwidth.h"
 #include "commands.h"
 #include "page/whole_page.h"
 #include "trace.h"
@@ -49,14 +50,17 @@ class Planning {
     ReportFile out("-o", to_output ? "" : options_.out);
     ReportFile csv("--csv", options_.csv), svg("--svg", options_.svg);
     ReportFile page("--report", options_.report);
+    if (!options_.bandwidth.empty()) set_bandwidth(options_.bandwidth, trace_);  // refused first
     trace_ = read_or_traced_step(options_, options_.file);
+    if (!options_.bandwidth.empty()) set_bandwidth(options_.bandwidth, trace_);
     if (options_.frontier) {
       const planner::Frontier frontier = planner::frontier(trace_, options_.points, search_);
+      const std::optional<planner::Frontier> reruns_alone = without_tier();
       csv.write(
           [&](std::ostream& file) { file << table_of(frontier, /*for_people=*/false).csv(); });
-      svg.write([&](std::ostream& file) { file << report::svg(plot_of(frontier)); });
+      svg.write([&](std::ostream& file) { file << report::svg(plot_of(frontier, reruns_alone)); });
       draw(page, std::nullopt, frontier);
-      tell(frontier);
+      tell(frontier, reruns_alone);
       return 0;
     }
     const planner::Solution solution = solve(wanted);
@@ -76,6 +80,14 @@ class Planning {
   }
 
  private:
+  // The frontier of the step without its tier; nullopt: it has none.
+  std::optional<planner::Frontier> without_tier() {
+    if (trace_.out_bytes_per_s == 0) return {};
+    graph::Trace alone = trace_;
+    alone.out_bytes_per_s = alone.in_bytes_per_s = 0;
+    return planner::frontier(alone, options_.points, search_);
+  }
+
   void draw(ReportFile& page, const std::optional<planner::Solution>& solution,
             const std::optional<planner::Frontier>& frontier) {
     if (options_.report.empty()) return;
@@ -117,6 +129,8 @@ class Planning {
                         {"arena_bytes", arena},
                         {"predicted_ns", solution.plan.predicted_ns},
                         {"extra_ns", solution.rerun_ns},
+                        {"waited_ns", solution.waited_ns},
+                        {"offloaded_bytes", outcome.offloaded_peak},
                         {"bound_ns", solution.bound_ns},
                         {"reruns", outcome.reruns},
                         {"starts", starts},
@@ -139,6 +153,10 @@ class Planning {
         {"no plan takes less than", extra(solution.bound_ns, plain_ns)},
         {"distance to that", extra(solution.rerun_ns - solution.bound_ns, plain_ns)},
     };
+    if (trace_.out_bytes_per_s > 0) {
+      rows.emplace_back("of it waits for copies", extra(solution.waited_ns, plain_ns));
+      rows.emplace_back("in the tier at most", Bytes(outcome.offloaded_peak).text());
+    }
     for (const planner::Start& start : solution.starts) {
       rows.emplace_back("start " + start.name,
                         start.rerun_ns ? extra(*start.rerun_ns, plain_ns) : "found no plan");
@@ -151,19 +169,14 @@ class Planning {
     }
   }
 
-  void tell(const planner::Frontier& frontier) {
+  void tell(const planner::Frontier& frontier,
+            const std::optional<planner::Frontier>& reruns_alone) {
     if (!options_.json) {
-      output_.text(table_of(frontier, /*for_people=*/true).text());
-      output_.line("no plan stays below " + frontier.floor.text() + ": " +
-                   name_of(frontier.floor_operator) + " needs that");
+      tell(frontier);
+      if (!reruns_alone) return;
+      output_.line("without copies:");
+      tell(*reruns_alone);
       return;
-    }
-    Json points = Json::array();
-    for (const planner::FrontierPoint& point : frontier.points) {
-      points.push_back({{"budget_bytes", point.budget.count()},
-                        {"share", share(frontier, point)},
-                        {"extra_ns", number(point.rerun_ns)},
-                        {"bound_ns", number(point.bound_ns)}});
     }
     output_.json(Json{{"label", trace_.label},
                       {"plain_base_bytes", frontier.head.count()},
@@ -171,7 +184,25 @@ class Planning {
                       {"plain_ns", frontier.plain_ns},
                       {"floor_bytes", frontier.floor.count()},
                       {"floor_operator", frontier.floor_operator},
-                      {"points", points}});
+                      {"points", points_of(frontier)},
+                      {"points_without_copies", reruns_alone ? points_of(*reruns_alone) : Json()}});
+  }
+
+  void tell(const planner::Frontier& frontier) {
+    output_.text(table_of(frontier, /*for_people=*/true).text());
+    output_.line("no plan stays below " + frontier.floor.text() + ": " +
+                 name_of(frontier.floor_operator) + " needs that");
+  }
+
+  static Json points_of(const planner::Frontier& frontier) {
+    Json points = Json::array();
+    for (const planner::FrontierPoint& point : frontier.points) {
+      points.push_back({{"budget_bytes", point.budget.count()},
+                        {"share", share(frontier, point)},
+                        {"extra_ns", number(point.rerun_ns)},
+                        {"bound_ns", number(point.bound_ns)}});
+    }
+    return points;
   }
 
   [[nodiscard]] std::string name_of(std::int64_t op) const {
@@ -227,7 +258,9 @@ class Planning {
     return 100 * static_cast<double>(ns) / static_cast<double>(frontier.plain_ns);
   }
 
-  report::Plot plot_of(const planner::Frontier& frontier) const {
+  // Both frontiers in one picture, when there are two.
+  report::Plot plot_of(const planner::Frontier& frontier,
+                       const std::optional<planner::Frontier>& reruns_alone) const {
     constexpr double kMiB = 1 << 20;
     report::Plot plot;
     plot.title = "Time against memory: " + trace_.label;
@@ -244,7 +277,18 @@ class Planning {
       highest = std::max(highest, bound.points.back().y);
     }
     const double floor = static_cast<double>(frontier.floor.count()) / kMiB;
+    report::Series alone{"without copies", {}};
+    if (reruns_alone) {
+      plans.name = "with copies";
+      for (const planner::FrontierPoint& point : reruns_alone->points) {
+        if (!point.rerun_ns) continue;
+        alone.points.push_back({static_cast<double>(point.budget.count()) / kMiB,
+                                of_plain(frontier, *point.rerun_ns)});
+        highest = std::max(highest, alone.points.back().y);
+      }
+    }
     plot.series = {plans, bound, {"no plan left of this", {{floor, 0}, {floor, highest}}}};
+    if (reruns_alone) plot.series.push_back(alone);
     return plot;
   }
 

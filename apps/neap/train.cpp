@@ -224,6 +224,7 @@ class Training {
          .schedule = [schedule, peak,
                       total](std::int64_t step) { return schedule.rate(peak, step, total); },
          .policy = parse_policy(options_),
+         .offload = parse_offload(options_),
          .verify = options_.verify,
          .steps_done = done});
     Progress progress("step", std::max<std::int64_t>(0, total - done),
@@ -289,6 +290,7 @@ class Training {
     line["settings"] = folder_->settings();
     line["budget"] = options_.budget;
     line["policy"] = options_.policy;
+    if (!options_.offload.empty()) line["offload"] = options_.offload;
     line["threads"] = at::get_num_threads();
     line["epochs"] = options_.epochs;
     line["asked_steps"] = options_.steps;

@@ -204,7 +204,8 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
   const PlanMode policy = parse_policy(options);
   // For a share, the plain steps have been run already.
   const bool begins_again = options.policy == "planned" && !wanted.is_share();
-  Steps found = run.steps({.budget = budget, .policy = policy}, begins_again);
+  Steps found = run.steps({.budget = budget, .policy = policy, .offload = parse_offload(options)},
+                          begins_again);
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
   for (std::int64_t step = 0; step < options.steps; ++step) {

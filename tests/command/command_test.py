@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """command_test.py NEAP [unittest arguments]: help, wrong use, and config files."""
+import json
+import re
 import unittest
 
 from running import TrainingTest, neap
@@ -19,6 +21,31 @@ class UsageTest(TrainingTest):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         for text in ("neap", "LibTorch", "Fake", "allocator", "oneDNN", "thread", "not seen"):
             self.assertIn(text.lower(), done.stdout.lower())
+
+    def test_doctor_says_what_a_directory_for_offloading_is_like(self):
+        where = self.folder / "tier"
+        where.mkdir()
+        done = neap("doctor", "--offload", where)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for text in (rf"offload to +{re.escape(str(where))}\n", r"its file system +\w+", r"of it free +[\d.]+ \wi?B",
+                     r"direct +([\d.]+ \wiB a second there, [\d.]+ \wiB a second back|the file system cannot)\n",
+                     r"(through the cache of files|buffered, with the disk) +[\d.]+ \wiB a second there, [\d.]+ \wiB a second back\n",
+                     r"taken +(direct|buffered)\n"):
+            self.assertRegex(done.stdout, text)
+        self.assertEqual(list(where.iterdir()), [], "nothing stays there")
+        found = json.loads(neap("doctor", "--offload", where, "--json").stdout)
+        self.assertEqual(found["problems"], [])
+        self.assertEqual(found["offload"]["directory"], str(where))
+        self.assertEqual(found["offload"]["uses_direct"] and found["offload"]["direct_out_bytes_per_s"] is None, False)
+
+    def test_doctor_refuses_a_directory_that_cannot_be_offloaded_to(self):
+        plain = self.write("plain", "text")
+        for directory, why in ((self.folder / "missing", "No such file or directory; make it, or name another one"),
+                               (plain, "Not a directory; name a directory")):
+            for options in ([], ["--json"]):
+                done = neap("doctor", "--offload", directory, *options)
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertEqual(done.stderr, f"neap: {directory} cannot be offloaded to: {why}\n")
 
     def test_the_version_is_told(self):
         self.assertRegex(neap("--version").stdout, r"^neap \d+\.\d+\.\d+\n$")

@@ -66,7 +66,9 @@ class JsonTest(CommandTest):
                 self.lines("profile", trace),
                 self.lines("profile", trace, "--budget", "100%"),
                 self.lines("summary", *SMALL),
-                self.lines("explain", trace, "--budget", "100%")]
+                self.lines("explain", trace, "--budget", "100%"),
+                self.lines("doctor"),
+                self.lines("doctor", "--offload", self.folder)]
 
     def check(self, value, seen):
         if isinstance(value, list):
@@ -94,7 +96,7 @@ class JsonTest(CommandTest):
 
     def test_a_name_ends_with_its_unit(self):
         for key, kind in self.types.items():
-            self.assertNotRegex(key, r"(^|_)(milliseconds|seconds|bytes_\w+|mib|kb)$", key)
+            self.assertNotRegex(key, r"(^|_)(milliseconds|seconds|bytes_(?!per_s$)\w+|mib|kb)$", key)
             if key.endswith("_bytes") or key.endswith("_ns"):
                 self.assertRegex(kind, r"^count( or null)?$", key)
             if re.search(r"_ms(_median)?$", key):

@@ -13,8 +13,9 @@ import xml.etree.ElementTree
 from running import NEAP, EndingTest, neap
 
 PLAN_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "budget_bytes", "predicted_peak_bytes",
-             "arena_bytes", "predicted_ns", "extra_ns", "bound_ns", "reruns", "starts", "winner"}
-FRONTIER_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points"}
+             "arena_bytes", "predicted_ns", "extra_ns", "waited_ns", "offloaded_bytes", "bound_ns", "reruns", "starts", "winner"}
+FRONTIER_KEYS = {"label", "plain_base_bytes", "plain_peak_bytes", "plain_ns", "floor_bytes", "floor_operator", "points",
+                 "points_without_copies"}
 SMALL = ("--model", "resnet", "--input", "3,16,16", "--batch-size", 16, "--threads", 1)
 LABEL = "resnet 3x16x16 batch 16 adamw"
 
@@ -119,6 +120,38 @@ class PlanTest(EndingTest):
         plan.write_text("older")
         self.assert_ended(neap("plan", self.trace, "--budget", "0%", "-o", plan), 1, "no plan found")
         self.assertEqual(plan.read_text(), "older")
+
+    def test_with_a_bandwidth_a_plan_copies_and_fits_where_reruns_alone_do_not(self):
+        plan = self.folder / "copies.jsonl"
+        smallest = self.planned("--min", "--format-rules", self.trace)
+        self.assertEqual((smallest["waited_ns"], smallest["offloaded_bytes"]), (0, 0))
+        below = smallest["plain_base_bytes"] + (smallest["budget_bytes"] - smallest["plain_base_bytes"]) * 3 // 4
+        self.assert_ended(neap("plan", self.trace, "--budget", below), 1, "no plan found")
+        shown = self.planned(self.trace, "--budget", below, "--bandwidth", "100GB/s", "-o", plan)
+        head, *steps = self.lines_of(plan)
+        self.assertEqual((head["neap_plan"], head["predicted_offloaded"]), (2, shown["offloaded_bytes"]))
+        self.assertEqual({len(step) for step in steps if "offload" in step or "load" in step}, {1})
+        self.assertGreater(sum("load" in step for step in steps), 0)
+        self.assertGreater(shown["offloaded_bytes"], 0)
+        self.assertEqual(shown["predicted_ns"], shown["plain_ns"] + shown["extra_ns"])
+        self.assertLessEqual(shown["waited_ns"], shown["extra_ns"])
+        slower = self.planned(self.trace, "--budget", below, "--bandwidth", "100GB/s,1MB/s")
+        self.assertGreater(slower["extra_ns"], shown["extra_ns"])
+        done = neap("plan", self.trace, "--budget", below, "--bandwidth", "100GB/s")
+        self.assertIn("of it waits for copies", done.stdout)
+        self.assertIn("in the tier at most", done.stdout)
+
+    def test_a_frontier_with_a_bandwidth_has_both_in_one_picture(self):
+        svg = self.folder / "both.svg"
+        shown = self.planned(self.trace, "--frontier", "--points", 3, "--bandwidth", "10GB/s", "--svg", svg)
+        alone = self.planned(self.trace, "--frontier", "--points", 3)
+        self.assertEqual(shown["points_without_copies"], alone["points"])
+        self.assertIsNone(alone["points_without_copies"])
+        self.assertLess(shown["floor_bytes"], alone["floor_bytes"])
+        text = svg.read_text()
+        for name in ("with copies", "without copies"):
+            self.assertIn(name, text)
+        self.assertIn("without copies:\n", neap("plan", self.trace, "--frontier", "--points", 2, "--bandwidth", "10GB/s").stdout)
 
     def test_a_frontier_is_a_table_a_csv_and_a_plot(self):
         csv, svg = self.folder / "out.csv", self.folder / "out.svg"
