@@ -33,6 +33,7 @@ enum class Class : int {
   Interrupted,
   ReplayError,
   HandWritten,
+  OffloadError,
   OutOfMemory,
   BudgetExceeded,
 };
@@ -67,6 +68,8 @@ int neap::python::note_current() noexcept {
     return note(Class::OutOfMemory, error.what());
   } catch (const neap::HandWritten& error) {
     return note(Class::HandWritten, error.what());
+  } catch (const neap::OffloadError& error) {
+    return note(Class::OffloadError, error.what());
   } catch (const neap::ReplayError& error) {
     return note(Class::ReplayError, error.what());
   } catch (const neap::Interrupted& error) {
@@ -139,6 +142,9 @@ constexpr std::array kCounts{
     &neap::Stats::plan_misses,     &neap::Stats::planned_operators,
     &neap::Stats::unplanned_bytes, &neap::Stats::predicted_peak_bytes,
     &neap::Stats::predicted_ns,    &neap::Stats::planning_ns,
+    &neap::Stats::offloads,        &neap::Stats::offloaded_bytes,
+    &neap::Stats::loads,           &neap::Stats::loaded_bytes,
+    &neap::Stats::offload_wait_ns, &neap::Stats::offload_peak_bytes,
 };
 
 neap::Scope& scope_of(void* scope) { return *static_cast<neap::Scope*>(scope); }
@@ -207,9 +213,11 @@ NEAP_PYTHON std::int64_t neap_memory_left() { return neap::machine::memory().lef
 
 // ---- Scopes ----
 
-// budget: bytes; -1: none. plan: a file, or empty. cache: a directory, or empty.
+// budget: bytes; -1: none. plan: a file, or empty. cache, offload: a directory, or empty.
+// offload_limit: bytes; -1: none.
 NEAP_PYTHON int neap_scope_open(std::int64_t budget, int online, const char* plan,
-                                const char* cache, int observe, int verify, void** scope) {
+                                const char* cache, const char* offload, std::int64_t offload_limit,
+                                int observe, int verify, void** scope) {
   return guarded([&] {
     neap::Options options;
     if (budget != -1) options.budget = neap::Bytes(budget);
@@ -219,6 +227,10 @@ NEAP_PYTHON int neap_scope_open(std::int64_t budget, int online, const char* pla
       options.policy = neap::Fixed{plan};
     } else {
       options.policy = neap::Planned{cache};
+    }
+    if (*offload != '\0') {
+      options.offload = {.directory = offload};
+      if (offload_limit != -1) options.offload->limit = neap::Bytes(offload_limit);
     }
     options.observe = observe != 0;
     options.verify = verify != 0;

@@ -46,7 +46,7 @@ def test_a_scope_counts_and_holds_its_budget():
     assert 0 < step.stats.peak_bytes <= budget
     assert step.stats.replays > 0
     assert step.stats.operators > 0
-    assert len(fields(step.stats)) == 20
+    assert len(fields(step.stats)) == 26
 
 
 @pytest.mark.parametrize("verify", [True, False])

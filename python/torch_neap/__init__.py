@@ -26,10 +26,12 @@ from torch_neap._errors import (
     HandWritten,
     Interrupted,
     InvalidArgument,
+    OffloadError,
     OutOfMemory,
     ReplayError,
     ScopeConflict,
 )
+from torch_neap._offload import Offload
 from torch_neap._planning import (
     Analysis,
     Frontier,
@@ -147,6 +149,8 @@ __all__ = [
     "HandWritten",
     "Interrupted",
     "InvalidArgument",
+    "Offload",
+    "OffloadError",
     "OutOfMemory",
     "Plan",
     "ReplayError",

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import torch
 
-from torch_neap import _amount, _scope
+from torch_neap import _amount, _offload, _scope
 
 
 class Series:
@@ -125,9 +125,17 @@ def series_of(
     online: bool,
     cache: str | os.PathLike[str] | None,
     verify: bool = False,
+    offload: _offload.Place | None = None,
 ) -> Series:
     """Make a series, of what a user writes for it."""
-    mode = _scope.Mode(online=online, cache=os.fspath(cache or ""), verify=verify)
+    directory, limit = _offload.directory_and_limit(offload)
+    mode = _scope.Mode(
+        online=online,
+        cache=os.fspath(cache or ""),
+        verify=verify,
+        offload=directory,
+        offload_limit=limit,
+    )
     return Series(_amount.Amount.parse(budget), mode)
 
 
@@ -201,6 +209,7 @@ def attach(
     online: bool = False,
     cache: str | os.PathLike[str] | None = None,
     verify: bool = False,
+    offload: _offload.Place | None = None,
 ) -> Attachment:
     """Hold a training loop below a budget, from now on.
 
@@ -209,7 +218,7 @@ def attach(
     optimizer
         The one that steps last in an iteration. Each of its steps ends a step of neap. What was
         attached to it before is detached.
-    budget, online, cache, verify
+    budget, online, cache, verify, offload
         As for `budget`.
 
     Returns
@@ -223,7 +232,7 @@ def attach(
     >>> train(model, optimizer)
     >>> attached.detach()
     """
-    series = series_of(budget, online, cache, verify)
+    series = series_of(budget, online, cache, verify, offload)
     if (before := _attached.pop(optimizer, None)) is not None:
         before.detach()
     return _attached.setdefault(optimizer, Attachment(series, optimizer))

@@ -35,6 +35,10 @@ class HandWritten(Error):
     """Bytes were written by hand that an evicted tensor would have to be made from again."""
 
 
+class OffloadError(Error):
+    """What was copied to a file cannot be read back, and nothing can make it again."""
+
+
 class OutOfMemory(Error, torch.OutOfMemoryError):
     """The system has no memory left."""
 
@@ -68,6 +72,7 @@ _CLASSES: list[type[Error]] = [
     Interrupted,
     ReplayError,
     HandWritten,
+    OffloadError,
     OutOfMemory,
     BudgetExceeded,
 ]

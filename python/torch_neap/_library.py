@@ -74,7 +74,17 @@ memory_left = _declare("neap_memory_left", [], _bytes)
 
 scope_open = _declare(
     "neap_scope_open",
-    [_bytes, ctypes.c_int, _text, _text, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_address)],
+    [
+        _bytes,
+        ctypes.c_int,
+        _text,
+        _text,
+        _text,
+        _bytes,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.POINTER(_address),
+    ],
     _status,
 )
 scope_end = _declare("neap_scope_end", [_address], _status)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torch_neap import _amount, _errors, _scope, _steps, memory
+from torch_neap import _amount, _errors, _offload, _scope, _steps, memory
 
 _STEPS_VARIABLE = "TORCH_NEAP_VERIFY_STEPS"
 _DIGESTS_VARIABLE = "TORCH_NEAP_VERIFY_FILE"
@@ -92,6 +92,12 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--online", action="store_true", help="decide without plans")
     parser.add_argument("--cache", default="", metavar="DIR", help="keeps plans between runs")
+    parser.add_argument(
+        "--offload", default="", metavar="DIR", help="also copies what does not fit to a file there"
+    )
+    parser.add_argument(
+        "--offload-limit", default="", metavar="BYTES", help="the most that the file may hold"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.add_argument(
         "--verify",
@@ -171,6 +177,8 @@ def _verify(options: argparse.Namespace) -> int:
             command = [sys.executable, "-m", "torch_neap", "run"]
             command += ["--budget", options.budget if way == "budget" else "none"]
             command += ["--online"] if options.online else []
+            command += ["--offload", options.offload] if options.offload else []
+            command += ["--offload-limit", options.offload_limit] if options.offload_limit else []
             command += ["-m"] if options.module else []
             command += ["--", options.program, *options.arguments]
             code = subprocess.run(command, env=environment, check=False).returncode
@@ -223,6 +231,8 @@ def run(words: list[str]) -> int:
         return _fail(f"--verify {options.verify}: a number of steps above 0")
     try:
         amount = None if options.budget == "none" else _amount.Amount.parse(options.budget)
+        place = _offload.Offload(options.offload, options.offload_limit or None)
+        directory, limit = _offload.directory_and_limit(place if options.offload else None)
     except _errors.InvalidArgument as error:
         return _fail(str(error))
     if options.verify:
@@ -232,12 +242,14 @@ def run(words: list[str]) -> int:
     if amount is None:
         _run_program(options.program, options.module, options.arguments)
         return 0
-    return _run_steps(options, amount)
+    mode = _scope.Mode(
+        online=options.online, cache=options.cache, offload=directory, offload_limit=limit
+    )
+    return _run_steps(options, amount, mode)
 
 
-def _run_steps(options: argparse.Namespace, amount: _amount.Amount) -> int:
+def _run_steps(options: argparse.Namespace, amount: _amount.Amount, mode: _scope.Mode) -> int:
     summary = Summary()
-    mode = _scope.Mode(online=options.online, cache=options.cache)
     steps = _steps.Steps(amount, mode, summary.add)
     started = time.monotonic()
     try:

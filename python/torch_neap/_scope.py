@@ -12,7 +12,7 @@ from types import TracebackType
 
 import torch
 
-from torch_neap import _addresses, _amount, _compiled, _errors, _library, _ranks, memory
+from torch_neap import _addresses, _amount, _compiled, _errors, _library, _offload, _ranks, memory
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Stats:
         Operators that ran by a plan; bytes that were evicted because the plan fell short.
     predicted_peak_bytes, predicted_ns, planning_ns
         The peak and the time that the plan foresaw, and the time to make it in another thread.
+    offloads, offloaded_bytes, loads, loaded_bytes
+        Tensors that were copied to the directory of ``offload``, and back.
+    offload_wait_ns, offload_peak_bytes
+        The time in which the step waited for copies; the most bytes that lay there.
     plan_note, rule_note
         For people: why there is no plan, and which rules matched nothing.
     """
@@ -66,6 +70,12 @@ class Stats:
     predicted_peak_bytes: int = 0
     predicted_ns: int = 0
     planning_ns: int = 0
+    offloads: int = 0
+    offloaded_bytes: int = 0
+    loads: int = 0
+    loaded_bytes: int = 0
+    offload_wait_ns: int = 0
+    offload_peak_bytes: int = 0
     plan_note: str = ""
     rule_note: str = ""
 
@@ -83,6 +93,8 @@ class Mode:
     plan: str = ""
     cache: str = ""
     verify: bool = False
+    offload: str = ""
+    offload_limit: int = -1
 
 
 class Scope:
@@ -101,6 +113,8 @@ class Scope:
                 mode.online,
                 mode.plan.encode(),
                 mode.cache.encode(),
+                os.fsencode(mode.offload),
+                mode.offload_limit,
                 observe,
                 mode.verify,
                 ctypes.byref(handle),
@@ -300,6 +314,11 @@ class budget(_Block):
         Compare what operators make again with what was evicted, by a hash of the bytes. The first
         difference raises `ReplayError`, with the operator: one that does not do the same each time,
         or that writes into what it should only read. Each such content is read twice.
+    offload
+        A directory, or an `Offload` with a limit. Tensors may also go to a file there and come
+        back, where that costs less than to make them again. Then also parameters, gradients and
+        the optimizer's state may go, so a step runs in a budget that does not hold them. Those of
+        them that are away when the block ends stay there; operators bring them back at any time.
 
     Raises
     ------
@@ -329,10 +348,12 @@ class budget(_Block):
         plan: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         verify: bool = False,
+        offload: _offload.Place | None = None,
     ) -> None:
         if online and (plan or cache):
             raise _errors.InvalidArgument("online decides without plans: leave out plan and cache")
-        mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""), verify)
+        directory, limit = _offload.directory_and_limit(offload)
+        mode = Mode(online, os.fspath(plan or ""), os.fspath(cache or ""), verify, directory, limit)
         super().__init__(_amount.Amount.parse(budget), mode, observe=False)
 
 

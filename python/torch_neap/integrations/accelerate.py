@@ -12,7 +12,7 @@ import os
 
 from accelerate.optimizer import AcceleratedOptimizer
 
-from torch_neap import _attachment
+from torch_neap import _attachment, _offload
 
 
 def attach(
@@ -21,6 +21,9 @@ def attach(
     *,
     online: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    offload: _offload.Place | None = None,
 ) -> _attachment.Attachment:
     """As `torch_neap.attach`, for an optimizer that `Accelerator.prepare()` has returned."""
-    return _attachment.attach(optimizer.optimizer, budget, online=online, cache=cache)
+    return _attachment.attach(
+        optimizer.optimizer, budget, online=online, cache=cache, offload=offload
+    )

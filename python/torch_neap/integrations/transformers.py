@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from torch_neap import _attachment, _scope
+from torch_neap import _attachment, _offload, _scope
 
 
 class BudgetCallback(TrainerCallback):
@@ -19,7 +19,7 @@ class BudgetCallback(TrainerCallback):
 
     Parameters
     ----------
-    budget, online, cache
+    budget, online, cache, offload
         As for `torch_neap.budget`.
 
     Attributes
@@ -28,8 +28,15 @@ class BudgetCallback(TrainerCallback):
         The counts of the last step that has ended.
     """
 
-    def __init__(self, budget: int | str, *, online: bool = False, cache: str = "") -> None:
-        self._series = _attachment.series_of(budget, online, cache)
+    def __init__(
+        self,
+        budget: int | str,
+        *,
+        online: bool = False,
+        cache: str = "",
+        offload: _offload.Place | None = None,
+    ) -> None:
+        self._series = _attachment.series_of(budget, online, cache, offload=offload)
 
     @property
     def stats(self) -> _scope.Stats:
