@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "command"))
 from running import NEAP  # noqa: E402
 
 CALLS = ["open", "read", "write", "fsync", "rename", "ftruncate", "close", "mmap", "mkdir", "link", "unlink",
-         "fstat"]
+         "fstat", "fallocate", "fcntl"]
 HINDER_REMOVAL = ["open", "close", "rename", "unlink"]
 ERRORS = {"read": [errno.EIO, -1], "write": [errno.EIO, errno.ENOSPC, errno.EINTR, -1], "mmap": [errno.ENOMEM]}
 SEED = int(os.environ.get("NEAP_SEED", "1"))

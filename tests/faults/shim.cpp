@@ -61,6 +61,10 @@ bool below(int descriptor) {
 
 bool below(int at, const char* path) {
   if (!watching || path == nullptr) return false;
+  // A file that is opened a second time, since it has no name.
+  constexpr std::string_view kOpened = "/proc/self/fd/";
+  const std::string_view whole(path);
+  if (whole.starts_with(kOpened)) return below(std::atoi(path + kOpened.size()));
   if (path[0] != '/') return below(at);
   return std::strncmp(path, folder.data(), folder_bytes) == 0 &&
          (path[folder_bytes] == '/' || path[folder_bytes] == '\0');
@@ -357,6 +361,23 @@ NEAP_SHIM int fstat(int file, struct stat* status) noexcept {
   if (fails(Call::Status, below(file))) return -1;
   return ::fstatat(file, "", status, AT_EMPTY_PATH);
 }
+NEAP_SHIM int fallocate(int file, int mode, off_t at, off_t bytes) {
+  if (fails(Call::Allocate, below(file))) return -1;
+  return static_cast<int>(::syscall(SYS_fallocate, file, mode, at, bytes));
+}
+// All commands that there are have one argument of at most a word, or none.
+NEAP_SHIM int fcntl(int file, int command, ...) {
+  va_list arguments;
+  va_start(arguments, command);
+  const long argument = va_arg(arguments, long);
+  va_end(arguments);
+  if (command == F_SETFL && fails(Call::Control, below(file))) return -1;
+  const auto done = static_cast<int>(::syscall(SYS_fcntl, file, command, argument));
+  const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+  if (duplicates) remember(done, below(file));
+  return done;
+}
+NEAP_SHIM int fcntl64(int file, int command, ...) __attribute__((alias("fcntl")));
 NEAP_SHIM void* mmap(void* start, size_t bytes, int rights, int flags, int file,
                      off_t at) noexcept {
   if (fails(Call::Map, true)) return MAP_FAILED;

@@ -27,12 +27,14 @@ enum class Call : std::uint8_t {
   MakeFolder,
   Link,
   Remove,
-  Status,  // fstat
+  Status,    // fstat
+  Allocate,  // fallocate
+  Control,   // fcntl that sets flags
 };
-constexpr std::size_t kCalls = 12;
-constexpr std::array<std::string_view, kCalls> kCallNames{"open",   "read",      "write",  "fsync",
-                                                          "rename", "ftruncate", "close",  "mmap",
-                                                          "mkdir",  "link",      "unlink", "fstat"};
+constexpr std::size_t kCalls = 14;
+constexpr std::array<std::string_view, kCalls> kCallNames{
+    "open", "read",  "write", "fsync",  "rename", "ftruncate", "close",
+    "mmap", "mkdir", "link",  "unlink", "fstat",  "fallocate", "fcntl"};
 
 // Instead of a number of errno: the call does half of what it was asked for.
 constexpr int kShort = -1;

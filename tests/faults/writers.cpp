@@ -102,14 +102,14 @@ std::string trace_text() {
 autoplan::CachedStep cached_step(std::int64_t peak) {
   autoplan::CachedStep cached{.budget = 4096, .base = 1000, .margin = 16, .step = {}};
   cached.step.calls = {11, 22, 33};
-  cached.step.operators = {{0, 0, 0, 1}, {1, 2, 3, 4}, {4, 4, 4, 4}};
+  cached.step.operators = {{0, 0, 0, 0, 0, 0, 1}, {1, 2, 2, 3, 3, 4, 4}, {4, 4, 4, 4, 4, 4, 4}};
   cached.step.blocks = {5, 6, 7, 2};
   cached.step.predicted_peak = peak;
   return cached;
 }
 
 std::string cached_peak(const fs::path& folder) {
-  const autoplan::CachedSteps found = autoplan::read_cached(folder / "cache/plans", 4096, 4);
+  const autoplan::CachedSteps found = autoplan::read_cached(folder / "cache/plans", 4096, false, 4);
   if (!found.ignored.empty()) return found.ignored.front();
   return found.steps.empty() ? "none" : std::to_string(found.steps.front().step.predicted_peak);
 }
@@ -194,7 +194,7 @@ std::vector<Writer> writers() {
                  },
                  [](const fs::path& folder) {
                    autoplan::write_cached(folder / "cache/plans", cached_step(3000));
-                   autoplan::read_cached(folder / "cache/plans", 4096, 4);
+                   autoplan::read_cached(folder / "cache/plans", 4096, false, 4);
                  },
                  cached_peak});
   all.push_back({"nothing: two steps", nothing,
