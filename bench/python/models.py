@@ -121,6 +121,41 @@ class GPT(Model):
         return torch.randint(0, 256, (8, 256)), torch.randint(0, 256, (8, 256))
 
 
+class Cells(nn.Module):
+    """A layer of an LSTM, a cell for each word."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(width, width)
+
+    def forward(self, words: Tensor) -> Tensor:
+        state = torch.zeros_like(words[0]), torch.zeros_like(words[0])
+        out = []
+        for word in words.unbind():
+            state = self.cell(word, state)
+            out.append(state[0])
+        return torch.stack(out)
+
+
+class LSTM(Model):
+    """2 layers of 256, written as cells; batches of 32 texts of 64 words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(256, 256)
+        self.blocks = nn.ModuleList(Cells(256) for _ in range(2))
+        self.end = nn.Linear(256, 256)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        out = self.end(self.run(self.blocks, self.words(x)))
+        return F.cross_entropy(out.flatten(0, 1), y.flatten())
+
+    @staticmethod
+    def batch() -> tuple[Tensor, Tensor]:
+        return torch.randint(0, 256, (64, 32)), torch.randint(0, 256, (64, 32))
+
+
 class MLP(Model):
     """24 layers, 1024 wide; batches of 1024."""
 
@@ -153,7 +188,7 @@ class Block(nn.Module):
 
 
 class GPT2(Model):
-    """GPT-2 small of transformers, random weights; one text of 256 words."""
+    """GPT-2 small of transformers, random weights; four texts of 256 words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +207,7 @@ class GPT2(Model):
 
     @staticmethod
     def batch() -> tuple[Tensor, Tensor]:
-        return torch.randint(0, 50257, (1, 256)), torch.randint(0, 50257, (1, 256))
+        return torch.randint(0, 50257, (4, 256)), torch.randint(0, 50257, (4, 256))
 
 
 class Pair(nn.Module):
@@ -241,7 +276,7 @@ class LlamaLayer(nn.Module):
 
 
 class Llama(Model):
-    """A Llama of 100 million parameters of transformers; one text of 256 words."""
+    """A Llama of 100 million parameters of transformers; four texts of 256 words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,15 +303,19 @@ class Llama(Model):
 
     @staticmethod
     def batch() -> tuple[Tensor, Tensor]:
-        return torch.randint(0, 16000, (1, 256)), torch.randint(0, 16000, (1, 256))
+        return torch.randint(0, 16000, (4, 256)), torch.randint(0, 16000, (4, 256))
 
 
 MODELS: dict[str, tuple[type[Model], Callable[[object], torch.optim.Optimizer], int]] = {
     "resnet": (ResNet, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), 4),
     "gpt": (GPT, lambda p: torch.optim.AdamW(p, lr=1e-3), 2),
+    "lstm": (LSTM, lambda p: torch.optim.AdamW(p, lr=1e-3), 1),
     "mlp": (MLP, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), 5),
     "unet": (UNet, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), 1),
     "llama": (Llama, lambda p: torch.optim.AdamW(p, lr=1e-4), 4),
     "gpt2": (GPT2, lambda p: torch.optim.AdamW(p, lr=1e-4), 3),
 }
-"""The model, its optimizer, and the segments of checkpoint_sequential, the root of its blocks."""
+"""The model, its optimizer, and the segments of checkpoint_sequential, the root of its blocks.
+
+Where that is 1, or the blocks are no chain, it is left out.
+"""

@@ -5,6 +5,9 @@ Each way is warmed up, then all take their turn, round after round. A turn is a 
 memory from the system, and one that is measured. Time is the processor's time of the training
 thread, and that of the wall. Memory is the peak of PyTorch's live bytes above those
 before the step, as a share of the plain step's.
+
+With --offload there are ways that write to a directory. They wait for the disk, and neap copies in
+threads of its own, so only the time of the wall says what they cost.
 """
 
 from __future__ import annotations
@@ -15,13 +18,17 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch_remat
 from models import MODELS, Model, plainly
+from saved_files import SavedFiles
 from torch import Tensor, nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
@@ -31,6 +38,12 @@ from torch.utils.checkpoint import (
 )
 
 import torch_neap as neap
+
+TIER_LIMIT = "4GiB"  # more than what any of the models saves
+
+# Of two kinds of steps in one budget, a plan of the other kind is tried first: so each kind has a
+# budget of its own.
+BESIDE = 4096
 
 PRODUCTS = {
     torch.ops.aten.mm.default,
@@ -112,11 +125,32 @@ class Way:
     name: str
     run: Callable[[nn.ModuleList, Tensor], Tensor] = plainly
     loss: Callable[[Model, tuple[Tensor, Tensor]], Tensor] = uncompiled
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext
     budget: int | None = None
     planned: bool = False  # the last step followed a plan
     peak: int = 0
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
+
+
+def in_budget(
+    name: str,
+    budget: int,
+    run: Callable[[nn.ModuleList, Tensor], Tensor] = plainly,
+    **options: object,
+) -> Way:
+    """A way of neap; `options` are those of `neap.budget`."""
+    return Way(name, run, within=partial(neap.budget, budget, **options), budget=budget)
+
+
+def offloading(directory: Path | None) -> dict[str, object]:
+    """The options of `neap.budget` that offload; none where the package has none, or no place."""
+    if directory is None:
+        return {}
+    if not hasattr(neap, "Offload"):
+        print("this torch_neap cannot offload: its ways to do so are left out", file=sys.stderr)
+        return {}
+    return {"offload": neap.Offload(directory, limit=TIER_LIMIT)}
 
 
 class Training:
@@ -137,6 +171,10 @@ class Training:
             for part in block.modules()
         )
 
+    def can_select(self) -> bool:
+        """Whether products can be kept: no block writes into one, as the cell of an LSTM does."""
+        return not any(isinstance(part, nn.LSTMCell) for part in self.model.blocks.modules())
+
     def turn(self, way: Way) -> tuple[float, float]:
         """Train two steps, and return wall and processor time of the second one in seconds."""
         neap.memory.trim()
@@ -148,65 +186,88 @@ class Training:
         self.model.run = way.run
         neap.memory.reset_peak()
         wall, processor = time.perf_counter(), time.thread_time()
-        scope = nullcontext() if way.budget is None else neap.budget(way.budget)
-        with scope as step:
+        with way.within() as step:
             self.optimizer.zero_grad()
             loss = way.loss(self.model, self.batch)
             loss.backward()
             self.optimizer.step()
             del loss
         took = time.perf_counter() - wall, time.thread_time() - processor
-        if step is not None:
+        if way.budget is not None:
             way.planned = step.stats.plan_hits > 0
         way.peak = neap.memory.usage().peak
         self.optimizer.zero_grad()
         return took
 
 
-def measure(name: str, rounds: int, shares: list[int]) -> list[Way]:
-    """Measure all ways of one model."""
-    training = Training(name)
-    plain = Way("plain")
-    peers = [
-        plain,
-        Way("checkpoint per block", per_block),
-        *(
-            [Way("checkpoint_sequential", partial(sequential, training.segments))]
-            if training.segments > 1
-            else []
-        ),
-        Way("selective checkpoint", selective),
-        *([Way("torch_remat per block", remat)] if training.can_remat() else []),
+def peers_of(training: Training, directory: Path | None) -> list[Way]:
+    """The plain step, and the ways that PyTorch has."""
+    ways = [Way("plain"), Way("checkpoint per block", per_block)]
+    if training.segments > 1:
+        ways.append(Way("checkpoint_sequential", partial(sequential, training.segments)))
+    if training.can_select():
+        ways.append(Way("selective checkpoint", selective))
+    if training.can_remat():
+        ways.append(Way("torch_remat per block", remat))
+    ways += [
         Way("torch.compile", loss=CompiledWhole(1.0)),
         Way("torch.compile, activation budget 0.5", loss=CompiledWhole(0.5)),
         Way("torch.compile by blocks", CompiledBlocks()),
     ]
-    for way in peers:
-        training.turn(way)
-    neap.memory.trim()
-    base = neap.memory.usage().live
-    ways = list(peers)
+    if directory is not None:
+        model = training.model
+        staying = chain(model.parameters(), model.buffers(), training.batch)
+        files = SavedFiles(directory, staying)
+        ways.append(Way("saved-tensor hooks to files", within=files.within))
+    return ways
+
+
+def own_ways(peers: list[Way], base: int, shares: list[int], directory: Path | None) -> list[Way]:
+    """The ways of neap: at the peaks of the peers, and at shares of the plain step's."""
+    ways: list[Way] = []
+    offload = offloading(directory)
+    plain = peers[0]
+
+    def add(budget: int, place: str, name: str) -> None:
+        ways.append(in_budget(f"neap {place}", budget))
+        if offload:
+            ways.append(in_budget(name, budget + BESIDE, **offload))
+
     for peer in peers[1:]:
         # Of two peaks that are nearly the same, one is enough.
         near = [
             way for way in ways if way.budget and abs(way.budget - peer.peak) < plain.peak // 50
         ]
         if peer.peak < plain.peak and not near:
-            ways.append(Way(f"neap at the peak of {peer.name}", budget=peer.peak))
+            place = f"at the peak of {peer.name}"
+            add(peer.peak, place, f"neap, offloading, {place}")
     for share in shares:
-        budget = base + (plain.peak - base) * share // 100
-        ways.append(Way(f"neap at {share} %", budget=budget))
-    # A budget of its own: of two kinds of steps in one budget, a plan of the other kind is tried
-    # first.
-    half = base + (plain.peak - base) // 2 + 4096
-    ways.append(Way("neap at 50 %, compiled by blocks", peers[-1].run, budget=half))
-    for way in list(ways[len(peers) :]):
+        place = f"at {share} %"
+        add(base + (plain.peak - base) * share // 100, place, f"neap {place}, offloading")
+    half = base + (plain.peak - base) // 2 + 2 * BESIDE
+    compiled = next(peer for peer in peers if isinstance(peer.run, CompiledBlocks))
+    ways.append(in_budget("neap at 50 %, compiled by blocks", half, compiled.run))
+    return ways
+
+
+def measure(name: str, rounds: int, shares: list[int], directory: Path | None) -> list[Way]:
+    """Measure all ways of one model."""
+    training = Training(name)
+    peers = peers_of(training, directory)
+    for way in peers:
+        training.turn(way)
+    neap.memory.trim()
+    base = neap.memory.usage().live
+    own = own_ways(peers, base, shares, directory)
+    ways = peers + own
+    for way in own:
         try:
             for _ in range(4):
                 training.step(way)
                 neap.finish_planning()
         except neap.BudgetExceeded as error:
             print(f"{name}, {way.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            training.optimizer.zero_grad()  # or the next way begins with them
             ways.remove(way)
     for _ in range(rounds):
         for way in ways:
@@ -248,22 +309,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--shares", default="50,30,15")
-    parser.add_argument("--csv", default="")
+    parser.add_argument("--csv", default="", help="adds the figures to what this file has")
+    parser.add_argument("--offload", type=Path, help="a directory, for the ways that offload")
     parser.add_argument("models", nargs="*", default=list(MODELS))
     options = parser.parse_args()
+    shares = [int(one) for one in options.shares.split(",")]
     torch.set_num_threads(1)
     header = ["model", "way", "peak", "processor time: median (least)", "wall time"]
     lines = []
     print("| " + " | ".join(header) + " |")
     print("|---|---|---|---|---|")
     for name in options.models:
-        ways = measure(name, options.rounds, [int(one) for one in options.shares.split(",")])
+        ways = measure(name, options.rounds, shares, options.offload)
         for line in rows(name, ways):
             print("| " + " | ".join(line) + " |", flush=True)
             lines.append(line)
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *lines])
+        with open(options.csv, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                lines if file.tell() else [header, *lines]
+            )
 
 
 if __name__ == "__main__":
