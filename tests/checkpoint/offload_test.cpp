@@ -12,6 +12,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/library.h>
 #include <torch/torch.h>
 
 #include <sys/wait.h>
@@ -30,6 +31,8 @@ using ::testing::HasSubstr;
 constexpr int kSteps = 3;
 constexpr std::int64_t kSide = 128;
 constexpr std::int64_t kBytes = kSide * kSide * 4;
+
+at::Tensor begins(const at::Tensor& x) { return x.clone(); }
 
 class Offloading : public ::testing::Test, protected ScratchFolder {
  protected:
@@ -134,6 +137,44 @@ TEST_F(Offloading, what_the_program_holds_by_address_stays) {
   for (std::size_t i = 0; i < held.size(); ++i) {
     EXPECT_EQ(held[i].const_data_ptr(), places[i]) << i;
   }
+}
+
+// As a collective does that goes on in another thread.
+TEST_F(Offloading, what_an_operator_of_an_extension_reads_or_makes_stays) {
+  static torch::Library library(torch::Library::DEF, "offloading", std::nullopt, __FILE__,
+                                __LINE__);
+  library.def("begin(Tensor x) -> Tensor");
+  library.impl("begin", c10::DispatchKey::CPU, TORCH_FN(begins));
+  const auto begin = c10::Dispatcher::singleton()
+                         .findSchemaOrThrow("offloading::begin", "")
+                         .typed<at::Tensor(const at::Tensor&)>();
+  at::Tensor weight = torch::rand({kSide, kSide}, torch::requires_grad());
+  at::Tensor other = torch::rand({kSide, kSide}, torch::requires_grad());
+  const Bytes budget = room_for(8, kBytes);
+  Scope scope(options(budget));
+  (void)weight.neg();
+  (void)other.neg();
+  fill(budget);
+  ASSERT_TRUE(evicted(weight) && evicted(other));
+  const torch::NoGradGuard guard;
+  const at::Tensor made = begin.call(weight);
+  fill(budget);
+  EXPECT_FALSE(evicted(weight)) << "a copy from before must not let it go";
+  EXPECT_FALSE(evicted(made));
+  EXPECT_TRUE(evicted(other));
+}
+
+TEST_F(Offloading, what_a_sparse_tensor_may_hold_stays) {
+  at::Tensor values = torch::rand({kSide * kSide}, torch::requires_grad());
+  const at::Tensor places = torch::arange(kSide * kSide).unsqueeze(0);
+  const Bytes budget = room_for(12, kBytes);
+  Scope scope(options(budget));
+  const torch::NoGradGuard guard;
+  const at::Tensor sparse = torch::sparse_coo_tensor(places, values.detach(), {kSide * kSide});
+  fill(budget);
+  EXPECT_FALSE(evicted(values));
+  EXPECT_EQ(first_difference(bytes_of({values.mul(1)}), bytes_of({sparse.to_dense()})),
+            std::nullopt);
 }
 
 TEST_F(Offloading, a_second_eviction_of_the_same_content_writes_nothing) {
