@@ -170,6 +170,9 @@ TEST_F(Offloading, what_a_sparse_tensor_may_hold_stays) {
   const Bytes budget = room_for(12, kBytes);
   Scope scope(options(budget));
   const torch::NoGradGuard guard;
+  (void)values.neg();
+  fill(budget);
+  ASSERT_TRUE(evicted(values));
   const at::Tensor sparse = torch::sparse_coo_tensor(places, values.detach(), {kSide * kSide});
   fill(budget);
   EXPECT_FALSE(evicted(values));
