@@ -94,9 +94,9 @@ struct Options {
   //
   // A storage that has been away has another address. So a program that keeps an address of
   // parameters or of what operators write must pin it (neap::pin). What was there before the scope
-  // and is only read, such as a batch, stays where it is. When the scope ends, everything comes
-  // back but parameters and optimizer's state that are away then: operators bring them back at any
-  // time, and raw access throws.
+  // and is only read, such as a batch, stays where it is. When the scope ends, everything that fits
+  // comes back, but for parameters and optimizer's state that are away then: operators bring them
+  // back at any time, and raw access throws.
   //
   // No bit of the step hangs on the file: each content is compared with its hash (XXH3) when it is
   // back. What cannot be read is made again; where nothing can make it, OffloadError is thrown. A
@@ -129,10 +129,10 @@ class NEAP_EXPORT Scope {
   // and each access to it throws.
   ~Scope() noexcept(false);
 
-  // Restores everything that the program still holds, then stops recording. Idempotent. Throws:
-  // BudgetExceeded when it does not fit; ReplayError, as Options::verify; ScopeConflict in another
-  // thread than its own. The scope
-  // stays open then, so the program can release tensors and call end() again. In a child of fork()
+  // Restores everything that the program still holds, then stops recording; Options::offload says
+  // what stays away. Idempotent. Throws: BudgetExceeded when it does not fit; ReplayError, as
+  // Options::verify; OffloadError; ScopeConflict in another thread than its own. The scope stays
+  // open then, so the program can release tensors and call end() again. In a child of fork()
   // the scope has ended already.
   void end();
   // Ends the scope after a failure. What does not fit stays evicted, and each access to it throws.

@@ -51,10 +51,13 @@ void Directing::begin_copies(std::span<const std::uint32_t> numbers) {
 
 // What does not fit yet is loaded when an operator needs it.
 void Directing::begin_loads(std::span<const std::uint32_t> numbers) {
+  Locks locks(recipes_);  // the program may let go of a block while room is made for it
   for (const std::uint32_t number : numbers) {
     Block* const block = tracker_.numbered(number);
-    if (block == nullptr || block->has_data() || block->copy == nullptr || block->arriving)
+    if (block == nullptr || block->has_data() || block->copy == nullptr || block->arriving) {
       continue;
+    }
+    locks.add(*block);
     try {
       store_.begin_load(*block);
     } catch (const BudgetExceeded&) {

@@ -5,10 +5,10 @@
 #include "intercept/storage_access.h"
 #include "memory/allocator.h"
 
-#include <algorithm>
 #include <new>
 
 namespace neap::engine {
+
 void KnownState::remember() noexcept {
   known_.clear();
   try {

@@ -163,6 +163,7 @@ void Materialization::end() noexcept {
 }
 
 void Materialization::replay(Node& node) {
+  load_reads(node);  // before the kernel's phase, in which other threads may use the records
   const Timed time(counts_, &Stats::replay_ns);
   running_ = &node;
   const intercept::OperatorTraits* const outer = session_.running;
@@ -171,7 +172,6 @@ void Materialization::replay(Node& node) {
     const Gate::Kernel kernel(session_.gate);
     const device::GeneratorStateGuard generator(node.generator.get());
     try {
-      load_reads(node);
       if (node.mutation) allocate_for(node);
       decode(node.code(), node.traits->arguments, *this, stack_);
       node.traits->op.callBoxed(&stack_);

@@ -316,6 +316,7 @@ Stats Engine::stats() const {
   stats.peak_bytes = memory::watermark();
   stats.budget_bytes = session_.budget.value_or(0);
   stats.recorder_bytes = recipes_.peak_bytes();
+  stats.offload_peak_bytes = copies_.peak();
   stats.pinned_bytes = 0;
   for (const Block* const block : recipes_.blocks()) {
     if (block->has_data() && (!block->replayable() || block->pins > 0 ||

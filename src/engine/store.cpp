@@ -149,6 +149,7 @@ bool Store::put_into_storage(Block& block) {
                       c10::DataPtr(block.data, block.data, own_deleter_, session_.device.where()));
   memory::set_record(block.data, &block);
   move(block, Residence::Resident);
+  cancel_load(block);  // an operator may have made it again meanwhile
   block.last_use = counts_.clock;
   update_lists(block);
   session_.policy->on_restore(block);

@@ -240,6 +240,8 @@ TEST_F(Offloading, the_limit_is_never_passed_and_what_does_not_fit_is_made_again
     EXPECT_EQ(first_difference({expected[i]}, bytes_of({made[i].mul(1)})), std::nullopt) << i;
   }
   const Stats stats = scope.stats();
+  EXPECT_GT(stats.offloads, 0);
+  EXPECT_GE(stats.offload_peak_bytes, kBytes);
   EXPECT_LE(stats.offload_peak_bytes, 3 * kBytes);
   EXPECT_LE(stats.peak_bytes, budget.count());
   made.clear();
