@@ -281,25 +281,21 @@ def measure(name: str, rounds: int, shares: list[int], directory: Path | None) -
     return ways
 
 
+def ratios(way: Way, plain: Way) -> tuple[str, str]:
+    """The processor's time and the wall's over the plain step's: median (least)."""
+
+    def text(of: list[float], base: list[float]) -> str:
+        median = statistics.median(one / other for one, other in zip(of, base, strict=True))
+        return f"{median:.2f} ({min(of) / min(base):.2f})"
+
+    return text(way.processor, plain.processor), text(way.wall, plain.wall)
+
+
 def rows(name: str, ways: list[Way]) -> list[list[str]]:
     """The figures as a table has them."""
     plain = ways[0]
-
-    def ratio(of: Callable[[Way], list[float]], way: Way) -> str:
-        least = min(of(way)) / min(of(plain))
-        median = statistics.median(
-            one / other for one, other in zip(of(way), of(plain), strict=True)
-        )
-        return f"{median:.2f} ({least:.2f})"
-
     return [
-        [
-            name,
-            way.name,
-            f"{100 * way.peak / plain.peak:.0f} %",
-            ratio(lambda one: one.processor, way),
-            ratio(lambda one: one.wall, way),
-        ]
+        [name, way.name, f"{100 * way.peak / plain.peak:.0f} %", *ratios(way, plain)]
         for way in ways
     ]
 
@@ -308,12 +304,13 @@ def main() -> None:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--shares", default="50,30,15")
+    parser.add_argument("--shares", default="", help="default: 50,30,15; with --offload 10,6, too")
     parser.add_argument("--csv", default="", help="adds the figures to what this file has")
     parser.add_argument("--offload", type=Path, help="a directory, for the ways that offload")
     parser.add_argument("models", nargs="*", default=list(MODELS))
     options = parser.parse_args()
-    shares = [int(one) for one in options.shares.split(",")]
+    chosen = options.shares or ("50,30,15,10,6" if options.offload else "50,30,15")
+    shares = [int(one) for one in chosen.split(",")]
     torch.set_num_threads(1)
     header = ["model", "way", "peak", "processor time: median (least)", "wall time"]
     lines = []

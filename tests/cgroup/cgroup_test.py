@@ -9,11 +9,11 @@ the limit causes a warning.
 Ends with 77, which ctest shows as skipped, where no memory cgroup can be made.
 """
 import json
-import os
-import pathlib
 import signal
 import subprocess
 import sys
+
+from memory_cgroup import MemoryCgroup
 
 SKIPPED = 77
 MIB = 1 << 20
@@ -22,45 +22,12 @@ ALLOWANCE = 64 * MIB
 JOB = ["--model", "resnet", "--batch-size", "512", "--steps", "1"]  # more than 1.4 GiB without a budget
 
 
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(SKIPPED)
-
-
-class Cgroup:
-    """A memory cgroup below that of this process: of version 2 if that has a memory controller, else of version 1."""
-
-    def __init__(self, limit):
-        name = f"neap_test_{os.getpid()}"
-        lines = pathlib.Path("/proc/self/cgroup").read_text().splitlines()
-        own = {line.split(":")[1]: line.split(":")[2] for line in lines}
-        if "memory" in own:
-            parent = pathlib.Path("/sys/fs/cgroup/memory")
-            limit_file, swap_file, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit
-        elif "" in own:
-            parent = pathlib.Path("/sys/fs/cgroup" + own[""])
-            limit_file, swap_file, swap = "memory.max", "memory.swap.max", 0
-        else:
-            skip("this system has no cgroups")
-        self.folder = parent / name
-        try:
-            self.folder.mkdir()
-            (self.folder / limit_file).write_text(str(limit))
-            if (self.folder / swap_file).exists():
-                (self.folder / swap_file).write_text(str(swap))
-        except OSError as error:
-            if self.folder.exists():
-                self.folder.rmdir()
-            skip(f"a memory cgroup cannot be made: {error}")
-
-    def enter(self):
-        (self.folder / "cgroup.procs").write_text("0")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.folder.rmdir()
+def cgroup_of(limit):
+    try:
+        return MemoryCgroup(limit)
+    except OSError as error:
+        print(f"skipped: a memory cgroup cannot be made: {error}")
+        sys.exit(SKIPPED)
 
 
 def train(neap, arguments, cgroup=None, quiet=True):
@@ -79,7 +46,7 @@ def main():
     neap = sys.argv[1]
     small = summary(train(neap, ["--model", "mlp", "--batch-size", "1", "--steps", "1"]))
     limit = small["max_rss_bytes"] + BUDGET + ALLOWANCE
-    with Cgroup(limit) as cgroup:
+    with cgroup_of(limit) as cgroup:
         inside = summary(train(neap, [*JOB, "--budget", str(BUDGET)], cgroup))
         assert inside["peak_bytes"] <= BUDGET, inside
         assert inside["replays"] > 0, inside
