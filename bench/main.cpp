@@ -2,7 +2,8 @@
 //
 // neap_bench [--repetitions N] [MODEL... | micro | loader | process] prints the tables of
 // bench/README.md, or some of its tables. neap_bench trace MODEL writes a trace of its step to
-// standard output, for neap plan. neap_bench headline FOLDER [deck | transformer | unet ...] writes
+// standard output, for neap plan. neap_bench offload DIR [MODEL...] measures steps that offload to
+// the directory. neap_bench headline FOLDER [deck | transformer | unet ...] writes
 // FOLDER/headline.md and pictures. neap_bench picture CSV SVG draws the picture of the README from
 // its table.
 #include "workload.h"
@@ -16,6 +17,8 @@
 #include <vector>
 
 namespace {
+
+const std::vector<std::string> kModels{"resnet", "gpt", "lstm", "mlp", "unet"};
 
 int run(int argc, char** argv) {
   neap::install();
@@ -38,6 +41,10 @@ int run(int argc, char** argv) {
       std::vector<std::string> models(names.begin() + 2, names.end());
       if (models.empty()) models = {"deck", "transformer", "unet"};
       neap::bench::measure_headline(models, names[1]);
+    } else if (names[0] == "offload" && names.size() > 1) {
+      std::vector<std::string> models(names.begin() + 2, names.end());
+      if (models.empty()) models = kModels;
+      neap::bench::measure_offload(names[1], models, repetitions);
     } else if (names[0] == "trace" && names.size() == 2) {
       neap::bench::print_trace(names[1]);
     } else if (names[0] == "picture" && names.size() == 3) {
@@ -63,7 +70,7 @@ int run(int argc, char** argv) {
       "by bytes reserved, else by bytes live.\n\n## Training steps\n",
       neap::bench::machine().c_str(), repetitions);
   std::fflush(stdout);
-  neap::bench::measure_models({"resnet", "gpt", "lstm", "mlp", "unet"}, repetitions);
+  neap::bench::measure_models(kModels, repetitions);
   neap::bench::measure_micro();
   neap::bench::measure_loader();
   neap::bench::measure_process_size(argv[0]);

@@ -46,6 +46,8 @@ std::string machine();
 
 // Each prints its part of bench/README.md.
 void measure_models(const std::vector<std::string>& names, int repetitions);
+void measure_offload(const std::string& directory, const std::vector<std::string>& names,
+                     int repetitions);
 void print_trace(const std::string& model);
 void measure_micro();
 void measure_loader();

@@ -168,8 +168,8 @@ int doctor(const DoctorOptions& options, Output& output) {
   }
   if (options.json) {
     output.json(nlohmann::ordered_json{
-        {"neap", NEAP_VERSION},
-        {"libtorch", TORCH_VERSION},
+        {"neap_version", NEAP_VERSION},
+        {"libtorch_version", TORCH_VERSION},
         {"problems", report.problems()},
         {"offload", survey ? json_of(options.offload, *survey) : nlohmann::ordered_json()}});
     return report.problems().empty() ? 0 : 1;

@@ -40,6 +40,8 @@ class Training {
         output_(output),
         wants_least_(options.budget == "min"),
         wanted_(parse_budget(wants_least_ ? "none" : options.budget)),
+        policy_(parse_policy(options)),
+        offload_(parse_offload(options)),
         history_{.evaluations = Evaluations(options)} {}
 
   // Prints a summary in any case, so that readers learn how the training ended.
@@ -223,8 +225,8 @@ class Training {
                                         : train::Clip(),
          .schedule = [schedule, peak,
                       total](std::int64_t step) { return schedule.rate(peak, step, total); },
-         .policy = parse_policy(options_),
-         .offload = parse_offload(options_),
+         .policy = policy_,
+         .offload = offload_,
          .verify = options_.verify,
          .steps_done = done});
     Progress progress("step", std::max<std::int64_t>(0, total - done),
@@ -366,6 +368,8 @@ class Training {
   Output& output_;
   bool wants_least_;
   train::Budget wanted_;
+  PlanMode policy_;
+  std::optional<Offload> offload_;
   std::optional<RunFolder> folder_;
   RunRecord record_;
   std::optional<ReportFolder> new_folder_;  // goes again where the training does not begin

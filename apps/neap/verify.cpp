@@ -186,6 +186,8 @@ void serve_plain_steps(const TrainingOptions& options, Sibling& sibling) {
 
 int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
   const train::Budget wanted = parse_budget(options.budget);
+  const PlanMode policy = parse_policy(options);
+  const std::optional<Offload> offload = parse_offload(options);
   const Run run(options);
   train::PlainStep plain{};
   if (wanted.is_share()) {
@@ -201,11 +203,9 @@ int verify(const TrainingOptions& options, Output& output, Sibling& sibling) {
   if (const std::string warning = why_too_large(budget); !warning.empty()) say(warning);
 
   PlainSteps expected(sibling);
-  const PlanMode policy = parse_policy(options);
   // For a share, the plain steps have been run already.
   const bool begins_again = options.policy == "planned" && !wanted.is_share();
-  Steps found = run.steps({.budget = budget, .policy = policy, .offload = parse_offload(options)},
-                          begins_again);
+  Steps found = run.steps({.budget = budget, .policy = policy, .offload = offload}, begins_again);
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;
   for (std::int64_t step = 0; step < options.steps; ++step) {

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <new>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -73,44 +75,64 @@ graph::Plan search(const PlanJob& job, Effort effort, const std::stop_token& sto
   return solve(job, job.trace, job.known, effort, stop);
 }
 
-std::string why_no_plan(const PlanJob& job, const std::exception& error) {
-  if (job.step.plan_file.empty()) {
-    return std::string("this step goes on without a plan: ") + error.what();
+std::string why_no_plan(const PlanJob& job, const std::string& why) {
+  if (job.step.plan_file.empty()) return "this step goes on without a plan: " + why;
+  return job.step.plan_file + " does not fit this step, which is online: " + why;
+}
+
+void keep(const CatalogueEntry& entry) {
+  write_cached(entry.job->cache, {.budget = entry.id.budget,
+                                  .base = entry.base,
+                                  .margin = entry.margin,
+                                  .step = *entry.step,
+                                  .offloads = entry.id.offloads});
+}
+
+void add_plan(CatalogueEntry& entry, Effort effort, const std::stop_token& stop) {
+  const PlanJob& job = *entry.job;
+  try {
+    const graph::Plan plan = job.fixed
+                                 ? fit_to_trace(*job.fixed, job.trace, job.step.budget, job.margin)
+                                 : search(job, effort, stop);
+    entry.reruns = planner::reruns_of(plan);
+    entry.step = std::make_shared<const PlannedStep>(
+        compile(job.trace, plan, std::min(job.margin, job.step.budget - plan.predicted_peak),
+                job.numbers, job.calls));
+  } catch (const std::bad_alloc&) {
+    entry.note = why_no_plan(job, "there was no memory to search for one; end other programs");
+    return;
+  } catch (const std::exception& error) {
+    entry.note = why_no_plan(job, error.what());
+    return;
   }
-  return job.step.plan_file + " does not fit this step, which is online: " + error.what();
+  if (job.cache.empty() || effort != Effort::Thorough || stop.stop_requested()) return;
+  try {
+    keep(entry);
+  } catch (const std::bad_alloc&) {
+    entry.note = "there was no memory to write the plan into " + job.cache;
+  } catch (const std::exception& error) {
+    entry.note = error.what();
+  }
 }
 
 }  // namespace
 
-CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, Effort effort,
-                         const std::stop_token& stop) {
-  const auto start = std::chrono::steady_clock::now();
+CatalogueEntry entry_of(std::shared_ptr<const PlanJob> job) {
   CatalogueEntry entry;
   entry.id = job->step;
-  entry.job = job;
   entry.base = job->base;
   entry.margin = job->margin;
+  entry.job = std::move(job);
+  return entry;
+}
+
+CatalogueEntry make_plan(CatalogueEntry entry, Effort effort,
+                         const std::stop_token& stop) noexcept {
+  const auto start = std::chrono::steady_clock::now();
   try {
-    const graph::Plan plan =
-        job->fixed ? fit_to_trace(*job->fixed, job->trace, job->step.budget, job->margin)
-                   : search(*job, effort, stop);
-    entry.reruns = planner::reruns_of(plan);
-    entry.step = std::make_shared<const PlannedStep>(
-        compile(job->trace, plan, std::min(job->margin, job->step.budget - plan.predicted_peak),
-                job->numbers, job->calls));
-    if (!job->cache.empty() && effort == Effort::Thorough && !stop.stop_requested()) {
-      try {
-        write_cached(job->cache, {.budget = job->step.budget,
-                                  .base = job->base,
-                                  .margin = job->margin,
-                                  .step = *entry.step,
-                                  .offloads = job->step.offloads});
-      } catch (const Error& error) {
-        entry.note = error.what();
-      }
-    }
-  } catch (const std::exception& error) {
-    entry.note = why_no_plan(*job, error);
+    add_plan(entry, effort, stop);
+  } catch (const std::exception&) {
+    entry.note = "out of memory";  // a longer text would take some
   }
   entry.planning_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)

@@ -40,10 +40,11 @@ enum class Effort : std::uint8_t {
   Thorough,  // a whole search
 };
 
-// Searches for the plan and compiles it. A thorough one is written into the job's cache. Where no
-// plan fits, the entry has no step, and its note says why. Never throws. Threads: any. Cost: that
-// of planner::solve().
-CatalogueEntry make_plan(const std::shared_ptr<const PlanJob>& job, Effort effort,
-                         const std::stop_token& stop);
+// The entry of the job, without a plan. Throws: std::bad_alloc.
+CatalogueEntry entry_of(std::shared_ptr<const PlanJob> job);
+// Searches for the plan of the entry's job and compiles it. A thorough one is written into the
+// job's cache. Where no plan fits or memory runs out, the entry has no step, and its note says why.
+// Threads: any. Cost: that of planner::solve().
+CatalogueEntry make_plan(CatalogueEntry entry, Effort effort, const std::stop_token& stop) noexcept;
 
 }  // namespace neap::autoplan

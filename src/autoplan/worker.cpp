@@ -2,6 +2,7 @@
 #include "autoplan/worker.h"
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 namespace neap::autoplan {
@@ -23,10 +24,12 @@ void PlanWorker::start(std::shared_ptr<const PlanJob> job, Effort effort) {
   running_job_ = job;
   effort_ = effort;
   stop_ = {};
-  running_ =
-      std::async(std::launch::async, [job = std::move(job), effort, stop = stop_.get_token()] {
-        return make_plan(job, effort, stop);
-      });
+  try {
+    running_ = std::async(std::launch::async, make_plan, entry_of(std::move(job)), effort,
+                          stop_.get_token());
+  } catch (const std::system_error&) {
+    running_job_ = nullptr;  // the system gives no thread; the step goes on without a plan
+  }
 }
 
 CatalogueEntry PlanWorker::result() {
@@ -82,13 +85,19 @@ std::vector<CatalogueEntry> make_plans(const std::vector<std::shared_ptr<const P
   constexpr std::chrono::milliseconds kLook{50};
   std::stop_source stop;
   std::vector<std::future<CatalogueEntry>> running;
+  const auto begin = [&stop](const std::shared_ptr<const PlanJob>& job, std::launch how) {
+    return std::async(how, make_plan, entry_of(job), Effort::Thorough, stop.get_token());
+  };
   for (const std::shared_ptr<const PlanJob>& job : jobs) {
-    running.push_back(
-        std::async(std::launch::async, make_plan, job, Effort::Thorough, stop.get_token()));
+    try {
+      running.push_back(begin(job, std::launch::async));
+    } catch (const std::system_error&) {
+      running.push_back(begin(job, std::launch::deferred));  // by this thread
+    }
   }
   std::vector<CatalogueEntry> made;
   for (std::future<CatalogueEntry>& entry : running) {
-    while (entry.wait_for(kLook) != std::future_status::ready) {
+    while (entry.wait_for(kLook) == std::future_status::timeout) {
       if (interrupted()) stop.request_stop();
     }
     made.push_back(entry.get());

@@ -29,7 +29,8 @@ class PlanWorker {
 
   // A quick plan comes first, because steps go on meanwhile, and then a thorough one. While a job
   // is under way one other waits; a newer one takes its place, because its step is likelier to come
-  // again. A thorough search begins when no job waits, and is put off when one comes.
+  // again. A thorough search begins when no job waits, and is put off when one comes. Where the
+  // system gives no thread, the job is dropped. Throws: std::bad_alloc.
   void submit(std::shared_ptr<const PlanJob> job);
   // The plan that has been made, if one has. start_waiting() must follow.
   std::optional<CatalogueEntry> take();
@@ -55,7 +56,8 @@ class PlanWorker {
   std::deque<std::shared_ptr<const PlanJob>> searches_;  // that wait, the oldest first
 };
 
-// Makes all plans at once, each in a thread of its own, and waits for them. When `interrupted`
+// Makes all plans at once, each in a thread of its own or, where the system gives none, in this
+// one, and waits for them. When `interrupted`
 // becomes true the searches end with the best that they have. In the order of the jobs.
 std::vector<CatalogueEntry> make_plans(const std::vector<std::shared_ptr<const PlanJob>>& jobs,
                                        const std::function<bool()>& interrupted);

@@ -20,6 +20,7 @@
 
 #include <exception>
 #include <limits>
+#include <new>
 #include <sstream>
 #include <utility>
 
@@ -37,6 +38,8 @@ auto about(std::int64_t sample, Step step) {
   } catch (const InvalidArgument& error) {
     std::throw_with_nested(SampleError(sample, error.what()));
   } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
     throw;
   } catch (const c10::Error& error) {
     std::throw_with_nested(SampleError(sample, error.what_without_backtrace()));

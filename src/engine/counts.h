@@ -22,10 +22,10 @@ struct Counts {
   OperatorCosts costs;
   TimeSample sample;
 
-  // Time that is counted neither as replay nor as bookkeeping. The difference of two calls is the
-  // time between them, without what was counted meanwhile.
+  // Time that is counted neither as replay nor as bookkeeping nor as waiting for a copy. The
+  // difference of two calls is the time between them, without what was counted meanwhile.
   [[nodiscard]] std::int64_t uncounted_ns() const {
-    return ticks.now_ns() - stats.replay_ns - stats.bookkeeping_ns;
+    return ticks.now_ns() - stats.replay_ns - stats.bookkeeping_ns - stats.offload_wait_ns;
   }
 };
 

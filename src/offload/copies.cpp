@@ -135,13 +135,16 @@ std::string Copies::why_not() const {
   if (s.refusal == State::Refusal::NoMemory) {
     return name + ": there is no memory for the record of a copy; end other programs";
   }
-  if (s.refusal == State::Refusal::NoRoom) {
-    return name + " is full: " + Bytes(in_use()).text() + " of " + Bytes(limit()).text() +
-           " are in use, and a copy of " + Bytes(s.refused_bytes).text() +
-           " does not fit; raise the limit of what is offloaded";
-  }
   const std::lock_guard lock(state_->mutex);
-  if (s.last_error == 0) return name + " takes copies";
+  // Whoever looks at has_room() first asks for no copy that is then refused.
+  if (s.refusal == State::Refusal::NoRoom || s.last_error == 0) {
+    std::string text = name + " is full: " + Bytes(in_use()).text() + " of " +
+                       Bytes(limit()).text() + " are in use";
+    if (s.refusal == State::Refusal::NoRoom) {
+      text += ", and a copy of " + Bytes(s.refused_bytes).text() + " does not fit";
+    }
+    return text + "; raise the limit of what is offloaded";
+  }
   std::string text = name + " cannot be written: " + machine::why_not_written(s.last_error);
   if (s.failures >= State::kMostFailures) {
     text += " (" + std::to_string(s.failures) + " copies in a row failed; no more are tried)";

@@ -59,8 +59,8 @@ class Copies {
   [[nodiscard]] std::int64_t peak() const noexcept;    // since reset_peak()
   void reset_peak() noexcept;
   [[nodiscard]] std::int64_t limit() const noexcept;
-  // Why begin() gave none: "/tmp/offload is full: 1.0 GiB of 1.0 GiB are in use", or the errno of
-  // the last write.
+  // Why begin() gave none, or has_room() is false: "/tmp/offload is full: 1.0 GiB of 1.0 GiB are in
+  // use", or the errno of the last write.
   [[nodiscard]] std::string why_not() const;
   // Why the last wait_loaded() was false, with the tier's name, the size and the errno.
   [[nodiscard]] const std::string& why_lost() const noexcept;

@@ -2,6 +2,7 @@
 # Copyright the neap authors. SPDX-License-Identifier: BSD-3-Clause
 """exchange_test.py NEAP [unittest arguments]: neap export, neap import, and trainings that go on on another machine."""
 import json
+import os
 import pathlib
 import shutil
 import struct
@@ -225,6 +226,17 @@ class ExchangeTest(CommandTest):
         self.assert_ended(go_on(6), 0)  # it was saved with two threads, and is what it was
         notes = json.loads((self.run_folder / "step-0000000006" / "snapshot.json").read_text())["notes"]
         self.assertEqual(notes["other bits"], expected)
+
+    def test_other_kernels_are_refused_unless_they_are_allowed(self):
+        slow = dict(os.environ, ATEN_CPU_CAPABILITY="default")
+        def train(steps, *arguments, **options):
+            return neap("train", *SMALL, "--batch-size", 32, "--no-test", "--steps", steps, "--out", self.run_folder, *arguments, **options)
+        self.assert_ended(train(2, env=slow), 0)
+        here = dict(os.environ)
+        here.pop("ATEN_CPU_CAPABILITY", None)
+        self.assert_ended(train(4, "--resume", "--allow-other-threads", "--allow-other-torch", env=here), 1,
+                          "saved with LibTorch's kernels for DEFAULT", "--allow-other-kernels")
+        self.assert_ended(train(4, "--resume", "--allow-other-kernels", env=here), 0, "as it was allowed: LibTorch's kernels for DEFAULT then")
 
     def test_a_snapshot_is_not_exported_into_itself_and_its_folder_may_be_gone_later(self):
         self.train("--steps", 1)

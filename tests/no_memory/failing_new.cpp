@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -29,12 +30,31 @@ struct State {
 };
 thread_local State state;
 
+struct Elsewhere {
+  std::atomic<bool> armed = false;
+  std::atomic<std::int64_t> calls = 0;
+  bool for_ever = false;
+  std::int64_t k = 0;
+};
+Elsewhere elsewhere;
+thread_local bool is_home = false;  // the thread that has armed it
+
 constexpr int kMostFrames = 48;
 std::array<void*, kMostFrames> frames;
 int frame_count = 0;
 
+bool fails_elsewhere() noexcept {
+  if (!elsewhere.armed || is_home) return false;
+  const std::int64_t call = ++elsewhere.calls;
+  if (elsewhere.k == 0 || call < elsewhere.k || (call > elsewhere.k && !elsewhere.for_ever)) {
+    return false;
+  }
+  if (call == elsewhere.k) frame_count = ::backtrace(frames.data(), kMostFrames);
+  return true;
+}
+
 bool fails() noexcept {
-  if (!state.armed) return false;
+  if (!state.armed) return fails_elsewhere();
   const std::int64_t call = ++state.calls;
   if (state.k == 0 || call < state.k || (call > state.k && !state.for_ever)) return false;
   state.armed = false;  // backtrace() may load a library
@@ -67,6 +87,21 @@ void fail_new(std::int64_t k, bool for_ever) noexcept {
 std::int64_t stop_failing() noexcept {
   state.armed = false;
   return state.calls;
+}
+
+void fail_new_elsewhere(std::int64_t k, bool for_ever) noexcept {
+  std::array<void*, 1> frame{};
+  (void)::backtrace(frame.data(), 1);  // its first call loads a library
+  is_home = true;
+  elsewhere.k = k;
+  elsewhere.for_ever = for_ever;
+  elsewhere.calls = 0;
+  elsewhere.armed = true;
+}
+
+std::int64_t stop_failing_elsewhere() noexcept {
+  elsewhere.armed = false;
+  return elsewhere.calls;
 }
 
 Pause::Pause() noexcept : was_armed_(std::exchange(state.armed, false)) {}

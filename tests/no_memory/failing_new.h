@@ -16,6 +16,10 @@ void fail_new(std::int64_t k, bool for_ever) noexcept;
 // Returns how many calls there were since fail_new().
 std::int64_t stop_failing() noexcept;
 
+// The same for all threads but this one, which the calls are counted over.
+void fail_new_elsewhere(std::int64_t k, bool for_ever) noexcept;
+std::int64_t stop_failing_elsewhere() noexcept;
+
 // While it lives, no call fails, and none is counted.
 class Pause {
  public:

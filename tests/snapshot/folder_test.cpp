@@ -115,7 +115,16 @@ TEST(Snapshot, a_record_that_is_cut_or_changed_is_refused) {
   EXPECT_THAT(with("\"format\": 1", "\"format\": 2"), HasSubstr("take the neap that wrote it"));
   EXPECT_THAT(with("\"threads\": ", "\"threads\": 9"), HasSubstr("threads"));
   EXPECT_THAT(with("\"torch\": \"", "\"torch\": \"9"), HasSubstr("LibTorch 9"));
+  EXPECT_THAT(other_bits(saved), testing::ElementsAre(HasSubstr("LibTorch 9")));
+  EXPECT_THAT(
+      why_not([&] { load(saved, *other.model, *other.optimizer, {.other_kernels = true}); }),
+      HasSubstr("LoadOptions::other_torch"));
+  load(saved, *other.model, *other.optimizer, {.other_torch = true});
   EXPECT_THAT(with("\"kernels\": \"", "\"kernels\": \"Z80, "), HasSubstr("kernels for Z80"));
+  EXPECT_THAT(other_bits(saved), testing::ElementsAre(HasSubstr("kernels for Z80")));
+  EXPECT_THAT(why_not([&] { load(saved, *other.model, *other.optimizer, {.other_torch = true}); }),
+              HasSubstr("LoadOptions::other_kernels"));
+  load(saved, *other.model, *other.optimizer, {.other_kernels = true});
   EXPECT_THAT(with("\"kind\": \"AdamW\"", "\"kind\": \"Adam\""), HasSubstr("is of Adam"));
   EXPECT_THAT(with("\"lr\"", "\"rate\""), HasSubstr("the optimizer's options"));
   EXPECT_THAT(with("\"step\": 1", "\"step\": \"x\""), HasSubstr("is no whole record"));
@@ -220,7 +229,7 @@ TEST(Snapshot, state_comes_back_with_the_strides_of_its_parameter) {
   EXPECT_TRUE(at::equal(a->weight.grad(), b->weight.grad()));
 }
 
-TEST(Snapshot, other_threads_and_another_libtorch_are_taken_when_they_are_allowed) {
+TEST(Snapshot, another_number_of_threads_is_taken_when_it_is_allowed) {
   const Folder folder;
   Training run;
   const fs::path saved = save(folder.path(), *run.model, *run.optimizer, {.step = 1});
