@@ -53,6 +53,9 @@ TEST_F(OffloadCopies, count_the_bytes_that_they_have_taken) {
   EXPECT_EQ(copies_->limit(), 4 * kUnit);
   EXPECT_TRUE(copies_->has_room(kUnit));
   EXPECT_FALSE(copies_->has_room(kUnit + 1));
+  EXPECT_EQ(copies_->why_not(),
+            "/the/tier is full: 1.5 KiB of 2.0 KiB are in use; raise the limit of what is "
+            "offloaded");
   EXPECT_EQ(begin(two), nullptr);
   EXPECT_EQ(copies_->why_not(),
             "/the/tier is full: 1.5 KiB of 2.0 KiB are in use, and a copy of 1.0 KiB does not fit; "
