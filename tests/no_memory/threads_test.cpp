@@ -67,8 +67,7 @@ TEST_P(OtherThreads, that_load_batches_leave_them_to_the_program) {
   const at::Tensor x = torch::arange(96 * 5, torch::kFloat32).view({96, 5});
   const at::Tensor y = torch::arange(96);
   const std::int64_t calls = fail_each(200, [&] {
-    MemoryEfficientDataLoader loader(data::from_tensors({x, y}), 8,
-                                     {.workers = 2});
+    MemoryEfficientDataLoader loader(data::from_tensors({x, y}), 8, {.workers = 2});
     std::int64_t at = 0;
     for (const data::Batch& batch : loader) {
       EXPECT_TRUE(at::equal(batch.tensors[0], x.narrow(0, at, 8)));
