@@ -7,6 +7,7 @@
 #include "guarded.h"
 
 #include "engine/engine.h"
+#include "intercept/storage_access.h"
 #include "memory/refusal.h"
 #include "policy/ready_engine.h"
 
@@ -314,8 +315,10 @@ NEAP_PYTHON int neap_unpin_storage(void* storage) {
 // 1 when the storage of the tensor is evicted; 0 for a tensor without one too.
 NEAP_PYTHON int neap_is_evicted(void* tensor) {
   const auto* const impl = static_cast<const c10::TensorImpl*>(tensor);
-  return impl->has_storage() &&
-         impl->unsafe_storage().unsafeGetStorageImpl()->throw_on_immutable_data_ptr();
+  if (!impl->has_storage()) return 0;
+  const c10::DataPtr& data =
+      neap::intercept::data_ptr_of(*impl->unsafe_storage().unsafeGetStorageImpl());
+  return data.get() == nullptr && data.get_context() != nullptr;  // its record
 }
 // 1 while some thread has a scope or a region. Then addresses matter.
 NEAP_PYTHON int neap_has_owner() { return neap::policy::ready_engine().has_owner() ? 1 : 0; }
