@@ -15,8 +15,11 @@ namespace neap::intercept {
 namespace {
 
 // Fake is above the factories and the views, so a fallback sees both. CustomRNGKeyId is lower and
-// needs more: see low_key.h. LibTorch may take Fake for itself one day.
-constexpr std::array kCandidates = {c10::DispatchKey::Fake, LowKey::kKey};
+// needs more: see low_key.h. LibTorch may take Fake for itself one day. In LibTorch 2.11 and 2.12
+// Fake is above the modes of Python, which hide from it what they call.
+constexpr bool kSeesModes = c10::DispatchKey::Fake < c10::DispatchKey::Python;
+constexpr std::array kCandidates = kSeesModes ? std::array{c10::DispatchKey::Fake, LowKey::kKey}
+                                              : std::array{LowKey::kKey, c10::DispatchKey::Fake};
 
 thread_local Handler* thread_handler = nullptr;
 
@@ -65,7 +68,7 @@ void take_key() {
           c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
           (c10::DispatchKeySet(c10::DispatchKeySet::FULL) -
            c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, c10::DispatchKey::Fake)) |
-          c10::DispatchKeySet(key);
+          c10::DispatchKeySet(c10::DispatchKey::Python) | c10::DispatchKeySet(key);
       return;
     } catch (const c10::Error& error) {
       mine.refusals +=
