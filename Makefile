@@ -127,7 +127,7 @@ bench-headline: tools ## the largest batches in 4 GiB, an hour or more; writes b
 
 # OFFLOAD names a directory, best of a disk that does nothing else: the ways that offload to it are measured too.
 OFFLOAD ?=
-bench-python: wheel ## measure the package beside PyTorch's own ways, 40 minutes, 70 with OFFLOAD; writes bench/python.md, .csv and .svg
+bench-python: wheel ## measure the package beside PyTorch's own ways, 40 minutes, 80 with OFFLOAD; writes bench/python.md, .csv and .svg
 	bench/python/run.sh $(CURDIR)/build/python-env/bin/python $(if $(OFFLOAD),--offload "$(abspath $(OFFLOAD))")
 
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.h')

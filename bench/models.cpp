@@ -56,17 +56,7 @@ void measure(const std::string& name, int repetitions) {
   Workload workload = make_workload(name);
   c10::Allocator* const own = c10::GetCPUAllocator();
 
-  // The need of a plain step: the peak of live bytes in the third step.
-  Bytes base, peak;
-  for (int step = 0; step < 3; ++step) {
-    workload.optimizer->zero_grad();
-    memory::trim();
-    memory::reset_peak();
-    base = Bytes(memory::usage().live);
-    workload.step(workload.loss);
-    peak = Bytes(memory::usage().peak);
-  }
-  const Bytes above = peak - base;
+  const auto [base, above] = plain_need(workload);
 
   std::vector<Variant> variants;
   variants.push_back({.name = "plain LibTorch, glibc's malloc",

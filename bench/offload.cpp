@@ -14,8 +14,8 @@
 namespace neap::bench {
 namespace {
 
-// Percent of what a plain step needs. Below the first of these recomputation has plans; the last
-// are a tenth of its floor on mlp and lstm.
+// Percent of what a plain step needs. The last ones are a tenth of the floor of recomputation on mlp
+// and lstm, and less.
 const std::vector<int> kShares{50, 30, 15, 10, 6, 5, 2};
 
 // Of two kinds of steps in one budget, a plan of the other kind is tried first: so each kind has a
@@ -68,16 +68,7 @@ void print(const Way& way, Bytes base, Bytes above) {
 
 void measure(const std::string& name, const std::string& directory, int repetitions) {
   Workload workload = make_workload(name);
-  Bytes base, peak;
-  for (int step = 0; step < 3; ++step) {
-    workload.optimizer->zero_grad();
-    memory::trim();
-    memory::reset_peak();
-    base = Bytes(memory::usage().live);
-    workload.step(workload.loss);
-    peak = Bytes(memory::usage().peak);
-  }
-  const Bytes above = peak - base;
+  const auto [base, above] = plain_need(workload);
 
   std::vector<Way> ways{{"plain", std::nullopt}};
   for (const int share : kShares) {

@@ -253,6 +253,19 @@ double now_ms() {
       .count();
 }
 
+Need plain_need(Workload& workload) {
+  Need need;
+  for (int step = 0; step < 3; ++step) {
+    workload.optimizer->zero_grad();
+    memory::trim();
+    memory::reset_peak();
+    need.base = Bytes(memory::usage().live);
+    workload.step(workload.loss);
+    need.above = Bytes(memory::usage().peak) - need.base;
+  }
+  return need;
+}
+
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values.empty() ? 0 : values[values.size() / 2];

@@ -4,6 +4,8 @@
 // optimizers.
 #pragma once
 
+#include <neap/base.h>
+
 #include <torch/torch.h>
 
 #include <functional>
@@ -30,6 +32,13 @@ struct Workload {
     optimizer->step();
   }
 };
+
+struct Need {
+  Bytes base;   // live between steps
+  Bytes above;  // the peak of a plain step above it
+};
+// Of live bytes, in the third of three steps that are run for it.
+Need plain_need(Workload& workload);
 
 // resnet, gpt, lstm, mlp or unet. Throws: std::invalid_argument for another name.
 Workload make_workload(const std::string& name);

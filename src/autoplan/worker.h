@@ -57,8 +57,8 @@ class PlanWorker {
 };
 
 // Makes all plans at once, each in a thread of its own or, where the system gives none, in this
-// one, and waits for them. When `interrupted`
-// becomes true the searches end with the best that they have. In the order of the jobs.
+// one, and waits for them. When `interrupted` becomes true the searches end with the best that they
+// have. In the order of the jobs. Throws: std::bad_alloc.
 std::vector<CatalogueEntry> make_plans(const std::vector<std::shared_ptr<const PlanJob>>& jobs,
                                        const std::function<bool()>& interrupted);
 

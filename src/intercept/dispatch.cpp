@@ -62,8 +62,8 @@ void take_key() {
         mine.low_key =
             std::make_unique<LowKey>(c10::KernelFunction::makeFromBoxedFunction<&fallback>());
       }
-      // What is above the factories too, such as the modes of Python: a replay is no operator of
-      // the program, which such a mode would see.
+      // What is above the factories too, and the modes of Python wherever they are: a replay is no
+      // operator of the program, which such a mode would see.
       mine.replay_excluded =
           c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
           (c10::DispatchKeySet(c10::DispatchKeySet::FULL) -

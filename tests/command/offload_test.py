@@ -21,10 +21,10 @@ class OffloadTest(CommandTest):
     def test_a_training_below_the_floor_of_recomputation_has_the_losses_of_a_plain_one(self):
         budget = ["--budget", "12%"]
         self.assert_ended(neap("train", *SMALL, "--steps", 4, "--no-test", *budget), 1, "exceeded")
+        plain = self.train("--budget", "none")
         for policy in ("planned", "online"):
             with self.subTest(policy):
                 lines = self.train(*budget, "--offload", self.tier, "--policy", policy)
-                plain = self.train("--budget", "none")
                 self.assertEqual([line.get("loss") for line in lines], [line.get("loss") for line in plain])
                 summary = lines[-1]
                 self.assertGreater(summary["offloads"], 0)

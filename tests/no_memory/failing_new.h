@@ -16,7 +16,7 @@ void fail_new(std::int64_t k, bool for_ever) noexcept;
 // Returns how many calls there were since fail_new().
 std::int64_t stop_failing() noexcept;
 
-// The same for all threads but this one, which the calls are counted over.
+// The same in all other threads, whose calls are counted together.
 void fail_new_elsewhere(std::int64_t k, bool for_ever) noexcept;
 std::int64_t stop_failing_elsewhere() noexcept;
 
